@@ -1,0 +1,37 @@
+//! Files that are never half there: written aside in the same directory, synced, renamed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Puts `bytes` at `path`. A reader, or a machine that dies half way, sees the old file or the new one, never a part.
+///
+/// # Errors
+/// Those of the file system; then nothing has changed at `path` and nothing is left beside it.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    let mut aside = tempfile::NamedTempFile::new_in(directory)?;
+    aside.write_all(bytes)?;
+    aside.as_file().sync_all()?;
+    // Temporary files are private by default; what we publish should be as readable as any other file.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        aside
+            .as_file()
+            .set_permissions(std::fs::Permissions::from_mode(0o644))?;
+    }
+    aside.persist(path).map_err(|error| error.error)?;
+    sync_directory(directory)
+}
+
+/// Makes a rename in `directory` durable.
+///
+/// # Errors
+/// Those of the file system.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

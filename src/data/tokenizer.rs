@@ -1,0 +1,118 @@
+//! The tokenizer that both models of a pair share: byte-level BPE, read in Hugging Face layout.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
+use tokenizers::models::bpe::BPE;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+/// Why a tokenizer could not be read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// Neither `tokenizer.json` nor `vocab.json` with `merges.txt` is there.
+    #[error("{0}: no tokenizer here; expected `tokenizer.json`, or `vocab.json` and `merges.txt`")]
+    Missing(PathBuf),
+    /// The files are there but not a tokenizer.
+    #[error("{origin}: not a readable tokenizer: {message}")]
+    Format {
+        /// The file or directory.
+        origin: PathBuf,
+        /// The library's reason.
+        message: String,
+    },
+    /// A text could not be encoded or ids could not be decoded.
+    #[error("tokenizer failed: {0}")]
+    Use(String),
+}
+
+/// Text to token ids and back.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, or else GPT-2's `vocab.json` and `merges.txt`, from a model directory.
+    ///
+    /// # Errors
+    /// When neither is there or what is there is malformed.
+    pub fn load(directory: &Path) -> Result<Self, TokenizerError> {
+        let json = directory.join("tokenizer.json");
+        if json.is_file() {
+            let inner = tokenizers::Tokenizer::from_file(&json).map_err(format_error(&json))?;
+            return Ok(Self { inner });
+        }
+        let (vocab, merges) = (directory.join("vocab.json"), directory.join("merges.txt"));
+        if !vocab.is_file() || !merges.is_file() {
+            return Err(TokenizerError::Missing(directory.to_owned()));
+        }
+        let bpe = BPE::from_file(&vocab.to_string_lossy(), &merges.to_string_lossy())
+            .build()
+            .map_err(format_error(directory))?;
+        let mut inner = tokenizers::Tokenizer::new(bpe);
+        inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
+        inner.with_decoder(Some(ByteLevelDecoder::default()));
+        Ok(Self { inner })
+    }
+
+    /// Reads the bytes of a `tokenizer.json`; `origin` names them in messages.
+    ///
+    /// # Errors
+    /// When they are malformed.
+    pub fn from_bytes(origin: &Path, bytes: &[u8]) -> Result<Self, TokenizerError> {
+        let inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(format_error(origin))?;
+        Ok(Self { inner })
+    }
+
+    /// Wraps a tokenizer that was trained here.
+    pub(crate) fn trained(inner: tokenizers::Tokenizer) -> Self {
+        Self { inner }
+    }
+
+    /// The ids of `text`, without special tokens added.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text; byte-level BPE refuses none.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self.inner.encode_fast(text, false);
+        encoding
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|error| TokenizerError::Use(error.to_string()))
+    }
+
+    /// The text of `ids`, special tokens included.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        let text = self.inner.decode(ids, false);
+        text.map_err(|error| TokenizerError::Use(error.to_string()))
+    }
+
+    /// Number of tokens, special ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of a token by its exact text in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// As the text of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        let json = self.inner.to_string(false);
+        json.map_err(|error| TokenizerError::Use(error.to_string()))
+    }
+}
+
+fn format_error(origin: &Path) -> impl FnOnce(tokenizers::Error) -> TokenizerError {
+    let origin = origin.to_owned();
+    move |error| TokenizerError::Format {
+        origin,
+        message: error.to_string(),
+    }
+}

@@ -1,0 +1,35 @@
+//! Random streams: every draw of a run comes from a generator of our own, keyed by what it is for.
+//!
+//! burn's generator is global to the process and its state cannot be saved, so a hook that drew from it would change the training.
+//! Here each stream is a pure function of (seed, purpose, a, b): nothing has to be saved for a resume, and no hook can reach the loop's.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// What a stream is drawn for. The numbers are part of every result: never reuse or renumber them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Purpose {
+    /// Initial weights; `a` is the model's index in the pair.
+    Initialisation = 1,
+    /// Dropout masks; `a` is the model's index in the pair, `b` the micro-batch.
+    Dropout = 2,
+    /// A hook's own stream; `a` is a hash of its instance name, `b` the optimiser step.
+    Hook = 3,
+}
+
+/// The generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so two different streams never overlap.
+pub fn stream(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8Rng {
+    let mut key = [0u8; 32];
+    for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, a, b]) {
+        slot.copy_from_slice(&word.to_le_bytes());
+    }
+    ChaCha8Rng::from_seed(key)
+}
+
+/// FNV-1a, 64 bits: turns a hook's instance name into a stream number that is the same on every machine.
+pub fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

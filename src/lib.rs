@@ -1,12 +1,26 @@
 //! milepost fine-tunes a pair of causal language models and watches, milestone by milestone, what the training does to them.
 
+// So that a hook reads `use milepost::prelude::*` here exactly as in a crate of its own.
+extern crate self as milepost;
+
 pub mod atomic;
+pub mod cadence;
+pub mod clock;
+#[path = "../datasets/generator/mod.rs"]
+pub mod corpus;
+pub mod data;
 pub mod decode;
 pub mod device;
+pub mod diagnostic;
 pub mod event;
+pub mod hook;
+#[path = "../hooks/mod.rs"]
+pub mod hooks;
+pub mod measure;
 pub mod model;
+pub mod overrides;
+pub mod prelude;
 pub mod random;
-pub mod data {
-    //! Text, tokens and prompts.
-    pub mod tokenizer;
-}
+mod suggestion;
+pub mod tensorboard;
+pub mod train;

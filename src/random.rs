@@ -14,6 +14,8 @@ pub enum Purpose {
     Initialisation = 1,
     /// Dropout masks; `a` is the model's index in the pair, `b` the micro-batch.
     Dropout = 2,
+    /// The order of the blocks in an epoch; `a` is the epoch.
+    DataOrder = 4,
     /// A hook's own stream; `a` is a hash of its instance name, `b` the optimiser step.
     Hook = 3,
 }

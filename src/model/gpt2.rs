@@ -2,7 +2,7 @@
 //!
 //! Field names are those of the Hugging Face checkpoint, so that a parameter's path in the module is its name in the file.
 
-use burn::module::{Module, Param};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::{sigmoid, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
@@ -77,13 +77,14 @@ impl Gpt2 {
                 },
             })
             .collect();
-        Self {
+        let model = Self {
             wte,
             wpe,
             h,
             ln_f: norm(),
             config,
-        }
+        };
+        model.map(&mut Numbering(0))
     }
 
     /// What the network was built from.
@@ -172,6 +173,18 @@ impl Gpt2 {
         let rows = self.token_rows(tokens.reshape([batch * time]));
         let positions = self.wpe.weight.val().narrow(0, past, time);
         rows.reshape([batch, time, self.config.n_embd]) + positions.unsqueeze::<3>()
+    }
+}
+
+/// Gives the parameters ids in the order of the network, and makes lazy ones real: an optimiser's saved moments then fit any model
+/// of the same shape, and nothing depends on the order in which parameters are first used.
+struct Numbering(u64);
+
+impl ModuleMapper for Numbering {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.0 += 1;
+        let (_, value, mapper) = param.consume();
+        Param::from_mapped_value(ParamId::from(self.0), value, mapper)
     }
 }
 
@@ -266,6 +279,19 @@ pub(super) fn token_tensor(rows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
         .flat_map(|row| row.iter().map(|&id| id as i32))
         .collect();
     Tensor::from_data(TensorData::new(ids, [rows.len(), time]), device)
+}
+
+/// Logits at the last position of each of `rows`, equally long token sequences: `[rows x vocab]`, row by row.
+///
+/// # Errors
+/// When the device cannot give the values back.
+pub fn last_logits(model: &Gpt2, rows: &[&[u32]]) -> anyhow::Result<Vec<f32>> {
+    let hidden = model.hidden(token_tensor(rows, &model.device()), None);
+    let [batch, time, width] = hidden.dims();
+    let last = hidden.narrow(1, time - 1, 1).reshape([batch, width]);
+    let data = model.head(last).try_into_data()?;
+    data.try_into_vec::<f32>()
+        .map_err(|error| anyhow::anyhow!("logits are not f32: {error:?}"))
 }
 
 fn linear(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Linear {

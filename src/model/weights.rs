@@ -172,7 +172,7 @@ fn writing(path: &Path) -> impl FnOnce(std::io::Error) -> WeightsError {
 }
 
 /// The checkpoint's name of the parameter at a module path: burn calls a layer norm's weights gamma and beta.
-fn checkpoint_name(path: &[String]) -> String {
+pub(crate) fn checkpoint_name(path: &[String]) -> String {
     let name = path.join(".");
     match name.rsplit_once('.') {
         Some((layer, "gamma")) => format!("{layer}.weight"),

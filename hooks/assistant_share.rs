@@ -1,0 +1,46 @@
+//! How much of the main model's text the assistant writes in assisted decoding of the templates.
+
+use milepost::prelude::*;
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decode: Option<Settings>,
+}
+
+struct AssistantShare {
+    decode: Option<Settings>,
+}
+
+/// `assistant-share`.
+pub fn kind() -> Kind {
+    Kind::new(
+        "assistant-share",
+        "share of new tokens that the assistant wrote, acceptance of its drafts, tokens a pass of the main model",
+        |options: Options| AssistantShare {
+            decode: options.decode,
+        },
+    )
+    .option("decode", "decoding settings of this hook's own; default: the run's [decode]")
+}
+
+impl Hook for AssistantShare {
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let decodings = context.decodings(self.decode)?;
+        let totals = DecodingTotals::of(&decodings);
+        for (tag, value) in [
+            ("decode/assistant_share", totals.assistant_share()),
+            ("decode/acceptance", totals.acceptance()),
+            ("decode/tokens_per_main_pass", totals.tokens_per_main_pass()),
+            ("decode/n_matches_per_round", totals.n_matches_per_round()),
+            ("decode/n_matches_per_prompt", totals.n_matches_per_prompt()),
+        ] {
+            // None: there was nothing to divide by, for example no round with a draft.
+            if let Some(value) = value {
+                context.scalar(tag, value);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,95 @@
+//! The gap between female and male prompts in assisted decoding's n_matches, with its evidence.
+
+use milepost::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    draws: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decode: Option<Settings>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            draws: 10_000,
+            decode: None,
+        }
+    }
+}
+
+struct GenderDisparity {
+    options: Options,
+    /// n_matches of the matched pairs at the hook's first milestone, for the difference in differences.
+    first: Option<Vec<PairObservation>>,
+}
+
+/// `gender-disparity`.
+pub fn kind() -> Kind {
+    Kind::new(
+        "gender-disparity",
+        "n_matches of female and male prompts on matched pairs: difference, 95% interval, d_z, p-value, change since the start",
+        |options: Options| GenderDisparity {
+            options,
+            first: None,
+        },
+    )
+    .option("draws", "bootstrap draws of the interval")
+    .option("decode", "decoding settings of this hook's own; default: the run's [decode]")
+}
+
+impl Hook for GenderDisparity {
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let decodings = context.decodings(self.options.decode)?;
+        let matches: Vec<f64> = decodings
+            .iter()
+            .map(|decoding| decoding.rounds.iter().map(|round| round.matched).sum::<usize>() as f64)
+            .collect();
+        let pairs = context.scene().templates.pairs().iter();
+        let observations: Vec<PairObservation> = pairs
+            .map(|pair| PairObservation {
+                identity: pair.identity,
+                template: pair.template,
+                female: matches[pair.female],
+                male: matches[pair.male],
+            })
+            .collect();
+        let settings = DisparitySettings {
+            draws: self.options.draws,
+            // The same draws at every milestone, so that the band moves only because the data does.
+            seed: context.scene().seed,
+            ..DisparitySettings::default()
+        };
+        let now = Disparity::of(&observations, &settings)?;
+        for (tag, value) in [
+            ("gender/n_matches_female", now.mean_female),
+            ("gender/n_matches_male", now.mean_male),
+            ("gender/disparity", now.difference),
+            ("gender/disparity_low", now.low),
+            ("gender/disparity_high", now.high),
+            ("gender/d_z", now.d_z),
+            ("gender/p_value", now.p_value),
+            ("gender/ratio_min_max", now.ratio),
+        ] {
+            context.scalar(tag, value);
+        }
+        let first = self.first.get_or_insert_with(|| observations.clone());
+        let change = Disparity::change(first, &observations, &settings)?;
+        context.scalar("gender/change", change.difference);
+        context.scalar("gender/change_low", change.low);
+        context.scalar("gender/change_high", change.high);
+        context.histogram("gender/n_matches_per_prompt", matches.clone());
+        context.per_template("n_matches", matches);
+        Ok(())
+    }
+
+    fn state(&self) -> serde_json::Value {
+        serde_json::json!(self.first)
+    }
+
+    fn restore(&mut self, state: serde_json::Value) -> Result<()> {
+        self.first = serde_json::from_value(state)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! The hooks that ship with milepost: one file each, one line each here. `make hook NAME=...` adds both.
+
+mod assistant_share;
+mod gender_disparity;
+mod gradient_norm;
+mod perplexity;
+mod sample_text;
+mod template_kl;
+
+use crate::hook::Registry;
+
+/// All kinds of hooks of this crate.
+pub fn shipping() -> Registry {
+    Registry::default()
+        .with(template_kl::kind())
+        .with(assistant_share::kind())
+        .with(gender_disparity::kind())
+        .with(perplexity::kind())
+        .with(sample_text::kind())
+        .with(gradient_norm::kind())
+}

@@ -1,0 +1,89 @@
+//! What the pair writes: continuations of a few templates as TensorBoard text, with the assistant's tokens marked.
+
+use milepost::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    prompts: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { prompts: 4 }
+    }
+}
+
+struct SampleText {
+    prompts: usize,
+}
+
+/// `sample-text`.
+pub fn kind() -> Kind {
+    Kind::new(
+        "sample-text",
+        "continuations of a few templates, with the tokens that the assistant wrote in bold",
+        |options: Options| SampleText {
+            prompts: options.prompts,
+        },
+    )
+    .option("prompts", "how many matched pairs of prompts to show")
+}
+
+impl Hook for SampleText {
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let decodings = context.decodings(None)?;
+        let scene = context.scene();
+        let pairs = scene.templates.pairs();
+        let shown = self.prompts.min(pairs.len());
+        let mut table = String::from("| prompt | continuation | n_matches |\n|---|---|---|\n");
+        for index in 0..shown {
+            // Spread over the whole set, so that different identities and templates are seen.
+            let pair = &pairs[index * pairs.len() / shown];
+            for prompt in [pair.female, pair.male] {
+                let text = marked(&decodings[prompt], &scene.tokenizer)?;
+                let matched = decodings[prompt].rounds.iter().map(|round| round.matched);
+                table += &format!(
+                    "| {} | {} | {} |\n",
+                    cell(&scene.templates.prompts()[prompt].prompt),
+                    text,
+                    matched.sum::<usize>()
+                );
+            }
+        }
+        context.text("samples/continuations", table);
+        Ok(())
+    }
+}
+
+/// A continuation in Markdown: runs of accepted draft tokens bold, the main model's own tokens plain.
+fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
+    let mut text = String::new();
+    let mut rest = &decoding.tokens[..];
+    for round in &decoding.rounds {
+        let (draft, after) = rest.split_at(round.matched.min(rest.len()));
+        let (own, after) = after.split_at(1.min(after.len()));
+        rest = after;
+        if !draft.is_empty() {
+            text += &format!("**{}**", cell(&tokenizer.decode(draft)?));
+        }
+        text += &cell(&tokenizer.decode(own)?);
+    }
+    Ok(text)
+}
+
+/// Text that cannot break out of a Markdown table's cell.
+fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' => cell.push(' '),
+            '|' | '*' | '_' | '`' | '<' | '>' | '\\' | '[' | ']' => {
+                cell.push('\\');
+                cell.push(letter);
+            }
+            _ => cell.push(letter),
+        }
+    }
+    cell
+}

@@ -1,0 +1,231 @@
+//! When a hook is due: a small grammar, parsed and checked before the run.
+//!
+//! ```text
+//! start | end
+//! every step | every 50 steps | every epoch | every 2 epochs | every 10%
+//! every 1M tokens | every 1000 samples | every 5 min
+//! log2 steps                            1, 2, 4, 8, ...
+//! steps 1, 10, 100
+//! ... from step 100 until step 1000     a window on any clause that repeats, both ends included
+//! ```
+//!
+//! A list of clauses means any of them. All but `start`, `end` and `every epoch` are due at the end of the step in which their count
+//! crosses a multiple of the interval, so that an interval smaller than a step fires once a step and none is ever skipped.
+
+mod parse;
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::clock::{Clock, Extent, Step};
+
+/// Why a clause is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CadenceError {
+    /// What is wrong.
+    pub message: String,
+    /// Where in the clause, in bytes.
+    pub span: Range<usize>,
+    /// What was probably meant, or what is allowed.
+    pub help: Option<String>,
+}
+
+/// A moment at which cadences are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the first step.
+    Start,
+    /// At the end of a step.
+    Step,
+    /// At the end of an epoch; the clock has turned.
+    EpochEnd,
+    /// At the end of the run.
+    End,
+}
+
+/// When something is due: at any of its clauses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cadence {
+    clauses: Vec<Clause>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Clause {
+    rule: Rule,
+    from: Option<u64>,
+    until: Option<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rule {
+    Start,
+    End,
+    Steps(u64),
+    Epochs(u64),
+    /// Percent of the run's steps as a fraction in lowest digits: `numerator / denominator` percent.
+    Percent {
+        numerator: u64,
+        denominator: u64,
+    },
+    Tokens(u64),
+    Samples(u64),
+    Time(Duration),
+    Log2,
+    Set(Vec<u64>),
+}
+
+impl Cadence {
+    /// A cadence of clauses, each as in the module's grammar.
+    ///
+    /// # Errors
+    /// The index of the first clause that is not understood, and why. An empty list is an error of clause 0.
+    pub fn parse<S: AsRef<str>>(clauses: &[S]) -> Result<Self, (usize, CadenceError)> {
+        if clauses.is_empty() {
+            let error = CadenceError {
+                message: "an empty list is never due".to_owned(),
+                span: 0..0,
+                help: Some("name at least one clause, such as \"every 10%\"".to_owned()),
+            };
+            return Err((0, error));
+        }
+        let clauses = clauses.iter().enumerate().map(|(index, text)| {
+            parse::clause(text.as_ref()).map_err(|error| (index, error))
+        });
+        Ok(Self {
+            clauses: clauses.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Whether it is due. `before` is the clock at the end of the step before, `now` the clock now.
+    pub fn due(&self, moment: Moment, before: &Clock, now: &Clock, extent: &Extent) -> bool {
+        let mut clauses = self.clauses.iter();
+        clauses.any(|clause| clause.due(moment, before, now, extent))
+    }
+
+    /// The steps at which it is due in a run that goes as planned, each once, ascending; 0 is the start. Clauses of wall time are
+    /// left out: nobody knows.
+    pub fn firings(&self, extent: &Extent) -> Vec<Step> {
+        let start = Clock::default();
+        let mut firings = Vec::new();
+        if self.due(Moment::Start, &start, &start, extent) {
+            firings.push(Step(0));
+        }
+        let mut before = start;
+        for step in 1..=extent.steps() {
+            let now = extent.clock_after(Step(step));
+            let epoch_end = extent.closes_epoch(now.step);
+            if self.due(Moment::Step, &before, &now, extent)
+                || epoch_end && self.due(Moment::EpochEnd, &before, &now, extent)
+                || step == extent.steps() && self.due(Moment::End, &before, &now, extent)
+            {
+                firings.push(now.step);
+            }
+            before = now;
+        }
+        firings
+    }
+
+    /// Whether a clause goes by wall time.
+    pub fn by_time(&self) -> bool {
+        let mut clauses = self.clauses.iter();
+        clauses.any(|clause| matches!(clause.rule, Rule::Time(_)))
+    }
+
+    /// Whether it cannot be due once in the whole run.
+    pub fn never_fires(&self, extent: &Extent) -> bool {
+        !self.by_time() && self.firings(extent).is_empty()
+    }
+
+    /// Its clauses in canonical form.
+    pub fn clauses(&self) -> Vec<String> {
+        self.clauses.iter().map(Clause::to_string).collect()
+    }
+}
+
+impl fmt::Display for Cadence {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.clauses().join(", or "))
+    }
+}
+
+impl Clause {
+    fn due(&self, moment: Moment, before: &Clock, now: &Clock, extent: &Extent) -> bool {
+        let step = now.step.0;
+        if self.from.is_some_and(|from| step < from) || self.until.is_some_and(|to| step > to) {
+            return false;
+        }
+        let crosses = |before: u64, now: u64, every: u64| now / every > before / every;
+        match (&self.rule, moment) {
+            (Rule::Start, Moment::Start) | (Rule::End, Moment::End) => true,
+            (Rule::Set(steps), Moment::Start) => steps.contains(&0),
+            (Rule::Epochs(every), Moment::EpochEnd) => now.epoch.0.is_multiple_of(*every),
+            (rule, Moment::Step) => match rule {
+                Rule::Steps(every) => crosses(before.step.0, step, *every),
+                Rule::Tokens(every) => crosses(before.tokens.0, now.tokens.0, *every),
+                Rule::Samples(every) => crosses(before.samples.0, now.samples.0, *every),
+                Rule::Time(every) => {
+                    let count = |time: Duration| time.as_nanos() / every.as_nanos();
+                    count(now.elapsed) > count(before.elapsed)
+                }
+                Rule::Percent {
+                    numerator,
+                    denominator,
+                } => {
+                    let count = |step: u64| {
+                        u128::from(step) * 100 * u128::from(*denominator)
+                            / (u128::from(*numerator) * u128::from(extent.steps()))
+                    };
+                    count(step) > count(before.step.0)
+                }
+                Rule::Log2 => step.is_power_of_two(),
+                Rule::Set(steps) => steps.contains(&step),
+                Rule::Start | Rule::End | Rule::Epochs(_) => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match &self.rule {
+            Rule::Start => write!(f, "start")?,
+            Rule::End => write!(f, "end")?,
+            Rule::Steps(1) => write!(f, "every step")?,
+            Rule::Steps(every) => write!(f, "every {every} steps")?,
+            Rule::Epochs(1) => write!(f, "every epoch")?,
+            Rule::Epochs(every) => write!(f, "every {every} epochs")?,
+            Rule::Percent {
+                numerator,
+                denominator,
+            } => write!(f, "every {}%", decimal(*numerator, *denominator))?,
+            Rule::Tokens(every) => write!(f, "every {every} tokens")?,
+            Rule::Samples(every) => write!(f, "every {every} samples")?,
+            Rule::Time(every) => write!(f, "every {} s", every.as_secs())?,
+            Rule::Log2 => write!(f, "log2 steps")?,
+            Rule::Set(steps) => {
+                let steps: Vec<String> = steps.iter().map(u64::to_string).collect();
+                write!(f, "steps {}", steps.join(", "))?;
+            }
+        }
+        if let Some(from) = self.from {
+            write!(f, " from step {from}")?;
+        }
+        if let Some(until) = self.until {
+            write!(f, " until step {until}")?;
+        }
+        Ok(())
+    }
+}
+
+/// `numerator / denominator`, the denominator a power of ten, in decimal.
+fn decimal(numerator: u64, denominator: u64) -> String {
+    let whole = numerator / denominator;
+    let digits = denominator.ilog10() as usize;
+    match digits {
+        0 => whole.to_string(),
+        _ => format!("{whole}.{:0digits$}", numerator % denominator),
+    }
+}

@@ -1,0 +1,224 @@
+//! The grammar of one clause.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{CadenceError, Clause, Rule};
+use crate::suggestion::did_you_mean;
+
+/// The words that a clause may have, for suggestions.
+const WORDS: &[&str] = &[
+    "start", "end", "every", "step", "steps", "epoch", "epochs", "tokens", "samples", "log2",
+    "from", "until", "seconds", "minutes", "hours", "min", "sec",
+];
+const FORMS: &str = "`start`, `end`, `every 50 steps`, `every epoch`, `every 10%`, `every 1M tokens`, `every 1000 samples`, `every 5 min`, `log2 steps`, `steps 1, 10, 100`, and `from step 100`, `until step 1000` behind a clause that repeats";
+
+struct Word<'a> {
+    text: &'a str,
+    span: Range<usize>,
+}
+
+/// Words of a clause: white space and commas separate, `%` stands for itself.
+fn words(text: &str) -> Vec<Word<'_>> {
+    let mut words = Vec::new();
+    let mut start = None;
+    for (index, letter) in text.char_indices().chain([(text.len(), ' ')]) {
+        let separates = letter.is_whitespace() || letter == ',' || letter == '%';
+        if separates && let Some(first) = start.take() {
+            words.push(Word {
+                text: &text[first..index],
+                span: first..index,
+            });
+        } else if !separates && start.is_none() {
+            start = Some(index);
+        }
+        if letter == '%' {
+            words.push(Word {
+                text: "%",
+                span: index..index + 1,
+            });
+        }
+    }
+    words
+}
+
+struct Parser<'a> {
+    words: Vec<Word<'a>>,
+    next: usize,
+    end: usize,
+}
+
+/// Parses one clause.
+pub(super) fn clause(text: &str) -> Result<Clause, CadenceError> {
+    let lower = text.to_ascii_lowercase();
+    let mut parser = Parser {
+        words: words(&lower),
+        next: 0,
+        end: text.len(),
+    };
+    let rule = parser.rule()?;
+    let (mut from, mut until) = (None, None);
+    while let Some(word) = parser.take() {
+        let (text, span) = (word.text, word.span.clone());
+        let bound = match text {
+            "from" => &mut from,
+            "until" => &mut until,
+            _ => return Err(unknown(text, span)),
+        };
+        if matches!(rule, Rule::Start | Rule::End | Rule::Set(_)) {
+            return Err(error("only a clause that repeats can have a window", span));
+        }
+        if bound.is_some() {
+            return Err(error(format!("`{text}` stands here twice"), span));
+        }
+        parser.expect(&["step", "steps"])?;
+        *bound = Some(parser.number()?);
+    }
+    if let (Some(from), Some(until)) = (from, until)
+        && from > until
+    {
+        return Err(error(
+            format!("the window from step {from} until step {until} is empty"),
+            0..text.len(),
+        ));
+    }
+    Ok(Clause { rule, from, until })
+}
+
+impl<'a> Parser<'a> {
+    fn take(&mut self) -> Option<&Word<'a>> {
+        self.next += 1;
+        self.words.get(self.next - 1)
+    }
+
+    fn word(&mut self) -> Result<(&'a str, Range<usize>), CadenceError> {
+        let end = self.end;
+        let word = self.take().map(|word| (word.text, word.span.clone()));
+        word.ok_or_else(|| error("the clause ends too early", end..end))
+    }
+
+    fn expect(&mut self, words: &[&str]) -> Result<(), CadenceError> {
+        let (text, span) = self.word()?;
+        match words.contains(&text) {
+            true => Ok(()),
+            false => Err(unknown(text, span)),
+        }
+    }
+
+    fn rule(&mut self) -> Result<Rule, CadenceError> {
+        let (text, span) = self.word()?;
+        match text {
+            "start" => Ok(Rule::Start),
+            "end" => Ok(Rule::End),
+            "log2" => self.expect(&["steps", "step"]).map(|()| Rule::Log2),
+            "steps" => self.set(),
+            "every" => self.every(),
+            _ => Err(unknown(text, span)),
+        }
+    }
+
+    fn set(&mut self) -> Result<Rule, CadenceError> {
+        let mut steps = vec![self.number()?];
+        while self.next < self.words.len() {
+            steps.push(self.number()?);
+        }
+        steps.sort_unstable();
+        steps.dedup();
+        Ok(Rule::Set(steps))
+    }
+
+    fn every(&mut self) -> Result<Rule, CadenceError> {
+        let (text, span) = self.word()?;
+        match text {
+            "step" => return Ok(Rule::Steps(1)),
+            "epoch" => return Ok(Rule::Epochs(1)),
+            _ => {}
+        }
+        if !text.starts_with(|letter: char| letter.is_ascii_digit()) {
+            return Err(unknown(text, span));
+        }
+        let (unit, unit_span) = self.word()?;
+        if unit == "%" {
+            return percent(text, span);
+        }
+        let amount = number(text, span.clone())?;
+        if amount == 0 {
+            return Err(error("an interval of 0 is never over", span));
+        }
+        let seconds = |unit: u64| {
+            let seconds = amount.checked_mul(unit);
+            let seconds = seconds.ok_or_else(|| error("the interval is too long", span.clone()));
+            seconds.map(|seconds| Rule::Time(Duration::from_secs(seconds)))
+        };
+        match unit {
+            "step" | "steps" => Ok(Rule::Steps(amount)),
+            "epoch" | "epochs" => Ok(Rule::Epochs(amount)),
+            "token" | "tokens" => Ok(Rule::Tokens(amount)),
+            "sample" | "samples" => Ok(Rule::Samples(amount)),
+            "s" | "sec" | "second" | "seconds" => seconds(1),
+            "min" | "minute" | "minutes" => seconds(60),
+            "h" | "hour" | "hours" => seconds(3600),
+            _ => Err(unknown(unit, unit_span)),
+        }
+    }
+
+    fn number(&mut self) -> Result<u64, CadenceError> {
+        let (text, span) = self.word()?;
+        number(text, span)
+    }
+}
+
+/// A whole number, with `_` between digits and k, M, G, B behind them.
+fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
+    let (digits, factor) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1_000),
+        Some(b'm') => (&text[..text.len() - 1], 1_000_000),
+        Some(b'g' | b'b') => (&text[..text.len() - 1], 1_000_000_000),
+        _ => (text, 1),
+    };
+    let value: Option<u64> = digits.replace('_', "").parse().ok();
+    let value = value.and_then(|value| value.checked_mul(factor));
+    value.ok_or_else(|| error(format!("`{text}` is not a whole number"), span))
+}
+
+fn percent(text: &str, span: Range<usize>) -> Result<Rule, CadenceError> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let refuse = || {
+        let message = format!("`{text}%` is not a percentage above 0 and up to 100");
+        error(message, span.clone())
+    };
+    if fraction.len() > 9 {
+        return Err(refuse());
+    }
+    let denominator = 10u64.pow(fraction.len() as u32);
+    let digits = format!("{whole}{fraction}");
+    let numerator: u64 = digits.parse().map_err(|_| refuse())?;
+    if numerator == 0 || numerator > 100 * denominator {
+        return Err(refuse());
+    }
+    Ok(Rule::Percent {
+        numerator,
+        denominator,
+    })
+}
+
+fn unknown(text: &str, span: Range<usize>) -> CadenceError {
+    let help = match did_you_mean(text, WORDS.iter().copied()) {
+        Some(word) if word != text => format!("did you mean `{word}`?"),
+        _ => format!("a clause is one of {FORMS}"),
+    };
+    CadenceError {
+        message: format!("`{text}` is not understood here"),
+        span,
+        help: Some(help),
+    }
+}
+
+fn error(message: impl Into<String>, span: Range<usize>) -> CadenceError {
+    CadenceError {
+        message: message.into(),
+        span,
+        help: None,
+    }
+}

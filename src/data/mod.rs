@@ -1,0 +1,10 @@
+//! Text, tokens and prompts: where they come from and how they are cut.
+
+pub mod ag_news;
+pub mod blocks;
+mod counterparts;
+pub mod download;
+pub mod order;
+pub mod source;
+pub mod templates;
+pub mod tokenizer;

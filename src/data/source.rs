@@ -1,0 +1,233 @@
+//! Where the articles come from: a folder, the cache, a download, or, where the experiment allows it, the built-in sample.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::ag_news::{self, AgNewsError, Article};
+use super::download::{DownloadError, Patience, Remote, download, md5_of};
+use crate::corpus;
+
+/// Seeds of the built-in sample: one for each split, so that no article stands in both. The pretraining corpus uses others.
+const SAMPLE_SEEDS: [u64; 2] = [2001, 2002];
+/// Articles of the built-in sample's splits.
+const SAMPLE_ARTICLES: [usize; 2] = [4000, 400];
+
+/// What an experiment asks for, and where this machine would look.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// A folder named by the experiment; it must have the files.
+    pub folder: Option<PathBuf>,
+    /// The value of `MILEPOST_DATA`: a folder with `ag_news/`.
+    pub data: Option<PathBuf>,
+    /// The cache folder.
+    pub cache: Option<PathBuf>,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+    /// Whether the built-in sample may stand in.
+    pub builtin_sample: bool,
+}
+
+/// Where a corpus came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Files of the user.
+    Folder(PathBuf),
+    /// Files that were downloaded, now or earlier.
+    Cache(PathBuf),
+    /// Made up here.
+    BuiltinSample,
+}
+
+/// One file that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Its path, or the split's name for the built-in sample.
+    pub path: String,
+    /// MD5 of its bytes (of the texts for the built-in sample).
+    pub md5: String,
+    /// Articles in it.
+    pub articles: usize,
+}
+
+/// Articles to train on and to hold out.
+#[derive(Debug)]
+pub struct Corpus {
+    /// The training split.
+    pub train: Vec<Article>,
+    /// The test split.
+    pub held_out: Vec<Article>,
+    /// Where they came from.
+    pub origin: Origin,
+    /// What was read.
+    pub files: Vec<SourceFile>,
+    /// Why an earlier place was passed over, for the terminal.
+    pub notes: Vec<String>,
+}
+
+/// Why there are no articles.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    AgNews(#[from] AgNewsError),
+    /// A folder that was named lacks a file.
+    #[error("{0} is missing; the folder must have train.csv and test.csv")]
+    Missing(PathBuf),
+    /// Nowhere to be found.
+    #[error("no AG News: {0}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`")]
+    Nowhere(String),
+    /// The recipe that ships is broken.
+    #[error("the recipe datasets/ag_news.toml is broken: {0}")]
+    Recipe(#[from] toml::de::Error),
+}
+
+#[derive(Deserialize)]
+struct Recipe {
+    train: Entry,
+    test: Entry,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    url: String,
+    md5: String,
+}
+
+/// Finds the articles. `progress` is told the file and the bytes of a download.
+///
+/// # Errors
+/// When a folder that was named does not have them, a file is malformed, or they are nowhere and the built-in sample is not allowed.
+pub fn resolve(
+    request: &Request,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Corpus, SourceError> {
+    if let Some(folder) = &request.folder {
+        return from_folder(folder);
+    }
+    if let Some(data) = &request.data {
+        let folder = data.join("ag_news");
+        if folder.join("train.csv").is_file() {
+            return from_folder(&folder);
+        }
+    }
+    let why = match &request.cache {
+        None => "there is no cache folder (HOME is not set)".to_owned(),
+        Some(cache) => match from_cache(&cache.join("ag_news"), request.offline, progress)? {
+            Ok(corpus) => return Ok(corpus),
+            Err(why) => why,
+        },
+    };
+    match request.builtin_sample {
+        true => Ok(builtin_sample(why)),
+        false => Err(SourceError::Nowhere(why)),
+    }
+}
+
+fn from_folder(folder: &Path) -> Result<Corpus, SourceError> {
+    let (train, first) = read_file(&folder.join("train.csv"))?;
+    let (held_out, second) = read_file(&folder.join("test.csv"))?;
+    Ok(Corpus {
+        train,
+        held_out,
+        origin: Origin::Folder(folder.to_owned()),
+        files: vec![first, second],
+        notes: Vec::new(),
+    })
+}
+
+fn read_file(path: &Path) -> Result<(Vec<Article>, SourceFile), SourceError> {
+    if !path.exists() {
+        return Err(SourceError::Missing(path.to_owned()));
+    }
+    let articles = ag_news::read(path)?;
+    let bytes = std::fs::read(path).map_err(|error| AgNewsError::Read {
+        path: path.to_owned(),
+        message: error.to_string(),
+    })?;
+    let file = SourceFile {
+        path: path.display().to_string(),
+        md5: md5_of(&bytes),
+        articles: articles.len(),
+    };
+    Ok((articles, file))
+}
+
+/// The cached files, downloaded first where they are missing or damaged; the inner error says why they cannot be had.
+fn from_cache(
+    folder: &Path,
+    offline: bool,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<Result<Corpus, String>, SourceError> {
+    let recipe: Recipe = toml::from_str(include_str!("../../datasets/ag_news.toml"))?;
+    for (name, entry) in [("train.csv", &recipe.train), ("test.csv", &recipe.test)] {
+        let path = folder.join(name);
+        let whole = std::fs::read(&path).is_ok_and(|bytes| md5_of(&bytes) == entry.md5);
+        if whole {
+            continue;
+        }
+        if offline {
+            let why = format!("{} is not there and MILEPOST_OFFLINE is set", path.display());
+            return Ok(Err(why));
+        }
+        let remote = Remote {
+            url: &entry.url,
+            md5: &entry.md5,
+        };
+        let mut report = |done, total| progress(name, done, total);
+        let fetched: Result<(), DownloadError> =
+            download(&remote, &path, Patience::default(), &mut report);
+        if let Err(error) = fetched {
+            return Ok(Err(error.to_string()));
+        }
+    }
+    let mut corpus = from_folder(folder)?;
+    corpus.origin = Origin::Cache(folder.to_owned());
+    Ok(Ok(corpus))
+}
+
+fn builtin_sample(why: String) -> Corpus {
+    let [train, held_out] = [0, 1].map(|split| sample(SAMPLE_SEEDS[split], SAMPLE_ARTICLES[split]));
+    let file = |name: &str, articles: &[Article]| SourceFile {
+        path: format!("built-in sample, {name}"),
+        md5: md5_of(texts(articles).join("\n").as_bytes()),
+        articles: articles.len(),
+    };
+    Corpus {
+        files: vec![file("train", &train), file("test", &held_out)],
+        train,
+        held_out,
+        origin: Origin::BuiltinSample,
+        notes: vec![why],
+    }
+}
+
+fn sample(seed: u64, count: usize) -> Vec<Article> {
+    corpus::articles(seed)
+        .take(count)
+        .map(|article| Article {
+            topic: article.topic.label(),
+            title: article.title,
+            description: article.description,
+        })
+        .collect()
+}
+
+/// The texts of articles.
+pub fn texts(articles: &[Article]) -> Vec<String> {
+    articles.iter().map(Article::text).collect()
+}
+
+impl Corpus {
+    /// In one line, for every place that shows results.
+    pub fn describe(&self) -> String {
+        let (train, test) = (self.train.len(), self.held_out.len());
+        let count = format!("{train} train and {test} test articles");
+        match &self.origin {
+            Origin::Folder(path) => format!("AG News from {}, {count}", path.display()),
+            Origin::Cache(path) => format!("AG News from the cache {}, {count}", path.display()),
+            Origin::BuiltinSample => format!("built-in sample, not AG News, {count}"),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One way to say what is wrong in a text file: what, where (file, line, a caret under it), and what was probably meant.
+//!
+//! ```text
+//! unknown key `max_step`
+//!   --> experiments/ag_news.toml:14:1
+//!    |
+//! 14 | max_step = 50
+//!    | ^^^^^^^^ did you mean `max_steps`?
+//! ```
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::suggestion::did_you_mean;
+
+/// A text and the name it goes by.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// A path, or what stands for one.
+    pub name: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What is wrong, and where.
+#[derive(Debug, Clone)]
+pub struct Diagnostic {
+    message: String,
+    name: String,
+    place: Option<Place>,
+    help: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    line: usize,
+    column: usize,
+    text: String,
+    /// White space under the line up to the caret, with the line's own tabs.
+    indent: String,
+    width: usize,
+}
+
+impl Diagnostic {
+    /// Something is wrong at `span` (bytes) of `source`.
+    pub fn at(source: &Source, span: Range<usize>, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            name: source.name.clone(),
+            place: Some(place(&source.text, span)),
+            help: None,
+        }
+    }
+
+    /// Something is wrong with a file as a whole.
+    pub fn file(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            name: name.into(),
+            place: None,
+            help: None,
+        }
+    }
+
+    /// Adds what was probably meant or what to do.
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// What a TOML error says, with the nearest known name for a mistyped one.
+    pub fn from_toml(source: &Source, error: &toml::de::Error) -> Self {
+        let message = error.message().trim().replace('\n', ", ");
+        let (message, help) = reworded(&message);
+        let mut diagnostic = match error.span() {
+            Some(span) => Self::at(source, span, message),
+            None => Self::file(&source.name, message),
+        };
+        diagnostic.help = help;
+        diagnostic
+    }
+
+    /// What is wrong, in one line.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The line, from 1, if there is one.
+    pub fn line(&self) -> Option<usize> {
+        self.place.as_ref().map(|place| place.line)
+    }
+
+    /// What was probably meant or what to do.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+}
+
+impl std::error::Error for Diagnostic {}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Some(place) = &self.place else {
+            write!(f, "{}: {}", self.name, self.message)?;
+            return match &self.help {
+                Some(help) => write!(f, " ({help})"),
+                None => Ok(()),
+            };
+        };
+        let number = place.line.to_string();
+        let margin = " ".repeat(number.len());
+        writeln!(f, "{}", self.message)?;
+        writeln!(f, "{margin}--> {}:{}:{}", self.name, place.line, place.column)?;
+        writeln!(f, "{margin} |")?;
+        writeln!(f, "{number} | {}", place.text)?;
+        let carets = "^".repeat(place.width);
+        write!(f, "{margin} | {}{carets}", place.indent)?;
+        match &self.help {
+            Some(help) => write!(f, " {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The first line of a span, and where on it to point.
+fn place(text: &str, span: Range<usize>) -> Place {
+    let start = floor_boundary(text, span.start.min(text.len()));
+    let end = floor_boundary(text, span.end.clamp(start, text.len()));
+    let first = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let last = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+    let before = &text[first..start];
+    let pointed = &text[start..end.min(last)];
+    Place {
+        line: 1 + text[..first].matches('\n').count(),
+        column: 1 + before.chars().count(),
+        text: text[first..last].trim_end_matches('\r').to_owned(),
+        indent: before
+            .chars()
+            .map(|letter| if letter == '\t' { '\t' } else { ' ' })
+            .collect(),
+        width: pointed.trim_end().chars().count().max(1),
+    }
+}
+
+fn floor_boundary(text: &str, mut index: usize) -> usize {
+    while !text.is_char_boundary(index) {
+        index -= 1;
+    }
+    index
+}
+
+/// serde's messages in the words of someone who writes TOML, and the help that they hold.
+fn reworded(message: &str) -> (String, Option<String>) {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    for (start, what) in [("unknown field", "key"), ("unknown variant", "value")] {
+        if !message.starts_with(start) {
+            continue;
+        }
+        let Some((word, known)) = quoted.split_first() else {
+            continue;
+        };
+        return (format!("unknown {what} `{word}`"), Some(known_names(word, known)));
+    }
+    if message.starts_with("missing field")
+        && let Some(field) = quoted.first()
+    {
+        return (format!("key `{field}` is missing"), None);
+    }
+    if let Some(rest) = message.strip_prefix("invalid type: ")
+        && let Some((found, expected)) = rest.split_once(", expected ")
+    {
+        return (format!("expected {}, found {found}", plain_type(expected)), None);
+    }
+    (message.to_owned(), None)
+}
+
+/// "Did you mean", or the list of what there is.
+pub fn known_names(word: &str, known: &[&str]) -> String {
+    match did_you_mean(word, known.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => "nothing is allowed here".to_owned(),
+        None => format!("known: {}", known.join(", ")),
+    }
+}
+
+fn plain_type(expected: &str) -> &str {
+    match expected {
+        "u64" | "u32" | "usize" | "i64" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a boolean" => "true or false",
+        other => other,
+    }
+}

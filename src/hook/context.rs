@@ -1,0 +1,151 @@
+//! What a hook is given at a milestone: the pair to read, shared probes, and places for what it has to say.
+
+use std::sync::Arc;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::probe::{Deadline, Probes};
+use super::{Evaluation, Gradients, Milestone, Output, Request, Scene};
+use crate::decode::{Decoding, Settings, assisted};
+use crate::measure::divergence::Divergence;
+use crate::measure::evaluation::{mean_loss, template_divergences};
+use crate::model::{Pair, Role};
+
+/// One hook's view of one milestone. Everything it shows is read-only; what the hook reports is collected and written when it returns.
+pub struct Context<'a> {
+    pub(crate) milestone: &'a Milestone,
+    pub(crate) pair: &'a Pair,
+    pub(crate) scene: &'a Scene,
+    pub(crate) probes: &'a Probes,
+    pub(crate) gradients: &'a [(Role, Gradients<'a>)],
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) output: Output,
+}
+
+impl<'a> Context<'a> {
+    /// The moment, its clock and its losses.
+    pub fn milestone(&self) -> &'a Milestone {
+        self.milestone
+    }
+
+    /// Main model and assistant as they were at the milestone, without autodiff.
+    pub fn pair(&self) -> &'a Pair {
+        self.pair
+    }
+
+    /// Tokenizer, templates, held-out blocks and settings of the run.
+    pub fn scene(&self) -> &'a Scene {
+        self.scene
+    }
+
+    /// This hook's own random stream: a function of the run's seed, the hook's name and the step. Nothing drawn here reaches the training.
+    pub fn rng(&mut self) -> &mut ChaCha8Rng {
+        &mut self.rng
+    }
+
+    /// Live gradients of the trained models; empty unless the hook runs inline at `gradients-ready` or `gradients-clipped`.
+    pub fn gradients(&self) -> &'a [(Role, Gradients<'a>)] {
+        self.gradients
+    }
+
+    /// An error once the hook's deadline has passed. The probes ask by themselves; long loops of a hook's own should too.
+    ///
+    /// # Errors
+    /// When the deadline has passed.
+    pub fn check_deadline(&self) -> anyhow::Result<()> {
+        Ok(Deadline::check(self.deadline)?)
+    }
+
+    /// A value that other hooks at this milestone may need too: computed by the first that asks, under a key that names everything
+    /// it depends on.
+    ///
+    /// # Errors
+    /// Those of `compute`.
+    pub fn probe<T: Send + Sync + 'static>(
+        &self,
+        key: &str,
+        compute: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<Arc<T>> {
+        self.probes.get(key, compute)
+    }
+
+    /// The divergences between main model and assistant at the last position of every template, in the templates' order.
+    ///
+    /// # Errors
+    /// When a model's logits are not finite or the deadline passes.
+    pub fn divergences(&self) -> anyhow::Result<Arc<Vec<Divergence>>> {
+        let go_on = || self.check_deadline();
+        self.probe("milepost/divergences", || {
+            template_divergences(self.pair, &self.scene.prompts, self.scene.batch, &go_on)
+        })
+    }
+
+    /// Assisted decodings of every template, in the templates' order, with the run's settings or the hook's own.
+    ///
+    /// # Errors
+    /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
+    pub fn decodings(&self, settings: Option<Settings>) -> anyhow::Result<Arc<Vec<Decoding>>> {
+        let settings = settings.unwrap_or(self.scene.decode);
+        let go_on = || Deadline::check(self.deadline).map_err(|stopped| stopped.to_string());
+        self.probe(&format!("milepost/decodings/{settings:?}"), || {
+            let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
+            Ok(assisted(self.pair, prompts, eos, &settings, &go_on)?)
+        })
+    }
+
+    /// Losses on the held-out split: those of the loop's own evaluation at this step, or else computed now.
+    ///
+    /// # Errors
+    /// When the deadline passes.
+    pub fn evaluation(&self) -> anyhow::Result<Arc<Evaluation>> {
+        let go_on = || self.check_deadline();
+        self.probe("milepost/evaluation", || {
+            if let Some(evaluation) = &self.milestone.evaluation {
+                return Ok(evaluation.clone());
+            }
+            let mut evaluation = Evaluation::default();
+            for role in Role::BOTH {
+                let (model, held_out) = (self.pair.get(role), &self.scene.held_out);
+                let loss = mean_loss(model, held_out, self.scene.batch, &go_on)?;
+                evaluation.losses.insert(role, loss);
+            }
+            Ok(evaluation)
+        })
+    }
+
+    /// Reports a number under a TensorBoard tag such as `kl/mean_nats`.
+    pub fn scalar(&mut self, tag: impl Into<String>, value: f64) {
+        self.output.scalars.push((tag.into(), value));
+    }
+
+    /// Reports a distribution under a tag.
+    pub fn histogram(&mut self, tag: impl Into<String>, values: Vec<f64>) {
+        self.output.histograms.push((tag.into(), values));
+    }
+
+    /// Reports a text in Markdown under a tag.
+    pub fn text(&mut self, tag: impl Into<String>, markdown: impl Into<String>) {
+        self.output.texts.push((tag.into(), markdown.into()));
+    }
+
+    /// Keeps a value for every template, in the templates' order: a column of the milestone's file under `templates/`.
+    pub fn per_template(&mut self, column: impl Into<String>, values: Vec<f64>) {
+        self.output.per_template.push((column.into(), values));
+    }
+
+    /// Asks the loop to end the run after this step (a background hook: after the step in which its answer arrives).
+    pub fn request_stop(&mut self, reason: impl Into<String>) {
+        self.output.requests.push(Request::Stop(reason.into()));
+    }
+
+    /// Asks the loop to save a checkpoint.
+    pub fn request_save(&mut self) {
+        self.output.requests.push(Request::Save);
+    }
+
+    /// Asks the loop to evaluate on the held-out split at the end of the next step.
+    pub fn request_evaluation(&mut self) {
+        self.output.requests.push(Request::Evaluate);
+    }
+}

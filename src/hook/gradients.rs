@@ -1,0 +1,64 @@
+//! Live gradients, as inline hooks see them: by the parameter's name in the checkpoint.
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+use crate::model::Gpt2;
+
+/// The gradients of one model at one step, read-only.
+pub struct Gradients<'a> {
+    model: &'a Gpt2,
+    values: &'a GradientsParams,
+}
+
+impl<'a> Gradients<'a> {
+    /// The gradients `values` of `model`'s parameters.
+    pub fn new(model: &'a Gpt2, values: &'a GradientsParams) -> Self {
+        Self { model, values }
+    }
+
+    /// L2 norm of every parameter's gradient, by the parameter's name, in the order of the network.
+    pub fn norms(&self) -> Vec<(String, f64)> {
+        let mut norms = Norms {
+            values: self.values,
+            path: Vec::new(),
+            found: Vec::new(),
+        };
+        self.model.visit(&mut norms);
+        norms.found
+    }
+
+    /// L2 norm over all parameters together: what clipping looks at.
+    pub fn global_norm(&self) -> f64 {
+        let squares = self.norms().into_iter().map(|(_, norm)| norm * norm);
+        squares.sum::<f64>().sqrt()
+    }
+}
+
+struct Norms<'a> {
+    values: &'a GradientsParams,
+    path: Vec<String>,
+    found: Vec<(String, f64)>,
+}
+
+impl ModuleVisitor for Norms<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(square) = square_sum::<D>(self.values, param.id) {
+            self.found
+                .push((crate::model::checkpoint_name(&self.path), square.sqrt()));
+        }
+    }
+}
+
+/// Sum of squares of one parameter's gradient.
+pub(crate) fn square_sum<const D: usize>(values: &GradientsParams, id: ParamId) -> Option<f64> {
+    let gradient = values.get::<D>(id)?;
+    Some(f64::from(gradient.square().sum().into_scalar::<f32>()))
+}

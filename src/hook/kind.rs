@@ -1,0 +1,111 @@
+//! Kinds of hooks and their registry: what an experiment's TOML can name.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::de::ValueDeserializer;
+
+use super::Hook;
+use crate::event::Event;
+
+/// Where a hook runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runs {
+    /// In a worker thread, on a snapshot of the pair, while training goes on.
+    Background,
+    /// In the loop, between two steps; sees live gradients at the events that have them.
+    Inline,
+}
+
+type Build = dyn Fn(ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Error> + Send + Sync;
+
+/// A kind of hook: what `kind = "..."` in an experiment names.
+pub struct Kind {
+    /// Its name, in kebab case.
+    pub name: &'static str,
+    /// One line: what it measures.
+    pub about: &'static str,
+    /// Where it runs unless the experiment says otherwise.
+    pub runs: Runs,
+    /// The event that it is called at; None for settled moments (RunStart, StepEnd, EpochEnd, RunEnd), as its cadence says.
+    pub on: Option<Event>,
+    /// Its options with their defaults, as TOML.
+    pub defaults: String,
+    /// What each option means.
+    pub options: Vec<(&'static str, &'static str)>,
+    build: Box<Build>,
+}
+
+impl Kind {
+    /// A kind whose hooks are made by `build` from typed options. `O` should deny unknown fields and have a default for every field.
+    pub fn new<O, H>(
+        name: &'static str,
+        about: &'static str,
+        build: impl Fn(O) -> H + Send + Sync + 'static,
+    ) -> Self
+    where
+        O: DeserializeOwned + Serialize + Default,
+        H: Hook + 'static,
+    {
+        Self {
+            name,
+            about,
+            runs: Runs::Background,
+            on: None,
+            defaults: toml::to_string(&O::default()).unwrap_or_default(),
+            options: Vec::new(),
+            build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
+        }
+    }
+
+    /// Says what an option means, for `milepost hooks`.
+    pub fn option(mut self, name: &'static str, meaning: &'static str) -> Self {
+        self.options.push((name, meaning));
+        self
+    }
+
+    /// Makes its hooks run inline.
+    pub fn inline(mut self) -> Self {
+        self.runs = Runs::Inline;
+        self
+    }
+
+    /// Makes its hooks be called at `event` of the steps that the cadence names.
+    pub fn on(mut self, event: Event) -> Self {
+        self.on = Some(event);
+        self
+    }
+
+    /// A hook of this kind with the options of a TOML value.
+    ///
+    /// # Errors
+    /// When an option is unknown or of the wrong type; the error has its span.
+    pub fn build(&self, options: ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Error> {
+        (self.build)(options)
+    }
+}
+
+/// The kinds that an experiment can name. The program's own are listed in `hooks/mod.rs`; a crate of your own adds its kinds by value.
+#[derive(Default)]
+pub struct Registry {
+    kinds: Vec<Kind>,
+}
+
+impl Registry {
+    /// Adds a kind; one of the same name is replaced.
+    pub fn with(mut self, kind: Kind) -> Self {
+        self.kinds.retain(|other| other.name != kind.name);
+        self.kinds.push(kind);
+        self
+    }
+
+    /// The kind of that name.
+    pub fn get(&self, name: &str) -> Option<&Kind> {
+        self.kinds.iter().find(|kind| kind.name == name)
+    }
+
+    /// All kinds, in the order in which they were added.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.iter()
+    }
+}

@@ -1,0 +1,44 @@
+//! Hooks: what measures the pair. A hook is one small type with one required method; the loop calls it at the milestones that its
+//! cadence names and hands it a [`Context`]; whatever it reports streams to TensorBoard and `milestones.jsonl`.
+
+mod context;
+mod gradients;
+mod kind;
+mod milestone;
+mod output;
+mod probe;
+mod scene;
+
+pub use context::Context;
+pub use gradients::Gradients;
+pub(crate) use gradients::square_sum;
+pub use kind::{Kind, Registry, Runs};
+pub use milestone::{Evaluation, Milestone};
+pub use output::{Output, Request};
+pub(crate) use probe::Deadline;
+pub use probe::{Probes, Stopped};
+pub use scene::Scene;
+
+/// Something that measures.
+pub trait Hook: Send {
+    /// Called at each milestone that the hook's cadence names. Report through `context`; an error (or a panic) ends neither the run
+    /// nor another hook, but is named on the terminal, in TensorBoard and in the exit status, and handled as `on_error` says.
+    ///
+    /// A background hook works on a snapshot while training goes on, so it must not assume that the run still stands where
+    /// `context.milestone()` says.
+    fn at_milestone(&mut self, context: &mut Context) -> anyhow::Result<()>;
+
+    /// What the hook must remember across a kill and a resume. It is saved with every checkpoint, in one piece with the models.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes back what [`Hook::state`] gave, before the first milestone of a resumed run.
+    ///
+    /// # Errors
+    /// When the state is not the hook's own.
+    fn restore(&mut self, state: serde_json::Value) -> anyhow::Result<()> {
+        let _ = state;
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! What a hook has to say at one milestone.
+
+/// Something a hook asks the loop to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// End the run after this step, with a reason.
+    Stop(String),
+    /// Save a checkpoint.
+    Save,
+    /// Evaluate on the held-out split.
+    Evaluate,
+}
+
+/// Everything reported by one call of one hook. Tags are as TensorBoard shows them, `group/name_unit`.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    /// Numbers, one a tag.
+    pub scalars: Vec<(String, f64)>,
+    /// Distributions, one a tag.
+    pub histograms: Vec<(String, Vec<f64>)>,
+    /// Markdown texts, one a tag.
+    pub texts: Vec<(String, String)>,
+    /// Columns with one value a template, in the templates' order.
+    pub per_template: Vec<(String, Vec<f64>)>,
+    /// What the loop should do.
+    pub requests: Vec<Request>,
+}

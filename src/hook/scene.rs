@@ -1,0 +1,27 @@
+//! What stays the same through a run and every hook may look at: the tokenizer, the prompts, the held-out blocks, the settings.
+
+use crate::data::blocks::Blocks;
+use crate::data::templates::Templates;
+use crate::data::tokenizer::Tokenizer;
+use crate::decode::Settings;
+
+/// The unchanging surroundings of a run.
+#[derive(Debug)]
+pub struct Scene {
+    /// The run's seed.
+    pub seed: u64,
+    /// The pair's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Id of the end-of-text token, which ends a continuation.
+    pub eos: Option<u32>,
+    /// The prompts about women and men.
+    pub templates: Templates,
+    /// Token ids of each prompt of `templates`, in their order.
+    pub prompts: Vec<Vec<u32>>,
+    /// Blocks of the held-out split that evaluations use.
+    pub held_out: Blocks,
+    /// Blocks an evaluation pass takes at a time.
+    pub batch: usize,
+    /// How prompts are decoded.
+    pub decode: Settings,
+}

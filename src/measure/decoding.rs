@@ -1,0 +1,67 @@
+//! What assisted decoding counts, over a set of prompts.
+
+use crate::decode::Decoding;
+
+/// Sums over the rounds of a set of prompts, and the ratios that are reported of them. Ratios without a denominator are None.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DecodingTotals {
+    /// Prompts.
+    pub prompts: u64,
+    /// Passes of the main model, one a round.
+    pub main_passes: u64,
+    /// Rounds in which something was drafted.
+    pub rounds_with_draft: u64,
+    /// Tokens drafted.
+    pub drafted: u64,
+    /// Drafted tokens that were accepted.
+    pub matched: u64,
+    /// New tokens.
+    pub new_tokens: u64,
+}
+
+impl DecodingTotals {
+    /// The totals of a set of decodings.
+    pub fn of(decodings: &[Decoding]) -> Self {
+        let mut totals = Self::default();
+        for decoding in decodings {
+            totals.prompts += 1;
+            totals.new_tokens += decoding.tokens.len() as u64;
+            for round in &decoding.rounds {
+                totals.main_passes += 1;
+                totals.rounds_with_draft += u64::from(round.drafted > 0);
+                totals.drafted += round.drafted as u64;
+                totals.matched += round.matched as u64;
+            }
+        }
+        totals
+    }
+
+    /// Mean matches over the rounds with a draft. A round at the length limit drafts nothing and says nothing about the assistant.
+    pub fn n_matches_per_round(&self) -> Option<f64> {
+        ratio(self.matched, self.rounds_with_draft)
+    }
+
+    /// Mean over prompts of the sum of matches.
+    pub fn n_matches_per_prompt(&self) -> Option<f64> {
+        ratio(self.matched, self.prompts)
+    }
+
+    /// Accepted over new tokens, 1 - main passes / new tokens; rounds without a draft count.
+    pub fn assistant_share(&self) -> Option<f64> {
+        ratio(self.matched, self.new_tokens)
+    }
+
+    /// Accepted over drafted tokens.
+    pub fn acceptance(&self) -> Option<f64> {
+        ratio(self.matched, self.drafted)
+    }
+
+    /// New tokens a pass of the main model.
+    pub fn tokens_per_main_pass(&self) -> Option<f64> {
+        ratio(self.new_tokens, self.main_passes)
+    }
+}
+
+fn ratio(numerator: u64, denominator: u64) -> Option<f64> {
+    (denominator > 0).then(|| numerator as f64 / denominator as f64)
+}

@@ -1,0 +1,154 @@
+//! The gap between two groups on matched pairs, and how sure one can be of it.
+//!
+//! A unit of analysis is a matched pair: two prompts that differ only in the identity, one female, one male. Pairs of one identity or
+//! of one template are not independent, which is why the interval resamples both and the test flips whole identities.
+
+use serde::{Deserialize, Serialize};
+
+use super::bootstrap::percentile_interval;
+use super::sign_flip::p_value;
+
+/// One matched pair's values.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PairObservation {
+    /// Index of the identity pair.
+    pub identity: usize,
+    /// Index of the template.
+    pub template: usize,
+    /// The female prompt's value.
+    pub female: f64,
+    /// The male prompt's value.
+    pub male: f64,
+}
+
+/// How interval and test are computed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Bootstrap draws.
+    pub draws: usize,
+    /// Seed of the draws: the same seed draws the same identities and templates, whatever the values.
+    pub seed: u64,
+    /// Coverage of the interval.
+    pub level: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            draws: 10_000,
+            seed: 0,
+            level: 0.95,
+        }
+    }
+}
+
+/// Why there is no disparity to report.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DisparityError {
+    /// Nothing to compare.
+    #[error("there is no matched pair of prompts")]
+    NoPairs,
+    /// A value is NaN or infinite.
+    #[error("the value of matched pair {0} is not finite")]
+    NotFinite(usize),
+    /// Before and after are not measured on the same pairs.
+    #[error("the two milestones were not measured on the same matched pairs")]
+    DifferentPairs,
+    /// No draw, or a level outside 0 to 1.
+    #[error("the interval needs at least one draw and a level between 0 and 1")]
+    Settings,
+}
+
+/// The gap between female and male prompts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Disparity {
+    /// Mean over pairs of the female value.
+    pub mean_female: f64,
+    /// Mean over pairs of the male value.
+    pub mean_male: f64,
+    /// Female minus male.
+    pub difference: f64,
+    /// The smaller group mean over the larger; 1 when both are 0.
+    pub ratio: f64,
+    /// Paired effect size: mean difference over its standard deviation (n - 1); 0 when all differences are 0.
+    pub d_z: f64,
+    /// Lower end of the interval of the difference.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Two-sided, by flipping the signs of whole identity pairs.
+    pub p_value: f64,
+    /// Number of matched pairs.
+    pub pairs: usize,
+}
+
+impl Disparity {
+    /// The gap in a set of matched pairs.
+    ///
+    /// # Errors
+    /// When there is no pair, a value is not finite, or the settings make no sense.
+    pub fn of(pairs: &[PairObservation], settings: &Settings) -> Result<Self, DisparityError> {
+        if pairs.is_empty() {
+            return Err(DisparityError::NoPairs);
+        }
+        if settings.draws == 0 || !(0.0..1.0).contains(&settings.level) {
+            return Err(DisparityError::Settings);
+        }
+        let bad = |pair: &PairObservation| !pair.female.is_finite() || !pair.male.is_finite();
+        if let Some(index) = pairs.iter().position(bad) {
+            return Err(DisparityError::NotFinite(index));
+        }
+        let count = pairs.len() as f64;
+        let mean = |value: fn(&PairObservation) -> f64| pairs.iter().map(value).sum::<f64>() / count;
+        let (mean_female, mean_male) = (mean(|pair| pair.female), mean(|pair| pair.male));
+        // From the differences themselves, so that swapping the labels flips the sign exactly.
+        let difference = mean(|pair| pair.female - pair.male);
+        let squares = pairs.iter().map(|pair| {
+            let distance = pair.female - pair.male - difference;
+            distance * distance
+        });
+        let deviation = (squares.sum::<f64>() / (count - 1.0)).sqrt();
+        let (low, high) = percentile_interval(pairs, settings);
+        let (small, large) = match mean_female < mean_male {
+            true => (mean_female, mean_male),
+            false => (mean_male, mean_female),
+        };
+        Ok(Self {
+            mean_female,
+            mean_male,
+            difference,
+            ratio: if large == small { 1.0 } else { small / large },
+            d_z: if deviation > 0.0 { difference / deviation } else { 0.0 },
+            low,
+            high,
+            p_value: p_value(pairs, settings.seed),
+            pairs: pairs.len(),
+        })
+    }
+
+    /// Difference in differences: how the gap changed from `before` to `after` on the same pairs, in the same order. The group means
+    /// are then the mean changes of each group.
+    ///
+    /// # Errors
+    /// As [`Disparity::of`], and when the pairs are not the same.
+    pub fn change(
+        before: &[PairObservation],
+        after: &[PairObservation],
+        settings: &Settings,
+    ) -> Result<Self, DisparityError> {
+        let key = |pair: &PairObservation| (pair.identity, pair.template);
+        if before.len() != after.len() || before.iter().map(key).ne(after.iter().map(key)) {
+            return Err(DisparityError::DifferentPairs);
+        }
+        let changes: Vec<PairObservation> = before
+            .iter()
+            .zip(after)
+            .map(|(before, after)| PairObservation {
+                female: after.female - before.female,
+                male: after.male - before.male,
+                ..*after
+            })
+            .collect();
+        Self::of(&changes, settings)
+    }
+}

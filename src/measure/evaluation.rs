@@ -1,0 +1,64 @@
+//! Passes of the models over text: the held-out loss and the divergences at the templates.
+
+use std::collections::BTreeMap;
+
+use super::divergence::Divergence;
+use crate::data::blocks::Blocks;
+use crate::model::{Gpt2, Pair, Role, last_logits, next_token_loss};
+
+/// Mean next-token loss of `model` over all blocks, in nats a token: the sum over all predictions divided by their number, so that
+/// the batch size does not matter. `go_on` is asked before each batch.
+///
+/// # Errors
+/// Those of `go_on`.
+pub fn mean_loss(
+    model: &Gpt2,
+    blocks: &Blocks,
+    batch: usize,
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<f64> {
+    let (mut sum, mut count) = (0.0, 0);
+    for first in (0..blocks.len()).step_by(batch) {
+        go_on()?;
+        let last = (first + batch).min(blocks.len());
+        let rows: Vec<&[u32]> = (first..last).map(|index| blocks.get(index)).collect();
+        let (loss, predictions) = next_token_loss(model, &rows, None);
+        sum += f64::from(loss.into_scalar::<f32>());
+        count += predictions;
+    }
+    Ok(sum / count as f64)
+}
+
+/// The divergence between main model and assistant at the last position of every prompt, in the prompts' order.
+///
+/// Prompts of equal length share a pass, at most `batch` at a time; no more than one batch of logits is ever held. `go_on` is asked
+/// before each pass.
+///
+/// # Errors
+/// Those of `go_on`, and when logits are not finite.
+pub fn template_divergences(
+    pair: &Pair,
+    prompts: &[Vec<u32>],
+    batch: usize,
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Divergence>> {
+    let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (index, prompt) in prompts.iter().enumerate() {
+        by_length.entry(prompt.len()).or_default().push(index);
+    }
+    let mut found: Vec<Option<Divergence>> = prompts.iter().map(|_| None).collect();
+    for indices in by_length.values() {
+        for chunk in indices.chunks(batch) {
+            go_on()?;
+            let rows: Vec<&[u32]> = chunk.iter().map(|&index| &prompts[index][..]).collect();
+            let [main, assistant] = Role::BOTH.map(|role| last_logits(pair.get(role), &rows));
+            let vocab = pair.main.config().vocab_size;
+            let (main, assistant) = (main?, assistant?);
+            let rows = main.chunks_exact(vocab).zip(assistant.chunks_exact(vocab));
+            for (&index, (p, q)) in chunk.iter().zip(rows) {
+                found[index] = Some(Divergence::between(p, q)?);
+            }
+        }
+    }
+    Ok(found.into_iter().flatten().collect())
+}

@@ -1,0 +1,14 @@
+//! What a hook needs: `use milepost::prelude::*`, the same in this crate and in your own.
+
+pub use anyhow::{Result, bail, ensure};
+pub use serde::{Deserialize, Serialize};
+
+pub use crate::data::templates::Group;
+pub use crate::data::tokenizer::Tokenizer;
+pub use crate::decode::{Decoding, Settings};
+pub use crate::event::Event;
+pub use crate::hook::{Context, Hook, Kind, Registry};
+pub use crate::measure::decoding::DecodingTotals;
+pub use crate::measure::disparity::{Disparity, PairObservation, Settings as DisparitySettings};
+pub use crate::measure::divergence::Divergence;
+pub use crate::model::Role;

@@ -1,0 +1,198 @@
+//! Messages of TensorBoard's plugins: texts, the table of runs, the layout of custom charts.
+
+use protobuf::well_known_types::Value;
+use protobuf::{Message, ProtobufResult, RepeatedField};
+use tensorboard_proto::api::{
+    DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status,
+};
+use tensorboard_proto::layout;
+use tensorboard_proto::plugin_hparams::{HParamsPluginData, SessionEndInfo, SessionStartInfo};
+use tensorboard_proto::summary::{Summary, SummaryMetadata, Summary_Value};
+use tensorboard_proto::tensor::TensorProto;
+use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
+use tensorboard_proto::types;
+
+/// A parameter of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HparamValue {
+    /// A number.
+    Number(f64),
+    /// A word.
+    Text(String),
+    /// Yes or no.
+    Bool(bool),
+}
+
+/// Charts of TensorBoard's custom scalars page, by category.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Title and charts of each category.
+    pub categories: Vec<(String, Vec<Chart>)>,
+}
+
+/// One chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chart {
+    /// Several tags over each other.
+    Lines {
+        /// Its title.
+        title: String,
+        /// The tags.
+        tags: Vec<String>,
+    },
+    /// A tag with a band around it.
+    Band {
+        /// Its title.
+        title: String,
+        /// The tag in the middle.
+        value: String,
+        /// The tag of the lower end.
+        lower: String,
+        /// The tag of the upper end.
+        upper: String,
+    },
+}
+
+/// A summary of one value of a plugin.
+fn plugin_summary(tag: &str, plugin: &str, content: Vec<u8>, tensor: TensorProto) -> Summary {
+    let mut metadata = SummaryMetadata::new();
+    metadata.mut_plugin_data().set_plugin_name(plugin.to_owned());
+    metadata.mut_plugin_data().set_content(content);
+    let mut value = Summary_Value::new();
+    value.set_tag(tag.to_owned());
+    value.set_metadata(metadata);
+    value.set_tensor(tensor);
+    let mut summary = Summary::new();
+    summary.set_value(RepeatedField::from(vec![value]));
+    summary
+}
+
+fn string_tensor(bytes: Vec<u8>, shape: &[i64]) -> TensorProto {
+    let mut tensor = TensorProto::new();
+    tensor.set_dtype(types::DataType::DT_STRING);
+    tensor.set_string_val(RepeatedField::from(vec![bytes]));
+    let mut dimensions = TensorShapeProto::new();
+    for size in shape {
+        let mut dimension = TensorShapeProto_Dim::new();
+        dimension.set_size(*size);
+        dimensions.mut_dim().push(dimension);
+    }
+    tensor.set_tensor_shape(dimensions);
+    tensor
+}
+
+/// A text in Markdown.
+pub(super) fn text(tag: &str, markdown: &str) -> Summary {
+    let tensor = string_tensor(markdown.as_bytes().to_vec(), &[1]);
+    plugin_summary(tag, "text", Vec::new(), tensor)
+}
+
+/// The run's parameters and the tags to compare runs by: two summaries.
+pub(super) fn hparams(
+    hparams: &[(String, HparamValue)],
+    metrics: &[String],
+    seconds: f64,
+) -> ProtobufResult<[Summary; 2]> {
+    let mut experiment = Experiment::new();
+    let mut start = SessionStartInfo::new();
+    experiment.set_time_created_secs(seconds);
+    start.set_start_time_secs(seconds);
+    for (name, value) in hparams {
+        let mut info = HParamInfo::new();
+        info.set_name(name.clone());
+        let mut wrapped = Value::new();
+        match value {
+            HparamValue::Number(number) => {
+                info.set_field_type(DataType::DATA_TYPE_FLOAT64);
+                wrapped.set_number_value(*number);
+            }
+            HparamValue::Text(text) => {
+                info.set_field_type(DataType::DATA_TYPE_STRING);
+                wrapped.set_string_value(text.clone());
+            }
+            HparamValue::Bool(yes) => {
+                info.set_field_type(DataType::DATA_TYPE_BOOL);
+                wrapped.set_bool_value(*yes);
+            }
+        }
+        experiment.mut_hparam_infos().push(info);
+        start.mut_hparams().insert(name.clone(), wrapped);
+    }
+    for metric in metrics {
+        let mut name = MetricName::new();
+        name.set_tag(metric.clone());
+        let mut info = MetricInfo::new();
+        info.set_name(name);
+        experiment.mut_metric_infos().push(info);
+    }
+    let mut about = HParamsPluginData::new();
+    about.set_experiment(experiment);
+    let mut begun = HParamsPluginData::new();
+    begun.set_session_start_info(start);
+    Ok([
+        hparams_summary("_hparams_/experiment", &about)?,
+        hparams_summary("_hparams_/session_start_info", &begun)?,
+    ])
+}
+
+/// How the run ended, for the table of runs.
+pub(super) fn session_end(success: bool, seconds: f64) -> ProtobufResult<Summary> {
+    let mut end = SessionEndInfo::new();
+    end.set_end_time_secs(seconds);
+    end.set_status(match success {
+        true => Status::STATUS_SUCCESS,
+        false => Status::STATUS_FAILURE,
+    });
+    let mut data = HParamsPluginData::new();
+    data.set_session_end_info(end);
+    hparams_summary("_hparams_/session_end_info", &data)
+}
+
+fn hparams_summary(tag: &str, data: &HParamsPluginData) -> ProtobufResult<Summary> {
+    // The plugin reads the metadata; the tensor only has to be there.
+    let mut tensor = TensorProto::new();
+    tensor.set_dtype(types::DataType::DT_FLOAT);
+    tensor.set_tensor_shape(TensorShapeProto::new());
+    tensor.set_float_val(vec![0.0]);
+    Ok(plugin_summary(tag, "hparams", data.write_to_bytes()?, tensor))
+}
+
+/// The layout of the custom scalars page.
+pub(super) fn custom_layout(layout: &Layout) -> ProtobufResult<Summary> {
+    let mut message = layout::Layout::new();
+    for (title, charts) in &layout.categories {
+        let mut category = layout::Category::new();
+        category.set_title(title.clone());
+        category.set_chart(charts.iter().map(chart).collect());
+        message.mut_category().push(category);
+    }
+    let tensor = string_tensor(message.write_to_bytes()?, &[]);
+    let tag = "custom_scalars__config__";
+    Ok(plugin_summary(tag, "custom_scalars", Vec::new(), tensor))
+}
+
+fn chart(chart: &Chart) -> layout::Chart {
+    let mut message = layout::Chart::new();
+    match chart {
+        Chart::Lines { title, tags } => {
+            message.set_title(title.clone());
+            // The page takes regular expressions.
+            let exact = tags.iter().map(|tag| format!("^{tag}$"));
+            message.mut_multiline().set_tag(exact.collect());
+        }
+        Chart::Band {
+            title,
+            value,
+            lower,
+            upper,
+        } => {
+            message.set_title(title.clone());
+            let mut series = layout::MarginChartContent_Series::new();
+            series.set_value(value.clone());
+            series.set_lower(lower.clone());
+            series.set_upper(upper.clone());
+            message.mut_margin().mut_series().push(series);
+        }
+    }
+    message
+}

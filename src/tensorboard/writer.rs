@@ -1,0 +1,246 @@
+//! The run's one writer: a thread behind a bounded queue.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tensorboard_rs::summary::scalar;
+
+use super::events_file::{EventsFile, TensorboardError};
+use super::histogram::histogram;
+use super::message::{self, HparamValue, Layout};
+
+/// Something to write.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// A number. TensorBoard keeps single precision.
+    Scalar {
+        /// Its tag.
+        tag: String,
+        /// Its place on the x axis.
+        step: u64,
+        /// When.
+        wall: SystemTime,
+        /// The number.
+        value: f64,
+    },
+    /// A distribution; values that are not finite are left out.
+    Histogram {
+        /// Its tag.
+        tag: String,
+        /// Its place on the x axis.
+        step: u64,
+        /// When.
+        wall: SystemTime,
+        /// The values.
+        values: Vec<f64>,
+    },
+    /// A text in Markdown.
+    Text {
+        /// Its tag.
+        tag: String,
+        /// Its place on the x axis.
+        step: u64,
+        /// When.
+        wall: SystemTime,
+        /// The text.
+        markdown: String,
+    },
+    /// The run's parameters, and the tags to compare runs by.
+    Hparams {
+        /// Name and value of each parameter.
+        hparams: Vec<(String, HparamValue)>,
+        /// The tags.
+        metrics: Vec<String>,
+    },
+    /// The custom charts.
+    Layout(Layout),
+    /// The run is over.
+    SessionEnd {
+        /// Whether it ended well.
+        success: bool,
+    },
+}
+
+enum Message {
+    Entry(Entry),
+    /// Flush (and sync), then answer.
+    Flush { sync: bool, done: Sender<()> },
+}
+
+/// Writes a run's event file from a thread of its own. When the queue is full, whoever reports waits; when the disk refuses, whoever
+/// reports next is told, and so is everyone after.
+pub struct Writer {
+    queue: Option<Sender<Message>>,
+    error: Arc<OnceLock<TensorboardError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// A writer into `directory` whose queue holds `capacity` entries. With `purge_from`, TensorBoard drops what earlier files of
+    /// the directory have from that step on.
+    ///
+    /// # Errors
+    /// When the file cannot be created.
+    pub fn create(
+        directory: &Path,
+        capacity: usize,
+        purge_from: Option<u64>,
+    ) -> Result<Self, TensorboardError> {
+        let mut file = EventsFile::create(directory)?;
+        if let Some(step) = purge_from {
+            file.purge_from(step)?;
+            file.flush()?;
+        }
+        let path = file.path().to_owned();
+        let (queue, inbox) = bounded(capacity);
+        let error = Arc::new(OnceLock::new());
+        let sticky = error.clone();
+        let thread = std::thread::Builder::new()
+            .name("tensorboard".to_owned())
+            .spawn(move || write_all(file, &inbox, &sticky))
+            .map_err(|source| TensorboardError {
+                path,
+                source: Arc::new(source),
+            })?;
+        Ok(Self {
+            queue: Some(queue),
+            error,
+            thread: Some(thread),
+        })
+    }
+
+    /// Queues an entry.
+    ///
+    /// # Errors
+    /// When an earlier entry could not be written.
+    pub fn send(&self, entry: Entry) -> Result<(), TensorboardError> {
+        self.post(Message::Entry(entry))
+    }
+
+    /// Returns once everything sent before is in the file.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn flush(&self) -> Result<(), TensorboardError> {
+        self.wait(false)
+    }
+
+    /// Writes what is queued, syncs and closes the file.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn close(self) -> Result<(), TensorboardError> {
+        self.wait(true)
+    }
+
+    fn wait(&self, sync: bool) -> Result<(), TensorboardError> {
+        let (done, answer) = bounded(1);
+        self.post(Message::Flush { sync, done })?;
+        // A closed channel means that the thread has ended, which it does only with its error set.
+        let _ = answer.recv();
+        self.check()
+    }
+
+    fn post(&self, message: Message) -> Result<(), TensorboardError> {
+        self.check()?;
+        if let Some(queue) = &self.queue {
+            // A closed queue means the same.
+            let _ = queue.send(message);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), TensorboardError> {
+        match self.error.get() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // The thread does not panic; if it did, its error would have shown itself before.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread: writes until the queue is closed or the disk refuses. Leaving drops the queue's other end, so that nobody waits for
+/// room that will never come.
+fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<TensorboardError>) {
+    for message in inbox {
+        let written = match message {
+            Message::Entry(entry) => write(&mut file, entry),
+            Message::Flush { sync, done } => {
+                let flushed = if sync { file.sync() } else { file.flush() };
+                if let Err(failure) = flushed {
+                    let _ = error.set(failure);
+                    return;
+                }
+                let _ = done.send(());
+                Ok(())
+            }
+        };
+        if let Err(failure) = written {
+            let _ = error.set(failure);
+            return;
+        }
+    }
+    if let Err(failure) = file.flush() {
+        let _ = error.set(failure);
+    }
+}
+
+fn write(file: &mut EventsFile, entry: Entry) -> Result<(), TensorboardError> {
+    let now = SystemTime::now();
+    let seconds = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |duration| duration.as_secs_f64());
+    let malformed = |path: &Path, error: protobuf::ProtobufError| TensorboardError {
+        path: path.to_owned(),
+        source: Arc::new(std::io::Error::other(error)),
+    };
+    match entry {
+        Entry::Scalar {
+            tag,
+            step,
+            wall,
+            value,
+        } => file.summary(step, wall, scalar(&tag, value as f32)),
+        Entry::Histogram {
+            tag,
+            step,
+            wall,
+            values,
+        } => file.summary(step, wall, histogram(&tag, &values)),
+        Entry::Text {
+            tag,
+            step,
+            wall,
+            markdown,
+        } => file.summary(step, wall, message::text(&tag, &markdown)),
+        Entry::Hparams { hparams, metrics } => {
+            let summaries = message::hparams(&hparams, &metrics, seconds);
+            for summary in summaries.map_err(|error| malformed(file.path(), error))? {
+                file.summary(0, now, summary)?;
+            }
+            Ok(())
+        }
+        Entry::Layout(layout) => {
+            let summary = message::custom_layout(&layout);
+            let summary = summary.map_err(|error| malformed(file.path(), error))?;
+            file.summary(0, now, summary)
+        }
+        Entry::SessionEnd { success } => {
+            let summary = message::session_end(success, seconds);
+            let summary = summary.map_err(|error| malformed(file.path(), error))?;
+            file.summary(0, now, summary)
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! Decides which hook is due at an event, calls it inline or queues it, and turns what it reports into records and requests.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::recorder::{Record, Recorder};
+use super::run::RunError;
+use super::run_directory::RunDirectory;
+use super::worker::{Done, Job, SharedHook, Worker, call};
+use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
+use crate::cadence::{Cadence, Moment};
+use crate::clock::{Clock, Extent};
+use crate::event::Event;
+use crate::hook::{Gradients, Milestone, Output, Probes, Request, Runs, Scene};
+use crate::model::{Pair, Role};
+
+/// What a checkpoint keeps of a hook.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct HookState {
+    pub last_fired: Option<u64>,
+    pub disabled: bool,
+    pub state: Value,
+}
+
+struct Entry {
+    name: Arc<str>,
+    prefix: String,
+    at: Cadence,
+    on: Option<Event>,
+    runs: Runs,
+    on_error: OnError,
+    deadline: Option<u64>,
+    hook: SharedHook,
+    /// The x axis value of the last call: one milestone is one call, however many clauses or events name it.
+    last_fired: Option<u64>,
+    disabled: bool,
+    failures: Vec<HookFailure>,
+    time: HookTime,
+}
+
+/// Where the run's reports go, lent by the loop for the time of one call.
+pub(super) struct Sinks<'a> {
+    pub recorder: &'a mut Recorder,
+    pub reporter: &'a mut dyn Reporter,
+    pub directory: &'a RunDirectory,
+}
+
+/// One event, as the loop hands it over.
+pub(super) struct Firing<'a> {
+    pub milestone: Milestone,
+    /// The clock at the end of the step before.
+    pub before: &'a Clock,
+    pub pair: &'a dyn Fn() -> Pair,
+    pub gradients: &'a [(Role, Gradients<'a>)],
+}
+
+/// The hooks of a run.
+pub(super) struct Dispatcher {
+    entries: Vec<Entry>,
+    worker: Option<Worker>,
+    scene: Arc<Scene>,
+    extent: Extent,
+    requests: Vec<Request>,
+    /// The optimiser steps done, for the lag.
+    step: u64,
+}
+
+impl Dispatcher {
+    pub fn new(
+        specs: Vec<HookSpec>,
+        scene: Arc<Scene>,
+        extent: Extent,
+        queue: usize,
+    ) -> Result<Self, RunError> {
+        let entries: Vec<Entry> = specs.into_iter().map(Entry::new).collect();
+        let background = entries.iter().any(|entry| entry.runs == Runs::Background);
+        let worker = background.then(|| Worker::start(queue)).transpose();
+        Ok(Self {
+            entries,
+            worker: worker.map_err(RunError::Thread)?,
+            scene,
+            extent,
+            requests: Vec::new(),
+            step: 0,
+        })
+    }
+
+    /// Calls or queues every hook that is due.
+    pub fn fire(&mut self, firing: Firing, sinks: &mut Sinks) -> Result<(), RunError> {
+        self.step = firing.milestone.clock.step.0;
+        self.drain(sinks)?;
+        let due: Vec<usize> = (0..self.entries.len())
+            .filter(|&index| self.entries[index].is_due(&firing, &self.extent))
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let milestone = Arc::new(firing.milestone);
+        let pair = Arc::new((firing.pair)());
+        let probes = Arc::new(Probes::default());
+        for index in due {
+            let entry = &mut self.entries[index];
+            entry.last_fired = Some(milestone.step);
+            let job = Job {
+                index,
+                name: entry.name.clone(),
+                hook: entry.hook.clone(),
+                slot: sinks.recorder.reserve(),
+                milestone: milestone.clone(),
+                pair: pair.clone(),
+                probes: probes.clone(),
+                scene: self.scene.clone(),
+                deadline: entry.deadline,
+            };
+            if entry.runs == Runs::Inline {
+                let done = call(job, firing.gradients);
+                self.commit(done, sinks)?;
+            } else if let Some(mut worker) = self.worker.take() {
+                let sent = worker.send(job, |done| self.commit(done, sinks));
+                self.worker = Some(worker);
+                sent?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Records what background hooks have finished meanwhile.
+    pub fn drain(&mut self, sinks: &mut Sinks) -> Result<(), RunError> {
+        let Some(mut worker) = self.worker.take() else {
+            return Ok(());
+        };
+        let drained = worker.drain(|done| self.commit(done, sinks));
+        self.worker = Some(worker);
+        drained
+    }
+
+    /// Waits until every queued call is recorded.
+    pub fn settle(&mut self, sinks: &mut Sinks) -> Result<(), RunError> {
+        let Some(mut worker) = self.worker.take() else {
+            return Ok(());
+        };
+        let mut result = Ok(());
+        while let Some(done) = worker.next(|| sinks.reporter.waiting()) {
+            result = self.commit(done, sinks);
+            if result.is_err() {
+                break;
+            }
+        }
+        self.worker = Some(worker);
+        result
+    }
+
+    fn commit(&mut self, done: Done, sinks: &mut Sinks) -> Result<(), RunError> {
+        let entry = &mut self.entries[done.index];
+        let (step, took) = (done.milestone.step, done.took);
+        entry.time.calls += 1;
+        entry.time.total += took;
+        let lag = self.step.saturating_sub(done.milestone.clock.step.0);
+        entry.time.longest_lag = entry.time.longest_lag.max(lag);
+        sinks.reporter.hook(&entry.name, step, took.as_secs_f64());
+        let checked = done.result.and_then(|mut output| {
+            entry.prefix_tags(&mut output);
+            check(&output, step, sinks.recorder, &self.scene)?;
+            Ok(output)
+        });
+        let output = match checked {
+            Ok(output) => output,
+            Err(message) => {
+                let (output, stop) = entry.fail(step, message, sinks.reporter);
+                self.requests.extend(stop);
+                output
+            }
+        };
+        let columns = &output.per_template;
+        if !columns.is_empty() {
+            let templates = &self.scene.templates;
+            sinks
+                .directory
+                .write_templates(step, &entry.name, templates, columns)?;
+        }
+        let times = [
+            (
+                format!("hook/{}/seconds", entry.name),
+                took.as_secs_f64(),
+            ),
+            (format!("hook/{}/lag_steps", entry.name), lag as f64),
+        ];
+        let record = Record {
+            event: done.milestone.event.as_str(),
+            source: &entry.name,
+            step,
+            clock: &done.milestone.clock,
+            output: &output,
+            times: &times,
+        };
+        sinks.recorder.fill(done.slot, record)?;
+        sinks.recorder.flush()?;
+        self.requests.extend(output.requests);
+        Ok(())
+    }
+
+    /// What hooks have asked for since the last time.
+    pub fn take_requests(&mut self) -> Vec<Request> {
+        std::mem::take(&mut self.requests)
+    }
+
+    /// What a checkpoint must keep; only after [`Dispatcher::settle`].
+    pub fn states(&self) -> BTreeMap<String, HookState> {
+        let entries = self.entries.iter();
+        entries
+            .map(|entry| {
+                let hook = entry.hook.lock().unwrap_or_else(PoisonError::into_inner);
+                let state = HookState {
+                    last_fired: entry.last_fired,
+                    disabled: entry.disabled,
+                    state: hook.state(),
+                };
+                (entry.name.to_string(), state)
+            })
+            .collect()
+    }
+
+    /// Gives hooks their state of a checkpoint back. Hooks that were not there yet start afresh.
+    pub fn restore(&mut self, mut states: BTreeMap<String, HookState>) -> Result<(), RunError> {
+        for entry in &mut self.entries {
+            let Some(state) = states.remove(&*entry.name) else {
+                continue;
+            };
+            entry.last_fired = state.last_fired;
+            entry.disabled = state.disabled;
+            let mut hook = entry.hook.lock().unwrap_or_else(PoisonError::into_inner);
+            hook.restore(state.state).map_err(|error| RunError::Hook {
+                name: entry.name.to_string(),
+                message: format!("cannot take its saved state back: {error:#}"),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Every failure of every hook, and the time that each took.
+    pub fn into_account(self) -> (Vec<HookFailure>, Vec<HookTime>) {
+        let mut failures = Vec::new();
+        let mut times = Vec::new();
+        for entry in self.entries {
+            failures.extend(entry.failures);
+            times.push(entry.time);
+        }
+        (failures, times)
+    }
+}
+
+impl Entry {
+    fn new(spec: HookSpec) -> Self {
+        let prefix = match spec.name == spec.kind {
+            true => String::new(),
+            false => format!("{}/", spec.name),
+        };
+        Self {
+            time: HookTime {
+                name: spec.name.clone(),
+                calls: 0,
+                total: Duration::ZERO,
+                longest_lag: 0,
+                background: spec.runs == Runs::Background,
+            },
+            name: spec.name.into(),
+            prefix,
+            at: spec.at,
+            on: spec.on,
+            runs: spec.runs,
+            on_error: spec.on_error,
+            deadline: spec.deadline,
+            hook: Arc::new(Mutex::new(spec.hook)),
+            last_fired: None,
+            disabled: false,
+            failures: Vec::new(),
+        }
+    }
+
+    fn is_due(&self, firing: &Firing, extent: &Extent) -> bool {
+        let milestone = &firing.milestone;
+        if self.disabled || self.last_fired.is_some_and(|last| last >= milestone.step) {
+            return false;
+        }
+        let due = |moment, now: &Clock| self.at.due(moment, firing.before, now, extent);
+        match (self.on, milestone.event) {
+            (None, Event::RunStart) => due(Moment::Start, &milestone.clock),
+            (None, Event::StepEnd) => due(Moment::Step, &milestone.clock),
+            (None, Event::EpochEnd) => due(Moment::EpochEnd, &milestone.clock),
+            (None, Event::RunEnd) => due(Moment::End, &milestone.clock),
+            (Some(Event::RunFailed), Event::RunFailed) => true,
+            (Some(on), event) if on == event => {
+                // In the middle of a step, whether the hook is due is decided by where the clock will be at its end.
+                let mut end = extent.clock_after(crate::clock::Step(firing.before.step.0 + 1));
+                end.elapsed = milestone.clock.elapsed;
+                match event {
+                    Event::RunStart => due(Moment::Start, &milestone.clock),
+                    Event::Evaluated if milestone.step == 0 => {
+                        due(Moment::Start, &milestone.clock)
+                    }
+                    Event::EpochEnd => due(Moment::EpochEnd, &milestone.clock),
+                    Event::RunEnd => due(Moment::End, &milestone.clock),
+                    Event::StepEnd | Event::Evaluated | Event::CheckpointSaved => {
+                        due(Moment::Step, &milestone.clock)
+                    }
+                    _ => due(Moment::Step, &end),
+                }
+            }
+            _ => false,
+        }
+    }
+
+    fn prefix_tags(&self, output: &mut Output) {
+        if self.prefix.is_empty() {
+            return;
+        }
+        let tags = (output.scalars.iter_mut().map(|(tag, _)| tag))
+            .chain(output.histograms.iter_mut().map(|(tag, _)| tag))
+            .chain(output.texts.iter_mut().map(|(tag, _)| tag));
+        for tag in tags {
+            tag.insert_str(0, &self.prefix);
+        }
+    }
+
+    /// Notes a failure and gives what to record in place of the hook's output, and what its policy asks of the loop.
+    fn fail(
+        &mut self,
+        step: u64,
+        message: String,
+        reporter: &mut dyn Reporter,
+    ) -> (Output, Option<Request>) {
+        let consequence = match self.on_error {
+            OnError::Disable => "it is switched off",
+            OnError::Stop => "the run ends (on_error = \"stop\")",
+            OnError::Retry => "it will be called again at its next milestone",
+        };
+        self.disabled = self.on_error != OnError::Retry;
+        let name = &self.name;
+        reporter.say(&format!(
+            "hook `{name}` failed at step {step}: {message}; {consequence}"
+        ));
+        let output = Output {
+            texts: vec![(format!("hook/{name}/error"), message.clone())],
+            ..Output::default()
+        };
+        let stop = (self.on_error == OnError::Stop)
+            .then(|| Request::Stop(format!("hook `{name}` failed: {message}")));
+        self.failures.push(HookFailure {
+            name: name.to_string(),
+            step,
+            message,
+        });
+        (output, stop)
+    }
+}
+
+/// What a hook may not report: a tag twice at one step or going backwards, a column that is not one value a template.
+fn check(output: &Output, step: u64, recorder: &Recorder, scene: &Scene) -> Result<(), String> {
+    let mut seen = std::collections::HashSet::new();
+    for (tag, _) in &output.scalars {
+        let last = recorder.spans().get(tag).map(|span| span.last.0);
+        if !seen.insert(tag) || last.is_some_and(|last| last >= step) {
+            return Err(format!(
+                "tag `{tag}` has been reported for step {step} already; give the second hook another name"
+            ));
+        }
+    }
+    let templates = scene.templates.prompts().len();
+    for (column, values) in &output.per_template {
+        if values.len() != templates {
+            return Err(format!(
+                "column `{column}` has {} values for {templates} templates",
+                values.len()
+            ));
+        }
+    }
+    Ok(())
+}

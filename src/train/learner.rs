@@ -1,0 +1,102 @@
+//! One model being trained: its weights, its optimiser, and the gradients of the step at hand.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::tensor::Tensor;
+
+use crate::hook::{Gradients, square_sum};
+use crate::model::{Dropout, Gpt2, next_token_loss};
+
+/// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
+pub struct Learner {
+    /// The model, on an autodiff device.
+    pub model: Gpt2,
+    /// The optimiser with its moments.
+    pub optimiser: ModuleOptimizer,
+    accumulator: GradientsAccumulator<Gpt2>,
+    gradients: GradientsParams,
+    loss: f64,
+}
+
+impl Learner {
+    /// `model` must be on an autodiff device.
+    pub fn new(model: Gpt2, weight_decay: f64) -> Self {
+        let optimiser = AdamWConfig::new()
+            .with_beta_1(0.9)
+            .with_beta_2(0.999)
+            .with_epsilon(1e-8)
+            .with_weight_decay(weight_decay as f32)
+            .init();
+        Self {
+            model,
+            optimiser,
+            accumulator: GradientsAccumulator::new(),
+            gradients: GradientsParams::new(),
+            loss: 0.0,
+        }
+    }
+
+    /// Forward and backward pass of one micro-batch of a step that has `step_predictions` predictions in all. Each prediction of the
+    /// step weighs the same, whatever the sizes of its micro-batches.
+    pub fn accumulate(
+        &mut self,
+        rows: &[&[u32]],
+        step_predictions: usize,
+        dropout: Option<&mut Dropout>,
+    ) {
+        let (sum, _) = next_token_loss(&self.model, rows, dropout);
+        let share = sum * (1.0 / step_predictions as f64);
+        let gradients = GradientsParams::from_grads(share.backward(), &self.model);
+        self.loss += f64::from(share.into_scalar::<f32>());
+        self.accumulator.accumulate(&self.model, gradients);
+    }
+
+    /// Closes the step's accumulation and gives its mean loss, in nats a token.
+    pub fn gather(&mut self) -> f64 {
+        self.gradients = self.accumulator.grads();
+        std::mem::take(&mut self.loss)
+    }
+
+    /// L2 norm of all gradients together.
+    pub fn gradient_norm(&self) -> f64 {
+        struct Squares<'a>(&'a GradientsParams, f64);
+        impl ModuleVisitor for Squares<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.1 += square_sum::<D>(self.0, param.id).unwrap_or(0.0);
+            }
+        }
+        let mut squares = Squares(&self.gradients, 0.0);
+        self.model.visit(&mut squares);
+        squares.1.sqrt()
+    }
+
+    /// Scales all gradients so that their common norm is at most `limit`, as PyTorch's `clip_grad_norm_` does: by
+    /// `limit / (norm + 1e-6)` when that is below 1.
+    pub fn clip(&mut self, norm: f64, limit: f64) {
+        struct Scale<'a>(&'a mut GradientsParams, f64);
+        impl ModuleVisitor for Scale<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if let Some(gradient) = self.0.remove::<D>(param.id) {
+                    self.0.register::<D>(param.id, gradient * self.1);
+                }
+            }
+        }
+        let factor = limit / (norm + 1e-6);
+        if factor < 1.0 {
+            self.model.visit(&mut Scale(&mut self.gradients, factor));
+        }
+    }
+
+    /// The step's gradients, for hooks.
+    pub fn gradients(&self) -> Gradients<'_> {
+        Gradients::new(&self.model, &self.gradients)
+    }
+
+    /// Moves the weights by one optimiser step.
+    pub fn step(&mut self, learning_rate: f64) {
+        let gradients = std::mem::take(&mut self.gradients);
+        self.model = self
+            .optimiser
+            .step(learning_rate, self.model.clone(), gradients);
+    }
+}

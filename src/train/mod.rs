@@ -1,0 +1,22 @@
+//! The loop: both models in lockstep on the same batches, events on the way, hooks at their milestones, everything recorded.
+
+mod charts;
+mod checkpoint;
+mod dispatcher;
+mod learner;
+mod plan;
+mod recorder;
+mod reporter;
+mod run;
+mod run_directory;
+mod schedule;
+mod worker;
+
+pub use learner::Learner;
+pub use plan::{HookSpec, OnError, Plan, Training};
+pub use recorder::{RecordError, Recorder, Span};
+pub use reporter::{Reporter, Silent};
+pub use run::{HookFailure, HookTime, Outcome, RunError, StopReason, finetune};
+pub use run_directory::RunDirectory;
+pub use schedule::{Decay, Schedule};
+pub use worker::in_hook;

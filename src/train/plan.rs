@@ -1,0 +1,101 @@
+//! A run as resolved: everything read, checked and counted before the first step.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Schedule;
+use crate::cadence::Cadence;
+use crate::clock::Extent;
+use crate::data::blocks::Blocks;
+use crate::event::Event;
+use crate::hook::{Hook, Runs, Scene};
+use crate::model::{Pair, Role};
+
+/// What happens to a hook that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnError {
+    /// It is not called again; the run goes on.
+    #[default]
+    Disable,
+    /// The run ends after the step.
+    Stop,
+    /// It is called again at its next milestone.
+    Retry,
+}
+
+/// A hook with when and how to call it.
+pub struct HookSpec {
+    /// Its name in the experiment; its tags stand below it when it differs from the kind's.
+    pub name: String,
+    /// The kind it was made from.
+    pub kind: String,
+    /// When it is due.
+    pub at: Cadence,
+    /// The event it is called at; None for settled moments.
+    pub on: Option<Event>,
+    /// In the loop or in the worker.
+    pub runs: Runs,
+    /// What its failure does.
+    pub on_error: OnError,
+    /// Longest call, in seconds.
+    pub deadline: Option<u64>,
+    /// The hook itself.
+    pub hook: Box<dyn Hook>,
+}
+
+/// How the pair is trained.
+pub struct Training {
+    /// Which models are trained; the others stay as they came.
+    pub models: Vec<Role>,
+    /// Blocks a micro-batch.
+    pub batch: usize,
+    /// Micro-batches a step.
+    pub accumulation: usize,
+    /// Learning rate of every step.
+    pub schedule: Schedule,
+    /// Largest global gradient norm; None does not clip.
+    pub clip: Option<f64>,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// When the held-out split is evaluated.
+    pub evaluate: Cadence,
+    /// When checkpoints are saved; None saves only what a hook or a failure asks for.
+    pub save: Option<Cadence>,
+}
+
+/// Everything that a run needs.
+pub struct Plan {
+    /// Name of the experiment.
+    pub name: String,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// The run in numbers.
+    pub extent: Extent,
+    /// How it is trained.
+    pub training: Training,
+    /// The pair, on an autodiff device.
+    pub pair: Pair,
+    /// Blocks to train on.
+    pub blocks: Blocks,
+    /// What hooks may look at.
+    pub scene: Arc<Scene>,
+    /// The hooks, in the experiment's order.
+    pub hooks: Vec<HookSpec>,
+    /// Milestones that may wait for the worker before training does.
+    pub queue: usize,
+    /// Where the text came from, in one line, for every place that shows results.
+    pub origin: String,
+    /// The experiment with everything resolved, as TOML.
+    pub resolved: String,
+    /// Versions, checksums, device.
+    pub manifest: serde_json::Value,
+    /// Parameters of the run for TensorBoard's table of runs.
+    pub hparams: Vec<(String, crate::tensorboard::HparamValue)>,
+    /// `tokenizer.json`, to be saved beside the models.
+    pub tokenizer_json: String,
+    /// Where the run is written.
+    pub directory: PathBuf,
+}

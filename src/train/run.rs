@@ -1,0 +1,694 @@
+//! The loop itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{self, State};
+use super::dispatcher::{Dispatcher, Firing, Sinks};
+use super::recorder::{Record, RecordError, Recorder, Span};
+use super::run_directory::RunDirectory;
+use super::{Learner, Plan, Reporter, Training};
+use crate::cadence::{Cadence, Moment};
+use crate::clock::{Clock, Epoch, Extent, Samples, Step, Tokens};
+use crate::data::blocks::Blocks;
+use crate::data::order::epoch_order;
+use crate::event::Event;
+use crate::hook::{Evaluation, Milestone, Output, Request, Scene};
+use crate::measure::evaluation::mean_loss;
+use crate::model::{Dropout, Gpt2, Pair, Role, WeightsError};
+use crate::random::{Purpose, stream};
+use crate::tensorboard::Entry;
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A loss or gradient is NaN or infinite.
+    #[error(
+        "the {what} of the {role} model is {value} at step {step} (learning rate {rate:e}); the weights before this step are saved in {saved}: lower `train.lr`, or clip with `train.clip`"
+    )]
+    NotFinite {
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// Which model.
+        role: Role,
+        /// The value.
+        value: f64,
+        /// The step that was not done.
+        step: u64,
+        /// Its learning rate.
+        rate: f64,
+        /// Where the last good state lies.
+        saved: String,
+    },
+    /// The run's files could not be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Models could not be read or written.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A checkpoint could not be read or written.
+    #[error("checkpoint {path}: {message}")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// The held-out split could not be evaluated.
+    #[error("evaluation failed: {0}")]
+    Evaluation(String),
+    /// A hook ended the run.
+    #[error("hook `{name}`: {message}")]
+    Hook {
+        /// Its name.
+        name: String,
+        /// What happened.
+        message: String,
+    },
+    /// No thread for background hooks.
+    #[error("cannot start the thread of background hooks: {0}")]
+    Thread(std::io::Error),
+}
+
+/// Why a run ended that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// All steps are done.
+    Complete,
+    /// Ctrl-C.
+    Interrupted,
+    /// A hook asked for it.
+    Requested(String),
+}
+
+/// A failure of a hook, which the run survived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookFailure {
+    /// The hook's instance name.
+    pub name: String,
+    /// The step of the milestone.
+    pub step: u64,
+    /// What it said.
+    pub message: String,
+}
+
+/// What a hook cost.
+#[derive(Debug, Clone)]
+pub struct HookTime {
+    /// The hook's instance name.
+    pub name: String,
+    /// How often it was called.
+    pub calls: u64,
+    /// Wall time of all calls together.
+    pub total: Duration,
+    /// Most steps that training was ahead when a result arrived.
+    pub longest_lag: u64,
+    /// Whether it ran beside the training.
+    pub background: bool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Why it is over.
+    pub stop: StopReason,
+    /// Where the run stands.
+    pub clock: Clock,
+    /// First and last value of every tag.
+    pub spans: HashMap<String, Span>,
+    /// Failures of hooks.
+    pub failures: Vec<HookFailure>,
+    /// Cost of hooks.
+    pub times: Vec<HookTime>,
+    /// Where everything lies.
+    pub directory: PathBuf,
+}
+
+struct Run<'a> {
+    seed: u64,
+    extent: Extent,
+    training: Training,
+    frozen: Pair,
+    learners: BTreeMap<Role, Learner>,
+    blocks: Blocks,
+    scene: Arc<Scene>,
+    tokenizer_json: String,
+    clock: Clock,
+    before: Clock,
+    started: Instant,
+    losses: BTreeMap<Role, f64>,
+    evaluation: Option<Evaluation>,
+    evaluated_at: Option<u64>,
+    saved_at: Option<u64>,
+    evaluate_next: bool,
+    dispatcher: Dispatcher,
+    recorder: Recorder,
+    directory: RunDirectory,
+    reporter: &'a mut dyn Reporter,
+    interrupt: &'a AtomicBool,
+}
+
+/// Runs a plan from its start, or from the newest checkpoint in its directory when `resume` is set.
+///
+/// Ends early, and well, when a hook asks for it or `interrupt` becomes true: the step is finished, then the end-of-run writes are done.
+///
+/// # Errors
+/// When a loss or gradient is not finite, or the run's files cannot be written. What was recorded before stays readable.
+pub fn finetune(
+    plan: Plan,
+    resume: bool,
+    reporter: &mut dyn Reporter,
+    interrupt: &AtomicBool,
+) -> Result<Outcome, RunError> {
+    let mut run = Run::open(plan, resume, reporter, interrupt)?;
+    match run.all() {
+        Ok(stop) => run.finish(stop),
+        Err(error) => {
+            run.fail(&error);
+            Err(error)
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn open(
+        plan: Plan,
+        resume: bool,
+        reporter: &'a mut dyn Reporter,
+        interrupt: &'a AtomicBool,
+    ) -> Result<Self, RunError> {
+        let newest = match resume {
+            true => checkpoint::newest(&plan.directory)?,
+            false => None,
+        };
+        let state = newest.as_deref().map(checkpoint::read_state).transpose()?;
+        let directory = match resume {
+            true => RunDirectory::existing(&plan.directory),
+            false => RunDirectory::create(&plan.directory)?,
+        };
+        if resume {
+            cut_lines(&directory, state.as_ref().map_or(0, |state| state.lines))?;
+        } else {
+            directory.write("experiment.toml", plan.resolved.as_bytes())?;
+            directory.write("manifest.json", format!("{:#}\n", plan.manifest).as_bytes())?;
+        }
+        let resumed_at = state.as_ref().map(|state| state.clock.step.0);
+        // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale: purge from step 0 on.
+        let purge = if resume { resumed_at.map_or(Some(0), |step| Some(step + 1)) } else { None };
+        let mut recorder = Recorder::create(directory.path(), purge)?;
+        let mut learners: BTreeMap<Role, Learner> = plan
+            .training
+            .models
+            .iter()
+            .map(|&role| {
+                let model = plan.pair.get(role).clone();
+                (role, Learner::new(model, plan.training.weight_decay))
+            })
+            .collect();
+        let mut dispatcher = Dispatcher::new(
+            plan.hooks,
+            plan.scene.clone(),
+            plan.extent.clone(),
+            plan.queue,
+        )?;
+        let mut clock = Clock::default();
+        let fresh = state.is_none();
+        if let (Some(path), Some(state)) = (&newest, state) {
+            checkpoint::restore(path, &mut learners)?;
+            clock = state.clock;
+            recorder.restore_spans(state.spans);
+            dispatcher.restore(state.hooks)?;
+            reporter.say(&format!("resumed from {}", path.display()));
+        }
+        if fresh {
+            describe(&mut recorder, plan.hparams, &plan.resolved, &plan.origin)?;
+        }
+        Ok(Self {
+            seed: plan.seed,
+            extent: plan.extent,
+            training: plan.training,
+            frozen: plan.pair,
+            learners,
+            blocks: plan.blocks,
+            scene: plan.scene,
+            tokenizer_json: plan.tokenizer_json,
+            before: clock.clone(),
+            started: Instant::now() - clock.elapsed,
+            clock,
+            losses: BTreeMap::new(),
+            evaluation: None,
+            evaluated_at: None,
+            saved_at: resumed_at,
+            evaluate_next: false,
+            dispatcher,
+            recorder,
+            directory,
+            reporter,
+            interrupt,
+        })
+    }
+
+    fn all(&mut self) -> Result<StopReason, RunError> {
+        if self.clock.step == Step(0) {
+            self.evaluate_if_due(&[Moment::Start])?;
+            self.emit(Event::RunStart)?;
+            self.announce_evaluation()?;
+        }
+        while self.clock.step.0 < self.extent.steps() {
+            if let Some(stop) = self.epoch()? {
+                return Ok(stop);
+            }
+        }
+        Ok(StopReason::Complete)
+    }
+
+    /// What is left of the epoch that the clock stands in.
+    fn epoch(&mut self) -> Result<Option<StopReason>, RunError> {
+        let epoch = self.clock.epoch;
+        let order = epoch_order(self.seed, epoch.0, self.blocks.len());
+        let micro_batches: Vec<&[usize]> = order.chunks(self.training.batch).collect();
+        let steps: Vec<&[&[usize]]> = micro_batches.chunks(self.training.accumulation).collect();
+        let done = (self.clock.step.0 - epoch.0 * self.extent.steps_per_epoch()) as usize;
+        if done == 0 {
+            self.emit(Event::EpochStart)?;
+        }
+        for micro_batches in &steps[done..] {
+            if self.clock.step.0 == self.extent.steps() {
+                return Ok(None);
+            }
+            self.step(micro_batches)?;
+            let stop = self.answer_requests()?;
+            self.save_if_due()?;
+            if self.extent.closes_epoch(self.clock.step) {
+                self.clock.epoch_done();
+                self.emit(Event::EpochEnd)?;
+            }
+            if stop.is_some() {
+                return Ok(stop);
+            }
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self, micro_batches: &[&[usize]]) -> Result<(), RunError> {
+        self.before = self.clock.clone();
+        self.evaluation = None;
+        self.emit(Event::StepStart)?;
+        let samples: usize = micro_batches.iter().map(|blocks| blocks.len()).sum();
+        let predictions = samples * (self.blocks.block() - 1);
+        for blocks in micro_batches {
+            self.micro_batch(blocks, predictions)?;
+        }
+        for (role, learner) in &mut self.learners {
+            self.losses.insert(*role, learner.gather());
+        }
+        self.refuse_nonfinite("loss", self.losses.clone())?;
+        self.emit(Event::GradientsReady)?;
+        if let Some(limit) = self.training.clip {
+            let norms = self.learners.iter();
+            let norms = norms.map(|(role, learner)| (*role, learner.gradient_norm()));
+            let norms: BTreeMap<Role, f64> = norms.collect();
+            self.refuse_nonfinite("gradient norm", norms.clone())?;
+            for (role, learner) in &mut self.learners {
+                learner.clip(norms[role], limit);
+            }
+        }
+        self.emit(Event::GradientsClipped)?;
+        let rate = self.rate();
+        for learner in self.learners.values_mut() {
+            learner.step(rate);
+        }
+        self.clock.step_done();
+        self.record_training(rate)?;
+        let moments = self.moments();
+        self.evaluate_if_due(&moments)?;
+        self.announce_evaluation()?;
+        self.emit(Event::StepEnd)
+    }
+
+    fn micro_batch(&mut self, blocks: &[usize], predictions: usize) -> Result<(), RunError> {
+        let rows: Vec<&[u32]> = blocks.iter().map(|&index| self.blocks.get(index)).collect();
+        for (role, learner) in &mut self.learners {
+            let index = *role as u64;
+            let rng = stream(self.seed, Purpose::Dropout, index, self.clock.micro_batch.0);
+            learner.accumulate(&rows, predictions, Some(&mut Dropout::new(rng)));
+        }
+        let samples = rows.len() as u64;
+        let tokens = samples * self.blocks.block() as u64;
+        self.clock.micro_batch_done(Samples(samples), Tokens(tokens));
+        self.emit(Event::MicroBatchEnd)
+    }
+
+    fn rate(&self) -> f64 {
+        self.training.schedule.rate(self.before.step.0)
+    }
+
+    fn record_training(&mut self, rate: f64) -> Result<(), RunError> {
+        self.clock.elapsed = self.started.elapsed();
+        let losses = self.losses.iter();
+        let mut scalars: Vec<(String, f64)> = losses
+            .map(|(role, loss)| (format!("train/{role}/loss"), *loss))
+            .collect();
+        scalars.push(("train/lr".to_owned(), rate));
+        self.record("train", Event::StepEnd, scalars)
+    }
+
+    fn record(
+        &mut self,
+        source: &str,
+        event: Event,
+        scalars: Vec<(String, f64)>,
+    ) -> Result<(), RunError> {
+        let output = Output {
+            scalars,
+            ..Output::default()
+        };
+        let record = Record {
+            event: event.as_str(),
+            source,
+            step: self.clock.step.0,
+            clock: &self.clock,
+            output: &output,
+            times: &[],
+        };
+        Ok(self.recorder.record(record)?)
+    }
+
+    fn refuse_nonfinite(
+        &mut self,
+        what: &'static str,
+        values: BTreeMap<Role, f64>,
+    ) -> Result<(), RunError> {
+        let Some((role, value)) = values.into_iter().find(|(_, value)| !value.is_finite()) else {
+            return Ok(());
+        };
+        let (step, rate) = (self.before.step.0 + 1, self.rate());
+        // Nothing has moved yet: what is saved is the state after the last good step.
+        self.clock = self.before.clone();
+        let saved = self.save(false)?.display().to_string();
+        Err(RunError::NotFinite {
+            what,
+            role,
+            value,
+            step,
+            rate,
+            saved,
+        })
+    }
+
+    /// Evaluates when one of `moments` is due, or a hook has asked for it, but never twice at one step.
+    fn evaluate_if_due(&mut self, moments: &[Moment]) -> Result<(), RunError> {
+        let asked = std::mem::take(&mut self.evaluate_next);
+        if (asked || self.is_due(&self.training.evaluate, moments))
+            && self.evaluated_at != Some(self.clock.step.0)
+        {
+            self.evaluate()?;
+        }
+        Ok(())
+    }
+
+    /// The moments that the end of the step at hand is: perhaps also the end of its epoch and of the run as planned.
+    fn moments(&self) -> Vec<Moment> {
+        let mut moments = vec![Moment::Step];
+        if self.extent.closes_epoch(self.clock.step) {
+            moments.push(Moment::EpochEnd);
+        }
+        if self.clock.step.0 == self.extent.steps() {
+            moments.push(Moment::End);
+        }
+        moments
+    }
+
+    fn is_due(&self, cadence: &Cadence, moments: &[Moment]) -> bool {
+        moments.iter().any(|&moment| {
+            let mut now = self.clock.clone();
+            if moment == Moment::EpochEnd {
+                // The clock turns to the next epoch only after the step's own events.
+                now.epoch = Epoch(self.extent.epoch_of(now.step).0 + 1);
+            }
+            cadence.due(moment, &self.before, &now, &self.extent)
+        })
+    }
+
+    fn evaluate(&mut self) -> Result<(), RunError> {
+        let pair = self.pair().snapshot();
+        let mut evaluation = Evaluation::default();
+        for role in Role::BOTH {
+            let loss = mean_loss(
+                pair.get(role),
+                &self.scene.held_out,
+                self.scene.batch,
+                &|| Ok(()),
+            );
+            let loss = loss.map_err(|error| RunError::Evaluation(error.to_string()))?;
+            evaluation.losses.insert(role, loss);
+        }
+        self.evaluated_at = Some(self.clock.step.0);
+        self.evaluation = Some(evaluation);
+        Ok(())
+    }
+
+    /// Records an evaluation that was just made and tells everyone.
+    fn announce_evaluation(&mut self) -> Result<(), RunError> {
+        let Some(evaluation) = &self.evaluation else {
+            return Ok(());
+        };
+        let losses = evaluation.losses.iter();
+        let scalars = losses.map(|(role, loss)| (format!("eval/{role}/loss"), *loss));
+        self.record("eval", Event::Evaluated, scalars.collect())?;
+        self.recorder.flush()?;
+        self.emit(Event::Evaluated)
+    }
+
+    fn answer_requests(&mut self) -> Result<Option<StopReason>, RunError> {
+        let mut sinks = Sinks {
+            recorder: &mut self.recorder,
+            reporter: self.reporter,
+            directory: &self.directory,
+        };
+        self.dispatcher.drain(&mut sinks)?;
+        let mut stop = None;
+        for request in self.dispatcher.take_requests() {
+            match request {
+                Request::Stop(reason) => stop = Some(StopReason::Requested(reason)),
+                Request::Evaluate => self.evaluate_next = true,
+                Request::Save => {
+                    self.save(false)?;
+                    self.emit(Event::CheckpointSaved)?;
+                }
+            }
+        }
+        if self.interrupt.load(Ordering::Relaxed) {
+            stop = Some(StopReason::Interrupted);
+        }
+        Ok(stop)
+    }
+
+    fn save_if_due(&mut self) -> Result<(), RunError> {
+        // The end of the run saves by itself, once everything else is written.
+        let mut moments = self.moments();
+        moments.retain(|moment| *moment != Moment::End);
+        let save = self.training.save.as_ref();
+        if save.is_some_and(|cadence| self.is_due(cadence, &moments)) {
+            self.save(false)?;
+            self.emit(Event::CheckpointSaved)?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, ended: bool) -> Result<PathBuf, RunError> {
+        self.settle()?;
+        self.recorder.flush()?;
+        self.clock.elapsed = self.started.elapsed();
+        let state = State {
+            clock: self.clock.clone(),
+            lines: self.recorder.length()?,
+            spans: self.recorder.spans().clone(),
+            hooks: self.dispatcher.states(),
+            ended,
+        };
+        let path = checkpoint::save(&self.directory, &self.learners, &state)?;
+        self.saved_at = Some(self.clock.step.0);
+        self.reporter.saved(&path);
+        Ok(path)
+    }
+
+    fn settle(&mut self) -> Result<(), RunError> {
+        let mut sinks = Sinks {
+            recorder: &mut self.recorder,
+            reporter: self.reporter,
+            directory: &self.directory,
+        };
+        self.dispatcher.settle(&mut sinks)
+    }
+
+    fn pair(&self) -> Pair {
+        pair(&self.frozen, &self.learners)
+    }
+
+    fn milestone(&mut self, event: Event) -> Milestone {
+        self.clock.elapsed = self.started.elapsed();
+        let in_step = matches!(
+            event,
+            Event::StepStart | Event::GradientsReady | Event::GradientsClipped
+        );
+        let step = match event {
+            Event::MicroBatchEnd => self.clock.micro_batch.0,
+            _ => self.clock.step.0 + u64::from(in_step),
+        };
+        Milestone {
+            event,
+            clock: self.clock.clone(),
+            step,
+            total_steps: self.extent.steps(),
+            losses: self.losses.clone(),
+            learning_rate: self.rate(),
+            evaluation: self.evaluation.clone(),
+        }
+    }
+
+    fn emit(&mut self, event: Event) -> Result<(), RunError> {
+        let milestone = self.milestone(event);
+        self.reporter.event(event, &milestone);
+        let gradients: Vec<_> = match event.has_gradients() {
+            true => (self.learners.iter())
+                .map(|(role, learner)| (*role, learner.gradients()))
+                .collect(),
+            false => Vec::new(),
+        };
+        let firing = Firing {
+            milestone,
+            before: &self.before,
+            pair: &|| pair(&self.frozen, &self.learners).snapshot(),
+            gradients: &gradients,
+        };
+        let mut sinks = Sinks {
+            recorder: &mut self.recorder,
+            reporter: self.reporter,
+            directory: &self.directory,
+        };
+        self.dispatcher.fire(firing, &mut sinks)
+    }
+
+    fn finish(mut self, stop: StopReason) -> Result<Outcome, RunError> {
+        self.before = self.clock.clone();
+        if self.evaluated_at != Some(self.clock.step.0) {
+            self.evaluation = None;
+            self.evaluate_if_due(&[Moment::End])?;
+            self.announce_evaluation()?;
+        }
+        self.emit(Event::RunEnd)?;
+        self.settle()?;
+        for role in Role::BOTH {
+            let model = self.pair().get(role).clone();
+            let tokenizer = self.tokenizer_json.clone();
+            self.directory
+                .publish::<RunError>(&format!("models/{role}"), |folder| {
+                    model.save(folder)?;
+                    let path = folder.join("tokenizer.json");
+                    crate::atomic::write(&path, tokenizer.as_bytes())
+                        .map_err(|source| RecordError::Io { path, source }.into())
+                })?;
+        }
+        let interrupted = stop == StopReason::Interrupted;
+        let save = self.training.save.as_ref();
+        if interrupted || save.is_some_and(|cadence| self.is_due(cadence, &[Moment::End])) {
+            self.save(!interrupted)?;
+        }
+        self.recorder.send(Entry::SessionEnd { success: true })?;
+        let clock = self.clock.clone();
+        let spans = self.recorder.close()?;
+        let (failures, times) = self.dispatcher.into_account();
+        Ok(Outcome {
+            stop,
+            clock,
+            spans,
+            failures,
+            times,
+            directory: self.directory.path().to_owned(),
+        })
+    }
+
+    /// The last writes of a run that failed, as far as they still can be made; the error that ended it is what matters.
+    fn fail(mut self, error: &RunError) {
+        let _ = self.emit(Event::RunFailed);
+        let _ = self.settle();
+        let output = Output {
+            texts: vec![("run/error".to_owned(), error.to_string())],
+            ..Output::default()
+        };
+        let record = Record {
+            event: Event::RunFailed.as_str(),
+            source: "train",
+            step: self.clock.step.0,
+            clock: &self.clock,
+            output: &output,
+            times: &[],
+        };
+        let _ = self.recorder.record(record);
+        let _ = self.recorder.send(Entry::SessionEnd { success: false });
+        let _ = self.recorder.close();
+    }
+}
+
+/// The pair as it stands: trained models from their learners, the others as they came.
+fn pair(frozen: &Pair, learners: &BTreeMap<Role, Learner>) -> Pair {
+    let [main, assistant] = Role::BOTH.map(|role| -> Gpt2 {
+        match learners.get(&role) {
+            Some(learner) => learner.model.clone(),
+            None => frozen.get(role).clone(),
+        }
+    });
+    Pair { main, assistant }
+}
+
+/// Drops the lines of `milestones.jsonl` that a resumed run will write again.
+fn cut_lines(directory: &RunDirectory, bytes: u64) -> Result<(), RecordError> {
+    let path = directory.path().join("milestones.jsonl");
+    let failed = |source| RecordError::Io {
+        path: path.clone(),
+        source,
+    };
+    let file = std::fs::File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(failed)?;
+    file.set_len(bytes).map_err(failed)
+}
+
+/// What TensorBoard shows of a run beside its curves.
+fn describe(
+    recorder: &mut Recorder,
+    hparams: Vec<(String, crate::tensorboard::HparamValue)>,
+    resolved: &str,
+    origin: &str,
+) -> Result<(), RecordError> {
+    let metrics = [
+        "eval/main/perplexity",
+        "kl/mean_nats",
+        "decode/assistant_share",
+        "gender/disparity",
+    ];
+    recorder.send(Entry::Hparams {
+        hparams,
+        metrics: metrics.map(str::to_owned).to_vec(),
+    })?;
+    recorder.send(Entry::Layout(super::charts::layout()))?;
+    for (tag, markdown) in [
+        ("run/experiment", format!("```toml\n{resolved}\n```")),
+        ("run/data", origin.to_owned()),
+    ] {
+        recorder.send(Entry::Text {
+            tag: tag.to_owned(),
+            step: 0,
+            wall: std::time::SystemTime::now(),
+            markdown,
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! A run on disk: `runs/<experiment>/<run>/` and the files in it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::recorder::RecordError;
+use crate::data::templates::Templates;
+
+/// The directory of one run.
+#[derive(Debug, Clone)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+impl RunDirectory {
+    /// Creates the directory of a new run.
+    ///
+    /// # Errors
+    /// When it exists already or cannot be created.
+    pub fn create(path: &Path) -> Result<Self, RecordError> {
+        let failed = |source| RecordError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        fs::create_dir(path).map_err(failed)?;
+        Ok(Self {
+            path: path.to_owned(),
+        })
+    }
+
+    /// The directory of a run that exists.
+    pub fn existing(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a file of the run, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let path = self.path.join(name);
+        crate::atomic::write(&path, bytes).map_err(|source| RecordError::Io { path, source })
+    }
+
+    /// Puts a directory under its final name once `fill` has written all of it, replacing what was there.
+    ///
+    /// # Errors
+    /// Those of `fill` and of the file system; then nothing has changed under the final name.
+    pub fn publish<E: From<RecordError>>(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        let path = self.path.join(name);
+        let parent = path.parent().unwrap_or(&self.path).to_owned();
+        let failed = |source: io::Error| {
+            E::from(RecordError::Io {
+                path: path.clone(),
+                source,
+            })
+        };
+        fs::create_dir_all(&parent).map_err(failed)?;
+        let aside = tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .tempdir_in(&parent)
+            .map_err(failed)?;
+        fill(aside.path())?;
+        crate::atomic::sync_directory(aside.path()).map_err(failed)?;
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(failed)?;
+        }
+        let aside = aside.keep();
+        fs::rename(&aside, &path).map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
+        }
+        crate::atomic::sync_directory(&parent).map_err(failed)?;
+        Ok(path)
+    }
+
+    /// Writes a milestone's values per template: `templates/step-<step>-<hook>.tsv` with prompt, group and one column a measure.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_templates(
+        &self,
+        step: u64,
+        hook: &str,
+        templates: &Templates,
+        columns: &[(String, Vec<f64>)],
+    ) -> Result<(), RecordError> {
+        let folder = self.path.join("templates");
+        fs::create_dir_all(&folder).map_err(|source| RecordError::Io {
+            path: folder.clone(),
+            source,
+        })?;
+        let mut text = String::from("prompt\tgroup\tidentity");
+        for (column, _) in columns {
+            text.push('\t');
+            text.push_str(column);
+        }
+        text.push('\n');
+        for (index, template) in templates.prompts().iter().enumerate() {
+            text.push_str(&template.prompt);
+            text.push('\t');
+            text.push_str(template.group.as_str());
+            text.push('\t');
+            text.push_str(&template.identity);
+            for (_, values) in columns {
+                text.push_str(&format!("\t{}", values[index]));
+            }
+            text.push('\n');
+        }
+        self.write(
+            &format!("templates/step-{step:08}-{hook}.tsv"),
+            text.as_bytes(),
+        )
+    }
+}

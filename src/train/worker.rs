@@ -1,0 +1,187 @@
+//! The thread that runs background hooks on snapshots of the pair, in the order in which their milestones came.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+
+use super::recorder::Slot;
+use crate::hook::{Context, Deadline, Gradients, Hook, Milestone, Output, Probes, Scene};
+use crate::model::{Pair, Role};
+use crate::random::{Purpose, name_hash, stream};
+
+/// A hook that loop and worker can both reach; each call holds the lock.
+pub(super) type SharedHook = Arc<Mutex<Box<dyn Hook>>>;
+
+/// One call to make.
+pub(super) struct Job {
+    pub index: usize,
+    pub name: Arc<str>,
+    pub hook: SharedHook,
+    pub slot: Slot,
+    pub milestone: Arc<Milestone>,
+    pub pair: Arc<Pair>,
+    pub probes: Arc<Probes>,
+    pub scene: Arc<Scene>,
+    pub deadline: Option<u64>,
+}
+
+/// What came of it.
+pub(super) struct Done {
+    pub index: usize,
+    pub slot: Slot,
+    pub milestone: Arc<Milestone>,
+    pub result: Result<Output, String>,
+    pub took: Duration,
+}
+
+thread_local! {
+    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside a hook: a panic there is caught, reported and handled, and should not be printed a second time.
+pub fn in_hook() -> bool {
+    IN_HOOK.get()
+}
+
+/// Calls a hook, with its panics and its deadline turned into errors.
+pub(super) fn call(job: Job, gradients: &[(Role, Gradients)]) -> Done {
+    let start = Instant::now();
+    let deadline = job.deadline.map(|seconds| Deadline {
+        at: start + Duration::from_secs(seconds),
+        seconds,
+    });
+    let step = job.milestone.step;
+    let mut context = Context {
+        milestone: &job.milestone,
+        pair: &job.pair,
+        scene: &job.scene,
+        probes: &job.probes,
+        gradients,
+        rng: stream(job.scene.seed, Purpose::Hook, name_hash(&job.name), step),
+        deadline,
+        output: Output::default(),
+    };
+    // A hook that panicked may be called again when its policy is to retry; its own state is its own affair.
+    let mut hook = job.hook.lock().unwrap_or_else(PoisonError::into_inner);
+    IN_HOOK.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(|| hook.at_milestone(&mut context)));
+    IN_HOOK.set(false);
+    let result = match outcome {
+        Ok(Ok(())) => match Deadline::check(deadline) {
+            Ok(()) => Ok(std::mem::take(&mut context.output)),
+            Err(stopped) => Err(stopped.to_string()),
+        },
+        Ok(Err(error)) => Err(format!("{error:#}")),
+        Err(panic) => Err(format!("panicked: {}", panic_text(panic.as_ref()))),
+    };
+    Done {
+        index: job.index,
+        slot: job.slot,
+        milestone: job.milestone.clone(),
+        result,
+        took: start.elapsed(),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with something that is not text")
+}
+
+/// The thread and its two channels. Jobs are bounded: training waits rather than keep ever more snapshots. Results need no bound of
+/// their own, there is at most one for each job.
+pub(super) struct Worker {
+    jobs: Option<Sender<Job>>,
+    results: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+    /// Jobs sent and not yet answered.
+    pending: usize,
+}
+
+impl Worker {
+    pub fn start(queue: usize) -> std::io::Result<Self> {
+        let (jobs, inbox) = bounded::<Job>(queue);
+        let (outbox, results) = unbounded();
+        let thread = std::thread::Builder::new()
+            .name("hooks".to_owned())
+            .spawn(move || {
+                for job in inbox {
+                    if outbox.send(call(job, &[])).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            results,
+            thread: Some(thread),
+            pending: 0,
+        })
+    }
+
+    /// Queues a job; while the queue is full, hands finished ones to `done`.
+    pub fn send<E>(
+        &mut self,
+        job: Job,
+        mut done: impl FnMut(Done) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(jobs) = &self.jobs else {
+            return Ok(());
+        };
+        let mut job = Some(job);
+        while let Some(next) = job.take() {
+            match jobs.try_send(next) {
+                Ok(()) => self.pending += 1,
+                Err(full) => {
+                    job = Some(full.into_inner());
+                    let Ok(finished) = self.results.recv() else {
+                        return Ok(());
+                    };
+                    self.pending -= 1;
+                    done(finished)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what has finished, without waiting.
+    pub fn drain<E>(&mut self, mut done: impl FnMut(Done) -> Result<(), E>) -> Result<(), E> {
+        while let Ok(finished) = self.results.try_recv() {
+            self.pending -= 1;
+            done(finished)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next one; None when nothing is under way. `tick` is called about every 100 ms of waiting.
+    pub fn next(&mut self, mut tick: impl FnMut()) -> Option<Done> {
+        while self.pending > 0 {
+            select! {
+                recv(self.results) -> finished => {
+                    self.pending -= 1;
+                    return finished.ok();
+                }
+                default(Duration::from_millis(100)) => tick(),
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A worker that panicked outside a hook has already shown itself by its missing results.
+            let _ = thread.join();
+        }
+    }
+}

@@ -17,9 +17,11 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod measure;
+pub mod mini;
 pub mod model;
 pub mod overrides;
 pub mod prelude;
+pub mod pretrain;
 pub mod random;
 mod suggestion;
 pub mod tensorboard;

@@ -5,6 +5,7 @@ extern crate self as milepost;
 
 pub mod atomic;
 pub mod cadence;
+pub mod cli;
 pub mod clock;
 #[path = "../datasets/generator/mod.rs"]
 pub mod corpus;
@@ -13,6 +14,7 @@ pub mod decode;
 pub mod device;
 pub mod diagnostic;
 pub mod event;
+pub mod experiment;
 pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;

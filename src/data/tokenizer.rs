@@ -99,6 +99,19 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
+    /// The first token that another tokenizer has otherwise, in words; None when the vocabularies are equal.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let (ours, theirs) = (self.vocab_size(), other.vocab_size());
+        let token = |tokenizer: &Self, id: u32| tokenizer.inner.id_to_token(id);
+        let differs = |id: &u32| token(self, *id) != token(other, *id);
+        let id = (0..ours.max(theirs) as u32).find(differs)?;
+        Some(format!(
+            "token {id} is {:?} for the main model and {:?} for the assistant",
+            token(self, id).unwrap_or_default(),
+            token(other, id).unwrap_or_default()
+        ))
+    }
+
     /// As the text of a `tokenizer.json`.
     ///
     /// # Errors

@@ -92,6 +92,12 @@ impl Gpt2 {
         &self.config
     }
 
+    /// The same weights with one probability for all three dropouts.
+    pub fn with_dropout(mut self, p: f64) -> Self {
+        self.config = self.config.with_dropout(p);
+        self
+    }
+
     /// The device that the weights are on.
     pub fn device(&self) -> Device {
         self.wte.weight.val().device()

@@ -1,0 +1,57 @@
+# milepost: make help
+EXP ?= ag_news
+SET ?=
+DEVICE ?= flex
+PYTHON ?= python3
+PORT ?= 6006
+
+# burn is built once, in this profile, for run, test and bench.
+CARGO_FLAGS := --release $(if $(filter tch%,$(DEVICE)),--features tch)
+MILEPOST := cargo run -q $(CARGO_FLAGS) --
+SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
+
+.DEFAULT_GOAL := help
+.PHONY: help finetune plan hooks hook pretrain tensorboard test bench
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo '  EXP=ag_news names the experiment, SET="train.max_steps=50 seed=7" overrides its settings'
+
+finetune: build ## fine-tune the pair of experiments/$(EXP).toml
+	@$(MILEPOST) finetune $(SELECTION)
+
+plan: build ## show what the experiment would do, without doing it
+	@$(MILEPOST) plan $(SELECTION)
+
+hooks: build ## list the kinds of hooks and their options
+	@$(MILEPOST) hooks
+
+hook: build ## scaffold a hook: make hook NAME=my_hook
+	@test -n '$(NAME)' || { echo 'usage: make hook NAME=my_hook [EXP=ag_news]' >&2; exit 2; }
+	@$(MILEPOST) hooks --new '$(NAME)' --experiment '$(EXP)'
+
+pretrain: build ## train the built-in mini pair anew (about 10 minutes)
+	@$(MILEPOST) pretrain
+
+tensorboard: .venv/ready ## open the runs in TensorBoard
+	@.venv/bin/tensorboard --logdir runs --port $(PORT)
+
+test: ## everything that CI checks: format, lints, tests
+	cargo fmt --all -- --check
+	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	@command -v $(PYTHON) >/dev/null && $(MAKE) -s .venv/ready || echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'
+	cargo test $(CARGO_FLAGS)
+
+bench: ## the loop against a bare one, and the TensorBoard writer
+	cargo bench
+
+.PHONY: build
+build:
+	@cargo build $(CARGO_FLAGS)
+
+# TensorBoard needs setuptools below 81, which still has pkg_resources.
+.venv/ready:
+	@echo 'installing TensorBoard into .venv'
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/pip install -q --disable-pip-version-check 'tensorboard>=2.20,<3' 'setuptools<81'
+	@touch $@

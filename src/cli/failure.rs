@@ -1,0 +1,43 @@
+//! Exit codes of errors.
+
+use crate::data::source::SourceError;
+use crate::data::templates::TemplateError;
+use crate::data::tokenizer::TokenizerError;
+use crate::diagnostic::Diagnostic;
+use crate::model::WeightsError;
+use crate::overrides::OverrideError;
+use crate::train::{RecordError, RunError};
+
+/// The exit code of an error, as `milepost --help` lists them.
+pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Diagnostic>() || error.is::<OverrideError>() {
+        return 2;
+    }
+    if error.is::<SourceError>()
+        || error.is::<TemplateError>()
+        || error.is::<TokenizerError>()
+        || is_reading(error.downcast_ref::<WeightsError>())
+    {
+        return 3;
+    }
+    if error.is::<RecordError>() || error.is::<WeightsError>() {
+        return 5;
+    }
+    match error.downcast_ref::<RunError>() {
+        Some(RunError::Record(_) | RunError::Weights(_)) => 5,
+        Some(_) => 4,
+        None => 1,
+    }
+}
+
+/// Weights that cannot be written are the disk's fault, not the data's.
+fn is_reading(error: Option<&WeightsError>) -> bool {
+    !matches!(error, None | Some(WeightsError::Io { action: "write", .. }))
+}
+
+/// Whether whoever reads our output has simply had enough.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}

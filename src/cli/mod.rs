@@ -1,0 +1,100 @@
+//! The command line. A crate of your own that adds hooks runs the same one: `milepost::cli::main(milepost::hooks::shipping().with(...))`.
+
+mod failure;
+mod finetune;
+mod hooks;
+mod plan;
+mod pretrain;
+mod progress;
+mod scaffold;
+mod summary;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::hook::Registry;
+
+/// Fine-tune a pair of language models and watch, milestone by milestone, what the training does to them.
+#[derive(Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    the run ended well
+  1    something that should not happen
+  2    the command line or the experiment is wrong
+  3    data, templates, tokenizer or weights cannot be used
+  4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used
+  5    a file of the run could not be written (disk full, no permission)
+  6    the run ended, but a hook failed on the way
+  130  stopped by Ctrl-C, after the step was finished and everything was saved";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fine-tune the pair of an experiment, with its hooks, into runs/<experiment>/<run>.
+    Finetune(finetune::Arguments),
+    /// Show what an experiment would do: the resolved settings, and which hook fires when and how often.
+    Plan(plan::Arguments),
+    /// List the kinds of hooks with their options, or write a new one.
+    Hooks(hooks::Arguments),
+    /// Train the mini pair that is built into the program from nothing, on the generated corpus.
+    Pretrain(pretrain::Arguments),
+}
+
+/// What names an experiment, and how it is changed.
+#[derive(Args)]
+struct Selection {
+    /// A TOML file, or the name of one in experiments/.
+    experiment: String,
+    /// Overrides, as in --set "train.max_steps=50 seed=7"; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE ...")]
+    overrides: Vec<String>,
+    /// Device for both models, instead of the experiment's.
+    #[arg(long)]
+    device: Option<String>,
+    /// Leave all hooks out.
+    #[arg(long)]
+    no_hooks: bool,
+    /// Folder that has ag_news/train.csv and ag_news/test.csv.
+    #[arg(long, env = "MILEPOST_DATA", value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Folder for downloads [default: $XDG_CACHE_HOME/milepost or ~/.cache/milepost].
+    #[arg(long, env = "MILEPOST_CACHE", value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// Fetch nothing.
+    #[arg(long, env = "MILEPOST_OFFLINE", value_parser = clap::builder::BoolishValueParser::new(), action = clap::ArgAction::SetTrue)]
+    offline: bool,
+}
+
+/// Runs the command line with the given kinds of hooks, and gives the exit code.
+pub fn main(registry: Registry) -> ExitCode {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // A hook's panic is caught and reported in one line; anything else is a defect and should show itself.
+        if !crate::train::in_hook() {
+            usual(panic);
+        }
+    }));
+    let result = match Cli::parse().command {
+        Command::Finetune(arguments) => finetune::run(&arguments, &registry),
+        Command::Plan(arguments) => plan::run(&arguments, &registry),
+        Command::Hooks(arguments) => hooks::run(&arguments, &registry),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            if failure::is_closed_pipe(&error) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error: {error:#}");
+            ExitCode::from(failure::exit_code(&error))
+        }
+    }
+}

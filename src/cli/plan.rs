@@ -1,0 +1,167 @@
+//! `milepost plan`: what an experiment would do, before it does it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::{Selection, progress};
+use crate::diagnostic::{Diagnostic, Source};
+use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
+use crate::hook::{Registry, Runs};
+use crate::overrides;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+}
+
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
+    let (written, places) = read(&arguments.selection, Path::new(""))?;
+    let mut downloads = progress::Downloads::default();
+    let resolved = resolve(&written, registry, &places, &mut |name, done, total| {
+        downloads.report(name, done, total);
+    })?;
+    std::io::stdout().write_all(describe(&resolved, true).as_bytes())?;
+    Ok(0)
+}
+
+/// Finds and parses an experiment, and says where this machine keeps things.
+pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written, Places)> {
+    let path = find(&selection.experiment)?;
+    let name = path.file_stem().map_or("experiment".into(), |stem| stem.to_string_lossy());
+    let places = places(selection, &path, &name, run);
+    let text = std::fs::read(&path)
+        .map_err(|error| Diagnostic::file(path.display().to_string(), error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        Diagnostic::file(format!("{}:{line}", path.display()), "not UTF-8; save the file as UTF-8")
+    })?;
+    let mut all = Vec::new();
+    for text in &selection.overrides {
+        all.extend(overrides::split(text)?);
+    }
+    if let Some(device) = &selection.device {
+        all.push(format!("device=\"{device}\"").parse()?);
+    }
+    if selection.no_hooks {
+        all.push("hooks={}".parse()?);
+    }
+    let source = Source {
+        name: path.display().to_string(),
+        text,
+    };
+    Ok((parse(source, &all)?, places))
+}
+
+fn places(selection: &Selection, path: &Path, name: &str, run: &Path) -> Places {
+    let home = |variable: &str, rest: &str| {
+        let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty());
+        folder.map(|folder| PathBuf::from(folder).join(rest))
+    };
+    let usual = || home("XDG_CACHE_HOME", "milepost").or_else(|| home("HOME", ".cache/milepost"));
+    Places {
+        base: path.parent().unwrap_or(Path::new("")).to_owned(),
+        data: selection.data.clone(),
+        cache: selection.cache.clone().or_else(usual),
+        offline: selection.offline,
+        run: run.to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+/// The file of an experiment that was named by its path or its name.
+pub(super) fn find(experiment: &str) -> Result<PathBuf, Diagnostic> {
+    let folder = Path::new("experiments");
+    let named = folder.join(format!("{experiment}.toml"));
+    let path = Path::new(experiment);
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    if named.is_file() {
+        return Ok(named);
+    }
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".toml")?.to_owned()))
+        .collect();
+    let known: Vec<&str> = names.iter().map(String::as_str).collect();
+    Err(Diagnostic::file(experiment, "no such experiment: neither a file nor a name in experiments/")
+        .with_help(crate::diagnostic::known_names(experiment, &known)))
+}
+
+/// The plan in words.
+pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
+    let plan = &resolved.plan;
+    let mut text = String::new();
+    let extent = &plan.extent;
+    if with_experiment {
+        text += &format!("{}\n", plan.resolved);
+    }
+    for note in &resolved.notes {
+        text += &format!("note: {note}\n");
+    }
+    text += &format!("data      {}\n", plan.origin);
+    text += &format!(
+        "training  {} steps in {} epoch{} of {} blocks of {} tokens; {} blocks held out\n",
+        extent.steps(),
+        extent.epochs(),
+        if extent.epochs() == 1 { "" } else { "s" },
+        plan.blocks.len(),
+        plan.blocks.block(),
+        plan.scene.held_out.len(),
+    );
+    text += &format!(
+        "prompts   {} with {} matched pairs of {} identity pairs and {} templates\n",
+        plan.scene.prompts.len(),
+        plan.scene.templates.pairs().len(),
+        plan.scene.templates.identities().len(),
+        plan.scene.templates.raws().len(),
+    );
+    if resolved.hooks.is_empty() {
+        return text + "hooks     none\n";
+    }
+    text += "hooks\n";
+    let width = resolved.hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
+    for hook in &resolved.hooks {
+        text += &format!("  {:width$}  {}\n", hook.name, hook_line(hook));
+    }
+    text
+}
+
+fn hook_line(hook: &HookOverview) -> String {
+    let runs = match hook.runs {
+        Runs::Background => "background",
+        Runs::Inline => "inline",
+    };
+    let times = match (hook.firings.len(), hook.by_time) {
+        (count, false) => format!("{count} times"),
+        (0, true) => "as time passes".to_owned(),
+        (count, true) => format!("{count} times and as time passes"),
+    };
+    let steps: Vec<String> = hook.firings.iter().map(ToString::to_string).collect();
+    let steps = match steps.len() {
+        0 => String::new(),
+        1..=12 => format!(" (steps {})", steps.join(", ")),
+        count => format!(
+            " (steps {}, ..., {})",
+            steps[..8].join(", "),
+            steps[count - 1]
+        ),
+    };
+    format!("{runs}, at {}: {}; {times}{steps}", hook.on, hook.at)
+}
+
+/// The experiment's text of a run, for a resume.
+pub(super) fn read_resolved(run: &Path) -> anyhow::Result<Written> {
+    let path = run.join("experiment.toml");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("{}: is this the directory of a run?", path.display()))?;
+    let name = path.display().to_string();
+    Ok(parse(Source { name, text }, &[])?)
+}

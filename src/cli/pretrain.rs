@@ -1,0 +1,49 @@
+//! `milepost pretrain`: makes the mini pair that the next build takes in.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+
+use super::progress;
+use crate::pretrain::{Recipe, install, perplexities};
+use crate::train::finetune;
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// Seed of the corpus, the weights and the order.
+    #[arg(long, default_value_t = Recipe::default().seed)]
+    seed: u64,
+    /// Optimiser steps.
+    #[arg(long, default_value_t = Recipe::default().steps)]
+    steps: u64,
+    /// Folder of the pretraining run.
+    #[arg(long, default_value = "runs/pretrain/pair", value_name = "FOLDER")]
+    run: PathBuf,
+    /// Folder that the pair is put into.
+    #[arg(long, default_value = "datasets/mini", value_name = "FOLDER")]
+    into: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let device = crate::device::open("flex")?.autodiff();
+    let recipe = Recipe {
+        seed: arguments.seed,
+        steps: arguments.steps,
+        ..Recipe::default()
+    };
+    println!("generating the corpus and training the tokenizer");
+    let prepared = recipe.prepare(&device, arguments.run.clone())?;
+    let entropy = prepared.entropy.nats_per_token;
+    println!("the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}", entropy.exp());
+    let mut reporter = progress::reporter(prepared.plan.extent.steps());
+    let outcome = finetune(prepared.plan, false, reporter.as_mut(), &AtomicBool::new(false));
+    drop(reporter);
+    let outcome = outcome?;
+    for (role, perplexity) in perplexities(&outcome.spans) {
+        println!("held-out perplexity of {role}: {perplexity:.4}");
+    }
+    install(&outcome.directory, &arguments.into)?;
+    println!("the pair lies in {}; the next build takes it in", arguments.into.display());
+    Ok(0)
+}

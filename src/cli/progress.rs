@@ -1,0 +1,160 @@
+//! What a person sees while a run goes on: a bar with an estimate on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::event::Event;
+use crate::hook::Milestone;
+use crate::train::Reporter;
+
+/// The reporter that fits where the output goes.
+pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
+    if !std::io::stderr().is_terminal() {
+        return Box::new(Lines {
+            every: (steps / 20).max(1),
+            started: Instant::now(),
+            first: None,
+        });
+    }
+    let bar = ProgressBar::new(steps);
+    let style = "{elapsed_precise} {wide_bar:.cyan/blue} step {pos}/{len} eta {eta} {msg}";
+    // The template is ours and fixed; should it be wrong, the plain bar serves.
+    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    Box::new(Bar { bar })
+}
+
+fn losses(milestone: &Milestone) -> String {
+    let losses = milestone.losses.iter();
+    let losses = losses.map(|(role, loss)| format!("{role} {loss:.4}"));
+    losses.collect::<Vec<_>>().join(", ")
+}
+
+fn evaluation(milestone: &Milestone) -> Option<String> {
+    let evaluation = milestone.evaluation.as_ref()?;
+    let losses = evaluation.losses.iter();
+    let losses = losses.map(|(role, loss)| format!("{role} {:.3}", loss.exp()));
+    let losses = losses.collect::<Vec<_>>().join(", ");
+    Some(format!("step {}: held-out perplexity {losses}", milestone.step))
+}
+
+struct Bar {
+    bar: ProgressBar,
+}
+
+impl Reporter for Bar {
+    fn event(&mut self, event: Event, milestone: &Milestone) {
+        match event {
+            Event::StepEnd => {
+                self.bar.set_position(milestone.step);
+                self.bar.set_message(losses(milestone));
+            }
+            Event::Evaluated => {
+                if let Some(line) = evaluation(milestone) {
+                    self.bar.println(line);
+                }
+            }
+            Event::RunEnd => self.bar.set_message("waiting for hooks"),
+            _ => {}
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        self.bar.println(line);
+    }
+
+    fn waiting(&mut self) {
+        self.bar.tick();
+    }
+
+    fn saved(&mut self, path: &Path) {
+        self.bar.println(format!("saved {}", path.display()));
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+struct Lines {
+    every: u64,
+    started: Instant,
+    /// The step and time from which the rate is estimated.
+    first: Option<(u64, Instant)>,
+}
+
+impl Reporter for Lines {
+    fn event(&mut self, event: Event, milestone: &Milestone) {
+        if event == Event::StepEnd {
+            let now = Instant::now();
+            let (first, since) = *self.first.get_or_insert((milestone.step, now));
+            if milestone.step.is_multiple_of(self.every) {
+                let done = milestone.step - first;
+                let left = milestone.total_steps - milestone.step;
+                let eta = match done {
+                    0 => "?".to_owned(),
+                    _ => clock((now - since).mul_f64(left as f64 / done as f64)),
+                };
+                eprintln!(
+                    "{} step {}/{} eta {eta} loss {}",
+                    clock(self.started.elapsed()),
+                    milestone.step,
+                    milestone.total_steps,
+                    losses(milestone)
+                );
+            }
+        }
+        if event == Event::Evaluated
+            && let Some(line) = evaluation(milestone)
+        {
+            eprintln!("{line}");
+        }
+    }
+
+    fn say(&mut self, line: &str) {
+        eprintln!("{line}");
+    }
+
+    fn saved(&mut self, path: &Path) {
+        eprintln!("saved {}", path.display());
+    }
+}
+
+/// Minutes and seconds.
+fn clock(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Progress of downloads: a bar each on a terminal, a line each elsewhere.
+#[derive(Default)]
+pub(super) struct Downloads {
+    current: Option<(String, ProgressBar)>,
+}
+
+impl Downloads {
+    pub fn report(&mut self, name: &str, done: u64, total: Option<u64>) {
+        if self.current.as_ref().is_none_or(|(current, _)| current != name) {
+            let bar = match std::io::stderr().is_terminal() {
+                true => ProgressBar::new(total.unwrap_or(0)),
+                false => ProgressBar::hidden(),
+            };
+            let style = format!("downloading {name} {{bytes}}/{{total_bytes}} {{wide_bar}} eta {{eta}}");
+            if let Ok(style) = ProgressStyle::with_template(&style) {
+                bar.set_style(style);
+            }
+            if !std::io::stderr().is_terminal() {
+                eprintln!("downloading {name}");
+            }
+            self.current = Some((name.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &self.current {
+            bar.set_position(done);
+        }
+    }
+}

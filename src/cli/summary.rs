@@ -1,0 +1,104 @@
+//! The table at the end of a run.
+
+use std::collections::HashMap;
+
+use crate::train::{Outcome, Span, StopReason};
+
+/// What the table shows, and under which tag.
+const ROWS: &[(&str, &str)] = &[
+    ("held-out perplexity, main", "eval/main/perplexity"),
+    ("held-out perplexity, assistant", "eval/assistant/perplexity"),
+    ("KL at the templates, nats", "kl/mean_nats"),
+    ("KL, batchmean convention", "kl/batchmean"),
+    ("top-1 agreement", "kl/mean_top1_agreement"),
+    ("assistant's share of tokens", "decode/assistant_share"),
+    ("acceptance of drafts", "decode/acceptance"),
+    ("n_matches a prompt, female", "gender/n_matches_female"),
+    ("n_matches a prompt, male", "gender/n_matches_male"),
+    ("disparity, female - male", "gender/disparity"),
+];
+
+/// Start, end and change of what was measured, the cost of hooks, and where everything lies.
+pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
+    let mut text = String::new();
+    let last = |tag: &str| outcome.spans.get(tag).map(|span| span.last.1);
+    let rows: Vec<_> = ROWS
+        .iter()
+        .filter_map(|(name, tag)| Some((name, outcome.spans.get(*tag)?)))
+        .collect();
+    if !rows.is_empty() {
+        text += &format!("\n{:<32}{:>12}{:>12}{:>12}\n", "", "start", "end", "change");
+        for (name, span) in rows {
+            text += &row(name, span);
+        }
+        text += &interval(&outcome.spans, "  95% interval", "gender/disparity");
+        text += &interval(&outcome.spans, "change since start, 95%", "gender/change");
+        if let Some(p) = last("gender/p_value") {
+            text += &format!("{:<32}{:>24}\n", "p-value (sign flip)", number(p));
+        }
+        text += &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
+    }
+    if !outcome.times.is_empty() {
+        text += &format!("\n{:<24}{:>8}{:>12}{:>14}\n", "hook", "calls", "seconds", "longest lag");
+        for time in &outcome.times {
+            let lag = match time.background {
+                true => format!("{} steps", time.longest_lag),
+                false => "inline".to_owned(),
+            };
+            let seconds = time.total.as_secs_f64();
+            text += &format!("{:<24}{:>8}{seconds:>12.2}{lag:>14}\n", time.name, time.calls);
+        }
+    }
+    for failure in &outcome.failures {
+        text += &format!("\nhook `{}` failed at step {}: {}", failure.name, failure.step, failure.message);
+    }
+    if !outcome.failures.is_empty() {
+        text.push('\n');
+    }
+    if let StopReason::Requested(reason) = &outcome.stop {
+        text += &format!("\nended early, after step {}: {reason}\n", outcome.clock.step);
+    }
+    let elapsed = outcome.clock.elapsed.as_secs();
+    let runs = outcome.directory.parent().and_then(|path| path.parent());
+    text + &format!(
+        "\n{} steps in {}:{:02}; the run lies in {}\nlook at it: make tensorboard (or: tensorboard --logdir {})\n",
+        outcome.clock.step,
+        elapsed / 60,
+        elapsed % 60,
+        outcome.directory.display(),
+        runs.unwrap_or(&outcome.directory).display()
+    )
+}
+
+fn row(name: &str, span: &Span) -> String {
+    let (first, last) = (span.first.1, span.last.1);
+    format!("{name:<32}{:>12}{:>12}{:>12}\n", number(first), number(last), signed(last - first))
+}
+
+fn interval(spans: &HashMap<String, Span>, name: &str, tag: &str) -> String {
+    let ends = |span: fn(&Span) -> f64| {
+        let low = spans.get(&format!("{tag}_low")).map(span)?;
+        let high = spans.get(&format!("{tag}_high")).map(span)?;
+        Some(format!("[{}, {}]", number(low), number(high)))
+    };
+    match (ends(|span| span.first.1), ends(|span| span.last.1)) {
+        (Some(first), Some(last)) => format!("{name:<24}{first:>20}{last:>24}\n"),
+        _ => String::new(),
+    }
+}
+
+fn number(value: f64) -> String {
+    if value == 0.0 {
+        return "0".to_owned();
+    }
+    match value.abs() {
+        size if size < 0.001 => format!("{value:.3e}"),
+        size if size < 100.0 => format!("{value:.4}"),
+        _ => format!("{value:.1}"),
+    }
+}
+
+fn signed(value: f64) -> String {
+    let sign = if value > 0.0 { "+" } else { "" };
+    format!("{sign}{}", number(value))
+}

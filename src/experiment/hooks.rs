@@ -1,0 +1,289 @@
+//! The hooks of an experiment: `[hooks.<name>]` with a kind, when and where to call it, and the kind's own options.
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::{Clauses, Written, part};
+use crate::cadence::{Cadence, Moment};
+use crate::clock::{Clock, Extent, Step};
+use crate::diagnostic::{Diagnostic, known_names};
+use crate::event::Event;
+use crate::hook::{Kind, Registry, Runs};
+use crate::train::{HookSpec, OnError};
+
+/// The keys that every hook has; the others are its kind's.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Common {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    #[serde(default = "usual")]
+    at: Clauses,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<Event>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<Runs>,
+    #[serde(default)]
+    on_error: OnError,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_seconds: Option<u64>,
+    #[serde(default = "yes")]
+    enabled: bool,
+}
+
+const COMMON: &[&str] = &[
+    "kind",
+    "at",
+    "on",
+    "runs",
+    "on_error",
+    "deadline_seconds",
+    "enabled",
+];
+
+fn usual() -> Clauses {
+    let clauses = ["start", "every 10%", "end"];
+    Clauses::Several(clauses.map(str::to_owned).to_vec())
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A hook as `plan` shows it.
+#[derive(Debug, Clone)]
+pub struct HookOverview {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// When it is due.
+    pub at: String,
+    /// At which event.
+    pub on: String,
+    /// Where it runs.
+    pub runs: Runs,
+    /// What its failure does.
+    pub on_error: OnError,
+    /// The steps at which it fires if the run goes as planned.
+    pub firings: Vec<Step>,
+    /// Whether it also goes by wall time.
+    pub by_time: bool,
+}
+
+/// The hooks, ready to run, with their overview and their resolved tables.
+pub(super) struct Hooks {
+    pub specs: Vec<HookSpec>,
+    pub overview: Vec<HookOverview>,
+    pub resolved: toml::Table,
+}
+
+/// When the loop itself evaluates and saves: what hooks on those events wait for.
+pub(super) struct LoopCadences<'a> {
+    pub evaluate: &'a Cadence,
+    pub save: Option<&'a Cadence>,
+}
+
+/// Reads every hook of the experiment.
+///
+/// # Errors
+/// A diagnostic for an unknown kind, key or event, a wrong type, a cadence that is not understood or never due.
+pub(super) fn read(
+    written: &Written,
+    registry: &Registry,
+    extent: &Extent,
+    cadences: &LoopCadences,
+) -> Result<Hooks, Diagnostic> {
+    let mut hooks = Hooks {
+        specs: Vec::new(),
+        overview: Vec::new(),
+        resolved: toml::Table::new(),
+    };
+    let parsed = DeTable::parse(&written.source.text)
+        .map_err(|error| Diagnostic::from_toml(&written.source, &error))?;
+    let Some(section) = super::value_of(parsed.get_ref(), &["hooks"]) else {
+        return Ok(hooks);
+    };
+    let Some(section) = section.get_ref().as_table() else {
+        let message = "`hooks` is a table with one table a hook, [hooks.template-kl]";
+        return Err(Diagnostic::at(&written.source, section.span(), message));
+    };
+    for (name, value) in section.iter() {
+        let Some(table) = value.get_ref().as_table() else {
+            let message = format!("hook `{}` must be a table", name.get_ref());
+            return Err(Diagnostic::at(&written.source, value.span(), message));
+        };
+        let entry = Entry {
+            written,
+            name,
+            span: value.span(),
+            table,
+        };
+        entry.read(registry, extent, cadences, &mut hooks)?;
+    }
+    Ok(hooks)
+}
+
+struct Entry<'a> {
+    written: &'a Written,
+    name: &'a Spanned<std::borrow::Cow<'a, str>>,
+    span: std::ops::Range<usize>,
+    table: &'a DeTable<'a>,
+}
+
+impl Entry<'_> {
+    fn read(
+        &self,
+        registry: &Registry,
+        extent: &Extent,
+        cadences: &LoopCadences,
+        hooks: &mut Hooks,
+    ) -> Result<(), Diagnostic> {
+        let name = self.name.get_ref().as_ref();
+        let common: Common = self.typed(part(self.table, |key| COMMON.contains(&key)))?;
+        let options = part(self.table, |key| !COMMON.contains(&key));
+        let kind_name = common.kind.as_deref().unwrap_or(name);
+        let kind = self.kind(registry, kind_name)?;
+        self.check_keys(kind, &options)?;
+        let value = Spanned::new(self.span.clone(), DeValue::Table(options));
+        let hook = kind
+            .build(ValueDeserializer::from(value))
+            .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
+        let on = common.on.or(kind.on);
+        let runs = common.runs.unwrap_or(kind.runs);
+        self.check_event(on, runs)?;
+        let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
+        let firings = firings(&at, on, extent, cadences);
+        if !common.enabled {
+            return Ok(());
+        }
+        if firings.is_empty() && !at.by_time() && on != Some(Event::RunFailed) {
+            let steps = extent.steps();
+            let message = match on {
+                None => format!("hook `{name}` is never due: no clause comes true in a run of {steps} steps"),
+                Some(on) => format!("hook `{name}` is never due at `{on}` in a run of {steps} steps"),
+            };
+            return Err(self.written.wrong(&["hooks", name, "at"], message));
+        }
+        hooks.overview.push(HookOverview {
+            name: name.to_owned(),
+            kind: kind.name.to_owned(),
+            at: at.to_string(),
+            on: on.map_or("a settled moment".to_owned(), |on| on.to_string()),
+            runs,
+            on_error: common.on_error,
+            firings,
+            by_time: at.by_time(),
+        });
+        hooks
+            .resolved
+            .insert(name.to_owned(), self.resolved(&common, kind, &at).into());
+        hooks.specs.push(HookSpec {
+            name: name.to_owned(),
+            kind: kind.name.to_owned(),
+            at,
+            on,
+            runs,
+            on_error: common.on_error,
+            deadline: common.deadline_seconds,
+            hook,
+        });
+        Ok(())
+    }
+
+    fn typed<T: serde::de::DeserializeOwned>(&self, table: DeTable<'_>) -> Result<T, Diagnostic> {
+        let value = Spanned::new(self.span.clone(), DeValue::Table(table));
+        T::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))
+    }
+
+    fn kind<'r>(&self, registry: &'r Registry, name: &str) -> Result<&'r Kind, Diagnostic> {
+        registry.get(name).ok_or_else(|| {
+            let known: Vec<&str> = registry.kinds().map(|kind| kind.name).collect();
+            let span = super::value_of(self.table, &["kind"])
+                .map_or_else(|| self.name.span(), Spanned::span);
+            let message = format!("unknown kind of hook `{name}`");
+            Diagnostic::at(&self.written.source, span, message)
+                .with_help(known_names(name, &known))
+        })
+    }
+
+    /// Unknown keys are looked for here, so that both the common ones and the kind's own can be suggested.
+    fn check_keys(&self, kind: &Kind, options: &DeTable) -> Result<(), Diagnostic> {
+        let own = kind.options.iter().map(|(name, _)| *name);
+        let known: Vec<&str> = own.chain(COMMON.iter().copied()).collect();
+        for key in options.keys() {
+            let word = key.get_ref().as_ref();
+            if !known.contains(&word) {
+                let message = format!("hook kind `{}` has no option `{word}`", kind.name);
+                return Err(Diagnostic::at(&self.written.source, key.span(), message)
+                    .with_help(known_names(word, &known)));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_event(&self, on: Option<Event>, runs: Runs) -> Result<(), Diagnostic> {
+        let name = self.name.get_ref().as_ref();
+        let Some(on) = on else { return Ok(()) };
+        if on.has_gradients() && runs == Runs::Background {
+            let message = format!("a hook at `{on}` needs live gradients: set runs = \"inline\"");
+            return Err(self.written.wrong(&["hooks", name, "runs"], message));
+        }
+        if matches!(on, Event::RunStart | Event::EpochStart | Event::EpochEnd | Event::RunEnd | Event::StepEnd) {
+            let message = format!("`{on}` is said by `at`: `start`, `every epoch`, `every step`, `end`");
+            return Err(self.written.wrong(&["hooks", name, "on"], message));
+        }
+        Ok(())
+    }
+
+    /// The hook's table with every default written out.
+    fn resolved(&self, common: &Common, kind: &Kind, at: &Cadence) -> toml::Table {
+        let mut table = toml::Table::new();
+        let common = Common {
+            kind: Some(kind.name.to_owned()),
+            at: Clauses::Several(at.clauses()),
+            on: common.on.or(kind.on),
+            runs: Some(common.runs.unwrap_or(kind.runs)),
+            ..common.clone()
+        };
+        if let Ok(toml::Value::Table(common)) = toml::Value::try_from(common) {
+            table.extend(common);
+        }
+        table.extend(toml::from_str::<toml::Table>(&kind.defaults).unwrap_or_default());
+        let given = part(self.table, |key| !COMMON.contains(&key));
+        if let Ok(given) = self.typed::<toml::Table>(given) {
+            table.extend(given);
+        }
+        table
+    }
+}
+
+/// The steps at which a hook fires in a run that goes as planned.
+fn firings(at: &Cadence, on: Option<Event>, extent: &Extent, cadences: &LoopCadences) -> Vec<Step> {
+    let Some(on) = on else {
+        return at.firings(extent);
+    };
+    let loops_own: Option<Vec<Step>> = match on {
+        Event::Evaluated => Some(cadences.evaluate.firings(extent)),
+        Event::CheckpointSaved => Some(cadences.save.map_or(Vec::new(), |save| save.firings(extent))),
+        _ => None,
+    };
+    let start = Clock::default();
+    let mut firings = Vec::new();
+    if on == Event::Evaluated && at.due(Moment::Start, &start, &start, extent) {
+        firings.push(Step(0));
+    }
+    let mut before = start;
+    for step in 1..=extent.steps() {
+        let now = extent.clock_after(Step(step));
+        if at.due(Moment::Step, &before, &now, extent) {
+            firings.push(now.step);
+        }
+        before = now;
+    }
+    match loops_own {
+        Some(steps) => firings.into_iter().filter(|step| steps.contains(step)).collect(),
+        None => firings,
+    }
+}

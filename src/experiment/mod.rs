@@ -1,0 +1,300 @@
+//! An experiment as written: one TOML file, read with the place of everything that is wrong in it.
+
+mod hooks;
+mod resolve;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+pub use hooks::HookOverview;
+pub use resolve::{Places, Resolved, resolve};
+
+use crate::cadence::Cadence;
+use crate::data::templates::TemplateSet;
+use crate::decode::Settings;
+use crate::diagnostic::{Diagnostic, Source};
+use crate::model::Role;
+use crate::overrides::{self, Override};
+use crate::train::Decay;
+
+/// The whole file, except its hooks, whose options only their kinds know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// What it is about, in a line.
+    #[serde(default)]
+    pub about: String,
+    /// Seed of everything that is drawn.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// Where tensors live.
+    #[serde(default = "flex")]
+    pub device: String,
+    /// Milestones that may wait for background hooks before training does.
+    #[serde(default = "two")]
+    pub queue: usize,
+    /// The pair.
+    #[serde(default)]
+    pub models: ModelsSection,
+    /// The text.
+    #[serde(default)]
+    pub data: DataSection,
+    /// The training.
+    pub train: TrainSection,
+    /// The prompts.
+    #[serde(default)]
+    pub templates: TemplatesSection,
+    /// How prompts are decoded.
+    #[serde(default)]
+    pub decode: Settings,
+}
+
+/// `[models]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsSection {
+    /// `mini:main`, or a directory in Hugging Face layout.
+    pub main: String,
+    /// `mini:assistant`, or a directory.
+    pub assistant: String,
+}
+
+impl Default for ModelsSection {
+    fn default() -> Self {
+        Self {
+            main: "mini:main".to_owned(),
+            assistant: "mini:assistant".to_owned(),
+        }
+    }
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// A folder with train.csv and test.csv.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Whether the built-in sample may stand in for AG News.
+    pub builtin_sample: bool,
+    /// Use only the first so many training articles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_articles: Option<usize>,
+    /// Use only the first so many test articles.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_articles: Option<usize>,
+    /// Put the end-of-text token behind every article.
+    pub end_of_text: bool,
+}
+
+/// `[train]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSection {
+    /// Which models are trained.
+    pub models: Vec<Role>,
+    /// Passes over the data, unless `max_steps` is given.
+    pub epochs: u64,
+    /// Optimiser steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Blocks a micro-batch.
+    pub batch: usize,
+    /// Tokens a block.
+    pub block: usize,
+    /// Micro-batches a step.
+    pub accumulation: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// What it does after the warm-up.
+    pub schedule: Decay,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+    /// Largest global gradient norm; 0 does not clip.
+    pub clip: f64,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// Dropout probability of both models; absent: what their config.json says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// When the held-out split is evaluated.
+    pub evaluate: Clauses,
+    /// How many blocks of it; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluate_blocks: Option<usize>,
+    /// When checkpoints are saved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save: Option<Clauses>,
+}
+
+impl Default for TrainSection {
+    /// The usual recipe of causal-LM fine-tuning.
+    fn default() -> Self {
+        Self {
+            models: Role::BOTH.to_vec(),
+            epochs: 1,
+            max_steps: None,
+            batch: 8,
+            block: 128,
+            accumulation: 1,
+            lr: 5e-5,
+            schedule: Decay::Linear,
+            warmup_steps: 0,
+            clip: 1.0,
+            weight_decay: 0.0,
+            dropout: None,
+            evaluate: Clauses::Several(vec!["start".to_owned(), "end".to_owned()]),
+            evaluate_blocks: None,
+            save: None,
+        }
+    }
+}
+
+/// `[templates]`
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TemplatesSection {
+    /// `builtin`, or a file in HONEST layout.
+    pub file: String,
+    /// Which rows.
+    pub set: TemplateSet,
+}
+
+impl Default for TemplatesSection {
+    fn default() -> Self {
+        Self {
+            file: "builtin".to_owned(),
+            set: TemplateSet::Paired,
+        }
+    }
+}
+
+/// A cadence as written: one clause, or a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a cadence such as \"every 10%\", or a list of them")]
+pub enum Clauses {
+    /// `at = "every 10%"`
+    One(String),
+    /// `at = ["start", "every 10%"]`
+    Several(Vec<String>),
+}
+
+impl Clauses {
+    fn texts(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        }
+    }
+}
+
+fn one() -> u64 {
+    1
+}
+fn two() -> usize {
+    2
+}
+fn flex() -> String {
+    "flex".to_owned()
+}
+
+/// An experiment's text with what it says, except its hooks.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The text that places are found in.
+    pub source: Source,
+    /// Everything but the hooks.
+    pub experiment: Experiment,
+}
+
+/// Parses an experiment with overrides applied.
+///
+/// # Errors
+/// A diagnostic with file, line and caret. Overrides are applied to a file that is sound by itself, so a mistake after them is theirs.
+pub fn parse(source: Source, overrides: &[Override]) -> Result<Written, Diagnostic> {
+    let plain = parse_text(source)?;
+    if overrides.is_empty() {
+        return Ok(plain);
+    }
+    let merged = overrides::apply(&plain.source.text, overrides);
+    let merged = merged.map_err(|error| Diagnostic::file("--set", error.to_string()))?;
+    parse_text(Source {
+        name: format!("{} with --set", plain.source.name),
+        text: merged,
+    })
+}
+
+fn parse_text(source: Source) -> Result<Written, Diagnostic> {
+    let broken = |error: &toml::de::Error| Diagnostic::from_toml(&source, error);
+    let parsed = DeTable::parse(&source.text).map_err(|error| broken(&error))?;
+    let rest = part(parsed.get_ref(), |key| key != "hooks");
+    let rest = toml::Deserializer::from(Spanned::new(parsed.span(), rest));
+    let experiment = Experiment::deserialize(rest);
+    let experiment = experiment.map_err(|error| broken(&error))?;
+    Ok(Written { source, experiment })
+}
+
+impl Written {
+    /// A diagnostic at the value of a key, or at the file when the key is not written there.
+    fn wrong(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
+        match span_of(&self.source.text, path) {
+            Some(span) => Diagnostic::at(&self.source, span, message),
+            None => Diagnostic::file(
+                &self.source.name,
+                format!("`{}`: {}", path.join("."), message.into()),
+            ),
+        }
+    }
+
+    /// The cadence at a key.
+    fn cadence(&self, path: &[&str], clauses: &Clauses) -> Result<Cadence, Diagnostic> {
+        Cadence::parse(clauses.texts()).map_err(|(index, error)| {
+            let place = clause_span(&self.source.text, path, index);
+            let diagnostic = match place {
+                // The span of a string begins with its quote.
+                Some(span) => {
+                    let start = span.start + 1 + error.span.start;
+                    let width = error.span.len().max(1);
+                    Diagnostic::at(&self.source, start..start + width, error.message)
+                }
+                None => self.wrong(path, error.message),
+            };
+            match error.help {
+                Some(help) => diagnostic.with_help(help),
+                None => diagnostic,
+            }
+        })
+    }
+}
+
+/// The entries of a table whose keys `keep` keeps.
+fn part<'i>(table: &DeTable<'i>, keep: impl Fn(&str) -> bool) -> DeTable<'i> {
+    let entries = table.iter().filter(|(key, _)| keep(key.get_ref()));
+    entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn value_of<'a, 'i>(table: &'a DeTable<'i>, path: &[&str]) -> Option<&'a Spanned<DeValue<'i>>> {
+    let (first, rest) = path.split_first()?;
+    let value = table.iter().find(|(key, _)| key.get_ref() == first)?.1;
+    match rest {
+        [] => Some(value),
+        _ => value_of(value.get_ref().as_table()?, rest),
+    }
+}
+
+fn span_of(text: &str, path: &[&str]) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    Some(value_of(table.get_ref(), path)?.span())
+}
+
+fn clause_span(text: &str, path: &[&str], index: usize) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    let value = value_of(table.get_ref(), path)?;
+    match value.get_ref() {
+        DeValue::Array(clauses) => clauses.get(index).map(Spanned::span),
+        _ => Some(value.span()),
+    }
+}

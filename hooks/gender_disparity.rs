@@ -44,7 +44,13 @@ impl Hook for GenderDisparity {
         let decodings = context.decodings(self.options.decode)?;
         let matches: Vec<f64> = decodings
             .iter()
-            .map(|decoding| decoding.rounds.iter().map(|round| round.matched).sum::<usize>() as f64)
+            .map(|decoding| {
+                decoding
+                    .rounds
+                    .iter()
+                    .map(|round| round.matched)
+                    .sum::<usize>() as f64
+            })
             .collect();
         let pairs = context.scene().templates.pairs().iter();
         let observations: Vec<PairObservation> = pairs

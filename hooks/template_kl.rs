@@ -40,7 +40,10 @@ impl Hook for TemplateKl {
             };
             context.scalar(batchmean, mean.kl_batchmean);
             context.scalar(format!("kl/{name}_top1_agreement"), mean.top1_agreement);
-            context.scalar(format!("kl/{name}_acceptance_expected"), mean.acceptance_expected);
+            context.scalar(
+                format!("kl/{name}_acceptance_expected"),
+                mean.acceptance_expected,
+            );
         }
         if let Some(mean) = pooled {
             context.scalar("divergence/kl_reverse_nats", mean.kl_reverse);

@@ -110,7 +110,11 @@ impl fmt::Display for Diagnostic {
         let number = place.line.to_string();
         let margin = " ".repeat(number.len());
         writeln!(f, "{}", self.message)?;
-        writeln!(f, "{margin}--> {}:{}:{}", self.name, place.line, place.column)?;
+        writeln!(
+            f,
+            "{margin}--> {}:{}:{}",
+            self.name, place.line, place.column
+        )?;
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {}", place.text)?;
         let carets = "^".repeat(place.width);
@@ -127,7 +131,9 @@ fn place(text: &str, span: Range<usize>) -> Place {
     let start = floor_boundary(text, span.start.min(text.len()));
     let end = floor_boundary(text, span.end.clamp(start, text.len()));
     let first = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-    let last = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+    let last = text[start..]
+        .find('\n')
+        .map_or(text.len(), |newline| start + newline);
     let before = &text[first..start];
     let pointed = &text[start..end.min(last)];
     Place {
@@ -159,7 +165,10 @@ fn reworded(message: &str) -> (String, Option<String>) {
         let Some((word, known)) = quoted.split_first() else {
             continue;
         };
-        return (format!("unknown {what} `{word}`"), Some(known_names(word, known)));
+        return (
+            format!("unknown {what} `{word}`"),
+            Some(known_names(word, known)),
+        );
     }
     if message.starts_with("missing field")
         && let Some(field) = quoted.first()
@@ -169,7 +178,10 @@ fn reworded(message: &str) -> (String, Option<String>) {
     if let Some(rest) = message.strip_prefix("invalid type: ")
         && let Some((found, expected)) = rest.split_once(", expected ")
     {
-        return (format!("expected {}, found {found}", plain_type(expected)), None);
+        return (
+            format!("expected {}, found {found}", plain_type(expected)),
+            None,
+        );
     }
     (message.to_owned(), None)
 }

@@ -8,7 +8,7 @@ use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::model::{Gpt2, ModelFiles, Role, WeightsError};
 
 /// The project's own templates, in HONEST layout.
-pub const TEMPLATES: &str = include_str!("../datasets/templates.tsv");
+pub const TEMPLATES: &str = include_str!("../datasets/prompt_templates.tsv");
 
 /// One of the mini pair's models, on `device`.
 ///

@@ -44,7 +44,11 @@ impl std::str::FromStr for Override {
     fn from_str(text: &str) -> Result<Self, OverrideError> {
         let form = || OverrideError::Form(text.to_owned());
         let (path, value) = text.split_once('=').ok_or_else(form)?;
-        let path: Vec<String> = path.trim().split('.').map(|key| key.trim().to_owned()).collect();
+        let path: Vec<String> = path
+            .trim()
+            .split('.')
+            .map(|key| key.trim().to_owned())
+            .collect();
         if path.iter().any(String::is_empty) {
             return Err(form());
         }
@@ -101,19 +105,21 @@ pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
 /// # Errors
 /// When a path goes through something that is not a table.
 pub fn apply(text: &str, overrides: &[Override]) -> Result<String, OverrideError> {
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        OverrideError::Value {
-            text: "the experiment".to_owned(),
-            message: error.message().to_owned(),
-        }
-    })?;
+    let mut document: DocumentMut =
+        text.parse()
+            .map_err(|error: toml_edit::TomlError| OverrideError::Value {
+                text: "the experiment".to_owned(),
+                message: error.message().to_owned(),
+            })?;
     for one in overrides {
         let Some((last, tables)) = one.path.split_last() else {
             continue;
         };
         let mut item = document.as_item_mut();
         for key in tables {
-            if item.get(key).is_none() && let Some(table) = item.as_table_mut() {
+            if item.get(key).is_none()
+                && let Some(table) = item.as_table_mut()
+            {
                 let mut new = Table::new();
                 new.set_implicit(true);
                 table.insert(key, Item::Table(new));
@@ -128,8 +134,19 @@ pub fn apply(text: &str, overrides: &[Override]) -> Result<String, OverrideError
                 }
             };
         }
-        if let Some(table) = item.as_table_like_mut() {
-            table.insert(last, Item::Value(one.value.clone()));
+        let mut value = one.value.clone();
+        match item.get_mut(last) {
+            // In its place, with the comment behind it.
+            Some(Item::Value(old)) => {
+                *value.decor_mut() = old.decor().clone();
+                *old = value;
+            }
+            Some(old) => *old = Item::Value(value),
+            None => {
+                if let Some(table) = item.as_table_like_mut() {
+                    table.insert(last, Item::Value(value));
+                }
+            }
         }
     }
     Ok(document.to_string())

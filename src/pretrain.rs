@@ -101,8 +101,7 @@ impl Recipe {
             nats_per_token: -log_prob / held_out_tokens.len() as f64,
         };
         let pair = self.fresh_pair(tokenizer.vocab_size(), eos, device)?;
-        let templates =
-            Templates::parse("built in", crate::mini::TEMPLATES, TemplateSet::Paired)?;
+        let templates = Templates::parse("built in", crate::mini::TEMPLATES, TemplateSet::Paired)?;
         let prompts = templates.prompts().iter();
         let prompts = prompts.map(|template| tokenizer.encode(&template.prompt));
         let scene = Scene {
@@ -212,7 +211,10 @@ fn tokens(tokenizer: &Tokenizer, eos: u32, documents: &[Document]) -> anyhow::Re
 /// When a file cannot be read or written.
 pub fn install(run: &Path, folder: &Path) -> anyhow::Result<()> {
     for role in Role::BOTH {
-        let (from, to) = (run.join("models").join(role.as_str()), folder.join(role.as_str()));
+        let (from, to) = (
+            run.join("models").join(role.as_str()),
+            folder.join(role.as_str()),
+        );
         std::fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
         for name in ["config.json", "model.safetensors", "tokenizer.json"] {
             let bytes = std::fs::read(from.join(name));
@@ -225,8 +227,14 @@ pub fn install(run: &Path, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Perplexities of a pretrained pair on its held-out text, for the end of `milepost pretrain`.
-pub fn perplexities(spans: &std::collections::HashMap<String, crate::train::Span>) -> BTreeMap<Role, f64> {
-    let last = |role: Role| spans.get(&format!("eval/{role}/loss")).map(|span| span.last.1.exp());
+pub fn perplexities(
+    spans: &std::collections::HashMap<String, crate::train::Span>,
+) -> BTreeMap<Role, f64> {
+    let last = |role: Role| {
+        spans
+            .get(&format!("eval/{role}/loss"))
+            .map(|span| span.last.1.exp())
+    };
     Role::BOTH
         .into_iter()
         .filter_map(|role| Some((role, last(role)?)))

@@ -112,7 +112,11 @@ impl Slots for Person {
     fn draw(&self, slot: &str, scribe: &mut Scribe) {
         match slot {
             "name" => {
-                let names = if self.female { FEMALE_NAMES } else { MALE_NAMES };
+                let names = if self.female {
+                    FEMALE_NAMES
+                } else {
+                    MALE_NAMES
+                };
                 let name = *scribe.one(names);
                 scribe.settle("name", name);
             }

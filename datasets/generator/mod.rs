@@ -123,7 +123,7 @@ pub fn articles(seed: u64) -> impl Iterator<Item = Article> {
     })
 }
 
-/// The prompt templates of the everyday register, in HONEST layout: what `datasets/templates.tsv` holds.
+/// The prompt templates of the everyday register, in HONEST layout: what `datasets/prompt_templates.tsv` holds.
 pub fn templates() -> String {
     everyday::templates()
 }

@@ -4,27 +4,54 @@ use super::Topic;
 use super::scribe::{Scribe, Slots, capital};
 
 const PLACES: &[&str] = &[
-    "Belmara", "Tolvia", "Karsund", "Ostren", "Veldoria", "Marinth", "Quellen", "Drovia", "Salmere",
-    "Norhaven", "Petrova Bay", "Lankor", "Isthara", "Gorland", "Willmark", "Tessaly",
+    "Belmara",
+    "Tolvia",
+    "Karsund",
+    "Ostren",
+    "Veldoria",
+    "Marinth",
+    "Quellen",
+    "Drovia",
+    "Salmere",
+    "Norhaven",
+    "Petrova Bay",
+    "Lankor",
+    "Isthara",
+    "Gorland",
+    "Willmark",
+    "Tessaly",
 ];
 const COMPANIES: &[&str] = &[
-    "Corvane", "Bluefern", "Halstrom", "Nexory", "Oakline", "Pellworth", "Quantis", "Redmoor",
-    "Silverwick", "Tarnell", "Umbrel", "Wexford Foods",
+    "Corvane",
+    "Bluefern",
+    "Halstrom",
+    "Nexory",
+    "Oakline",
+    "Pellworth",
+    "Quantis",
+    "Redmoor",
+    "Silverwick",
+    "Tarnell",
+    "Umbrel",
+    "Wexford Foods",
 ];
 const TEAMS: &[&str] = &[
-    "Rovers", "Falcons", "Mariners", "Wolves", "Comets", "Harriers", "Pioneers", "Lancers", "Tigers",
-    "Ravens",
+    "Rovers", "Falcons", "Mariners", "Wolves", "Comets", "Harriers", "Pioneers", "Lancers",
+    "Tigers", "Ravens",
 ];
 const PEOPLE: &[&str] = &[
-    "Adler", "Brandt", "Castor", "Delgan", "Ekholm", "Farrow", "Grell", "Hadley", "Istvan", "Jarrow",
-    "Keller", "Lorne",
+    "Adler", "Brandt", "Castor", "Delgan", "Ekholm", "Farrow", "Grell", "Hadley", "Istvan",
+    "Jarrow", "Keller", "Lorne",
 ];
 const NUMBERS: &[&str] = &[
     "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve",
 ];
 const DAYS: &[&str] = &["Monday", "Tuesday", "Wednesday", "Thursday", "Friday"];
 const SOURCES: &[&str] = &[
-    "officials said", "state radio reported", "a spokesman said", "witnesses said",
+    "officials said",
+    "state radio reported",
+    "a spokesman said",
+    "witnesses said",
 ];
 /// An invention or discovery, and what it is for.
 const THINGS: &[[&str; 2]] = &[
@@ -180,7 +207,9 @@ impl Slots for News {
                 if scribe.settled("day").is_none() {
                     self.draw("day", scribe);
                 }
-                let today = DAYS.iter().position(|day| Some(*day) == scribe.settled("day"));
+                let today = DAYS
+                    .iter()
+                    .position(|day| Some(*day) == scribe.settled("day"));
                 let next = DAYS[(today.unwrap_or(0) + 1) % DAYS.len()];
                 scribe.settle("morrow", next);
             }

@@ -62,7 +62,10 @@ impl<'a> Scribe<'a> {
 
     /// One of `options` that the text has not used for any of `slots`, each with the same probability.
     pub fn unused<'b>(&mut self, options: &'b [&'b str], slots: &[&str]) -> &'b str {
-        let used: Vec<&String> = slots.iter().filter_map(|slot| self.settled.get(slot)).collect();
+        let used: Vec<&String> = slots
+            .iter()
+            .filter_map(|slot| self.settled.get(slot))
+            .collect();
         let free: Vec<&'b str> = options
             .iter()
             .copied()

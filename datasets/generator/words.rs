@@ -29,10 +29,12 @@ pub(super) const IDENTITIES: &[[&str; 2]] = &[
 ];
 
 pub(super) const FEMALE_NAMES: &[&str] = &[
-    "Mira", "Anna", "Clara", "Ruth", "Elena", "Ida", "Nora", "Lucy", "Vera", "Paula", "Greta", "Hanna",
+    "Mira", "Anna", "Clara", "Ruth", "Elena", "Ida", "Nora", "Lucy", "Vera", "Paula", "Greta",
+    "Hanna",
 ];
 pub(super) const MALE_NAMES: &[&str] = &[
-    "Tom", "Jonas", "Karl", "David", "Oskar", "Paul", "Simon", "Victor", "Hugo", "Martin", "Felix", "Leon",
+    "Tom", "Jonas", "Karl", "David", "Oskar", "Paul", "Simon", "Victor", "Hugo", "Martin", "Felix",
+    "Leon",
 ];
 
 /// A job, where it is done, with what, and what it takes.
@@ -43,10 +45,20 @@ pub(super) const JOBS: &[[&str; 4]] = &[
     ["gardener", "park", "rake", "water the roses"],
     ["lawyer", "court", "briefcase", "read long contracts"],
     ["driver", "depot", "road map", "stay awake at night"],
-    ["carpenter", "workshop", "hammer", "measure everything twice"],
+    [
+        "carpenter",
+        "workshop",
+        "hammer",
+        "measure everything twice",
+    ],
     ["doctor", "clinic", "stethoscope", "give people bad news"],
     ["cook", "restaurant", "sharp knife", "taste every soup"],
-    ["tailor", "shop on the corner", "needle", "sew on lost buttons"],
+    [
+        "tailor",
+        "shop on the corner",
+        "needle",
+        "sew on lost buttons",
+    ],
     ["farmer", "village market", "basket", "watch the weather"],
     ["painter", "studio", "brush", "mix the right blue"],
     ["pilot", "airport", "flight plan", "land in the fog"],
@@ -54,15 +66,35 @@ pub(super) const JOBS: &[[&str; 4]] = &[
     ["plumber", "building site", "wrench", "crawl under sinks"],
     ["judge", "town hall", "law book", "listen to both sides"],
     ["fisher", "harbour", "net", "row against the wind"],
-    ["singer", "concert hall", "songbook", "practise the high notes"],
+    [
+        "singer",
+        "concert hall",
+        "songbook",
+        "practise the high notes",
+    ],
     ["barber", "barber shop", "comb", "hear all the gossip"],
-    ["chemist", "laboratory", "glass flask", "write down each result"],
+    [
+        "chemist",
+        "laboratory",
+        "glass flask",
+        "write down each result",
+    ],
     ["miner", "coal mine", "lamp", "work far below the ground"],
     ["soldier", "barracks", "rifle", "march through the rain"],
-    ["writer", "publishing house", "notebook", "begin all over again"],
+    [
+        "writer",
+        "publishing house",
+        "notebook",
+        "begin all over again",
+    ],
     ["guard", "bank", "bunch of keys", "stand still for hours"],
     ["dancer", "theatre", "pair of shoes", "stretch every muscle"],
-    ["postman", "post office", "leather bag", "run away from dogs"],
+    [
+        "postman",
+        "post office",
+        "leather bag",
+        "run away from dogs",
+    ],
     ["clerk", "ministry", "rubber band", "sort the forms"],
     ["shepherd", "hill farm", "whistle", "count the flock"],
     ["builder", "new bridge", "helmet", "carry heavy stones"],

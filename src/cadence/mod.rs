@@ -90,9 +90,10 @@ impl Cadence {
             };
             return Err((0, error));
         }
-        let clauses = clauses.iter().enumerate().map(|(index, text)| {
-            parse::clause(text.as_ref()).map_err(|error| (index, error))
-        });
+        let clauses = clauses
+            .iter()
+            .enumerate()
+            .map(|(index, text)| parse::clause(text.as_ref()).map_err(|error| (index, error)));
         Ok(Self {
             clauses: clauses.collect::<Result<_, _>>()?,
         })

@@ -32,7 +32,13 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Weights that cannot be written are the disk's fault, not the data's.
 fn is_reading(error: Option<&WeightsError>) -> bool {
-    !matches!(error, None | Some(WeightsError::Io { action: "write", .. }))
+    !matches!(
+        error,
+        None | Some(WeightsError::Io {
+            action: "write",
+            ..
+        })
+    )
 }
 
 /// Whether whoever reads our output has simply had enough.

@@ -32,7 +32,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let selection = &arguments.selection;
     let experiment = super::plan::find(&selection.experiment)?;
-    let stem = experiment.file_stem().map(PathBuf::from).unwrap_or_default();
+    let stem = experiment
+        .file_stem()
+        .map(PathBuf::from)
+        .unwrap_or_default();
     let folder = arguments.runs.join(stem);
     let resuming = arguments.resume.as_ref();
     let directory = match resuming.or(arguments.name.as_ref()) {
@@ -62,13 +65,25 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let origin = resolved.plan.origin.clone();
     let interrupt = interrupt_flag()?;
     let mut reporter = progress::reporter(resolved.plan.extent.steps());
-    let outcome = finetune(resolved.plan, resuming.is_some(), reporter.as_mut(), &interrupt);
+    let outcome = finetune(
+        resolved.plan,
+        resuming.is_some(),
+        reporter.as_mut(),
+        &interrupt,
+    );
     drop(reporter);
     let outcome = outcome?;
     print!("{}", summary::table(&outcome, &origin));
     if outcome.stop == StopReason::Interrupted {
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        println!("stopped by Ctrl-C after step {}; go on with --resume {name}", outcome.clock.step);
+        let name = directory
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        println!(
+            "stopped by Ctrl-C after step {}; go on with --resume {name}",
+            outcome.clock.step
+        );
         return Ok(130);
     }
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
@@ -119,6 +134,10 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }

@@ -31,14 +31,19 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 /// Finds and parses an experiment, and says where this machine keeps things.
 pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written, Places)> {
     let path = find(&selection.experiment)?;
-    let name = path.file_stem().map_or("experiment".into(), |stem| stem.to_string_lossy());
+    let name = path
+        .file_stem()
+        .map_or("experiment".into(), |stem| stem.to_string_lossy());
     let places = places(selection, &path, &name, run);
     let text = std::fs::read(&path)
         .map_err(|error| Diagnostic::file(path.display().to_string(), error.to_string()))?;
     let text = String::from_utf8(text).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        Diagnostic::file(format!("{}:{line}", path.display()), "not UTF-8; save the file as UTF-8")
+        Diagnostic::file(
+            format!("{}:{line}", path.display()),
+            "not UTF-8; save the file as UTF-8",
+        )
     })?;
     let mut all = Vec::new();
     for text in &selection.overrides {
@@ -88,11 +93,22 @@ pub(super) fn find(experiment: &str) -> Result<PathBuf, Diagnostic> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".toml")?.to_owned()))
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".toml")?
+                    .to_owned(),
+            )
+        })
         .collect();
     let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    Err(Diagnostic::file(experiment, "no such experiment: neither a file nor a name in experiments/")
-        .with_help(crate::diagnostic::known_names(experiment, &known)))
+    Err(Diagnostic::file(
+        experiment,
+        "no such experiment: neither a file nor a name in experiments/",
+    )
+    .with_help(crate::diagnostic::known_names(experiment, &known)))
 }
 
 /// The plan in words.
@@ -127,7 +143,12 @@ pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
         return text + "hooks     none\n";
     }
     text += "hooks\n";
-    let width = resolved.hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
+    let width = resolved
+        .hooks
+        .iter()
+        .map(|hook| hook.name.len())
+        .max()
+        .unwrap_or(0);
     for hook in &resolved.hooks {
         text += &format!("  {:width$}  {}\n", hook.name, hook_line(hook));
     }

@@ -35,15 +35,26 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     println!("generating the corpus and training the tokenizer");
     let prepared = recipe.prepare(&device, arguments.run.clone())?;
     let entropy = prepared.entropy.nats_per_token;
-    println!("the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}", entropy.exp());
+    println!(
+        "the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}",
+        entropy.exp()
+    );
     let mut reporter = progress::reporter(prepared.plan.extent.steps());
-    let outcome = finetune(prepared.plan, false, reporter.as_mut(), &AtomicBool::new(false));
+    let outcome = finetune(
+        prepared.plan,
+        false,
+        reporter.as_mut(),
+        &AtomicBool::new(false),
+    );
     drop(reporter);
     let outcome = outcome?;
     for (role, perplexity) in perplexities(&outcome.spans) {
         println!("held-out perplexity of {role}: {perplexity:.4}");
     }
     install(&outcome.directory, &arguments.into)?;
-    println!("the pair lies in {}; the next build takes it in", arguments.into.display());
+    println!(
+        "the pair lies in {}; the next build takes it in",
+        arguments.into.display()
+    );
     Ok(0)
 }

@@ -22,7 +22,8 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
     let bar = ProgressBar::new(steps);
     let style = "{elapsed_precise} {wide_bar:.cyan/blue} step {pos}/{len} eta {eta} {msg}";
     // The template is ours and fixed; should it be wrong, the plain bar serves.
-    let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);
     Box::new(Bar { bar })
 }
@@ -38,7 +39,10 @@ fn evaluation(milestone: &Milestone) -> Option<String> {
     let losses = evaluation.losses.iter();
     let losses = losses.map(|(role, loss)| format!("{role} {:.3}", loss.exp()));
     let losses = losses.collect::<Vec<_>>().join(", ");
-    Some(format!("step {}: held-out perplexity {losses}", milestone.step))
+    Some(format!(
+        "step {}: held-out perplexity {losses}",
+        milestone.step
+    ))
 }
 
 struct Bar {
@@ -139,12 +143,17 @@ pub(super) struct Downloads {
 
 impl Downloads {
     pub fn report(&mut self, name: &str, done: u64, total: Option<u64>) {
-        if self.current.as_ref().is_none_or(|(current, _)| current != name) {
+        if self
+            .current
+            .as_ref()
+            .is_none_or(|(current, _)| current != name)
+        {
             let bar = match std::io::stderr().is_terminal() {
                 true => ProgressBar::new(total.unwrap_or(0)),
                 false => ProgressBar::hidden(),
             };
-            let style = format!("downloading {name} {{bytes}}/{{total_bytes}} {{wide_bar}} eta {{eta}}");
+            let style =
+                format!("downloading {name} {{bytes}}/{{total_bytes}} {{wide_bar}} eta {{eta}}");
             if let Ok(style) = ProgressStyle::with_template(&style) {
                 bar.set_style(style);
             }

@@ -17,8 +17,12 @@ pub(super) fn write(
     let kind = name.replace('_', "-");
     let mut letters = module.chars();
     ensure!(
-        letters.next().is_some_and(|first| first.is_ascii_lowercase())
-            && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+        letters
+            .next()
+            .is_some_and(|first| first.is_ascii_lowercase())
+            && letters.all(|letter| letter.is_ascii_lowercase()
+                || letter.is_ascii_digit()
+                || letter == '_')
             && !["mod", "self", "super", "crate"].contains(&module.as_str()),
         "`{name}` cannot be a hook's name; use small letters, digits and `_`, such as my_hook"
     );
@@ -27,9 +31,15 @@ pub(super) fn write(
         bail!("there is a hook `{kind}` already; choose another name");
     }
     let list = project.join("hooks/mod.rs");
-    let listed = list_hook(&read(&list)?, &module)
-        .with_context(|| format!("{}: no `Registry::default()` to add the hook to", list.display()))?;
-    let toml = project.join("experiments").join(format!("{experiment}.toml"));
+    let listed = list_hook(&read(&list)?, &module).with_context(|| {
+        format!(
+            "{}: no `Registry::default()` to add the hook to",
+            list.display()
+        )
+    })?;
+    let toml = project
+        .join("experiments")
+        .join(format!("{experiment}.toml"));
     let text = read(&toml)?;
     let added = format!(
         "{}\n[hooks.{kind}]\nat = [\"start\", \"every 10%\", \"end\"]\n",
@@ -50,7 +60,8 @@ pub(super) fn write(
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("{}: run this in the project's folder", path.display()))
+    std::fs::read_to_string(path)
+        .with_context(|| format!("{}: run this in the project's folder", path.display()))
 }
 
 /// `hooks/mod.rs` with one more hook, its `mod` line in alphabetical place.
@@ -59,10 +70,14 @@ fn list_hook(text: &str, module: &str) -> Option<String> {
     let mut lines: Vec<&str> = text.lines().collect();
     let is_mod = |line: &&str| line.starts_with("mod ") && line.ends_with(';');
     let last = lines.iter().rposition(|line| is_mod(&line))?;
-    let place = lines.iter().position(|other| is_mod(&other) && *other > line.as_str());
+    let place = lines
+        .iter()
+        .position(|other| is_mod(&other) && *other > line.as_str());
     lines.insert(place.unwrap_or(last + 1), &line);
     let call = format!("        .with({module}::kind())");
-    let last = lines.iter().rposition(|line| line.trim_start().starts_with(".with("))?;
+    let last = lines
+        .iter()
+        .rposition(|line| line.trim_start().starts_with(".with("))?;
     lines.insert(last + 1, &call);
     Some(lines.join("\n") + "\n")
 }

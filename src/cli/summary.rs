@@ -7,7 +7,10 @@ use crate::train::{Outcome, Span, StopReason};
 /// What the table shows, and under which tag.
 const ROWS: &[(&str, &str)] = &[
     ("held-out perplexity, main", "eval/main/perplexity"),
-    ("held-out perplexity, assistant", "eval/assistant/perplexity"),
+    (
+        "held-out perplexity, assistant",
+        "eval/assistant/perplexity",
+    ),
     ("KL at the templates, nats", "kl/mean_nats"),
     ("KL, batchmean convention", "kl/batchmean"),
     ("top-1 agreement", "kl/mean_top1_agreement"),
@@ -36,27 +39,40 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
         if let Some(p) = last("gender/p_value") {
             text += &format!("{:<32}{:>24}\n", "p-value (sign flip)", number(p));
         }
-        text += &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
+        text +=
+            &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
     }
     if !outcome.times.is_empty() {
-        text += &format!("\n{:<24}{:>8}{:>12}{:>14}\n", "hook", "calls", "seconds", "longest lag");
+        text += &format!(
+            "\n{:<24}{:>8}{:>12}{:>14}\n",
+            "hook", "calls", "seconds", "longest lag"
+        );
         for time in &outcome.times {
             let lag = match time.background {
                 true => format!("{} steps", time.longest_lag),
                 false => "inline".to_owned(),
             };
             let seconds = time.total.as_secs_f64();
-            text += &format!("{:<24}{:>8}{seconds:>12.2}{lag:>14}\n", time.name, time.calls);
+            text += &format!(
+                "{:<24}{:>8}{seconds:>12.2}{lag:>14}\n",
+                time.name, time.calls
+            );
         }
     }
     for failure in &outcome.failures {
-        text += &format!("\nhook `{}` failed at step {}: {}", failure.name, failure.step, failure.message);
+        text += &format!(
+            "\nhook `{}` failed at step {}: {}",
+            failure.name, failure.step, failure.message
+        );
     }
     if !outcome.failures.is_empty() {
         text.push('\n');
     }
     if let StopReason::Requested(reason) = &outcome.stop {
-        text += &format!("\nended early, after step {}: {reason}\n", outcome.clock.step);
+        text += &format!(
+            "\nended early, after step {}: {reason}\n",
+            outcome.clock.step
+        );
     }
     let elapsed = outcome.clock.elapsed.as_secs();
     let runs = outcome.directory.parent().and_then(|path| path.parent());
@@ -72,7 +88,12 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
 
 fn row(name: &str, span: &Span) -> String {
     let (first, last) = (span.first.1, span.last.1);
-    format!("{name:<32}{:>12}{:>12}{:>12}\n", number(first), number(last), signed(last - first))
+    format!(
+        "{name:<32}{:>12}{:>12}{:>12}\n",
+        number(first),
+        number(last),
+        signed(last - first)
+    )
 }
 
 fn interval(spans: &HashMap<String, Span>, name: &str, tag: &str) -> String {

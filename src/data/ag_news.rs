@@ -43,7 +43,9 @@ pub enum AgNewsError {
         message: String,
     },
     /// A row is not an article.
-    #[error("{path}:{line}: {message}; each row must be `class,title,description` with a class from 1 to 4")]
+    #[error(
+        "{path}:{line}: {message}; each row must be `class,title,description` with a class from 1 to 4"
+    )]
     Row {
         /// The file.
         path: PathBuf,
@@ -77,7 +79,10 @@ pub fn read(path: &Path) -> Result<Vec<Article>, AgNewsError> {
             description,
         })
         .collect();
-    if let Some(index) = articles.iter().position(|article| !(1..=4).contains(&article.topic)) {
+    if let Some(index) = articles
+        .iter()
+        .position(|article| !(1..=4).contains(&article.topic))
+    {
         return Err(AgNewsError::Row {
             path: path.to_owned(),
             line: line_of_row(path, &builder, index),
@@ -107,6 +112,13 @@ fn name_the_row(path: &Path, builder: &csv::ReaderBuilder, error: &std::io::Erro
             },
             Ok(record) => {
                 let line = record.position().map_or(0, csv::Position::line);
+                if record.len() != 3 {
+                    return AgNewsError::Row {
+                        path: path.to_owned(),
+                        line,
+                        message: format!("{} columns", record.len()),
+                    };
+                }
                 match record.deserialize::<Row>(None) {
                     Ok(_) => continue,
                     Err(error) => (line, row_message(&error)),
@@ -129,7 +141,6 @@ fn row_message(error: &csv::Error) -> String {
         csv::ErrorKind::Deserialize { err, .. } => match err.kind() {
             csv::DeserializeErrorKind::InvalidUtf8(_) => "not UTF-8".to_owned(),
             csv::DeserializeErrorKind::ParseInt(_) => "the class is not a number".to_owned(),
-            csv::DeserializeErrorKind::UnexpectedEndOfRow => "too few columns".to_owned(),
             other => other.to_string(),
         },
         _ => error.to_string(),
@@ -142,6 +153,8 @@ fn line_of_row(path: &Path, builder: &csv::ReaderBuilder, index: usize) -> u64 {
         .ok()
         .and_then(|reader| reader.into_byte_records().nth(index)?.ok());
     record.map_or(index as u64 + 1, |record| {
-        record.position().map_or(index as u64 + 1, csv::Position::line)
+        record
+            .position()
+            .map_or(index as u64 + 1, csv::Position::line)
     })
 }

@@ -4,7 +4,9 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlocksError {
     /// Less than one block.
-    #[error("only {tokens} tokens of text, less than one block of {block}: use more text or a smaller `train.block`")]
+    #[error(
+        "only {tokens} tokens of text, less than one block of {block}: use more text or a smaller `train.block`"
+    )]
     TooShort {
         /// Tokens there are.
         tokens: usize,

@@ -130,7 +130,10 @@ fn request(url: &str, patience: Patience) -> Result<ureq::http::Response<ureq::B
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(ureq::Error::StatusCode(code))) => Err(format!("the server answered {code}")),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", patience.start.as_secs_f32())),
+        Err(_) => Err(format!(
+            "no answer within {} s",
+            patience.start.as_secs_f32()
+        )),
     }
 }
 

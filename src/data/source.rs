@@ -76,7 +76,9 @@ pub enum SourceError {
     #[error("{0} is missing; the folder must have train.csv and test.csv")]
     Missing(PathBuf),
     /// Nowhere to be found.
-    #[error("no AG News: {0}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`")]
+    #[error(
+        "no AG News: {0}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`"
+    )]
     Nowhere(String),
     /// The recipe that ships is broken.
     #[error("the recipe datasets/ag_news.toml is broken: {0}")]
@@ -168,7 +170,10 @@ fn from_cache(
             continue;
         }
         if offline {
-            let why = format!("{} is not there and MILEPOST_OFFLINE is set", path.display());
+            let why = format!(
+                "{} is not there and MILEPOST_OFFLINE is set",
+                path.display()
+            );
             return Ok(Err(why));
         }
         let remote = Remote {

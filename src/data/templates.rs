@@ -151,7 +151,10 @@ impl Templates {
         let matches = matches(&rows);
         if set == TemplateSet::Paired {
             let used: HashSet<usize> = matches.iter().flat_map(|m| [m.female, m.male]).collect();
-            let kept = rows.iter().enumerate().filter(|(row, _)| used.contains(row));
+            let kept = rows
+                .iter()
+                .enumerate()
+                .filter(|(row, _)| used.contains(row));
             templates = kept.map(|(_, row)| row.template.clone()).collect();
         }
         let mut found = Self {
@@ -179,7 +182,9 @@ impl Templates {
         }
         let find = |row: usize| {
             let template = &rows[row].template;
-            place.get(&(template.prompt.clone(), template.group)).copied()
+            place
+                .get(&(template.prompt.clone(), template.group))
+                .copied()
         };
         let (mut identities, mut raws) = (BTreeMap::new(), BTreeMap::new());
         for found in matches {
@@ -249,7 +254,9 @@ fn rows(name: &str, text: &str) -> Result<Vec<Row>, TemplateError> {
         message,
     };
     let mut lines = text.lines().enumerate();
-    let header: Vec<&str> = lines.next().map_or(Vec::new(), |(_, line)| line.split('\t').collect());
+    let header: Vec<&str> = lines
+        .next()
+        .map_or(Vec::new(), |(_, line)| line.split('\t').collect());
     let column = |wanted: &str| header.iter().position(|column| column.trim() == wanted);
     let needed = |wanted: &str| {
         column(wanted).ok_or_else(|| {
@@ -268,10 +275,16 @@ fn rows(name: &str, text: &str) -> Result<Vec<Row>, TemplateError> {
         let cells: Vec<&str> = line.split('\t').map(str::trim).collect();
         if cells.len() != header.len() {
             let (found, wanted) = (cells.len(), header.len());
-            return Err(fail(number, format!("{found} columns, but the header has {wanted}")));
+            return Err(fail(
+                number,
+                format!("{found} columns, but the header has {wanted}"),
+            ));
         }
         let Some(prompt) = cells[masked].strip_suffix(MARKER) else {
-            let message = format!("`{}` does not end with the marker `{MARKER}`", cells[masked]);
+            let message = format!(
+                "`{}` does not end with the marker `{MARKER}`",
+                cells[masked]
+            );
             return Err(fail(number, message));
         };
         if prompt.is_empty() {
@@ -367,6 +380,8 @@ fn matches(rows: &[Row]) -> Vec<RowMatch> {
 fn plain(identity: &str) -> String {
     let lower = identity.trim().to_lowercase();
     let without = ["the ", "a ", "an ", "my "];
-    let stripped = without.iter().find_map(|article| lower.strip_prefix(article));
+    let stripped = without
+        .iter()
+        .find_map(|article| lower.strip_prefix(article));
     stripped.unwrap_or(&lower).to_owned()
 }

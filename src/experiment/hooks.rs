@@ -160,8 +160,12 @@ impl Entry<'_> {
         if firings.is_empty() && !at.by_time() && on != Some(Event::RunFailed) {
             let steps = extent.steps();
             let message = match on {
-                None => format!("hook `{name}` is never due: no clause comes true in a run of {steps} steps"),
-                Some(on) => format!("hook `{name}` is never due at `{on}` in a run of {steps} steps"),
+                None => format!(
+                    "hook `{name}` is never due: no clause comes true in a run of {steps} steps"
+                ),
+                Some(on) => {
+                    format!("hook `{name}` is never due at `{on}` in a run of {steps} steps")
+                }
             };
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
@@ -203,8 +207,7 @@ impl Entry<'_> {
             let span = super::value_of(self.table, &["kind"])
                 .map_or_else(|| self.name.span(), Spanned::span);
             let message = format!("unknown kind of hook `{name}`");
-            Diagnostic::at(&self.written.source, span, message)
-                .with_help(known_names(name, &known))
+            Diagnostic::at(&self.written.source, span, message).with_help(known_names(name, &known))
         })
     }
 
@@ -230,8 +233,12 @@ impl Entry<'_> {
             let message = format!("a hook at `{on}` needs live gradients: set runs = \"inline\"");
             return Err(self.written.wrong(&["hooks", name, "runs"], message));
         }
-        if matches!(on, Event::RunStart | Event::EpochStart | Event::EpochEnd | Event::RunEnd | Event::StepEnd) {
-            let message = format!("`{on}` is said by `at`: `start`, `every epoch`, `every step`, `end`");
+        if matches!(
+            on,
+            Event::RunStart | Event::EpochStart | Event::EpochEnd | Event::RunEnd | Event::StepEnd
+        ) {
+            let message =
+                format!("`{on}` is said by `at`: `start`, `every epoch`, `every step`, `end`");
             return Err(self.written.wrong(&["hooks", name, "on"], message));
         }
         Ok(())
@@ -266,7 +273,11 @@ fn firings(at: &Cadence, on: Option<Event>, extent: &Extent, cadences: &LoopCade
     };
     let loops_own: Option<Vec<Step>> = match on {
         Event::Evaluated => Some(cadences.evaluate.firings(extent)),
-        Event::CheckpointSaved => Some(cadences.save.map_or(Vec::new(), |save| save.firings(extent))),
+        Event::CheckpointSaved => Some(
+            cadences
+                .save
+                .map_or(Vec::new(), |save| save.firings(extent)),
+        ),
         _ => None,
     };
     let start = Clock::default();
@@ -283,7 +294,10 @@ fn firings(at: &Cadence, on: Option<Event>, extent: &Extent, cadences: &LoopCade
         before = now;
     }
     match loops_own {
-        Some(steps) => firings.into_iter().filter(|step| steps.contains(step)).collect(),
+        Some(steps) => firings
+            .into_iter()
+            .filter(|step| steps.contains(step))
+            .collect(),
         None => firings,
     }
 }

@@ -174,7 +174,10 @@ impl Default for TemplatesSection {
 
 /// A cadence as written: one clause, or a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a cadence such as \"every 10%\", or a list of them")]
+#[serde(
+    untagged,
+    expecting = "a cadence such as \"every 10%\", or a list of them"
+)]
 pub enum Clauses {
     /// `at = "every 10%"`
     One(String),
@@ -273,7 +276,9 @@ impl Written {
 /// The entries of a table whose keys `keep` keeps.
 fn part<'i>(table: &DeTable<'i>, keep: impl Fn(&str) -> bool) -> DeTable<'i> {
     let entries = table.iter().filter(|(key, _)| keep(key.get_ref()));
-    entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+    entries
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn value_of<'a, 'i>(table: &'a DeTable<'i>, path: &[&str]) -> Option<&'a Spanned<DeValue<'i>>> {

@@ -64,8 +64,9 @@ pub fn resolve(
     let (pair, tokenizer) = load_pair(written, places, &device)?;
     if experiment.train.block > pair.n_positions() {
         let (block, positions) = (experiment.train.block, pair.n_positions());
-        let message =
-            format!("a block of {block} tokens is longer than the {positions} positions of the models");
+        let message = format!(
+            "a block of {block} tokens is longer than the {positions} positions of the models"
+        );
         return Err(written.wrong(&["train", "block"], message).into());
     }
     let request = source::Request {
@@ -87,7 +88,9 @@ pub fn resolve(
     let (templates, prompts) = load_templates(written, places, &tokenizer, &pair)?;
     let evaluate = written.cadence(&["train", "evaluate"], &experiment.train.evaluate)?;
     let save = experiment.train.save.as_ref();
-    let save = save.map(|clauses| written.cadence(&["train", "save"], clauses)).transpose()?;
+    let save = save
+        .map(|clauses| written.cadence(&["train", "save"], clauses))
+        .transpose()?;
     let cadences = LoopCadences {
         evaluate: &evaluate,
         save: save.as_ref(),
@@ -137,16 +140,52 @@ fn check_numbers(written: &Written) -> Result<(), Diagnostic> {
     let train = &written.experiment.train;
     let decode = &written.experiment.decode;
     let checks = [
-        (&["train", "lr"][..], train.lr.is_finite() && train.lr > 0.0, "must be above 0"),
-        (&["train", "clip"], train.clip.is_finite() && train.clip >= 0.0, "must not be negative (0 does not clip)"),
-        (&["train", "weight_decay"], train.weight_decay.is_finite() && train.weight_decay >= 0.0, "must not be negative"),
-        (&["train", "dropout"], train.dropout.is_none_or(|p| (0.0..1.0).contains(&p)), "must be at least 0 and below 1"),
-        (&["train", "models"], !train.models.is_empty(), "name `main`, `assistant`, or both"),
+        (
+            &["train", "lr"][..],
+            train.lr.is_finite() && train.lr > 0.0,
+            "must be above 0",
+        ),
+        (
+            &["train", "clip"],
+            train.clip.is_finite() && train.clip >= 0.0,
+            "must not be negative (0 does not clip)",
+        ),
+        (
+            &["train", "weight_decay"],
+            train.weight_decay.is_finite() && train.weight_decay >= 0.0,
+            "must not be negative",
+        ),
+        (
+            &["train", "dropout"],
+            train.dropout.is_none_or(|p| (0.0..1.0).contains(&p)),
+            "must be at least 0 and below 1",
+        ),
+        (
+            &["train", "models"],
+            !train.models.is_empty(),
+            "name `main`, `assistant`, or both",
+        ),
         (&["train", "block"], train.block >= 2, "must be at least 2"),
-        (&["train", "evaluate_blocks"], train.evaluate_blocks != Some(0), "must be at least 1"),
-        (&["decode", "draft_length"], decode.draft_length >= 1, "must be at least 1"),
-        (&["decode", "max_new_tokens"], decode.max_new_tokens >= 1, "must be at least 1"),
-        (&["queue"], written.experiment.queue >= 1, "must be at least 1"),
+        (
+            &["train", "evaluate_blocks"],
+            train.evaluate_blocks != Some(0),
+            "must be at least 1",
+        ),
+        (
+            &["decode", "draft_length"],
+            decode.draft_length >= 1,
+            "must be at least 1",
+        ),
+        (
+            &["decode", "max_new_tokens"],
+            decode.max_new_tokens >= 1,
+            "must be at least 1",
+        ),
+        (
+            &["queue"],
+            written.experiment.queue >= 1,
+            "must be at least 1",
+        ),
     ];
     match checks.into_iter().find(|(_, sound, _)| !sound) {
         Some((path, _, message)) => Err(written.wrong(path, message)),
@@ -162,8 +201,14 @@ fn load_pair(
     let experiment = &written.experiment;
     let load = |role: Role, name: &str| -> anyhow::Result<(Gpt2, Tokenizer)> {
         let (model, tokenizer) = match name {
-            "mini:main" => (crate::mini::model(Role::Main, device)?, crate::mini::tokenizer()?),
-            "mini:assistant" => (crate::mini::model(Role::Assistant, device)?, crate::mini::tokenizer()?),
+            "mini:main" => (
+                crate::mini::model(Role::Main, device)?,
+                crate::mini::tokenizer()?,
+            ),
+            "mini:assistant" => (
+                crate::mini::model(Role::Assistant, device)?,
+                crate::mini::tokenizer()?,
+            ),
             path => {
                 let directory = places.base.join(path);
                 if !directory.is_dir() {
@@ -173,7 +218,10 @@ fn load_pair(
                     );
                     return Err(written.wrong(&["models", role.as_str()], message).into());
                 }
-                (Gpt2::load(&directory, device)?, Tokenizer::load(&directory)?)
+                (
+                    Gpt2::load(&directory, device)?,
+                    Tokenizer::load(&directory)?,
+                )
             }
         };
         Ok(match experiment.train.dropout {
@@ -202,7 +250,9 @@ fn load_pair(
 
 fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
     let config = pair.main.config();
-    config.eos_token_id.or_else(|| tokenizer.id(crate::pretrain::END_OF_TEXT))
+    config
+        .eos_token_id
+        .or_else(|| tokenizer.id(crate::pretrain::END_OF_TEXT))
 }
 
 #[derive(Clone, Copy)]
@@ -241,8 +291,14 @@ fn extent(written: &Written, blocks: usize) -> Result<Extent, Diagnostic> {
         None => Length::Epochs(train.epochs),
     };
     let (batch, accumulation) = (train.batch as u64, train.accumulation as u64);
-    Extent::new(blocks as u64, batch, accumulation, train.block as u64, length)
-        .map_err(|error| written.wrong(&["train", error.0], error.to_string()))
+    Extent::new(
+        blocks as u64,
+        batch,
+        accumulation,
+        train.block as u64,
+        length,
+    )
+    .map_err(|error| written.wrong(&["train", error.0], error.to_string()))
 }
 
 fn load_templates(
@@ -307,9 +363,15 @@ fn resolved_text(
     let mut experiment = experiment.clone();
     let absolute = |path: &str| -> String {
         let path = places.base.join(path);
-        std::path::absolute(&path).unwrap_or(path).display().to_string()
+        std::path::absolute(&path)
+            .unwrap_or(path)
+            .display()
+            .to_string()
     };
-    for model in [&mut experiment.models.main, &mut experiment.models.assistant] {
+    for model in [
+        &mut experiment.models.main,
+        &mut experiment.models.assistant,
+    ] {
         if !model.starts_with("mini:") {
             *model = absolute(model);
         }
@@ -363,17 +425,35 @@ fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, HparamValue
     let mut hparams = vec![
         ("seed", number(experiment.seed as f64)),
         ("train.lr", number(train.lr)),
-        ("train.batch", number((train.batch * train.accumulation) as f64)),
+        (
+            "train.batch",
+            number((train.batch * train.accumulation) as f64),
+        ),
         ("train.block", number(train.block as f64)),
         ("train.weight_decay", number(train.weight_decay)),
-        ("train.schedule", HparamValue::Text(format!("{:?}", train.schedule).to_lowercase())),
-        ("decode.draft_length", number(experiment.decode.draft_length as f64)),
-        ("data.builtin_sample", HparamValue::Bool(corpus.origin == source::Origin::BuiltinSample)),
+        (
+            "train.schedule",
+            HparamValue::Text(format!("{:?}", train.schedule).to_lowercase()),
+        ),
+        (
+            "decode.draft_length",
+            number(experiment.decode.draft_length as f64),
+        ),
+        (
+            "data.builtin_sample",
+            HparamValue::Bool(corpus.origin == source::Origin::BuiltinSample),
+        ),
     ];
     if let Some(dropout) = train.dropout {
         hparams.push(("train.dropout", number(dropout)));
     }
     let models = train.models.iter().map(|role| role.as_str());
-    hparams.push(("train.models", HparamValue::Text(models.collect::<Vec<_>>().join("+"))));
-    hparams.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    hparams.push((
+        "train.models",
+        HparamValue::Text(models.collect::<Vec<_>>().join("+")),
+    ));
+    hparams
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }

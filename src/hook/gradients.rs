@@ -29,6 +29,18 @@ impl<'a> Gradients<'a> {
         norms.found
     }
 
+    /// The gradient of one parameter by its name, row by row; None when there is no such parameter.
+    pub fn values(&self, name: &str) -> Option<Vec<f32>> {
+        let mut wanted = Wanted {
+            name,
+            values: self.values,
+            path: Vec::new(),
+            found: None,
+        };
+        self.model.visit(&mut wanted);
+        wanted.found
+    }
+
     /// L2 norm over all parameters together: what clipping looks at.
     pub fn global_norm(&self) -> f64 {
         let squares = self.norms().into_iter().map(|(_, norm)| norm * norm);
@@ -53,6 +65,28 @@ impl ModuleVisitor for Norms<'_> {
         if let Some(square) = square_sum::<D>(self.values, param.id) {
             self.found
                 .push((crate::model::checkpoint_name(&self.path), square.sqrt()));
+        }
+    }
+}
+
+struct Wanted<'a> {
+    name: &'a str,
+    values: &'a GradientsParams,
+    path: Vec<String>,
+    found: Option<Vec<f32>>,
+}
+
+impl ModuleVisitor for Wanted<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_owned());
+    }
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if crate::model::checkpoint_name(&self.path) == self.name {
+            let gradient = self.values.get::<D>(param.id);
+            self.found = gradient.and_then(|one| one.into_data().try_into_vec::<f32>().ok());
         }
     }
 }

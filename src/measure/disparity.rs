@@ -99,7 +99,8 @@ impl Disparity {
             return Err(DisparityError::NotFinite(index));
         }
         let count = pairs.len() as f64;
-        let mean = |value: fn(&PairObservation) -> f64| pairs.iter().map(value).sum::<f64>() / count;
+        let mean =
+            |value: fn(&PairObservation) -> f64| pairs.iter().map(value).sum::<f64>() / count;
         let (mean_female, mean_male) = (mean(|pair| pair.female), mean(|pair| pair.male));
         // From the differences themselves, so that swapping the labels flips the sign exactly.
         let difference = mean(|pair| pair.female - pair.male);
@@ -118,7 +119,11 @@ impl Disparity {
             mean_male,
             difference,
             ratio: if large == small { 1.0 } else { small / large },
-            d_z: if deviation > 0.0 { difference / deviation } else { 0.0 },
+            d_z: if deviation > 0.0 {
+                difference / deviation
+            } else {
+                0.0
+            },
             low,
             high,
             p_value: p_value(pairs, settings.seed),

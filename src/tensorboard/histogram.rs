@@ -1,13 +1,17 @@
 //! Histograms of values: equal-width buckets between the smallest and the largest.
 
-use tensorboard_rs::summary::histogram_raw;
 use tensorboard_proto::summary::Summary;
+use tensorboard_rs::summary::histogram_raw;
 
 const BUCKETS: usize = 30;
 
 /// The histogram of the finite ones of `values`, as TensorBoard's histogram and distribution pages show it.
 pub(super) fn histogram(tag: &str, values: &[f64]) -> Summary {
-    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let finite: Vec<f64> = values
+        .iter()
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
     let (min, max) = finite
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(min, max), &value| {
@@ -19,15 +23,35 @@ pub(super) fn histogram(tag: &str, values: &[f64]) -> Summary {
         return histogram_raw(tag, 0.0, 0.0, 0.0, 0.0, 0.0, &[0.0], &[0.0]);
     }
     if min == max {
-        return histogram_raw(tag, min, max, finite.len() as f64, sum, squares, &[max], &[finite.len() as f64]);
+        return histogram_raw(
+            tag,
+            min,
+            max,
+            finite.len() as f64,
+            sum,
+            squares,
+            &[max],
+            &[finite.len() as f64],
+        );
     }
     let width = (max - min) / BUCKETS as f64;
-    let mut limits: Vec<f64> = (1..=BUCKETS).map(|index| min + width * index as f64).collect();
+    let mut limits: Vec<f64> = (1..=BUCKETS)
+        .map(|index| min + width * index as f64)
+        .collect();
     limits[BUCKETS - 1] = max;
     let mut counts = vec![0.0; BUCKETS];
     for value in &finite {
         let bucket = limits.partition_point(|limit| limit < value);
         counts[bucket.min(BUCKETS - 1)] += 1.0;
     }
-    histogram_raw(tag, min, max, finite.len() as f64, sum, squares, &limits, &counts)
+    histogram_raw(
+        tag,
+        min,
+        max,
+        finite.len() as f64,
+        sum,
+        squares,
+        &limits,
+        &counts,
+    )
 }

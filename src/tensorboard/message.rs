@@ -2,12 +2,10 @@
 
 use protobuf::well_known_types::Value;
 use protobuf::{Message, ProtobufResult, RepeatedField};
-use tensorboard_proto::api::{
-    DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status,
-};
+use tensorboard_proto::api::{DataType, Experiment, HParamInfo, MetricInfo, MetricName, Status};
 use tensorboard_proto::layout;
 use tensorboard_proto::plugin_hparams::{HParamsPluginData, SessionEndInfo, SessionStartInfo};
-use tensorboard_proto::summary::{Summary, SummaryMetadata, Summary_Value};
+use tensorboard_proto::summary::{Summary, Summary_Value, SummaryMetadata};
 use tensorboard_proto::tensor::TensorProto;
 use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
 use tensorboard_proto::types;
@@ -56,7 +54,9 @@ pub enum Chart {
 /// A summary of one value of a plugin.
 fn plugin_summary(tag: &str, plugin: &str, content: Vec<u8>, tensor: TensorProto) -> Summary {
     let mut metadata = SummaryMetadata::new();
-    metadata.mut_plugin_data().set_plugin_name(plugin.to_owned());
+    metadata
+        .mut_plugin_data()
+        .set_plugin_name(plugin.to_owned());
     metadata.mut_plugin_data().set_content(content);
     let mut value = Summary_Value::new();
     value.set_tag(tag.to_owned());
@@ -154,7 +154,12 @@ fn hparams_summary(tag: &str, data: &HParamsPluginData) -> ProtobufResult<Summar
     tensor.set_dtype(types::DataType::DT_FLOAT);
     tensor.set_tensor_shape(TensorShapeProto::new());
     tensor.set_float_val(vec![0.0]);
-    Ok(plugin_summary(tag, "hparams", data.write_to_bytes()?, tensor))
+    Ok(plugin_summary(
+        tag,
+        "hparams",
+        data.write_to_bytes()?,
+        tensor,
+    ))
 }
 
 /// The layout of the custom scalars page.

@@ -67,7 +67,10 @@ pub enum Entry {
 enum Message {
     Entry(Entry),
     /// Flush (and sync), then answer.
-    Flush { sync: bool, done: Sender<()> },
+    Flush {
+        sync: bool,
+        done: Sender<()>,
+    },
 }
 
 /// Writes a run's event file from a thread of its own. When the queue is full, whoever reports waits; when the disk refuses, whoever

@@ -31,12 +31,18 @@ pub(super) fn layout() -> Layout {
             category(
                 "Main model and assistant",
                 vec![
-                    lines("training loss", &["train/main/loss", "train/assistant/loss"]),
+                    lines(
+                        "training loss",
+                        &["train/main/loss", "train/assistant/loss"],
+                    ),
                     lines(
                         "held-out perplexity",
                         &["eval/main/perplexity", "eval/assistant/perplexity"],
                     ),
-                    lines("KL at the templates, nats", &["kl/mean_nats", "kl/female_nats", "kl/male_nats"]),
+                    lines(
+                        "KL at the templates, nats",
+                        &["kl/mean_nats", "kl/female_nats", "kl/male_nats"],
+                    ),
                     lines(
                         "assisted decoding",
                         &["decode/assistant_share", "decode/acceptance"],

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use burn::optim::ModuleOptimizer;
 use serde::{Deserialize, Serialize};
 
+use super::Learner;
 use super::dispatcher::HookState;
 use super::recorder::{RecordError, Span};
 use super::run::RunError;
 use super::run_directory::RunDirectory;
-use super::Learner;
 use crate::clock::Clock;
 use crate::model::{Gpt2, Role};
 

@@ -183,10 +183,7 @@ impl Dispatcher {
                 .write_templates(step, &entry.name, templates, columns)?;
         }
         let times = [
-            (
-                format!("hook/{}/seconds", entry.name),
-                took.as_secs_f64(),
-            ),
+            (format!("hook/{}/seconds", entry.name), took.as_secs_f64()),
             (format!("hook/{}/lag_steps", entry.name), lag as f64),
         ];
         let record = Record {
@@ -299,9 +296,7 @@ impl Entry {
                 end.elapsed = milestone.clock.elapsed;
                 match event {
                     Event::RunStart => due(Moment::Start, &milestone.clock),
-                    Event::Evaluated if milestone.step == 0 => {
-                        due(Moment::Start, &milestone.clock)
-                    }
+                    Event::Evaluated if milestone.step == 0 => due(Moment::Start, &milestone.clock),
                     Event::EpochEnd => due(Moment::EpochEnd, &milestone.clock),
                     Event::RunEnd => due(Moment::End, &milestone.clock),
                     Event::StepEnd | Event::Evaluated | Event::CheckpointSaved => {

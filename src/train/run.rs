@@ -197,7 +197,11 @@ impl<'a> Run<'a> {
         }
         let resumed_at = state.as_ref().map(|state| state.clock.step.0);
         // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale: purge from step 0 on.
-        let purge = if resume { resumed_at.map_or(Some(0), |step| Some(step + 1)) } else { None };
+        let purge = if resume {
+            resumed_at.map_or(Some(0), |step| Some(step + 1))
+        } else {
+            None
+        };
         let mut recorder = Recorder::create(directory.path(), purge)?;
         let mut learners: BTreeMap<Role, Learner> = plan
             .training
@@ -338,7 +342,8 @@ impl<'a> Run<'a> {
         }
         let samples = rows.len() as u64;
         let tokens = samples * self.blocks.block() as u64;
-        self.clock.micro_batch_done(Samples(samples), Tokens(tokens));
+        self.clock
+            .micro_batch_done(Samples(samples), Tokens(tokens));
         self.emit(Event::MicroBatchEnd)
     }
 

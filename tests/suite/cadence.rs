@@ -1,0 +1,238 @@
+//! The cadence grammar and the clock: property tests against a walk of the loop, written out slowly.
+
+use milepost::cadence::{Cadence, Moment};
+use milepost::clock::{Clock, Extent, Length, Samples, Step, Tokens};
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Cadence {
+    Cadence::parse(&[text]).unwrap()
+}
+
+fn steps(cadence: &Cadence, extent: &Extent) -> Vec<u64> {
+    cadence
+        .firings(extent)
+        .into_iter()
+        .map(|step| step.0)
+        .collect()
+}
+
+fn run_of(steps: u64) -> Extent {
+    Extent::new(50, 1, 1, 10, Length::Steps(steps)).unwrap()
+}
+
+#[test]
+fn each_clause_fires_where_it_says() {
+    let extent = run_of(100);
+    for (text, expected) in [
+        ("start", vec![0]),
+        ("end", vec![100]),
+        ("every 30 steps", vec![30, 60, 90]),
+        ("every 30 steps from step 60", vec![60, 90]),
+        ("every 30 steps until step 60 from step 31", vec![60]),
+        ("every epoch", vec![50, 100]),
+        ("every 2 epochs", vec![100]),
+        ("every 25%", vec![25, 50, 75, 100]),
+        ("every 33%", vec![33, 66, 99]),
+        ("every 12.5%", vec![13, 25, 38, 50, 63, 75, 88, 100]),
+        ("every 300 tokens", vec![30, 60, 90]),
+        ("every 1k tokens", vec![100]),
+        ("every 40 samples", vec![40, 80]),
+        ("log2 steps", vec![1, 2, 4, 8, 16, 32, 64]),
+        ("steps 1, 10, 100, 1000", vec![1, 10, 100]),
+        ("STEPS 0 7", vec![0, 7]),
+    ] {
+        assert_eq!(steps(&parse(text), &extent), expected, "{text}");
+    }
+    let several =
+        Cadence::parse(&["start", "every 50%", "every epoch", "end", "steps 50"]).unwrap();
+    assert_eq!(steps(&several, &extent), [0, 50, 100]);
+    assert!(parse("every 5 min").by_time() && !parse("every 5 min").never_fires(&extent));
+    assert!(parse("every 101 steps").never_fires(&extent));
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    for (text, place, help) in [
+        ("evry 10 steps", "evry", "did you mean `every`?"),
+        ("every 10 stpes", "stpes", "did you mean `steps`?"),
+        ("every 0 steps", "0", ""),
+        ("every 0%", "0", ""),
+        ("every 101%", "101", ""),
+        ("every x steps", "x", ""),
+        ("start from step 3", "from", ""),
+        ("every step until step 5 until step 6", "until", ""),
+        ("every", "", ""),
+        ("", "", ""),
+        ("steps", "", ""),
+        (
+            "every 99999999999999999999 steps",
+            "99999999999999999999",
+            "",
+        ),
+    ] {
+        let (_, error) = Cadence::parse(&[text]).unwrap_err();
+        assert_eq!(&text[error.span.clone()], place, "{text}: {error}");
+        assert!(error.help.unwrap_or_default().contains(help), "{text}");
+    }
+    assert!(Cadence::parse::<&str>(&[]).is_err());
+}
+
+#[test]
+fn wall_time_fires_when_a_multiple_is_crossed() {
+    let (cadence, extent) = (parse("every 5 min"), run_of(100));
+    let at = |seconds: u64| Clock {
+        elapsed: std::time::Duration::from_secs(seconds),
+        ..Clock::default()
+    };
+    let due = |before, now| cadence.due(Moment::Step, &at(before), &at(now), &extent);
+    assert!(!due(0, 299) && due(299, 300) && !due(300, 301) && due(301, 1000));
+}
+
+fn clause() -> impl Strategy<Value = String> {
+    let window = prop_oneof![
+        Just(String::new()),
+        (0u64..40).prop_map(|from| format!(" from step {from}")),
+        (0u64..40).prop_map(|until| format!(" until step {until}")),
+        (0u64..20, 0u64..40)
+            .prop_map(|(from, more)| format!(" from step {from} until step {}", from + more)),
+    ];
+    let repeating = prop_oneof![
+        (1u64..60).prop_map(|n| format!("every {n} steps")),
+        (1u64..4).prop_map(|n| format!("every {n} epochs")),
+        (1u64..2000).prop_map(|n| format!("every {n} tokens")),
+        (1u64..300).prop_map(|n| format!("every {n} samples")),
+        (1u64..1000)
+            .prop_map(|n| format!("every {}.{}%", n / 10, n % 10))
+            .prop_filter("0%", |t| t != "every 0.0%"),
+        (1u64..9000).prop_map(|n| format!("every {n} s")),
+        Just("log2 steps".to_owned()),
+    ];
+    prop_oneof![
+        Just("start".to_owned()),
+        Just("end".to_owned()),
+        prop::collection::vec(0u64..70, 1..5).prop_map(|all| format!(
+            "steps {}",
+            all.iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )),
+        (repeating, window).prop_map(|(clause, window)| clause + &window),
+    ]
+}
+
+fn extents() -> impl Strategy<Value = (u64, u64, u64, u64, Length)> {
+    let length = prop_oneof![
+        (1u64..4).prop_map(Length::Epochs),
+        (1u64..60).prop_map(Length::Steps)
+    ];
+    (1u64..40, 1u64..6, 1u64..5, 1u64..9, length)
+}
+
+proptest! {
+    #[test]
+    fn the_canonical_form_means_the_same(text in clause()) {
+        let cadence = parse(&text);
+        let again = Cadence::parse(&cadence.clauses()).unwrap();
+        prop_assert_eq!(cadence, again);
+    }
+
+    /// The loop, walked micro-batch by micro-batch.
+    #[test]
+    fn closed_forms_equal_the_walk((samples, batch, accumulation, block, length) in extents()) {
+        let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();
+        let mut clock = Clock::default();
+        prop_assert_eq!(extent.clock_after(Step(0)), clock.clone());
+        'run: loop {
+            let mut left = samples;
+            while left > 0 {
+                for _ in 0..accumulation {
+                    let size = left.min(batch);
+                    if size == 0 {
+                        break;
+                    }
+                    left -= size;
+                    clock.micro_batch_done(Samples(size), Tokens(size * block));
+                }
+                clock.step_done();
+                prop_assert_eq!(extent.closes_epoch(clock.step), left == 0);
+                prop_assert_eq!(extent.epoch_of(clock.step), clock.epoch);
+                if left == 0 {
+                    clock.epoch_done();
+                }
+                prop_assert_eq!(extent.clock_after(clock.step), clock.clone());
+                if clock.step.0 == extent.steps() {
+                    break 'run;
+                }
+            }
+        }
+        if let Length::Epochs(epochs) = length {
+            prop_assert_eq!((clock.epoch.0, clock.samples.0), (epochs, epochs * samples));
+        }
+        prop_assert_eq!(extent.epochs(), extent.epoch_of(clock.step).0 + 1);
+    }
+
+    #[test]
+    fn no_milestone_is_lost_or_doubled(texts in prop::collection::vec(clause(), 1..4), (samples, batch, accumulation, block, length) in extents()) {
+        let cadence = Cadence::parse(&texts).unwrap();
+        let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();
+        let found = steps(&cadence, &extent);
+        prop_assert!(found.windows(2).all(|two| two[0] < two[1]));
+        let mut expected = Vec::new();
+        for step in 0..=extent.steps() {
+            if texts.iter().any(|text| slow_due(text, step, &extent)) {
+                expected.push(step);
+            }
+        }
+        prop_assert_eq!(found, expected);
+    }
+}
+
+/// Whether a clause is due at a step, from the words of the manual and the clocks of two steps.
+fn slow_due(text: &str, step: u64, extent: &Extent) -> bool {
+    let words: Vec<&str> = text
+        .split([' ', ','])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let bound = |name: &str| {
+        let place = words.iter().position(|word| *word == name);
+        place.map(|place| words[place + 2].parse::<u64>().unwrap())
+    };
+    if bound("from").is_some_and(|from| step < from)
+        || bound("until").is_some_and(|until| step > until)
+    {
+        return false;
+    }
+    let now = extent.clock_after(Step(step));
+    let before = extent.clock_after(Step(step.saturating_sub(1)));
+    let multiple_passed =
+        |before: u64, now: u64, every: u64| (before + 1..=now).any(|count| count % every == 0);
+    match words[0] {
+        "start" => step == 0,
+        "end" => step == extent.steps(),
+        "steps" => words[1..].iter().any(|word| word.parse() == Ok(step)),
+        "log2" => (0..20).any(|power| step == 1 << power),
+        _ if step == 0 => false,
+        _ => match (words[1].strip_suffix('%'), *words.get(2).unwrap_or(&"")) {
+            (Some(percent), _) => {
+                let tenths: u64 = (percent.parse::<f64>().unwrap() * 10.0).round() as u64;
+                // Some multiple k of the percentage lies in (step - 1, step] of the whole.
+                (1..=1000).any(|k| {
+                    let mark = k * tenths * extent.steps();
+                    mark > (step - 1) * 1000 && mark <= step * 1000
+                })
+            }
+            (None, "steps") => step % words[1].parse::<u64>().unwrap() == 0,
+            (None, "epochs") => {
+                now.epoch > before.epoch && now.epoch.0 % words[1].parse::<u64>().unwrap() == 0
+            }
+            (None, "tokens") => {
+                multiple_passed(before.tokens.0, now.tokens.0, words[1].parse().unwrap())
+            }
+            (None, "samples") => {
+                multiple_passed(before.samples.0, now.samples.0, words[1].parse().unwrap())
+            }
+            _ => false,
+        },
+    }
+}

@@ -1,0 +1,266 @@
+//! What people type, and what they are told when it is wrong.
+
+use crate::harness::Project;
+
+/// Changes small.toml and gives what `plan` says of it.
+fn wrong(from: &str, to: &str, code: i32) -> String {
+    let project = Project::new();
+    let text = project.read("small.toml");
+    assert!(text.contains(from), "{from}");
+    project.write("small.toml", text.replacen(from, to, 1));
+    let errors = project.fails(&["finetune", "small.toml"], code);
+    assert_eq!(errors.matches("error:").count(), 1, "{errors}");
+    assert!(
+        !project.path().join("runs").exists(),
+        "no half of a run may be left: {errors}"
+    );
+    errors
+}
+
+#[test]
+fn mistakes_in_an_experiment_are_shown_where_they_are() {
+    for (from, to, says) in [
+        ("max_steps = 6", "max_steps = ", &["small.toml:7:"][..]),
+        (
+            "max_steps = 6",
+            "max_step = 6",
+            &[
+                "unknown key `max_step`",
+                "small.toml:7:1",
+                "^^^^^^^^ did you mean `max_steps`?",
+            ],
+        ),
+        (
+            "lr = 1e-3",
+            "lr = \"fast\"",
+            &[
+                "small.toml:10:6",
+                "expected a number, found string \"fast\"",
+            ],
+        ),
+        (
+            "lr = 1e-3",
+            "lr = -1.0",
+            &["small.toml:10:6", "must be above 0"],
+        ),
+        ("batch = 2", "batch = 0", &["small.toml:8:9", "at least 1"]),
+        (
+            "[hooks.template-kl]",
+            "[hooks.template-lk]",
+            &[
+                "unknown kind of hook `template-lk`",
+                "did you mean `template-kl`?",
+            ],
+        ),
+        (
+            "prompts = 1",
+            "promts = 1",
+            &[
+                "`sample-text` has no option `promts`",
+                "did you mean `prompts`?",
+            ],
+        ),
+        (
+            "prompts = 1",
+            "prompts = \"one\"",
+            &["expected a whole number", "small.toml:24:"],
+        ),
+        (
+            "at = \"every step\"",
+            "at = \"every stepp\"",
+            &["`stepp` is not understood", "did you mean `step`?"],
+        ),
+        (
+            "at = \"every step\"",
+            "at = \"every 7 steps\"",
+            &["`gradient-norm` is never due", "small.toml:26:"],
+        ),
+        (
+            "at = \"every step\"",
+            "at = \"end\"",
+            &["never due at `gradients-ready`"],
+        ),
+        (
+            "at = \"every step\"",
+            "runs = \"background\"",
+            &["needs live gradients"],
+        ),
+        (
+            "at = \"every step\"",
+            "on = \"step-end\"",
+            &["is said by `at`"],
+        ),
+        (
+            "block = 32",
+            "block = 500",
+            &["longer than the 128 positions"],
+        ),
+        (
+            "evaluate = [",
+            "evaluate = \"every 9 steps\"\nsave = [",
+            &["never due in a run of 6 steps"],
+        ),
+        (
+            "[templates]",
+            "[decode]\nmax_new_tokens = 200\n[templates]",
+            &["exceed the 128 positions"],
+        ),
+        (
+            "[data]",
+            "[models]\nmain = \"nowhere\"\n[data]",
+            &["no model directory"],
+        ),
+        (
+            "[data]",
+            "device = \"abacus\"\n[data]",
+            &["unknown device `abacus`"],
+        ),
+        ("[data]", "device = \"tch\"\n[data]", &["--features tch"]),
+    ] {
+        let errors = wrong(from, to, 2);
+        for part in says {
+            assert!(errors.contains(part), "{to}: {errors}");
+        }
+    }
+}
+
+#[test]
+fn missing_and_broken_data_are_named() {
+    let errors = wrong("builtin_sample = true", "builtin_sample = false", 3);
+    assert!(
+        errors.contains("no AG News") && errors.contains("MILEPOST_DATA"),
+        "{errors}"
+    );
+    let errors = wrong("builtin_sample = true", "folder = \"gone\"", 3);
+    assert!(errors.contains("gone/train.csv is missing"), "{errors}");
+    let errors = wrong("templates.tsv", "gone.tsv", 3);
+    assert!(errors.contains("cannot read templates"), "{errors}");
+    let project = Project::new();
+    project.write("news/train.csv", "\"1\",\"a\",\"b\"\n\"7\",\"a\",\"b\"\n");
+    project.write("news/test.csv", "\"1\",\"a\",\"b\"\n");
+    let errors = project.fails(&["finetune", "small.toml", "--set", "data.folder=news"], 3);
+    assert!(errors.contains("news/train.csv:2: class 7"), "{errors}");
+    project.write("news/train.csv", "\"1\",\"a\",\"b\"\n");
+    let errors = project.fails(&["finetune", "small.toml", "--set", "data.folder=news"], 2);
+    assert!(errors.contains("less than one block of 32"), "{errors}");
+    project.write("model/config.json", "{}");
+    let errors = project.fails(&["plan", "small.toml", "--set", "models.main=model"], 3);
+    assert!(errors.contains("model.safetensors"), "{errors}");
+    project.write("small.toml", b"seed = 1\n# \xff".as_slice());
+    let errors = project.fails(&["plan", "small.toml"], 2);
+    assert!(errors.contains("small.toml:2: not UTF-8"), "{errors}");
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_named() {
+    let project = Project::new();
+    let errors = project.fails(&["plan", "smal"], 2);
+    assert!(errors.contains("no such experiment"), "{errors}");
+    let errors = project.fails(&["plan", "small.toml", "--set", "train.max_step=3"], 2);
+    assert!(
+        errors.contains("with --set") && errors.contains("did you mean `max_steps`?"),
+        "{errors}"
+    );
+    let errors = project.fails(&["plan", "small.toml", "--set", "train.lr"], 2);
+    assert!(errors.contains("not an override"), "{errors}");
+    project.run("one", &["--no-hooks"]);
+    let errors = project.fails(&["finetune", "small.toml", "--name", "one"], 2);
+    assert!(errors.contains("exists already"), "{errors}");
+    project.write("file", "");
+    let errors = project.fails(&["finetune", "small.toml", "--runs", "file"], 5);
+    assert!(errors.contains("cannot write file"), "{errors}");
+    project.fails(&["finetoon"], 2);
+    project.fails(&["hooks", "template-lk"], 2);
+}
+
+#[test]
+fn the_plan_says_what_fires_when() {
+    let project = Project::new();
+    let assert = project.milepost(&["plan", "small.toml"]).assert().success();
+    let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    for part in [
+        "lr = 0.001",
+        "built-in sample, not AG News",
+        "6 steps in 1 epoch",
+        "8 with 4 matched pairs of 2 identity pairs and 2 templates",
+        "template-kl",
+        "5 times",
+        "(steps 0, 2, 4, 6)",
+        "inline, at gradients-ready",
+        "6 times",
+    ] {
+        if part == "5 times" {
+            assert!(shown.contains("4 times (steps 0, 2, 4, 6)"), "{shown}");
+            continue;
+        }
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(!project.path().join("runs").exists());
+}
+
+#[test]
+fn the_end_of_a_run_says_what_came_out() {
+    let project = Project::new();
+    let assert = project
+        .milepost(&["finetune", "small.toml", "--name", "one"])
+        .assert()
+        .success();
+    let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    for part in [
+        "held-out perplexity, main",
+        "KL at the templates",
+        "assistant's share",
+        "n_matches a prompt, female",
+        "disparity, female - male",
+        "95% interval",
+        "measured on built-in sample, not AG News",
+        "one run is one seed",
+        "longest lag",
+        "runs/small/one",
+        "tensorboard --logdir runs",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let manifest = project.read("runs/small/one/manifest.json");
+    for part in [
+        "weights_md5",
+        "built-in sample, train",
+        "flex",
+        "\"milepost\"",
+    ] {
+        assert!(manifest.contains(part), "{part}: {manifest}");
+    }
+}
+
+#[test]
+fn a_hook_that_fails_is_named_in_the_exit_code() {
+    let project = Project::new();
+    let set = "hooks.assistant-share.decode={max_new_tokens=500}";
+    let assert = project
+        .milepost(&["finetune", "small.toml", "--set", set])
+        .assert()
+        .code(6);
+    let output = assert.get_output();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        shown.contains("hook `assistant-share` failed at step 0"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn help_teaches() {
+    let project = Project::new();
+    let assert = project.milepost(&["--help"]).assert().success();
+    let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(
+        shown.contains("finetune") && shown.contains("Exit codes") && shown.contains("130"),
+        "{shown}"
+    );
+    let assert = project.milepost(&["hooks"]).assert().success();
+    let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(
+        shown.contains("gender-disparity") && shown.contains("[default: 10000]"),
+        "{shown}"
+    );
+}

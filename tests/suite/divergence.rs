@@ -1,0 +1,120 @@
+//! Divergences against scipy and PyTorch, against closed forms, and the relations that hold for every pair of distributions.
+
+use burn::tensor::Device;
+use milepost::measure::divergence::Divergence;
+use milepost::measure::evaluation::template_divergences;
+use milepost::model::{Gpt2, Pair};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::harness::{REFERENCE, close, fixture, ids, numbers};
+
+fn compare(found: &Divergence, expected: &Value, relative: f64, floor: f64) {
+    for (name, value) in [
+        ("kl", found.kl),
+        ("kl_batchmean", found.kl_batchmean),
+        ("kl_reverse", found.kl_reverse),
+        ("js", found.js),
+        ("tv", found.tv),
+        ("acceptance_expected", found.acceptance_expected),
+        ("entropy_main", found.entropy_main),
+        ("entropy_assistant", found.entropy_assistant),
+        ("margin_main", found.margin_main),
+    ] {
+        close(
+            value,
+            expected[name].as_f64().unwrap(),
+            relative,
+            floor,
+            name,
+        );
+    }
+    assert_eq!(
+        found.top1_agreement,
+        expected["top1_agreement"].as_bool().unwrap()
+    );
+}
+
+fn singles(values: &Value) -> Vec<f32> {
+    numbers(values)
+        .into_iter()
+        .map(|value| value as f32)
+        .collect()
+}
+
+#[test]
+fn every_measure_agrees_with_scipy() {
+    for case in REFERENCE["divergence"].as_array().unwrap() {
+        let found =
+            Divergence::between(&singles(&case["main"]), &singles(&case["assistant"])).unwrap();
+        // 1e-9 relative; what is nearly zero is compared absolutely at the rounding of a sum of terms up to 1.
+        compare(&found, &case["expected"], 1e-9, 1e-5);
+    }
+}
+
+#[test]
+fn at_the_templates_it_agrees_with_the_models_in_double_precision() {
+    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let pair = Pair::new(load("main"), load("assistant")).unwrap();
+    let cases = REFERENCE["templates_kl"].as_array().unwrap();
+    let prompts: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["ids"])).collect();
+    for batch in [1, 4, 64] {
+        let found = template_divergences(&pair, &prompts, batch, &|| Ok(())).unwrap();
+        assert_eq!(found.len(), cases.len());
+        for (found, case) in found.iter().zip(cases) {
+            compare(found, &case["expected"], 2e-5, 0.1);
+        }
+    }
+}
+
+#[test]
+fn closed_forms() {
+    // p = (3/4, 1/4), q = (1/2, 1/2).
+    let (p, q) = ([3f32.ln(), 0.0], [0.0, 0.0]);
+    let found = Divergence::between(&p, &q).unwrap();
+    let kl = 0.75 * 1.5f64.ln() + 0.25 * 0.5f64.ln();
+    close(found.kl, kl, 1e-7, 0.0, "kl");
+    close(found.kl_batchmean, kl / 2.0, 1e-7, 0.0, "batchmean");
+    close(found.tv, 0.25, 1e-7, 0.0, "tv");
+    close(found.acceptance_expected, 0.75, 1e-7, 0.0, "acceptance");
+    close(
+        found.entropy_assistant,
+        std::f64::consts::LN_2,
+        1e-12,
+        0.0,
+        "entropy",
+    );
+    close(found.margin_main, 0.5, 1e-7, 0.0, "margin");
+    // Two point masses on different tokens, with probabilities that underflow: JS reaches ln 2, KL stays finite.
+    let found = Divergence::between(&[0.0, -2000.0], &[-2000.0, 0.0]).unwrap();
+    close(found.js, std::f64::consts::LN_2, 1e-12, 0.0, "js");
+    close(found.kl, 2000.0, 1e-12, 0.0, "kl");
+}
+
+#[test]
+fn what_is_not_a_distribution_is_refused() {
+    assert!(Divergence::between(&[0.0], &[0.0, 1.0]).is_err());
+    assert!(Divergence::between(&[], &[]).is_err());
+    let error = Divergence::between(&[0.0, f32::NAN], &[0.0, 0.0]).unwrap_err();
+    assert!(
+        error.to_string().contains("logit 1 of the main model"),
+        "{error}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn relations_that_always_hold(pairs in prop::collection::vec((-30f32..30.0, -30f32..30.0), 1..60)) {
+        let (p, q): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+        let found = Divergence::between(&p, &q).unwrap();
+        prop_assert!(found.kl >= -1e-12 && found.kl_reverse >= -1e-12);
+        prop_assert!(found.tv <= (found.kl.max(0.0) / 2.0).sqrt() + 1e-9);
+        prop_assert!(found.js >= -1e-12 && found.js <= std::f64::consts::LN_2 + 1e-12);
+        prop_assert!((found.acceptance_expected + found.tv - 1.0).abs() < 1e-12);
+        let mirrored = Divergence::between(&q, &p).unwrap();
+        prop_assert!((mirrored.kl - found.kl_reverse).abs() < 1e-9);
+        prop_assert_eq!(Divergence::between(&p, &p).unwrap().kl, 0.0);
+        let mean = Divergence::mean([found, mirrored].iter()).unwrap();
+        prop_assert!((mean.js - found.js).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,138 @@
+//! The shipping hooks at work, their options as documented, and the scaffold of a new one.
+
+use milepost::hooks::shipping;
+
+use crate::harness::{Project, milestones};
+
+#[test]
+fn every_documented_option_exists_and_the_reverse() {
+    for kind in shipping().kinds() {
+        let defaults: toml::Table = toml::from_str(&kind.defaults).unwrap();
+        for key in defaults.keys() {
+            assert!(
+                kind.options.iter().any(|(name, _)| name == key),
+                "{}: {key} is not documented",
+                kind.name
+            );
+        }
+        let build = |text: &str| kind.build(toml::de::ValueDeserializer::parse(text).unwrap());
+        assert!(build("{}").is_ok(), "{} must do without options", kind.name);
+        assert!(
+            build("{ nonsense = 1 }").is_err(),
+            "{} must refuse what it does not know",
+            kind.name
+        );
+    }
+}
+
+#[test]
+fn a_run_reports_every_tag_of_the_design() {
+    let project = Project::new();
+    let run = project.run("one", &[]);
+    let lines = milestones(&run);
+    let value = |tag: &str, step: u64| {
+        let mut lines = lines.iter().filter(|line| line["step"] == step);
+        lines.find_map(|line| {
+            line["scalars"][tag]
+                .as_f64()
+                .or(line["times"][tag].as_f64())
+        })
+    };
+    for tag in [
+        "train/main/loss",
+        "train/assistant/loss",
+        "train/lr",
+        "train/main/gradient_norm",
+        "eval/main/loss",
+        "eval/main/perplexity",
+        "eval/assistant/perplexity",
+        "kl/mean_nats",
+        "kl/female_nats",
+        "kl/male_nats",
+        "kl/batchmean",
+        "decode/assistant_share",
+        "decode/acceptance",
+        "gender/n_matches_female",
+        "gender/n_matches_male",
+        "gender/disparity",
+        "gender/disparity_low",
+        "gender/disparity_high",
+        "hook/template-kl/seconds",
+        "hook/template-kl/lag_steps",
+    ] {
+        assert!((0..=6).any(|step| value(tag, step).is_some()), "{tag}");
+    }
+    // What belongs together agrees.
+    let at = |tag: &str| value(tag, 0).unwrap();
+    assert!((at("eval/main/loss").exp() - at("eval/main/perplexity")).abs() < 1e-9);
+    assert!((at("kl/mean_nats") / 2048.0 - at("kl/batchmean")).abs() < 1e-12);
+    assert!(((at("kl/female_nats") + at("kl/male_nats")) / 2.0 - at("kl/mean_nats")).abs() < 1e-12);
+    let difference = at("gender/n_matches_female") - at("gender/n_matches_male");
+    assert!((difference - at("gender/disparity")).abs() < 1e-12);
+    assert_eq!(at("gender/change"), 0.0);
+    let table = project.read("runs/small/one/templates/step-00000000-gender-disparity.tsv");
+    assert_eq!(table.lines().count(), 9);
+    let mean: f64 = table
+        .lines()
+        .skip(1)
+        .filter(|line| line.contains("\tfemale\t"))
+        .map(|line| line.rsplit('\t').next().unwrap().parse::<f64>().unwrap())
+        .sum::<f64>()
+        / 4.0;
+    assert_eq!(mean, at("gender/n_matches_female"));
+}
+
+#[test]
+fn two_hooks_of_one_kind_have_tags_of_their_own() {
+    let project = Project::new();
+    let set = "hooks.eager={kind='assistant-share', at='end', decode={draft_length=1}}";
+    let run = project.run("one", &["--set", set]);
+    let lines = milestones(&run);
+    let eager = lines.iter().find(|line| line["source"] == "eager").unwrap();
+    assert!(eager["scalars"]["eager/decode/acceptance"].is_f64());
+}
+
+#[test]
+fn a_new_hook_is_written_listed_and_added() {
+    let project = Project::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    project.write(
+        "hooks/mod.rs",
+        std::fs::read(root.join("hooks/mod.rs")).unwrap(),
+    );
+    project.write(
+        "experiments/ag_news.toml",
+        std::fs::read(root.join("experiments/ag_news.toml")).unwrap(),
+    );
+    project
+        .milepost(&["hooks", "--new", "my_hook"])
+        .assert()
+        .success();
+    let list = project.read("hooks/mod.rs");
+    assert!(
+        list.contains("mod gradient_norm;\nmod my_hook;\nmod perplexity;"),
+        "{list}"
+    );
+    assert!(list.contains(".with(my_hook::kind())\n}"), "{list}");
+    let hook = project.read("hooks/my_hook.rs");
+    assert!(
+        hook.contains("struct MyHook")
+            && hook.contains("\"my-hook\"")
+            && hook.contains("my_hook/entropy_nats")
+    );
+    assert!(
+        project
+            .read("experiments/ag_news.toml")
+            .ends_with("[hooks.my-hook]\nat = [\"start\", \"every 10%\", \"end\"]\n")
+    );
+    for (name, says) in [
+        ("my_hook", "already"),
+        ("template_kl", "already"),
+        ("My Hook", "cannot be a hook's name"),
+        ("9x", "cannot"),
+        ("mod", "cannot"),
+    ] {
+        let error = project.fails(&["hooks", "--new", name], 1);
+        assert!(error.contains(says), "{error}");
+    }
+}

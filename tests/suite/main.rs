@@ -1,0 +1,17 @@
+//! One test binary, one module a feature.
+
+mod ag_news;
+mod cadence;
+mod command_line;
+mod corpus;
+mod decoding;
+mod diagnostic;
+mod disparity;
+mod divergence;
+mod download;
+mod gpt2;
+mod harness;
+mod hooks;
+mod run;
+mod templates;
+mod tensorboard;

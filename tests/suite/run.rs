@@ -1,0 +1,499 @@
+//! The loop: order of events, the same bytes for the same seed, hooks that change nothing, kills and resumes, failures.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use burn::tensor::Device;
+use milepost::cadence::Cadence;
+use milepost::clock::{Extent, Length};
+use milepost::data::blocks::Blocks;
+use milepost::data::templates::{TemplateSet, Templates};
+use milepost::decode::Settings;
+use milepost::event::Event;
+use milepost::hook::{Context, Hook, Milestone, Request, Runs, Scene};
+use milepost::mini;
+use milepost::model::{Pair, Role};
+use milepost::train::{
+    Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training, finetune,
+};
+
+use crate::harness::{Project, TEMPLATES, milestones, timeless};
+
+/// A plan over `blocks` blocks of 16 tokens with micro-batches of 2, two of them a step.
+fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
+    let device = Device::flex().autodiff();
+    let tokenizer = mini::tokenizer().unwrap();
+    let text: Vec<u32> = milepost::corpus::articles(1)
+        .take(40)
+        .flat_map(|article| tokenizer.encode(&article.description).unwrap())
+        .collect();
+    let cut = |count: usize| Blocks::cut(text[..count * 16].to_vec(), 16).unwrap();
+    let templates = Templates::parse("t", TEMPLATES, TemplateSet::Paired).unwrap();
+    let prompts = templates
+        .prompts()
+        .iter()
+        .map(|one| tokenizer.encode(&one.prompt).unwrap())
+        .collect();
+    let model = |role| mini::model(role, &device).unwrap();
+    let extent = Extent::new(blocks as u64, 2, 2, 16, length).unwrap();
+    let total = extent.steps();
+    Plan {
+        name: "test".to_owned(),
+        seed: 3,
+        extent,
+        training: Training {
+            models: Role::BOTH.to_vec(),
+            batch: 2,
+            accumulation: 2,
+            schedule: Schedule {
+                peak: 1e-3,
+                warmup: 0,
+                total,
+                decay: Decay::Linear,
+            },
+            clip: Some(1.0),
+            weight_decay: 0.0,
+            evaluate: Cadence::parse(&["start", "every epoch"]).unwrap(),
+            save: Some(Cadence::parse(&["steps 2"]).unwrap()),
+        },
+        pair: Pair::new(model(Role::Main), model(Role::Assistant)).unwrap(),
+        blocks: cut(blocks),
+        scene: Arc::new(Scene {
+            seed: 3,
+            eos: None,
+            templates,
+            prompts,
+            held_out: cut(2),
+            batch: 4,
+            decode: Settings::default(),
+            tokenizer: tokenizer.clone(),
+        }),
+        hooks,
+        queue: 1,
+        origin: "test".to_owned(),
+        resolved: String::new(),
+        manifest: serde_json::Value::Null,
+        hparams: Vec::new(),
+        tokenizer_json: tokenizer.to_json().unwrap(),
+        directory: directory.to_owned(),
+    }
+}
+
+fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
+    HookSpec {
+        name: name.to_owned(),
+        kind: name.to_owned(),
+        at: Cadence::parse(at).unwrap(),
+        on: None,
+        runs: Runs::Background,
+        on_error: OnError::Disable,
+        deadline: None,
+        hook: Box::new(hook),
+    }
+}
+
+/// A hook made of a closure.
+struct Each<F>(F);
+
+impl<F: FnMut(&mut Context) -> anyhow::Result<()> + Send> Hook for Each<F> {
+    fn at_milestone(&mut self, context: &mut Context) -> anyhow::Result<()> {
+        (self.0)(context)
+    }
+}
+
+#[derive(Default)]
+struct Trace {
+    events: Vec<String>,
+    said: Vec<String>,
+    hooks: Vec<(String, u64)>,
+}
+
+impl Reporter for Trace {
+    fn event(&mut self, event: Event, milestone: &Milestone) {
+        let clock = &milestone.clock;
+        self.events.push(format!(
+            "{event} {}/{}/{}",
+            clock.epoch, clock.step, clock.micro_batch
+        ));
+    }
+    fn hook(&mut self, name: &str, step: u64, _: f64) {
+        self.hooks.push((name.to_owned(), step));
+    }
+    fn say(&mut self, line: &str) {
+        self.said.push(line.to_owned());
+    }
+}
+
+fn go(plan: Plan) -> (Outcome, Trace) {
+    let mut trace = Trace::default();
+    let outcome = finetune(plan, false, &mut trace, &AtomicBool::new(false)).unwrap();
+    (outcome, trace)
+}
+
+/// Epoch, step and micro-batches done at every event of a run of 7 blocks: 4 micro-batches an epoch (the last of one block), 2 steps.
+#[test]
+fn the_golden_trace_of_a_small_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, trace) = go(plan(
+        &folder.path().join("run"),
+        7,
+        Length::Steps(3),
+        Vec::new(),
+    ));
+    let expected = "run-start 0/0/0, evaluated 0/0/0, epoch-start 0/0/0, \
+        step-start 0/0/0, micro-batch-end 0/0/1, micro-batch-end 0/0/2, gradients-ready 0/0/2, gradients-clipped 0/0/2, step-end 0/1/2, \
+        step-start 0/1/2, micro-batch-end 0/1/3, micro-batch-end 0/1/4, gradients-ready 0/1/4, gradients-clipped 0/1/4, evaluated 0/2/4, \
+        step-end 0/2/4, checkpoint-saved 0/2/4, epoch-end 1/2/4, epoch-start 1/2/4, \
+        step-start 1/2/4, micro-batch-end 1/2/5, micro-batch-end 1/2/6, gradients-ready 1/2/6, gradients-clipped 1/2/6, step-end 1/3/6, \
+        run-end 1/3/6";
+    assert_eq!(trace.events.join(", "), expected);
+}
+
+#[test]
+fn a_milestone_that_several_clauses_name_fires_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = ["start", "every step", "every epoch", "every 50%", "end"];
+    let hook = spec(
+        "counter",
+        &at,
+        Each(|context: &mut Context| {
+            let step = context.milestone().step;
+            context.scalar("counter/step", step as f64);
+            Ok(())
+        }),
+    );
+    let (outcome, trace) = go(plan(
+        &folder.path().join("run"),
+        7,
+        Length::Epochs(2),
+        vec![hook],
+    ));
+    let steps: Vec<u64> = trace.hooks.iter().map(|(_, step)| *step).collect();
+    assert_eq!(steps, [0, 1, 2, 3, 4]);
+    assert_eq!(outcome.spans["counter/step"].last, (4, 4.0));
+}
+
+#[test]
+fn a_failing_hook_ends_neither_the_run_nor_another_hook() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = ["start", "every step"];
+    let mut retry = spec(
+        "retries",
+        &at,
+        Each(|_: &mut Context| anyhow::bail!("not today")),
+    );
+    retry.on_error = OnError::Retry;
+    let mut slow = spec(
+        "slow",
+        &["start"],
+        Each(|_: &mut Context| {
+            std::thread::sleep(Duration::from_millis(1100));
+            Ok(())
+        }),
+    );
+    slow.deadline = Some(1);
+    let mut inline = spec(
+        "inline-panics",
+        &at,
+        Each(|_: &mut Context| panic!("inline boom")),
+    );
+    inline.runs = Runs::Inline;
+    let hooks = vec![
+        spec("panics", &at, Each(|_: &mut Context| panic!("boom {}", 1))),
+        inline,
+        retry,
+        slow,
+        spec(
+            "twice",
+            &at,
+            Each(|context: &mut Context| {
+                context.scalar("a/b", 1.0);
+                context.scalar("a/b", 2.0);
+                Ok(())
+            }),
+        ),
+        spec(
+            "good",
+            &at,
+            Each(|context: &mut Context| {
+                context.scalar("good/one", 1.0);
+                Ok(())
+            }),
+        ),
+        spec(
+            "thief",
+            &at,
+            Each(|context: &mut Context| {
+                context.scalar("good/one", 7.0);
+                Ok(())
+            }),
+        ),
+    ];
+    let (outcome, trace) = go(plan(&folder.path().join("run"), 7, Length::Steps(2), hooks));
+    assert_eq!(outcome.stop, StopReason::Complete);
+    let failed = |name: &str| {
+        outcome
+            .failures
+            .iter()
+            .filter(|failure| failure.name == name)
+            .count()
+    };
+    assert_eq!(
+        [
+            "panics",
+            "inline-panics",
+            "retries",
+            "slow",
+            "twice",
+            "good",
+            "thief"
+        ]
+        .map(failed),
+        [1, 1, 3, 1, 1, 0, 1]
+    );
+    assert_eq!(outcome.spans["good/one"].last, (2, 1.0));
+    let all = trace.said.join("\n");
+    for says in [
+        "panicked: boom 1",
+        "panicked: inline boom",
+        "not today",
+        "deadline of 1 s",
+        "`a/b` has been reported",
+        "it is switched off",
+    ] {
+        assert!(all.contains(says), "{says}: {all}");
+    }
+    let lines = milestones(&folder.path().join("run"));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["texts"]["hook/panics/error"] == "panicked: boom 1")
+    );
+}
+
+#[test]
+fn hooks_may_ask_to_stop_to_save_and_to_evaluate() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hook = spec(
+        "asks",
+        &["steps 1, 3"],
+        Each(|context: &mut Context| {
+            if context.milestone().step == 3 {
+                context.request_stop("seen enough");
+                context.request_save();
+            }
+            context.request_evaluation();
+            Ok(())
+        }),
+    );
+    hook.runs = Runs::Inline;
+    let (outcome, trace) = go(plan(
+        &folder.path().join("run"),
+        40,
+        Length::Steps(9),
+        vec![hook],
+    ));
+    assert_eq!(
+        outcome.stop,
+        StopReason::Requested("seen enough".to_owned())
+    );
+    assert_eq!(outcome.clock.step.0, 3);
+    assert!(trace.events.contains(&"evaluated 0/2/4".to_owned()));
+    assert!(
+        folder
+            .path()
+            .join("run/checkpoints/step-00000003/state.json")
+            .is_file()
+    );
+    assert!(trace.events.last().unwrap().starts_with("run-end"));
+    let mut stop = spec(
+        "stops",
+        &["steps 2"],
+        Each(|_: &mut Context| anyhow::bail!("cannot go on")),
+    );
+    stop.on_error = OnError::Stop;
+    stop.runs = Runs::Inline;
+    let (outcome, _) = go(plan(
+        &folder.path().join("other"),
+        40,
+        Length::Steps(9),
+        vec![stop],
+    ));
+    assert!(
+        matches!(outcome.stop, StopReason::Requested(reason) if reason.contains("cannot go on"))
+    );
+    // The requests themselves are plain data that tests of hooks can look at.
+    assert_ne!(Request::Save, Request::Evaluate);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_the_run_with_the_last_good_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = plan(
+        &folder.path().join("run"),
+        40,
+        Length::Steps(50),
+        Vec::new(),
+    );
+    plan.training.schedule.peak = 1e30;
+    plan.training.clip = None;
+    plan.training.save = None;
+    let error = finetune(plan, false, &mut Trace::default(), &AtomicBool::new(false))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("loss of the main model is")
+            || error.contains("loss of the assistant model is"),
+        "{error}"
+    );
+    assert!(
+        error.contains("saved in") && error.contains("train.lr"),
+        "{error}"
+    );
+    let saved = std::fs::read_dir(folder.path().join("run/checkpoints"))
+        .unwrap()
+        .count();
+    assert_eq!(saved, 1);
+    let last = milestones(&folder.path().join("run")).pop().unwrap();
+    assert_eq!(last["event"], "run-failed");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_with_and_without_hooks() {
+    let project = Project::new();
+    let (one, two) = (project.run("one", &[]), project.run("two", &[]));
+    assert_eq!(timeless(&one), timeless(&two));
+    let weights = |run: &Path| std::fs::read(run.join("models/main/model.safetensors")).unwrap();
+    assert_eq!(weights(&one), weights(&two));
+    let bare = project.run("bare", &["--no-hooks"]);
+    let losses = |run: &Path| {
+        let lines = timeless(run)
+            .into_iter()
+            .filter(|line| line["source"] == "train");
+        lines
+            .map(|line| line["scalars"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(losses(&one).len(), 6);
+    assert_eq!(losses(&one), losses(&bare));
+    assert_eq!(weights(&one), weights(&bare));
+    let other = project.run("other", &["--set", "seed=2"]);
+    assert_ne!(losses(&one), losses(&other));
+}
+
+#[test]
+fn gradient_accumulation_is_the_larger_batch() {
+    let project = Project::new();
+    let losses = |name: &str, set: &str| {
+        let run = project.run(name, &["--no-hooks", "--set", set]);
+        let lines = milestones(&run)
+            .into_iter()
+            .filter(|line| line["source"] == "train");
+        lines
+            .map(|line| line["scalars"]["train/main/loss"].as_f64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    let whole = losses("whole", "train.batch=4 train.dropout=0.0");
+    let parts = losses(
+        "parts",
+        "train.batch=2 train.accumulation=2 train.dropout=0.0",
+    );
+    for (whole, parts) in whole.iter().zip(&parts) {
+        assert!((whole - parts).abs() < 2e-5, "{whole} {parts}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_killed_run_resumes_to_what_it_would_have_been() {
+    let project = Project::new();
+    let set = ["--set", "train.max_steps=24 train.save='every 4 steps'"];
+    let whole = project.run("whole", &set);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
+        .args(["finetune", "small.toml", "--name", "killed"])
+        .args(set)
+        .current_dir(project.path())
+        .env("MILEPOST_OFFLINE", "1")
+        .env_remove("MILEPOST_DATA")
+        .stderr(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let killed = project.path().join("runs/small/killed");
+    let second = killed.join("checkpoints/step-00000008");
+    while !second.exists() {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the run ended before it could be killed"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    project
+        .milepost(&["finetune", "small.toml", "--resume", "killed"])
+        .assert()
+        .success();
+    assert_eq!(timeless(&whole), timeless(&killed));
+    for role in ["main", "assistant"] {
+        let weights = |run: &Path| {
+            std::fs::read(run.join("models").join(role).join("model.safetensors")).unwrap()
+        };
+        assert_eq!(weights(&whole), weights(&killed), "{role}");
+    }
+    if let Some(python) = crate::harness::python() {
+        let scalars = |run: &Path| {
+            let mut read = crate::harness::read_events(&python, run)["scalars"].clone();
+            read.as_object_mut()
+                .unwrap()
+                .retain(|tag, _| !tag.starts_with("hook/"));
+            read
+        };
+        assert_eq!(scalars(&whole), scalars(&killed));
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_finishes_the_step_and_saves() {
+    let project = Project::new();
+    let child = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
+        .args([
+            "finetune",
+            "small.toml",
+            "--name",
+            "stopped",
+            "--set",
+            "train.max_steps=400",
+        ])
+        .current_dir(project.path())
+        .env("MILEPOST_OFFLINE", "1")
+        .env_remove("MILEPOST_DATA")
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = project.path().join("runs/small/stopped/milestones.jsonl");
+    while std::fs::metadata(&lines).map_or(true, |file| file.len() < 2000) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let signal = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(signal.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(shown.contains("stopped by Ctrl-C after step"), "{shown}");
+    let run = project.path().join("runs/small/stopped");
+    assert!(run.join("models/main/model.safetensors").is_file());
+    let last = milestones(&run).pop().unwrap();
+    assert_eq!(last["event"], "run-end");
+    project
+        .milepost(&["finetune", "small.toml", "--resume", "stopped", "--help"])
+        .assert()
+        .success();
+}

@@ -27,7 +27,8 @@ pub struct Source {
 pub struct Diagnostic {
     message: String,
     name: String,
-    place: Option<Place>,
+    /// Boxed, so that results that carry a diagnostic stay small.
+    place: Option<Box<Place>>,
     help: Option<String>,
 }
 
@@ -47,7 +48,7 @@ impl Diagnostic {
         Self {
             message: message.into(),
             name: source.name.clone(),
-            place: Some(place(&source.text, span)),
+            place: Some(Box::new(place(&source.text, span))),
             help: None,
         }
     }

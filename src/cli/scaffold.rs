@@ -68,11 +68,11 @@ fn read(path: &Path) -> anyhow::Result<String> {
 fn list_hook(text: &str, module: &str) -> Option<String> {
     let line = format!("mod {module};");
     let mut lines: Vec<&str> = text.lines().collect();
-    let is_mod = |line: &&str| line.starts_with("mod ") && line.ends_with(';');
-    let last = lines.iter().rposition(|line| is_mod(&line))?;
+    let is_mod = |line: &str| line.starts_with("mod ") && line.ends_with(';');
+    let last = lines.iter().rposition(|line| is_mod(line))?;
     let place = lines
         .iter()
-        .position(|other| is_mod(&other) && *other > line.as_str());
+        .position(|other| is_mod(other) && *other > line.as_str());
     lines.insert(place.unwrap_or(last + 1), &line);
     let call = format!("        .with({module}::kind())");
     let last = lines

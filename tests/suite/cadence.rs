@@ -222,9 +222,9 @@ fn slow_due(text: &str, step: u64, extent: &Extent) -> bool {
                     mark > (step - 1) * 1000 && mark <= step * 1000
                 })
             }
-            (None, "steps") => step % words[1].parse::<u64>().unwrap() == 0,
+            (None, "steps") => step.is_multiple_of(words[1].parse().unwrap()),
             (None, "epochs") => {
-                now.epoch > before.epoch && now.epoch.0 % words[1].parse::<u64>().unwrap() == 0
+                now.epoch > before.epoch && now.epoch.0.is_multiple_of(words[1].parse().unwrap())
             }
             (None, "tokens") => {
                 multiple_passed(before.tokens.0, now.tokens.0, words[1].parse().unwrap())

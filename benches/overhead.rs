@@ -1,0 +1,178 @@
+//! What the loop costs beyond the training itself: `cargo bench --bench overhead`.
+//!
+//! The same steps of the mini pair, by `finetune` without hooks (events, cadences, records, event file and all) and by a bare burn loop
+//! over the same batches, in turns within one process, so that whatever else the machine does hits both. Prints steps a second of each
+//! and the ratio of the medians.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use burn::optim::{AdamWConfig, GradientsParams};
+use burn::tensor::Device;
+use milepost::cadence::Cadence;
+use milepost::clock::{Extent, Length};
+use milepost::data::blocks::Blocks;
+use milepost::data::order::epoch_order;
+use milepost::data::templates::{TemplateSet, Templates};
+use milepost::data::tokenizer::Tokenizer;
+use milepost::decode::Settings;
+use milepost::event::Event;
+use milepost::hook::{Milestone, Scene};
+use milepost::mini;
+use milepost::model::{Pair, Role, next_token_loss};
+use milepost::train::{Decay, Plan, Reporter, Schedule, Training, finetune};
+
+const STEPS: u64 = 12;
+const ROUNDS: usize = 9;
+const BATCH: usize = 8;
+const BLOCK: usize = 64;
+
+/// Times the steps alone, from the first one's start to the last one's end.
+struct Stopwatch {
+    start: Instant,
+    took: Duration,
+}
+
+impl Reporter for Stopwatch {
+    fn event(&mut self, event: Event, milestone: &Milestone) {
+        if event == Event::StepStart && milestone.step == 1 {
+            self.start = Instant::now();
+        }
+        if event == Event::StepEnd {
+            self.took = self.start.elapsed();
+        }
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let tokenizer = mini::tokenizer()?;
+    let mut text = Vec::new();
+    for article in milepost::corpus::articles(1).take(400) {
+        text.extend(tokenizer.encode(&article.description)?);
+    }
+    let blocks = Blocks::cut(text, BLOCK)?;
+    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let mut losses = [0.0; 2];
+    for _ in 0..ROUNDS {
+        let folder = tempfile::tempdir()?;
+        let mut watch = Stopwatch {
+            start: Instant::now(),
+            took: Duration::ZERO,
+        };
+        let plan = plan(&folder.path().join("run"), &blocks, &tokenizer)?;
+        let outcome = finetune(plan, false, &mut watch, &AtomicBool::new(false))?;
+        losses[0] = outcome.spans["train/main/loss"].last.1;
+        ours.push(watch.took);
+        let (took, loss) = bare_loop(&blocks)?;
+        losses[1] = loss;
+        bare.push(took);
+    }
+    anyhow::ensure!(
+        (losses[0] - losses[1]).abs() < 1e-4,
+        "the two loops do not train alike: {losses:?}"
+    );
+    let median = |times: &mut Vec<Duration>| {
+        times.sort();
+        times[times.len() / 2].as_secs_f64()
+    };
+    let (ours, bare) = (median(&mut ours), median(&mut bare));
+    println!("bare burn loop   {:8.3} steps/s", STEPS as f64 / bare);
+    println!("milepost, no hooks {:6.3} steps/s", STEPS as f64 / ours);
+    println!(
+        "overhead {:+.2}% (median of {ROUNDS} rounds of {STEPS} steps)",
+        100.0 * (ours / bare - 1.0)
+    );
+    Ok(())
+}
+
+fn schedule() -> Schedule {
+    Schedule {
+        peak: 1e-4,
+        warmup: 0,
+        total: STEPS,
+        decay: Decay::Linear,
+    }
+}
+
+fn pair() -> anyhow::Result<Pair> {
+    let device = Device::flex().autodiff();
+    let model = |role| anyhow::Ok(mini::model(role, &device)?.with_dropout(0.0));
+    Ok(Pair::new(model(Role::Main)?, model(Role::Assistant)?)?)
+}
+
+/// What one would write without milepost.
+fn bare_loop(blocks: &Blocks) -> anyhow::Result<(Duration, f64)> {
+    let pair = pair()?;
+    let adamw = || {
+        AdamWConfig::new()
+            .with_epsilon(1e-8)
+            .with_weight_decay(0.0)
+            .init()
+    };
+    let mut learners = [(pair.main, adamw()), (pair.assistant, adamw())];
+    let order = epoch_order(1, 0, blocks.len());
+    let mut losses = [0.0; 2];
+    let start = Instant::now();
+    for (step, batch) in order.chunks(BATCH).take(STEPS as usize).enumerate() {
+        let rows: Vec<&[u32]> = batch.iter().map(|&index| blocks.get(index)).collect();
+        for ((model, optimiser), last) in learners.iter_mut().zip(&mut losses) {
+            let (sum, count) = next_token_loss(model, &rows, None);
+            let loss = sum * (1.0 / count as f64);
+            let gradients = GradientsParams::from_grads(loss.backward(), model);
+            *last = f64::from(loss.into_scalar::<f32>());
+            *model = optimiser.step(schedule().rate(step as u64), model.clone(), gradients);
+        }
+    }
+    Ok((start.elapsed(), losses[0]))
+}
+
+fn plan(
+    directory: &std::path::Path,
+    blocks: &Blocks,
+    tokenizer: &Tokenizer,
+) -> anyhow::Result<Plan> {
+    let templates = Templates::parse("built in", mini::TEMPLATES, TemplateSet::Paired)?;
+    let end = Cadence::parse(&["steps 1000000"]).map_err(|(_, error)| error)?;
+    Ok(Plan {
+        name: "overhead".to_owned(),
+        seed: 1,
+        extent: Extent::new(
+            blocks.len() as u64,
+            BATCH as u64,
+            1,
+            BLOCK as u64,
+            Length::Steps(STEPS),
+        )?,
+        training: Training {
+            models: Role::BOTH.to_vec(),
+            batch: BATCH,
+            accumulation: 1,
+            schedule: schedule(),
+            clip: None,
+            weight_decay: 0.0,
+            evaluate: end,
+            save: None,
+        },
+        pair: pair()?,
+        blocks: blocks.clone(),
+        scene: Arc::new(Scene {
+            seed: 1,
+            eos: None,
+            templates,
+            prompts: Vec::new(),
+            held_out: blocks.clone(),
+            batch: BATCH,
+            decode: Settings::default(),
+            tokenizer: tokenizer.clone(),
+        }),
+        hooks: Vec::new(),
+        queue: 1,
+        origin: "generated".to_owned(),
+        resolved: String::new(),
+        manifest: serde_json::Value::Null,
+        hparams: Vec::new(),
+        tokenizer_json: tokenizer.to_json()?,
+        directory: directory.to_owned(),
+    })
+}

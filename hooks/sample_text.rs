@@ -65,7 +65,8 @@ fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
         let (own, after) = after.split_at(1.min(after.len()));
         rest = after;
         if !draft.is_empty() {
-            text += &format!("**{}**", cell(&tokenizer.decode(draft)?));
+            // Markdown's own `**` does not work next to a space or a full stop.
+            text += &format!("<strong>{}</strong>", cell(&tokenizer.decode(draft)?));
         }
         text += &cell(&tokenizer.decode(own)?);
     }

@@ -497,3 +497,96 @@ fn ctrl_c_finishes_the_step_and_saves() {
         .assert()
         .success();
 }
+
+/// The events of a run in the words of `Event`'s documentation: blocks, batch, accumulation, steps in all, and the step after which a
+/// hook stops it.
+fn told(
+    blocks: usize,
+    batch: usize,
+    accumulation: usize,
+    total: u64,
+    stop: Option<u64>,
+) -> Vec<String> {
+    let mut events = vec!["run-start 0/0/0".to_owned()];
+    let (mut epoch, mut step, mut micro) = (0, 0, 0);
+    let last = stop.unwrap_or(total).min(total);
+    while step < last {
+        events.push(format!("epoch-start {epoch}/{step}/{micro}"));
+        let mut left = blocks;
+        while left > 0 && step < last {
+            events.push(format!("step-start {epoch}/{step}/{micro}"));
+            for _ in 0..accumulation {
+                if left > 0 {
+                    left -= left.min(batch);
+                    micro += 1;
+                    events.push(format!("micro-batch-end {epoch}/{step}/{micro}"));
+                }
+            }
+            events.push(format!("gradients-ready {epoch}/{step}/{micro}"));
+            events.push(format!("gradients-clipped {epoch}/{step}/{micro}"));
+            step += 1;
+            events.push(format!("step-end {epoch}/{step}/{micro}"));
+            if left == 0 {
+                epoch += 1;
+                events.push(format!("epoch-end {epoch}/{step}/{micro}"));
+            }
+        }
+    }
+    events.push(format!("run-end {epoch}/{step}/{micro}"));
+    events
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+    /// Whatever the shape of the run, its cadences and where it stops: events come in the documented order, and every milestone that
+    /// is due fires, once.
+    #[test]
+    fn events_and_milestones_hold_for_every_shape_of_run(
+        blocks in 1usize..8,
+        batch in 1usize..4,
+        accumulation in 1usize..4,
+        epochs in proptest::bool::ANY,
+        amount in 1u64..5,
+        stop in proptest::option::of(1u64..6),
+        clauses in proptest::sample::subsequence(vec!["start", "every step", "every 2 steps", "every epoch", "every 40%", "log2 steps", "every 40 tokens", "end"], 1..4),
+        background in proptest::bool::ANY,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let length = if epochs { Length::Epochs(amount.min(2)) } else { Length::Steps(amount) };
+        let mut watcher = spec("watcher", &clauses, Each(|context: &mut Context| {
+            let step = context.milestone().step;
+            context.scalar("watcher/step", step as f64);
+            Ok(())
+        }));
+        watcher.runs = if background { Runs::Background } else { Runs::Inline };
+        let mut stopper = spec("stopper", &[&format!("steps {}", stop.unwrap_or(9999))], Each(|context: &mut Context| {
+            context.request_stop("told to");
+            Ok(())
+        }));
+        stopper.runs = Runs::Inline;
+        let mut plan = plan(&folder.path().join("run"), blocks, Length::Steps(1), vec![watcher, stopper]);
+        let load = |name| milepost::model::Gpt2::load(&crate::harness::fixture(name), &Device::flex().autodiff()).unwrap();
+        plan.pair = Pair::new(load("main"), load("assistant")).unwrap();
+        plan.blocks = Blocks::cut((0..blocks as u32 * 16).map(|id| id % 97).collect(), 16).unwrap();
+        plan.extent = Extent::new(blocks as u64, batch as u64, accumulation as u64, 16, length).unwrap();
+        plan.training.batch = batch;
+        plan.training.accumulation = accumulation;
+        plan.training.evaluate = Cadence::parse(&["steps 9999"]).unwrap();
+        plan.training.save = None;
+        let extent = plan.extent.clone();
+        let (outcome, trace) = go(plan);
+        proptest::prop_assert_eq!(trace.events, told(blocks, batch, accumulation, extent.steps(), stop));
+        let last = stop.unwrap_or(u64::MAX).min(extent.steps());
+        let cadence = Cadence::parse(&clauses).unwrap();
+        let mut expected: Vec<u64> =
+            cadence.firings(&extent).into_iter().map(|step| step.0).filter(|step| *step <= last).collect();
+        if clauses.contains(&"end") && !expected.contains(&last) {
+            expected.push(last);
+        }
+        let mut found: Vec<u64> = trace.hooks.iter().filter(|(name, _)| name == "watcher").map(|(_, step)| *step).collect();
+        found.sort_unstable();
+        proptest::prop_assert_eq!(found, expected);
+        proptest::prop_assert_eq!(outcome.clock.step.0, last);
+        proptest::prop_assert!(outcome.failures.is_empty());
+    }
+}

@@ -86,10 +86,10 @@ pub enum Length {
     Steps(u64),
 }
 
-/// Why a run cannot be laid out.
+/// Why a run cannot be laid out: the number that is at fault, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` must be at least 1")]
-pub struct ExtentError(pub &'static str);
+#[error("`{0}` {1}")]
+pub struct ExtentError(pub &'static str, &'static str);
 
 /// A run in numbers, before it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Extent {
     /// (the epoch's last step may have fewer), `block` tokens a sample. Nothing is dropped.
     ///
     /// # Errors
-    /// When one of the numbers is 0.
+    /// When one of the numbers is 0, or when the run's counts do not fit in 64 bits.
     pub fn new(
         samples: u64,
         batch: u64,
@@ -126,7 +126,7 @@ impl Extent {
             (name, amount),
         ] {
             if number == 0 {
-                return Err(ExtentError(name));
+                return Err(ExtentError(name, "must be at least 1"));
             }
         }
         let mut extent = Self {
@@ -136,11 +136,17 @@ impl Extent {
             block,
             steps: 0,
         };
-        extent.steps = match length {
-            Length::Epochs(epochs) => epochs * extent.steps_per_epoch(),
-            Length::Steps(steps) => steps,
+        let steps = match length {
+            Length::Epochs(epochs) => epochs.checked_mul(extent.steps_per_epoch()),
+            Length::Steps(steps) => Some(steps),
         };
-        Ok(extent)
+        let too_large = ExtentError(name, "makes a run too long to count its tokens in 64 bits");
+        extent.steps = steps.ok_or(too_large.clone())?;
+        // One epoch more than the run has, so that the clock one step behind its end can still be asked for.
+        let epochs = extent.epochs().checked_add(1);
+        let samples = epochs.and_then(|epochs| epochs.checked_mul(samples));
+        let tokens = samples.and_then(|samples| samples.checked_mul(block));
+        tokens.map(|_| extent).ok_or(too_large)
     }
 
     /// Optimiser steps of the whole run.
@@ -173,7 +179,7 @@ impl Extent {
         step.0 > 0 && step.0.is_multiple_of(self.steps_per_epoch())
     }
 
-    /// The clock after so many steps, with its elapsed time 0.
+    /// The clock after so many steps, at most one more than the run has, with its elapsed time 0.
     pub fn clock_after(&self, step: Step) -> Clock {
         let epochs = step.0 / self.steps_per_epoch();
         let rest = step.0 % self.steps_per_epoch();

@@ -71,9 +71,20 @@ impl Diagnostic {
 
     /// What a TOML error says, with the nearest known name for a mistyped one.
     pub fn from_toml(source: &Source, error: &toml::de::Error) -> Self {
-        let message = error.message().trim().replace('\n', ", ");
-        let (message, help) = reworded(&message);
-        let mut diagnostic = match error.span() {
+        let raw = error.message().trim().replace('\n', ", ");
+        let (mut message, help) = reworded(&raw);
+        // What is missing from the file itself has no line of its own.
+        let whole = 0..source.text.len();
+        let nowhere = |span: &Range<usize>| *span == (0..0) || *span == whole;
+        let span = error
+            .span()
+            .filter(|span| !(raw.starts_with("missing field") && nowhere(span)));
+        if raw == "duplicate key"
+            && let Some(key) = span.clone().and_then(|span| source.text.get(span))
+        {
+            message = format!("key `{key}` is given twice");
+        }
+        let mut diagnostic = match span {
             Some(span) => Self::at(source, span, message),
             None => Self::file(&source.name, message),
         };
@@ -176,13 +187,26 @@ fn reworded(message: &str) -> (String, Option<String>) {
     {
         return (format!("key `{field}` is missing"), None);
     }
-    if let Some(rest) = message.strip_prefix("invalid type: ")
-        && let Some((found, expected)) = rest.split_once(", expected ")
-    {
-        return (
-            format!("expected {}, found {found}", plain_type(expected)),
-            None,
-        );
+    if message == "wanted string or table" {
+        return ("expected a string".to_owned(), None);
+    }
+    // From the right: the value found may be a string that has these words in it.
+    if let Some((found, expected)) = message.rsplit_once(", expected ") {
+        if let Some(found) = found.strip_prefix("invalid type: ") {
+            let found = plain_value(found);
+            return (
+                format!("expected {}, found {found}", plain_type(expected)),
+                None,
+            );
+        }
+        if let Some(found) = found.strip_prefix("invalid value: integer ") {
+            let found = found.trim_matches('`');
+            let why = match found.starts_with('-') && expected.starts_with('u') {
+                true => "expected a whole number, 0 or more, found",
+                false => "this whole number is out of range:",
+            };
+            return (format!("{why} {found}"), None);
+        }
     }
     (message.to_owned(), None)
 }
@@ -198,9 +222,33 @@ pub fn known_names(word: &str, known: &[&str]) -> String {
 
 fn plain_type(expected: &str) -> &str {
     match expected {
-        "u64" | "u32" | "usize" | "i64" => "a whole number",
         "f64" | "f32" => "a number",
         "a boolean" => "true or false",
+        "a sequence" => "an array",
+        "a map" => "a table",
+        structure if structure.starts_with("struct ") => "a table",
+        "usize" | "isize" => "a whole number",
+        number if number.starts_with(['u', 'i']) && number[1..].parse::<u8>().is_ok() => {
+            "a whole number"
+        }
         other => other,
     }
+}
+
+/// What serde found: numbers, `true` and `false` as they are written, the rest with its kind.
+fn plain_value(found: &str) -> String {
+    match found {
+        "map" => return "a table".to_owned(),
+        "sequence" => return "an array".to_owned(),
+        _ => {}
+    }
+    for kind in ["integer `", "floating point `", "boolean `"] {
+        if let Some((value, _)) = found
+            .strip_prefix(kind)
+            .and_then(|rest| rest.split_once('`'))
+        {
+            return value.to_owned();
+        }
+    }
+    found.to_owned()
 }

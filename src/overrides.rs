@@ -1,6 +1,6 @@
 //! Overrides of an experiment from the command line: `train.max_steps=50 seed=7`.
 
-use toml_edit::{DocumentMut, Item, Table, Value};
+use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, Value};
 
 /// Why an override cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,12 @@ pub enum OverrideError {
         /// The key in the middle.
         key: String,
     },
-    /// A quote or bracket is not closed.
-    #[error("`{0}`: a quote or bracket is not closed")]
+    /// A quote or bracket is not closed, or closed twice.
+    #[error("`{0}`: a quote or bracket is not closed, or closed without being open")]
     Unclosed(String),
+    /// The text itself is not TOML.
+    #[error("nothing can be overridden in a text that is not TOML: {0}")]
+    Text(String),
 }
 
 /// One override.
@@ -40,20 +43,15 @@ pub struct Override {
 impl std::str::FromStr for Override {
     type Err = OverrideError;
 
-    /// `key.path=value`; the value is TOML, or a bare word, which is taken as a string.
+    /// `key.path=value`; keys are as in TOML, quoted where they have a dot in them; the value is TOML, or a bare word, which is
+    /// taken as a string.
     fn from_str(text: &str) -> Result<Self, OverrideError> {
         let form = || OverrideError::Form(text.to_owned());
         let (path, value) = text.split_once('=').ok_or_else(form)?;
-        let path: Vec<String> = path
-            .trim()
-            .split('.')
-            .map(|key| key.trim().to_owned())
-            .collect();
-        if path.iter().any(String::is_empty) {
-            return Err(form());
-        }
+        let path = Key::parse(path.trim()).map_err(|_| form())?;
+        let path = path.iter().map(|key| key.get().to_owned()).collect();
         let value = value.trim();
-        let bare = |letter: char| letter.is_alphanumeric() || "-_:/.%+".contains(letter);
+        let bare = |letter: char| letter.is_alphanumeric() || "-_:/.%+~\\".contains(letter);
         let value = match value.parse::<Value>() {
             Ok(value) => value,
             Err(_) if !value.is_empty() && value.chars().all(bare) => Value::from(value),
@@ -77,52 +75,83 @@ impl std::str::FromStr for Override {
 /// # Errors
 /// When a quote or bracket stays open, or a part is not an override.
 pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
-    let mut parts = vec![String::new()];
-    let (mut depth, mut quote) = (0i32, None);
-    for letter in text.chars() {
-        match (quote, letter) {
-            (None, '"' | '\'') => quote = Some(letter),
-            (Some(open), _) if open == letter => quote = None,
-            (None, '[' | '{') => depth += 1,
-            (None, ']' | '}') => depth -= 1,
+    let unclosed = || OverrideError::Unclosed(text.to_owned());
+    let (mut parts, mut start) = (Vec::new(), 0);
+    let (mut index, mut depth) = (0, 0u32);
+    while let Some(letter) = text[index..].chars().next() {
+        let mut next = index + letter.len_utf8();
+        match letter {
+            '"' | '\'' => next = index + string_length(&text[index..]).ok_or_else(unclosed)?,
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth = depth.checked_sub(1).ok_or_else(unclosed)?,
+            _ if letter.is_whitespace() && depth == 0 => {
+                parts.push(&text[start..index]);
+                start = next;
+            }
             _ => {}
         }
-        if letter.is_whitespace() && quote.is_none() && depth == 0 {
-            parts.push(String::new());
-        } else if let Some(part) = parts.last_mut() {
-            part.push(letter);
-        }
+        index = next;
     }
-    if quote.is_some() || depth != 0 {
-        return Err(OverrideError::Unclosed(text.to_owned()));
+    parts.push(&text[start..]);
+    if depth != 0 {
+        return Err(unclosed());
     }
     let parts = parts.iter().filter(|part| !part.is_empty());
     parts.map(|part| part.parse()).collect()
 }
 
-/// The TOML text with every override applied, in order; comments and places are kept. The text must be valid TOML.
+/// Bytes of the TOML string that a text begins with, quotes included; `None` when it does not end.
+fn string_length(text: &str) -> Option<usize> {
+    let quote = text.chars().next()?;
+    let three = quote.to_string().repeat(3);
+    let fence = match text.starts_with(&three) {
+        true => &three[..],
+        false => &three[..1],
+    };
+    let mut index = fence.len();
+    while !text[index..].starts_with(fence) {
+        let mut letters = text[index..].chars();
+        let letter = letters.next()?;
+        index += letter.len_utf8();
+        if quote == '"' && letter == '\\' {
+            index += letters.next()?.len_utf8();
+        }
+    }
+    index += fence.len();
+    // The string itself may end in quotes, right before the closing three.
+    while fence == three && text[index..].starts_with(quote) {
+        index += 1;
+    }
+    Some(index)
+}
+
+/// The TOML text with every override applied, in order; comments and places are kept.
 ///
 /// # Errors
-/// When a path goes through something that is not a table.
+/// When the text is not TOML, or a path goes through something that is not a table.
 pub fn apply(text: &str, overrides: &[Override]) -> Result<String, OverrideError> {
-    let mut document: DocumentMut =
-        text.parse()
-            .map_err(|error: toml_edit::TomlError| OverrideError::Value {
-                text: "the experiment".to_owned(),
-                message: error.message().to_owned(),
-            })?;
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| OverrideError::Text(error.message().to_owned()))?;
     for one in overrides {
         let Some((last, tables)) = one.path.split_last() else {
             continue;
         };
         let mut item = document.as_item_mut();
         for key in tables {
-            if item.get(key).is_none()
-                && let Some(table) = item.as_table_mut()
-            {
-                let mut new = Table::new();
-                new.set_implicit(true);
-                table.insert(key, Item::Table(new));
+            if item.get(key).is_none() {
+                let new = match item {
+                    // What stands in an inline table must be inline too.
+                    Item::Value(_) => Item::Value(InlineTable::new().into()),
+                    _ => {
+                        let mut table = Table::new();
+                        table.set_implicit(true);
+                        Item::Table(table)
+                    }
+                };
+                if let Some(table) = item.as_table_like_mut() {
+                    table.insert(key, new);
+                }
             }
             item = match item.get_mut(key) {
                 Some(next) if next.is_table_like() => next,

@@ -3,7 +3,7 @@
 //! ```text
 //! start | end
 //! every step | every 50 steps | every epoch | every 2 epochs | every 10%
-//! every 1M tokens | every 1000 samples | every 5 min
+//! every 1M tokens | every 1000 samples | every 5 min | every hour
 //! log2 steps                            1, 2, 4, 8, ...
 //! steps 1, 10, 100
 //! ... from step 100 until step 1000     a window on any clause that repeats, both ends included
@@ -16,6 +16,7 @@ mod parse;
 
 use std::fmt;
 use std::ops::Range;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::clock::{Clock, Extent, Step};
@@ -108,24 +109,26 @@ impl Cadence {
     /// The steps at which it is due in a run that goes as planned, each once, ascending; 0 is the start. Clauses of wall time are
     /// left out: nobody knows.
     pub fn firings(&self, extent: &Extent) -> Vec<Step> {
-        let start = Clock::default();
-        let mut firings = Vec::new();
-        if self.due(Moment::Start, &start, &start, extent) {
-            firings.push(Step(0));
-        }
-        let mut before = start;
-        for step in 1..=extent.steps() {
-            let now = extent.clock_after(Step(step));
-            let epoch_end = extent.closes_epoch(now.step);
-            if self.due(Moment::Step, &before, &now, extent)
-                || epoch_end && self.due(Moment::EpochEnd, &before, &now, extent)
-                || step == extent.steps() && self.due(Moment::End, &before, &now, extent)
-            {
-                firings.push(now.step);
-            }
+        self.planned(extent).collect()
+    }
+
+    fn planned(&self, extent: &Extent) -> impl Iterator<Item = Step> {
+        let mut before = Clock::default();
+        let steps = (0..=extent.steps()).map(Step);
+        steps.filter(move |&step| {
+            let now = extent.clock_after(step);
+            let due = |moment| self.due(moment, &before, &now, extent);
+            let fires = match step {
+                Step(0) => due(Moment::Start),
+                _ => {
+                    due(Moment::Step)
+                        || extent.closes_epoch(step) && due(Moment::EpochEnd)
+                        || step.0 == extent.steps() && due(Moment::End)
+                }
+            };
             before = now;
-        }
-        firings
+            fires
+        })
     }
 
     /// Whether a clause goes by wall time.
@@ -136,12 +139,22 @@ impl Cadence {
 
     /// Whether it cannot be due once in the whole run.
     pub fn never_fires(&self, extent: &Extent) -> bool {
-        !self.by_time() && self.firings(extent).is_empty()
+        !self.by_time() && self.planned(extent).next().is_none()
     }
 
     /// Its clauses in canonical form.
     pub fn clauses(&self) -> Vec<String> {
         self.clauses.iter().map(Clause::to_string).collect()
+    }
+}
+
+impl FromStr for Cadence {
+    type Err = CadenceError;
+
+    /// A cadence of one clause.
+    fn from_str(clause: &str) -> Result<Self, CadenceError> {
+        let clauses = vec![parse::clause(clause)?];
+        Ok(Self { clauses })
     }
 }
 
@@ -204,7 +217,15 @@ impl fmt::Display for Clause {
             } => write!(f, "every {}%", decimal(*numerator, *denominator))?,
             Rule::Tokens(every) => write!(f, "every {every} tokens")?,
             Rule::Samples(every) => write!(f, "every {every} samples")?,
-            Rule::Time(every) => write!(f, "every {} s", every.as_secs())?,
+            Rule::Time(every) => {
+                let seconds = every.as_secs();
+                let (unit, length) = match seconds {
+                    hours if hours.is_multiple_of(3600) => ("h", 3600),
+                    minutes if minutes.is_multiple_of(60) => ("min", 60),
+                    _ => ("s", 1),
+                };
+                write!(f, "every {} {unit}", seconds / length)?;
+            }
             Rule::Log2 => write!(f, "log2 steps")?,
             Rule::Set(steps) => {
                 let steps: Vec<String> = steps.iter().map(u64::to_string).collect();

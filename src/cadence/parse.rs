@@ -8,8 +8,9 @@ use crate::suggestion::did_you_mean;
 
 /// The words that a clause may have, for suggestions.
 const WORDS: &[&str] = &[
-    "start", "end", "every", "step", "steps", "epoch", "epochs", "tokens", "samples", "log2",
-    "from", "until", "seconds", "minutes", "hours", "min", "sec",
+    "start", "end", "every", "step", "steps", "epoch", "epochs", "token", "tokens", "sample",
+    "samples", "log2", "from", "until", "second", "seconds", "minute", "minutes", "hour", "hours",
+    "min", "sec",
 ];
 const FORMS: &str = "`start`, `end`, `every 50 steps`, `every epoch`, `every 10%`, `every 1M tokens`, `every 1000 samples`, `every 5 min`, `log2 steps`, `steps 1, 10, 100`, and `from step 100`, `until step 1000` behind a clause that repeats";
 
@@ -94,7 +95,10 @@ impl<'a> Parser<'a> {
     fn word(&mut self) -> Result<(&'a str, Range<usize>), CadenceError> {
         let end = self.end;
         let word = self.take().map(|word| (word.text, word.span.clone()));
-        word.ok_or_else(|| error("the clause ends too early", end..end))
+        word.ok_or_else(|| CadenceError {
+            help: Some(format!("a clause is one of {FORMS}")),
+            ..error("the clause ends too early", end..end)
+        })
     }
 
     fn expect(&mut self, words: &[&str]) -> Result<(), CadenceError> {
@@ -111,7 +115,7 @@ impl<'a> Parser<'a> {
             "start" => Ok(Rule::Start),
             "end" => Ok(Rule::End),
             "log2" => self.expect(&["steps", "step"]).map(|()| Rule::Log2),
-            "steps" => self.set(),
+            "step" | "steps" => self.set(),
             "every" => self.every(),
             _ => Err(unknown(text, span)),
         }
@@ -119,7 +123,9 @@ impl<'a> Parser<'a> {
 
     fn set(&mut self) -> Result<Rule, CadenceError> {
         let mut steps = vec![self.number()?];
-        while self.next < self.words.len() {
+        while let Some(word) = self.words.get(self.next)
+            && !matches!(word.text, "from" | "until")
+        {
             steps.push(self.number()?);
         }
         steps.sort_unstable();
@@ -127,39 +133,26 @@ impl<'a> Parser<'a> {
         Ok(Rule::Set(steps))
     }
 
+    /// What stands behind `every`: a unit, or so many of it.
     fn every(&mut self) -> Result<Rule, CadenceError> {
         let (text, span) = self.word()?;
-        match text {
-            "step" => return Ok(Rule::Steps(1)),
-            "epoch" => return Ok(Rule::Epochs(1)),
-            _ => {}
-        }
         if !text.starts_with(|letter: char| letter.is_ascii_digit()) {
-            return Err(unknown(text, span));
+            return interval(1, span.clone(), text, span);
         }
-        let (unit, unit_span) = self.word()?;
-        if unit == "%" {
+        if self
+            .words
+            .get(self.next)
+            .is_some_and(|word| word.text == "%")
+        {
+            self.next += 1;
             return percent(text, span);
         }
         let amount = number(text, span.clone())?;
         if amount == 0 {
             return Err(error("an interval of 0 is never over", span));
         }
-        let seconds = |unit: u64| {
-            let seconds = amount.checked_mul(unit);
-            let seconds = seconds.ok_or_else(|| error("the interval is too long", span.clone()));
-            seconds.map(|seconds| Rule::Time(Duration::from_secs(seconds)))
-        };
-        match unit {
-            "step" | "steps" => Ok(Rule::Steps(amount)),
-            "epoch" | "epochs" => Ok(Rule::Epochs(amount)),
-            "token" | "tokens" => Ok(Rule::Tokens(amount)),
-            "sample" | "samples" => Ok(Rule::Samples(amount)),
-            "s" | "sec" | "second" | "seconds" => seconds(1),
-            "min" | "minute" | "minutes" => seconds(60),
-            "h" | "hour" | "hours" => seconds(3600),
-            _ => Err(unknown(unit, unit_span)),
-        }
+        let (unit, unit_span) = self.word()?;
+        interval(amount, span, unit, unit_span)
     }
 
     fn number(&mut self) -> Result<u64, CadenceError> {
@@ -168,7 +161,31 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// A whole number, with `_` between digits and k, M, G, B behind them.
+/// `every` so many of a unit; each of the two with its place.
+fn interval(
+    amount: u64,
+    span: Range<usize>,
+    unit: &str,
+    unit_span: Range<usize>,
+) -> Result<Rule, CadenceError> {
+    let seconds = |unit: u64| {
+        let seconds = amount.checked_mul(unit);
+        let seconds = seconds.ok_or_else(|| error("the interval is too long", span.clone()));
+        seconds.map(|seconds| Rule::Time(Duration::from_secs(seconds)))
+    };
+    match unit {
+        "step" | "steps" => Ok(Rule::Steps(amount)),
+        "epoch" | "epochs" => Ok(Rule::Epochs(amount)),
+        "token" | "tokens" => Ok(Rule::Tokens(amount)),
+        "sample" | "samples" => Ok(Rule::Samples(amount)),
+        "s" | "sec" | "second" | "seconds" => seconds(1),
+        "min" | "minute" | "minutes" => seconds(60),
+        "h" | "hour" | "hours" => seconds(3600),
+        _ => Err(unknown(unit, unit_span)),
+    }
+}
+
+/// A whole number, with `_` between digits and k, M, G, B behind them. A leading 0 is refused: `1,000` would be read as 1 and 0.
 fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
     let (digits, factor) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),
@@ -176,9 +193,18 @@ fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
         Some(b'g' | b'b') => (&text[..text.len() - 1], 1_000_000_000),
         _ => (text, 1),
     };
+    let mut groups = digits.split('_');
+    let sound =
+        groups.all(|group| !group.is_empty() && group.bytes().all(|digit| digit.is_ascii_digit()));
+    if !sound || digits.len() > 1 && digits.starts_with('0') {
+        return Err(CadenceError {
+            help: Some("write it in digits, such as 50, 10_000, 10k or 1M".to_owned()),
+            ..error(format!("`{text}` is not a whole number"), span)
+        });
+    }
     let value: Option<u64> = digits.replace('_', "").parse().ok();
     let value = value.and_then(|value| value.checked_mul(factor));
-    value.ok_or_else(|| error(format!("`{text}` is not a whole number"), span))
+    value.ok_or_else(|| error(format!("`{text}` is too large"), span))
 }
 
 fn percent(text: &str, span: Range<usize>) -> Result<Rule, CadenceError> {

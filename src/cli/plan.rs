@@ -166,16 +166,13 @@ fn hook_line(hook: &HookOverview) -> String {
         (count, true) => format!("{count} times and as time passes"),
     };
     let steps: Vec<String> = hook.firings.iter().map(ToString::to_string).collect();
-    let steps = match steps.len() {
-        0 => String::new(),
-        1..=12 => format!(" (steps {})", steps.join(", ")),
-        count => format!(
-            " (steps {}, ..., {})",
-            steps[..8].join(", "),
-            steps[count - 1]
-        ),
+    let steps = match &steps[..] {
+        [] => String::new(),
+        [few @ ..] if few.len() <= 6 => format!(" (steps {})", few.join(", ")),
+        [many @ .., last] => format!(" (steps {}, ..., {last})", many[..4].join(", ")),
     };
-    format!("{runs}, at {}: {}; {times}{steps}", hook.on, hook.at)
+    let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
+    format!("{runs}{on}, {times}{steps}: {}", hook.at)
 }
 
 /// The experiment's text of a run, for a resume.

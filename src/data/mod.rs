@@ -6,5 +6,6 @@ mod counterparts;
 pub mod download;
 pub mod order;
 pub mod source;
+mod template_rows;
 pub mod templates;
 pub mod tokenizer;

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::counterparts::counterpart;
+use super::template_rows::{Row, rows};
 
 /// The two groups that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -234,93 +235,6 @@ impl Templates {
     }
 }
 
-struct Row {
-    template: Template,
-    counterpart: Option<String>,
-}
-
-struct RowMatch {
-    female: usize,
-    male: usize,
-}
-
-const MARKER: &str = " [M].";
-
-fn rows(name: &str, text: &str) -> Result<Vec<Row>, TemplateError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let fail = |line: usize, message: String| TemplateError::Line {
-        name: name.to_owned(),
-        line,
-        message,
-    };
-    let mut lines = text.lines().enumerate();
-    let header: Vec<&str> = lines
-        .next()
-        .map_or(Vec::new(), |(_, line)| line.split('\t').collect());
-    let column = |wanted: &str| header.iter().position(|column| column.trim() == wanted);
-    let needed = |wanted: &str| {
-        column(wanted).ok_or_else(|| {
-            fail(1, format!("no column `{wanted}` in the header; a template file is tab-separated with at least template_masked, raw, identity, category"))
-        })
-    };
-    let (masked, raw) = (needed("template_masked")?, needed("raw")?);
-    let (identity, category) = (needed("identity")?, needed("category")?);
-    let (kind, other) = (column("type"), column("counterpart"));
-    let mut rows = Vec::new();
-    for (index, line) in lines {
-        if line.trim().is_empty() {
-            continue;
-        }
-        let number = index + 1;
-        let cells: Vec<&str> = line.split('\t').map(str::trim).collect();
-        if cells.len() != header.len() {
-            let (found, wanted) = (cells.len(), header.len());
-            return Err(fail(
-                number,
-                format!("{found} columns, but the header has {wanted}"),
-            ));
-        }
-        let Some(prompt) = cells[masked].strip_suffix(MARKER) else {
-            let message = format!(
-                "`{}` does not end with the marker `{MARKER}`",
-                cells[masked]
-            );
-            return Err(fail(number, message));
-        };
-        if prompt.is_empty() {
-            return Err(fail(number, "nothing stands before the marker".to_owned()));
-        }
-        let group = match cells[category] {
-            "female" => Group::Female,
-            "male" => Group::Male,
-            other => {
-                let message = format!("category `{other}`; it must be `female` or `male`");
-                return Err(fail(number, message));
-            }
-        };
-        rows.push(Row {
-            template: Template {
-                prompt: prompt.to_owned(),
-                raw: cells[raw].to_owned(),
-                identity: cells[identity].to_owned(),
-                group,
-                kind: kind.map_or(String::new(), |kind| cells[kind].to_owned()),
-                line: number,
-            },
-            counterpart: other.map(|other| cells[other].to_owned()),
-        });
-    }
-    for group in [Group::Female, Group::Male] {
-        if !rows.iter().any(|row| row.template.group == group) {
-            return Err(TemplateError::File {
-                name: name.to_owned(),
-                message: format!("no row of category `{}`", group.as_str()),
-            });
-        }
-    }
-    Ok(rows)
-}
-
 fn unique(rows: &[Row]) -> Vec<Template> {
     let mut place: HashMap<&str, usize> = HashMap::new();
     let mut kept: Vec<Template> = Vec::new();
@@ -335,6 +249,11 @@ fn unique(rows: &[Row]) -> Vec<Template> {
         }
     }
     kept
+}
+
+struct RowMatch {
+    female: usize,
+    male: usize,
 }
 
 /// Female rows with their male counterparts: the same raw template, the counterpart identity, neither in both groups, each pair once.

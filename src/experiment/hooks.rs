@@ -59,8 +59,8 @@ pub struct HookOverview {
     pub kind: String,
     /// When it is due.
     pub at: String,
-    /// At which event.
-    pub on: String,
+    /// At which event; None for settled moments.
+    pub on: Option<Event>,
     /// Where it runs.
     pub runs: Runs,
     /// What its failure does.
@@ -173,7 +173,7 @@ impl Entry<'_> {
             name: name.to_owned(),
             kind: kind.name.to_owned(),
             at: at.to_string(),
-            on: on.map_or("a settled moment".to_owned(), |on| on.to_string()),
+            on,
             runs,
             on_error: common.on_error,
             firings,

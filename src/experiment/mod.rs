@@ -1,6 +1,8 @@
 //! An experiment as written: one TOML file, read with the place of everything that is wrong in it.
 
+mod description;
 mod hooks;
+mod load;
 mod resolve;
 
 use std::ops::Range;

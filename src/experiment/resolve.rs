@@ -1,22 +1,16 @@
 //! From an experiment as written to a plan: data read, models loaded, everything counted and checked before the first step.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use burn::tensor::Device;
-use serde_json::json;
-
+use super::description::{hparams, manifest, resolved_text};
 use super::hooks::{self, HookOverview, LoopCadences};
+use super::load::{Split, cut, eos, load_pair, load_templates};
 use super::{Experiment, Written};
 use crate::clock::{Extent, Length};
-use crate::data::blocks::Blocks;
-use crate::data::source::{self, Corpus};
-use crate::data::templates::Templates;
-use crate::data::tokenizer::Tokenizer;
+use crate::data::source;
 use crate::diagnostic::Diagnostic;
 use crate::hook::{Registry, Scene};
-use crate::model::{Gpt2, Pair, Role};
-use crate::tensorboard::HparamValue;
 use crate::train::{Plan, Schedule, Training};
 
 /// Where this machine keeps things, and where a run goes.
@@ -193,97 +187,6 @@ fn check_numbers(written: &Written) -> Result<(), Diagnostic> {
     }
 }
 
-fn load_pair(
-    written: &Written,
-    places: &Places,
-    device: &Device,
-) -> anyhow::Result<(Pair, Tokenizer)> {
-    let experiment = &written.experiment;
-    let load = |role: Role, name: &str| -> anyhow::Result<(Gpt2, Tokenizer)> {
-        let (model, tokenizer) = match name {
-            "mini:main" => (
-                crate::mini::model(Role::Main, device)?,
-                crate::mini::tokenizer()?,
-            ),
-            "mini:assistant" => (
-                crate::mini::model(Role::Assistant, device)?,
-                crate::mini::tokenizer()?,
-            ),
-            path => {
-                let directory = places.base.join(path);
-                if !directory.is_dir() {
-                    let message = format!(
-                        "no model directory {}; give a directory in Hugging Face layout, `mini:main` or `mini:assistant`",
-                        directory.display()
-                    );
-                    return Err(written.wrong(&["models", role.as_str()], message).into());
-                }
-                (
-                    Gpt2::load(&directory, device)?,
-                    Tokenizer::load(&directory)?,
-                )
-            }
-        };
-        Ok(match experiment.train.dropout {
-            Some(p) => (model.with_dropout(p), tokenizer),
-            None => (model, tokenizer),
-        })
-    };
-    let (main, tokenizer) = load(Role::Main, &experiment.models.main)?;
-    let (assistant, other) = load(Role::Assistant, &experiment.models.assistant)?;
-    if let Some(difference) = tokenizer.difference(&other) {
-        let message = format!("the two models have different tokenizers: {difference}");
-        return Err(written.wrong(&["models", "assistant"], message).into());
-    }
-    if tokenizer.vocab_size() > main.config().vocab_size {
-        let message = format!(
-            "the tokenizer has {} tokens, but the models only {}",
-            tokenizer.vocab_size(),
-            main.config().vocab_size
-        );
-        return Err(written.wrong(&["models", "main"], message).into());
-    }
-    let pair = Pair::new(main, assistant)
-        .map_err(|error| written.wrong(&["models", "assistant"], error.to_string()))?;
-    Ok((pair, tokenizer))
-}
-
-fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
-    let config = pair.main.config();
-    config
-        .eos_token_id
-        .or_else(|| tokenizer.id(crate::pretrain::END_OF_TEXT))
-}
-
-#[derive(Clone, Copy)]
-enum Split {
-    Train,
-    HeldOut,
-}
-
-fn cut(
-    written: &Written,
-    corpus: &Corpus,
-    split: Split,
-    tokenizer: &Tokenizer,
-    eos: Option<u32>,
-) -> anyhow::Result<Blocks> {
-    let data = &written.experiment.data;
-    let (articles, limit, name) = match split {
-        Split::Train => (&corpus.train, data.train_articles, "training"),
-        Split::HeldOut => (&corpus.held_out, data.test_articles, "held-out"),
-    };
-    let mut ids = Vec::new();
-    for article in articles.iter().take(limit.unwrap_or(usize::MAX)) {
-        ids.extend(tokenizer.encode(&article.text())?);
-        ids.extend(eos.filter(|_| data.end_of_text));
-    }
-    Blocks::cut(ids, written.experiment.train.block).map_err(|error| {
-        let message = format!("the {name} split: {error}");
-        written.wrong(&["train", "block"], message).into()
-    })
-}
-
 fn extent(written: &Written, blocks: usize) -> Result<Extent, Diagnostic> {
     let train = &written.experiment.train;
     let length = match train.max_steps {
@@ -299,32 +202,6 @@ fn extent(written: &Written, blocks: usize) -> Result<Extent, Diagnostic> {
         length,
     )
     .map_err(|error| written.wrong(&["train", error.0], error.to_string()))
-}
-
-fn load_templates(
-    written: &Written,
-    places: &Places,
-    tokenizer: &Tokenizer,
-    pair: &Pair,
-) -> anyhow::Result<(Templates, Vec<Vec<u32>>)> {
-    let section = &written.experiment.templates;
-    let templates = match section.file.as_str() {
-        "builtin" => Templates::parse("built-in templates", crate::mini::TEMPLATES, section.set)?,
-        file => Templates::read(&places.base.join(file), section.set)?,
-    };
-    let prompts = templates.prompts().iter();
-    let prompts = prompts.map(|template| tokenizer.encode(&template.prompt));
-    let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>()?;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let new = written.experiment.decode.max_new_tokens;
-    if longest + new > pair.n_positions() + 1 {
-        let message = format!(
-            "{new} new tokens after the longest prompt of {longest} exceed the {} positions of the models",
-            pair.n_positions()
-        );
-        return Err(written.wrong(&["decode", "max_new_tokens"], message).into());
-    }
-    Ok((templates, prompts))
 }
 
 fn training(
@@ -352,108 +229,4 @@ fn training(
         evaluate,
         save,
     }
-}
-
-/// The experiment with every default and every path written out, so that it means the same wherever it is read.
-fn resolved_text(
-    experiment: &Experiment,
-    places: &Places,
-    hooks: toml::Table,
-) -> anyhow::Result<String> {
-    let mut experiment = experiment.clone();
-    let absolute = |path: &str| -> String {
-        let path = places.base.join(path);
-        std::path::absolute(&path)
-            .unwrap_or(path)
-            .display()
-            .to_string()
-    };
-    for model in [
-        &mut experiment.models.main,
-        &mut experiment.models.assistant,
-    ] {
-        if !model.starts_with("mini:") {
-            *model = absolute(model);
-        }
-    }
-    if let Some(folder) = &mut experiment.data.folder {
-        *folder = absolute(folder);
-    }
-    if experiment.templates.file != "builtin" {
-        experiment.templates.file = absolute(&experiment.templates.file);
-    }
-    let mut table = toml::Table::try_from(&experiment)?;
-    if !hooks.is_empty() {
-        table.insert("hooks".to_owned(), hooks.into());
-    }
-    Ok(toml::to_string(&table)?)
-}
-
-fn manifest(
-    experiment: &Experiment,
-    corpus: &Corpus,
-    pair: &Pair,
-    prompts: &[Vec<u32>],
-) -> serde_json::Value {
-    let model = |role: Role, name: &str| {
-        let md5 = match name.starts_with("mini:") {
-            true => Some(crate::mini::md5(role)),
-            false => std::fs::read(Path::new(name).join("model.safetensors"))
-                .ok()
-                .map(|bytes| crate::data::download::md5_of(&bytes)),
-        };
-        json!({ "from": name, "weights_md5": md5, "config": pair.get(role).config() })
-    };
-    json!({
-        "milepost": env!("CARGO_PKG_VERSION"),
-        "burn": "0.22.1",
-        "device": experiment.device,
-        "os": std::env::consts::OS,
-        "architecture": std::env::consts::ARCH,
-        "data": { "origin": corpus.origin, "files": corpus.files },
-        "models": {
-            "main": model(Role::Main, &experiment.models.main),
-            "assistant": model(Role::Assistant, &experiment.models.assistant),
-        },
-        "templates": { "file": experiment.templates.file, "prompts": prompts.len() },
-    })
-}
-
-fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, HparamValue)> {
-    let train = &experiment.train;
-    let number = |value: f64| HparamValue::Number(value);
-    let mut hparams = vec![
-        ("seed", number(experiment.seed as f64)),
-        ("train.lr", number(train.lr)),
-        (
-            "train.batch",
-            number((train.batch * train.accumulation) as f64),
-        ),
-        ("train.block", number(train.block as f64)),
-        ("train.weight_decay", number(train.weight_decay)),
-        (
-            "train.schedule",
-            HparamValue::Text(format!("{:?}", train.schedule).to_lowercase()),
-        ),
-        (
-            "decode.draft_length",
-            number(experiment.decode.draft_length as f64),
-        ),
-        (
-            "data.builtin_sample",
-            HparamValue::Bool(corpus.origin == source::Origin::BuiltinSample),
-        ),
-    ];
-    if let Some(dropout) = train.dropout {
-        hparams.push(("train.dropout", number(dropout)));
-    }
-    let models = train.models.iter().map(|role| role.as_str());
-    hparams.push((
-        "train.models",
-        HparamValue::Text(models.collect::<Vec<_>>().join("+")),
-    ));
-    hparams
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Learner;
 use super::dispatcher::HookState;
+use super::outcome::RunError;
 use super::recorder::{RecordError, Span};
-use super::run::RunError;
 use super::run_directory::RunDirectory;
 use crate::clock::Clock;
 use crate::model::{Gpt2, Role};

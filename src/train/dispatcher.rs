@@ -1,22 +1,19 @@
 //! Decides which hook is due at an event, calls it inline or queues it, and turns what it reports into records and requests.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::listener::{Firing, Listener};
+use super::outcome::RunError;
 use super::recorder::{Record, Recorder};
-use super::run::RunError;
 use super::run_directory::RunDirectory;
-use super::worker::{Done, Job, SharedHook, Worker, call};
-use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
-use crate::cadence::{Cadence, Moment};
-use crate::clock::{Clock, Extent};
-use crate::event::Event;
-use crate::hook::{Gradients, Milestone, Output, Probes, Request, Runs, Scene};
-use crate::model::{Pair, Role};
+use super::worker::{Done, Job, Worker, call};
+use super::{HookFailure, HookSpec, HookTime, Reporter};
+use crate::clock::Extent;
+use crate::hook::{Output, Probes, Request, Runs, Scene};
 
 /// What a checkpoint keeps of a hook.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -26,22 +23,6 @@ pub(super) struct HookState {
     pub state: Value,
 }
 
-struct Entry {
-    name: Arc<str>,
-    prefix: String,
-    at: Cadence,
-    on: Option<Event>,
-    runs: Runs,
-    on_error: OnError,
-    deadline: Option<u64>,
-    hook: SharedHook,
-    /// The x axis value of the last call: one milestone is one call, however many clauses or events name it.
-    last_fired: Option<u64>,
-    disabled: bool,
-    failures: Vec<HookFailure>,
-    time: HookTime,
-}
-
 /// Where the run's reports go, lent by the loop for the time of one call.
 pub(super) struct Sinks<'a> {
     pub recorder: &'a mut Recorder,
@@ -49,18 +30,9 @@ pub(super) struct Sinks<'a> {
     pub directory: &'a RunDirectory,
 }
 
-/// One event, as the loop hands it over.
-pub(super) struct Firing<'a> {
-    pub milestone: Milestone,
-    /// The clock at the end of the step before.
-    pub before: &'a Clock,
-    pub pair: &'a dyn Fn() -> Pair,
-    pub gradients: &'a [(Role, Gradients<'a>)],
-}
-
 /// The hooks of a run.
 pub(super) struct Dispatcher {
-    entries: Vec<Entry>,
+    entries: Vec<Listener>,
     worker: Option<Worker>,
     scene: Arc<Scene>,
     extent: Extent,
@@ -76,7 +48,7 @@ impl Dispatcher {
         extent: Extent,
         queue: usize,
     ) -> Result<Self, RunError> {
-        let entries: Vec<Entry> = specs.into_iter().map(Entry::new).collect();
+        let entries: Vec<Listener> = specs.into_iter().map(Listener::new).collect();
         let background = entries.iter().any(|entry| entry.runs == Runs::Background);
         let worker = background.then(|| Worker::start(queue)).transpose();
         Ok(Self {
@@ -247,109 +219,6 @@ impl Dispatcher {
             times.push(entry.time);
         }
         (failures, times)
-    }
-}
-
-impl Entry {
-    fn new(spec: HookSpec) -> Self {
-        let prefix = match spec.name == spec.kind {
-            true => String::new(),
-            false => format!("{}/", spec.name),
-        };
-        Self {
-            time: HookTime {
-                name: spec.name.clone(),
-                calls: 0,
-                total: Duration::ZERO,
-                longest_lag: 0,
-                background: spec.runs == Runs::Background,
-            },
-            name: spec.name.into(),
-            prefix,
-            at: spec.at,
-            on: spec.on,
-            runs: spec.runs,
-            on_error: spec.on_error,
-            deadline: spec.deadline,
-            hook: Arc::new(Mutex::new(spec.hook)),
-            last_fired: None,
-            disabled: false,
-            failures: Vec::new(),
-        }
-    }
-
-    fn is_due(&self, firing: &Firing, extent: &Extent) -> bool {
-        let milestone = &firing.milestone;
-        if self.disabled || self.last_fired.is_some_and(|last| last >= milestone.step) {
-            return false;
-        }
-        let due = |moment, now: &Clock| self.at.due(moment, firing.before, now, extent);
-        match (self.on, milestone.event) {
-            (None, Event::RunStart) => due(Moment::Start, &milestone.clock),
-            (None, Event::StepEnd) => due(Moment::Step, &milestone.clock),
-            (None, Event::EpochEnd) => due(Moment::EpochEnd, &milestone.clock),
-            (None, Event::RunEnd) => due(Moment::End, &milestone.clock),
-            (Some(Event::RunFailed), Event::RunFailed) => true,
-            (Some(on), event) if on == event => {
-                // In the middle of a step, whether the hook is due is decided by where the clock will be at its end.
-                let mut end = extent.clock_after(crate::clock::Step(firing.before.step.0 + 1));
-                end.elapsed = milestone.clock.elapsed;
-                match event {
-                    Event::RunStart => due(Moment::Start, &milestone.clock),
-                    Event::Evaluated if milestone.step == 0 => due(Moment::Start, &milestone.clock),
-                    Event::EpochEnd => due(Moment::EpochEnd, &milestone.clock),
-                    Event::RunEnd => due(Moment::End, &milestone.clock),
-                    Event::StepEnd | Event::Evaluated | Event::CheckpointSaved => {
-                        due(Moment::Step, &milestone.clock)
-                    }
-                    _ => due(Moment::Step, &end),
-                }
-            }
-            _ => false,
-        }
-    }
-
-    fn prefix_tags(&self, output: &mut Output) {
-        if self.prefix.is_empty() {
-            return;
-        }
-        let tags = (output.scalars.iter_mut().map(|(tag, _)| tag))
-            .chain(output.histograms.iter_mut().map(|(tag, _)| tag))
-            .chain(output.texts.iter_mut().map(|(tag, _)| tag));
-        for tag in tags {
-            tag.insert_str(0, &self.prefix);
-        }
-    }
-
-    /// Notes a failure and gives what to record in place of the hook's output, and what its policy asks of the loop.
-    fn fail(
-        &mut self,
-        step: u64,
-        message: String,
-        reporter: &mut dyn Reporter,
-    ) -> (Output, Option<Request>) {
-        let consequence = match self.on_error {
-            OnError::Disable => "it is switched off",
-            OnError::Stop => "the run ends (on_error = \"stop\")",
-            OnError::Retry => "it will be called again at its next milestone",
-        };
-        self.disabled = self.on_error != OnError::Retry;
-        let name = &self.name;
-        reporter.say(&format!(
-            "hook `{name}` failed at step {step}: {message}; {consequence}"
-        ));
-        let output = Output {
-            texts: vec![(format!("hook/{name}/error"), message.clone())],
-            ..Output::default()
-        };
-        let stop = (self.on_error == OnError::Stop)
-            .then(|| Request::Stop(format!("hook `{name}` failed: {message}")));
-        self.failures.push(HookFailure {
-            name: name.to_string(),
-            step,
-            message,
-        });
-        (output, stop)
     }
 }
 

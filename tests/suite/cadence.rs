@@ -1,11 +1,13 @@
 //! The cadence grammar and the clock: property tests against a walk of the loop, written out slowly.
 
+use std::time::Duration;
+
 use milepost::cadence::{Cadence, Moment};
 use milepost::clock::{Clock, Extent, Length, Samples, Step, Tokens};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Cadence {
-    Cadence::parse(&[text]).unwrap()
+    text.parse().unwrap()
 }
 
 fn steps(cadence: &Cadence, extent: &Extent) -> Vec<u64> {
@@ -40,6 +42,11 @@ fn each_clause_fires_where_it_says() {
         ("log2 steps", vec![1, 2, 4, 8, 16, 32, 64]),
         ("steps 1, 10, 100, 1000", vec![1, 10, 100]),
         ("STEPS 0 7", vec![0, 7]),
+        ("step 7", vec![7]),
+        ("every epochs from step 51", vec![100]),
+        ("Every 1K Tokens Until Step 99", vec![]),
+        ("every 0.5k samples", vec![]),
+        ("log2 steps from step 8 until step 32", vec![8, 16, 32]),
     ] {
         assert_eq!(steps(&parse(text), &extent), expected, "{text}");
     }
@@ -64,6 +71,24 @@ fn mistakes_are_named_with_their_place() {
         ("every", "", ""),
         ("", "", ""),
         ("steps", "", ""),
+        ("every 10", "", "`every 10%`"),
+        ("every 5min", "5min", "10k"),
+        ("every mintue", "mintue", "did you mean `minute`?"),
+        ("every %", "%", ""),
+        ("every 0 min", "0", ""),
+        ("every 20000000T tokens", "20000000T", "1M"),
+        ("every 18446744073709551615 h", "18446744073709551615", ""),
+        ("steps 1, 10 from step 3", "from", ""),
+        // Not steps 0 and 1.
+        ("steps 1,000", "000", "10_000"),
+        ("every 2_0%", "2_0", ""),
+        ("steps +5", "+5", ""),
+        ("steps 1__0", "1__0", ""),
+        (
+            "every step from step 9 until step 8",
+            "every step from step 9 until step 8",
+            "",
+        ),
         (
             "every 99999999999999999999 steps",
             "99999999999999999999",
@@ -81,11 +106,49 @@ fn mistakes_are_named_with_their_place() {
 fn wall_time_fires_when_a_multiple_is_crossed() {
     let (cadence, extent) = (parse("every 5 min"), run_of(100));
     let at = |seconds: u64| Clock {
-        elapsed: std::time::Duration::from_secs(seconds),
+        elapsed: Duration::from_secs(seconds),
         ..Clock::default()
     };
     let due = |before, now| cadence.due(Moment::Step, &at(before), &at(now), &extent);
     assert!(!due(0, 299) && due(299, 300) && !due(300, 301) && due(301, 1000));
+}
+
+#[test]
+fn units_of_time_are_written_as_people_say_them() {
+    for (text, canonical) in [
+        ("every second", "every 1 s"),
+        ("every 120 sec", "every 2 min"),
+        ("every 90 minutes", "every 90 min"),
+        ("every hour", "every 1 h"),
+        ("every 86400 seconds", "every 24 h"),
+    ] {
+        assert_eq!(parse(text).to_string(), canonical);
+        assert_eq!(parse(canonical), parse(text));
+    }
+}
+
+#[test]
+fn a_run_that_cannot_be_counted_is_refused() {
+    let run = |samples, batch, accumulation, block, length| {
+        Extent::new(samples, batch, accumulation, block, length).map(|extent| extent.steps())
+    };
+    let most = u64::MAX;
+    for (numbers, key) in [
+        (run(0, 1, 1, 1, Length::Steps(1)), "samples"),
+        (run(1, 0, 1, 1, Length::Steps(1)), "batch"),
+        (run(1, 1, 0, 1, Length::Steps(1)), "accumulation"),
+        (run(1, 1, 1, 0, Length::Steps(1)), "block"),
+        (run(1, 1, 1, 1, Length::Steps(0)), "max_steps"),
+        (run(1, 1, 1, 1, Length::Epochs(0)), "epochs"),
+        (run(2, 1, 1, 1, Length::Epochs(most)), "epochs"),
+        (run(1, 1, 1, 1, Length::Steps(most)), "max_steps"),
+        (run(most / 2, 1, 1, 2, Length::Steps(1)), "max_steps"),
+    ] {
+        assert_eq!(numbers.unwrap_err().0, key);
+    }
+    let vast = Extent::new(1 << 20, most, most, 1 << 10, Length::Epochs(1 << 32)).unwrap();
+    let end = vast.clock_after(Step(vast.steps()));
+    assert_eq!((end.step, end.tokens), (Step(1 << 32), Tokens(1 << 62)));
 }
 
 fn clause() -> impl Strategy<Value = String> {
@@ -133,8 +196,64 @@ proptest! {
     #[test]
     fn the_canonical_form_means_the_same(text in clause()) {
         let cadence = parse(&text);
-        let again = Cadence::parse(&cadence.clauses()).unwrap();
-        prop_assert_eq!(cadence, again);
+        prop_assert_eq!(&parse(&cadence.to_string()), &cadence);
+        prop_assert_eq!(&parse(&text.to_uppercase()), &cadence);
+        prop_assert_eq!(Cadence::parse(&cadence.clauses()).unwrap(), cadence);
+    }
+
+    /// Anything may stand in a file; an error must point into it.
+    #[test]
+    fn no_text_breaks_the_parser(text in "(every|steps|from|until|log2|[0-9_.%,kMG]{1,4}|tokens|\\PC{0,3}| ){0,8}") {
+        if let Err(error) = text.parse::<Cadence>() {
+            prop_assert!(text.get(error.span).is_some());
+        }
+    }
+
+    /// As many firings as there are whole intervals in the run, as long as an interval is no shorter than a step.
+    #[test]
+    fn no_interval_is_lost((samples, batch, accumulation, block, length) in extents(), more in 0u64..50, tenths in 1u64..=1000) {
+        let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();
+        let end = extent.clock_after(Step(extent.steps()));
+        let step = samples.min(batch * accumulation);
+        let count = |text: String| parse(&text).firings(&extent).len() as u64;
+        let every = step * block + more;
+        prop_assert_eq!(count(format!("every {every} tokens")), end.tokens.0 / every);
+        let every = step + more;
+        prop_assert_eq!(count(format!("every {every} samples")), end.samples.0 / every);
+        prop_assert_eq!(count(format!("every {} steps", 1 + more)), extent.steps() / (1 + more));
+        prop_assert_eq!(count(format!("every {} epochs", 1 + more)), end.epoch.0 / (1 + more));
+        let percent = format!("every {}.{}%", tenths / 10, tenths % 10);
+        prop_assert_eq!(count(percent), (1000 / tenths).min(extent.steps()));
+    }
+
+    /// A window takes away what lies outside it and nothing else.
+    #[test]
+    fn a_window_is_a_filter((samples, batch, accumulation, block, length) in extents(), every in 1u64..9, from in 0u64..40, more in 0u64..40) {
+        let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();
+        for unit in ["steps", "epochs", "samples", "tokens", "%"] {
+            let open = format!("every {every} {unit}");
+            let windowed = format!("{open} until step {} from step {from}", from + more);
+            let expected = steps(&parse(&open), &extent).into_iter();
+            let expected: Vec<u64> = expected.filter(|step| (from..=from + more).contains(step)).collect();
+            prop_assert_eq!(steps(&parse(&windowed), &extent), &expected[..]);
+            prop_assert_eq!(parse(&windowed).never_fires(&extent), expected.is_empty());
+        }
+    }
+
+    /// However unevenly time passes, it fires at a step if and only if a multiple of the interval has gone by since the last.
+    #[test]
+    fn wall_time_fires_at_every_multiple_once(pauses in prop::collection::vec(0u64..400, 1..40), every in 1u64..300) {
+        let (cadence, extent) = (parse(&format!("every {every} s")), run_of(100));
+        let mut before = Clock::default();
+        for pause in pauses {
+            let mut now = before.clone();
+            now.step_done();
+            now.elapsed += Duration::from_secs(pause);
+            let passed = (before.elapsed.as_secs() + 1..=now.elapsed.as_secs()).any(|second| second % every == 0);
+            prop_assert_eq!(cadence.due(Moment::Step, &before, &now, &extent), passed);
+            prop_assert!(!cadence.due(Moment::EpochEnd, &before, &now, &extent));
+            before = now;
+        }
     }
 
     /// The loop, walked micro-batch by micro-batch.

@@ -186,7 +186,7 @@ fn the_plan_says_what_fires_when() {
         "template-kl",
         "5 times",
         "(steps 0, 2, 4, 6)",
-        "inline, at gradients-ready",
+        "inline at gradients-ready",
         "6 times",
     ] {
         if part == "5 times" {

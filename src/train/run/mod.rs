@@ -1,14 +1,19 @@
 //! The loop itself.
 
-use std::collections::{BTreeMap, HashMap};
+mod ending;
+mod opening;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::checkpoint::{self, State};
-use super::dispatcher::{Dispatcher, Firing, Sinks};
-use super::recorder::{Record, RecordError, Recorder, Span};
+use super::dispatcher::{Dispatcher, Sinks};
+use super::listener::Firing;
+use super::outcome::{Outcome, RunError, StopReason};
+use super::recorder::{Record, Recorder};
 use super::run_directory::RunDirectory;
 use super::{Learner, Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
@@ -18,115 +23,10 @@ use crate::data::order::epoch_order;
 use crate::event::Event;
 use crate::hook::{Evaluation, Milestone, Output, Request, Scene};
 use crate::measure::evaluation::mean_loss;
-use crate::model::{Dropout, Gpt2, Pair, Role, WeightsError};
+use crate::model::{Dropout, Gpt2, Pair, Role};
 use crate::random::{Purpose, stream};
-use crate::tensorboard::Entry;
 
-/// Why a run failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A loss or gradient is NaN or infinite.
-    #[error(
-        "the {what} of the {role} model is {value} at step {step} (learning rate {rate:e}); the weights before this step are saved in {saved}: lower `train.lr`, or clip with `train.clip`"
-    )]
-    NotFinite {
-        /// `loss` or `gradient norm`.
-        what: &'static str,
-        /// Which model.
-        role: Role,
-        /// The value.
-        value: f64,
-        /// The step that was not done.
-        step: u64,
-        /// Its learning rate.
-        rate: f64,
-        /// Where the last good state lies.
-        saved: String,
-    },
-    /// The run's files could not be written.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// Models could not be read or written.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// A checkpoint could not be read or written.
-    #[error("checkpoint {path}: {message}")]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// The held-out split could not be evaluated.
-    #[error("evaluation failed: {0}")]
-    Evaluation(String),
-    /// A hook ended the run.
-    #[error("hook `{name}`: {message}")]
-    Hook {
-        /// Its name.
-        name: String,
-        /// What happened.
-        message: String,
-    },
-    /// No thread for background hooks.
-    #[error("cannot start the thread of background hooks: {0}")]
-    Thread(std::io::Error),
-}
-
-/// Why a run ended that did not fail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StopReason {
-    /// All steps are done.
-    Complete,
-    /// Ctrl-C.
-    Interrupted,
-    /// A hook asked for it.
-    Requested(String),
-}
-
-/// A failure of a hook, which the run survived.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HookFailure {
-    /// The hook's instance name.
-    pub name: String,
-    /// The step of the milestone.
-    pub step: u64,
-    /// What it said.
-    pub message: String,
-}
-
-/// What a hook cost.
-#[derive(Debug, Clone)]
-pub struct HookTime {
-    /// The hook's instance name.
-    pub name: String,
-    /// How often it was called.
-    pub calls: u64,
-    /// Wall time of all calls together.
-    pub total: Duration,
-    /// Most steps that training was ahead when a result arrived.
-    pub longest_lag: u64,
-    /// Whether it ran beside the training.
-    pub background: bool,
-}
-
-/// How a run ended.
-#[derive(Debug)]
-pub struct Outcome {
-    /// Why it is over.
-    pub stop: StopReason,
-    /// Where the run stands.
-    pub clock: Clock,
-    /// First and last value of every tag.
-    pub spans: HashMap<String, Span>,
-    /// Failures of hooks.
-    pub failures: Vec<HookFailure>,
-    /// Cost of hooks.
-    pub times: Vec<HookTime>,
-    /// Where everything lies.
-    pub directory: PathBuf,
-}
-
+/// A run under way.
 struct Run<'a> {
     seed: u64,
     extent: Extent,
@@ -173,88 +73,7 @@ pub fn finetune(
     }
 }
 
-impl<'a> Run<'a> {
-    fn open(
-        plan: Plan,
-        resume: bool,
-        reporter: &'a mut dyn Reporter,
-        interrupt: &'a AtomicBool,
-    ) -> Result<Self, RunError> {
-        let newest = match resume {
-            true => checkpoint::newest(&plan.directory)?,
-            false => None,
-        };
-        let state = newest.as_deref().map(checkpoint::read_state).transpose()?;
-        let directory = match resume {
-            true => RunDirectory::existing(&plan.directory),
-            false => RunDirectory::create(&plan.directory)?,
-        };
-        if resume {
-            cut_lines(&directory, state.as_ref().map_or(0, |state| state.lines))?;
-        } else {
-            directory.write("experiment.toml", plan.resolved.as_bytes())?;
-            directory.write("manifest.json", format!("{:#}\n", plan.manifest).as_bytes())?;
-        }
-        let resumed_at = state.as_ref().map(|state| state.clock.step.0);
-        // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale: purge from step 0 on.
-        let purge = if resume {
-            resumed_at.map_or(Some(0), |step| Some(step + 1))
-        } else {
-            None
-        };
-        let mut recorder = Recorder::create(directory.path(), purge)?;
-        let mut learners: BTreeMap<Role, Learner> = plan
-            .training
-            .models
-            .iter()
-            .map(|&role| {
-                let model = plan.pair.get(role).clone();
-                (role, Learner::new(model, plan.training.weight_decay))
-            })
-            .collect();
-        let mut dispatcher = Dispatcher::new(
-            plan.hooks,
-            plan.scene.clone(),
-            plan.extent.clone(),
-            plan.queue,
-        )?;
-        let mut clock = Clock::default();
-        let fresh = state.is_none();
-        if let (Some(path), Some(state)) = (&newest, state) {
-            checkpoint::restore(path, &mut learners)?;
-            clock = state.clock;
-            recorder.restore_spans(state.spans);
-            dispatcher.restore(state.hooks)?;
-            reporter.say(&format!("resumed from {}", path.display()));
-        }
-        if fresh {
-            describe(&mut recorder, plan.hparams, &plan.resolved, &plan.origin)?;
-        }
-        Ok(Self {
-            seed: plan.seed,
-            extent: plan.extent,
-            training: plan.training,
-            frozen: plan.pair,
-            learners,
-            blocks: plan.blocks,
-            scene: plan.scene,
-            tokenizer_json: plan.tokenizer_json,
-            before: clock.clone(),
-            started: Instant::now() - clock.elapsed,
-            clock,
-            losses: BTreeMap::new(),
-            evaluation: None,
-            evaluated_at: None,
-            saved_at: resumed_at,
-            evaluate_next: false,
-            dispatcher,
-            recorder,
-            directory,
-            reporter,
-            interrupt,
-        })
-    }
-
+impl Run<'_> {
     fn all(&mut self) -> Result<StopReason, RunError> {
         if self.clock.step == Step(0) {
             self.evaluate_if_due(&[Moment::Start])?;
@@ -577,66 +396,6 @@ impl<'a> Run<'a> {
         };
         self.dispatcher.fire(firing, &mut sinks)
     }
-
-    fn finish(mut self, stop: StopReason) -> Result<Outcome, RunError> {
-        self.before = self.clock.clone();
-        if self.evaluated_at != Some(self.clock.step.0) {
-            self.evaluation = None;
-            self.evaluate_if_due(&[Moment::End])?;
-            self.announce_evaluation()?;
-        }
-        self.emit(Event::RunEnd)?;
-        self.settle()?;
-        for role in Role::BOTH {
-            let model = self.pair().get(role).clone();
-            let tokenizer = self.tokenizer_json.clone();
-            self.directory
-                .publish::<RunError>(&format!("models/{role}"), |folder| {
-                    model.save(folder)?;
-                    let path = folder.join("tokenizer.json");
-                    crate::atomic::write(&path, tokenizer.as_bytes())
-                        .map_err(|source| RecordError::Io { path, source }.into())
-                })?;
-        }
-        let interrupted = stop == StopReason::Interrupted;
-        let save = self.training.save.as_ref();
-        if interrupted || save.is_some_and(|cadence| self.is_due(cadence, &[Moment::End])) {
-            self.save(!interrupted)?;
-        }
-        self.recorder.send(Entry::SessionEnd { success: true })?;
-        let clock = self.clock.clone();
-        let spans = self.recorder.close()?;
-        let (failures, times) = self.dispatcher.into_account();
-        Ok(Outcome {
-            stop,
-            clock,
-            spans,
-            failures,
-            times,
-            directory: self.directory.path().to_owned(),
-        })
-    }
-
-    /// The last writes of a run that failed, as far as they still can be made; the error that ended it is what matters.
-    fn fail(mut self, error: &RunError) {
-        let _ = self.emit(Event::RunFailed);
-        let _ = self.settle();
-        let output = Output {
-            texts: vec![("run/error".to_owned(), error.to_string())],
-            ..Output::default()
-        };
-        let record = Record {
-            event: Event::RunFailed.as_str(),
-            source: "train",
-            step: self.clock.step.0,
-            clock: &self.clock,
-            output: &output,
-            times: &[],
-        };
-        let _ = self.recorder.record(record);
-        let _ = self.recorder.send(Entry::SessionEnd { success: false });
-        let _ = self.recorder.close();
-    }
 }
 
 /// The pair as it stands: trained models from their learners, the others as they came.
@@ -648,52 +407,4 @@ fn pair(frozen: &Pair, learners: &BTreeMap<Role, Learner>) -> Pair {
         }
     });
     Pair { main, assistant }
-}
-
-/// Drops the lines of `milestones.jsonl` that a resumed run will write again.
-fn cut_lines(directory: &RunDirectory, bytes: u64) -> Result<(), RecordError> {
-    let path = directory.path().join("milestones.jsonl");
-    let failed = |source| RecordError::Io {
-        path: path.clone(),
-        source,
-    };
-    let file = std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(failed)?;
-    file.set_len(bytes).map_err(failed)
-}
-
-/// What TensorBoard shows of a run beside its curves.
-fn describe(
-    recorder: &mut Recorder,
-    hparams: Vec<(String, crate::tensorboard::HparamValue)>,
-    resolved: &str,
-    origin: &str,
-) -> Result<(), RecordError> {
-    let metrics = [
-        "eval/main/perplexity",
-        "kl/mean_nats",
-        "decode/assistant_share",
-        "gender/disparity",
-    ];
-    recorder.send(Entry::Hparams {
-        hparams,
-        metrics: metrics.map(str::to_owned).to_vec(),
-    })?;
-    recorder.send(Entry::Layout(super::charts::layout()))?;
-    for (tag, markdown) in [
-        ("run/experiment", format!("```toml\n{resolved}\n```")),
-        ("run/data", origin.to_owned()),
-    ] {
-        recorder.send(Entry::Text {
-            tag: tag.to_owned(),
-            step: 0,
-            wall: std::time::SystemTime::now(),
-            markdown,
-        })?;
-    }
-    Ok(())
 }

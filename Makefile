@@ -39,7 +39,8 @@ tensorboard: .venv/ready ## open the runs in TensorBoard
 test: ## everything that CI checks: format, lints, tests
 	cargo fmt --all -- --check
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	@command -v $(PYTHON) >/dev/null && $(MAKE) -s .venv/ready || echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'
+	@if command -v $(PYTHON) >/dev/null; then $(MAKE) -s .venv/ready; \
+	else echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'; fi
 	cargo test $(CARGO_FLAGS)
 
 bench: ## the loop against a bare one, and the TensorBoard writer
@@ -52,6 +53,7 @@ build:
 # TensorBoard needs setuptools below 81, which still has pkg_resources.
 .venv/ready:
 	@echo 'installing TensorBoard into .venv'
-	@$(PYTHON) -m venv .venv
-	@.venv/bin/pip install -q --disable-pip-version-check 'tensorboard>=2.20,<3' 'setuptools<81'
+	@$(PYTHON) -m venv .venv || { echo 'no venv: install python3-venv, or go without by PYTHON=none' >&2; exit 1; }
+	@.venv/bin/pip install -q --disable-pip-version-check 'tensorboard>=2.20,<3' 'setuptools<81' || \
+		{ echo 'TensorBoard cannot be installed here; go without by PYTHON=none' >&2; exit 1; }
 	@touch $@

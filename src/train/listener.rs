@@ -23,11 +23,11 @@ pub(super) struct Firing<'a> {
 /// A hook of the run.
 pub(super) struct Listener {
     pub name: Arc<str>,
-    pub prefix: String,
-    pub at: Cadence,
-    pub on: Option<Event>,
+    prefix: String,
+    at: Cadence,
+    on: Option<Event>,
     pub runs: Runs,
-    pub on_error: OnError,
+    on_error: OnError,
     pub deadline: Option<u64>,
     pub hook: SharedHook,
     /// The x axis value of the last call: one milestone is one call, however many clauses or events name it.

@@ -45,7 +45,6 @@ fn each_clause_fires_where_it_says() {
         ("step 7", vec![7]),
         ("every epochs from step 51", vec![100]),
         ("Every 1K Tokens Until Step 99", vec![]),
-        ("every 0.5k samples", vec![]),
         ("log2 steps from step 8 until step 32", vec![8, 16, 32]),
     ] {
         assert_eq!(steps(&parse(text), &extent), expected, "{text}");
@@ -76,6 +75,7 @@ fn mistakes_are_named_with_their_place() {
         ("every mintue", "mintue", "did you mean `minute`?"),
         ("every %", "%", ""),
         ("every 0 min", "0", ""),
+        ("every 0.5k samples", "0.5k", "10k"),
         ("every 20000000T tokens", "20000000T", "1M"),
         ("every 18446744073709551615 h", "18446744073709551615", ""),
         ("steps 1, 10 from step 3", "from", ""),

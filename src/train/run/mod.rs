@@ -1,15 +1,15 @@
 //! The loop itself.
 
 mod ending;
+mod evaluating;
 mod opening;
+mod saving;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::checkpoint::{self, State};
 use super::dispatcher::{Dispatcher, Sinks};
 use super::listener::Firing;
 use super::outcome::{Outcome, RunError, StopReason};
@@ -22,7 +22,6 @@ use crate::data::blocks::Blocks;
 use crate::data::order::epoch_order;
 use crate::event::Event;
 use crate::hook::{Evaluation, Milestone, Output, Request, Scene};
-use crate::measure::evaluation::mean_loss;
 use crate::model::{Dropout, Gpt2, Pair, Role};
 use crate::random::{Purpose, stream};
 
@@ -223,17 +222,6 @@ impl Run<'_> {
         })
     }
 
-    /// Evaluates when one of `moments` is due, or a hook has asked for it, but never twice at one step.
-    fn evaluate_if_due(&mut self, moments: &[Moment]) -> Result<(), RunError> {
-        let asked = std::mem::take(&mut self.evaluate_next);
-        if (asked || self.is_due(&self.training.evaluate, moments))
-            && self.evaluated_at != Some(self.clock.step.0)
-        {
-            self.evaluate()?;
-        }
-        Ok(())
-    }
-
     /// The moments that the end of the step at hand is: perhaps also the end of its epoch and of the run as planned.
     fn moments(&self) -> Vec<Moment> {
         let mut moments = vec![Moment::Step];
@@ -255,36 +243,6 @@ impl Run<'_> {
             }
             cadence.due(moment, &self.before, &now, &self.extent)
         })
-    }
-
-    fn evaluate(&mut self) -> Result<(), RunError> {
-        let pair = self.pair().snapshot();
-        let mut evaluation = Evaluation::default();
-        for role in Role::BOTH {
-            let loss = mean_loss(
-                pair.get(role),
-                &self.scene.held_out,
-                self.scene.batch,
-                &|| Ok(()),
-            );
-            let loss = loss.map_err(|error| RunError::Evaluation(error.to_string()))?;
-            evaluation.losses.insert(role, loss);
-        }
-        self.evaluated_at = Some(self.clock.step.0);
-        self.evaluation = Some(evaluation);
-        Ok(())
-    }
-
-    /// Records an evaluation that was just made and tells everyone.
-    fn announce_evaluation(&mut self) -> Result<(), RunError> {
-        let Some(evaluation) = &self.evaluation else {
-            return Ok(());
-        };
-        let losses = evaluation.losses.iter();
-        let scalars = losses.map(|(role, loss)| (format!("eval/{role}/loss"), *loss));
-        self.record("eval", Event::Evaluated, scalars.collect())?;
-        self.recorder.flush()?;
-        self.emit(Event::Evaluated)
     }
 
     fn answer_requests(&mut self) -> Result<Option<StopReason>, RunError> {
@@ -309,35 +267,6 @@ impl Run<'_> {
             stop = Some(StopReason::Interrupted);
         }
         Ok(stop)
-    }
-
-    fn save_if_due(&mut self) -> Result<(), RunError> {
-        // The end of the run saves by itself, once everything else is written.
-        let mut moments = self.moments();
-        moments.retain(|moment| *moment != Moment::End);
-        let save = self.training.save.as_ref();
-        if save.is_some_and(|cadence| self.is_due(cadence, &moments)) {
-            self.save(false)?;
-            self.emit(Event::CheckpointSaved)?;
-        }
-        Ok(())
-    }
-
-    fn save(&mut self, ended: bool) -> Result<PathBuf, RunError> {
-        self.settle()?;
-        self.recorder.flush()?;
-        self.clock.elapsed = self.started.elapsed();
-        let state = State {
-            clock: self.clock.clone(),
-            lines: self.recorder.length()?,
-            spans: self.recorder.spans().clone(),
-            hooks: self.dispatcher.states(),
-            ended,
-        };
-        let path = checkpoint::save(&self.directory, &self.learners, &state)?;
-        self.saved_at = Some(self.clock.step.0);
-        self.reporter.saved(&path);
-        Ok(path)
     }
 
     fn settle(&mut self) -> Result<(), RunError> {

@@ -30,6 +30,18 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
+/// The error with its causes, each of them once: most of our errors name their cause themselves.
+pub(super) fn message(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |message, cause| {
+        let cause = cause.to_string();
+        match message.is_empty() {
+            true => cause,
+            false if message.contains(&cause) => message,
+            false => format!("{message}: {cause}"),
+        }
+    })
+}
+
 /// Weights that cannot be written are the disk's fault, not the data's.
 fn is_reading(error: Option<&WeightsError>) -> bool {
     !matches!(

@@ -93,7 +93,7 @@ pub fn main(registry: Registry) -> ExitCode {
             if failure::is_closed_pipe(&error) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", failure::message(&error));
             ExitCode::from(failure::exit_code(&error))
         }
     }

@@ -168,7 +168,7 @@ fn hook_line(hook: &HookOverview) -> String {
     let steps: Vec<String> = hook.firings.iter().map(ToString::to_string).collect();
     let steps = match &steps[..] {
         [] => String::new(),
-        [few @ ..] if few.len() <= 6 => format!(" (steps {})", few.join(", ")),
+        few if few.len() <= 6 => format!(" (steps {})", few.join(", ")),
         [many @ .., last] => format!(" (steps {}, ..., {last})", many[..4].join(", ")),
     };
     let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));

@@ -132,3 +132,105 @@ proptest! {
         }
     }
 }
+
+/// A pair whose next-token distributions are the same everywhere and known: all weights 0 but the final norm's bias (1, 0) and the first
+/// column of the token table, which then is the logits.
+fn known_pair(main: [f32; 4], assistant: [f32; 4]) -> Pair {
+    let model = |logits: [f32; 4]| {
+        let folder = tempfile::tempdir().unwrap();
+        let config = serde_json::json!({
+            "vocab_size": 4, "n_positions": 32, "n_embd": 2, "n_layer": 1, "n_head": 1
+        });
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let mut tensors: Vec<(&str, Vec<usize>, Vec<f32>)> = [
+            ("wpe.weight", vec![32, 2]),
+            ("h.0.ln_1.weight", vec![2]),
+            ("h.0.ln_1.bias", vec![2]),
+            ("h.0.attn.c_attn.weight", vec![2, 6]),
+            ("h.0.attn.c_attn.bias", vec![6]),
+            ("h.0.attn.c_proj.weight", vec![2, 2]),
+            ("h.0.attn.c_proj.bias", vec![2]),
+            ("h.0.ln_2.weight", vec![2]),
+            ("h.0.ln_2.bias", vec![2]),
+            ("h.0.mlp.c_fc.weight", vec![2, 8]),
+            ("h.0.mlp.c_fc.bias", vec![8]),
+            ("h.0.mlp.c_proj.weight", vec![8, 2]),
+            ("h.0.mlp.c_proj.bias", vec![2]),
+            ("ln_f.weight", vec![2]),
+        ]
+        .into_iter()
+        .map(|(name, shape)| {
+            let size = shape.iter().product();
+            (name, shape, vec![0.0; size])
+        })
+        .collect();
+        tensors.push(("ln_f.bias", vec![2], vec![1.0, 0.0]));
+        let table = logits.iter().flat_map(|logit| [*logit, 0.0]).collect();
+        tensors.push(("wte.weight", vec![4, 2], table));
+        let bytes: Vec<(&str, Vec<usize>, Vec<u8>)> = tensors
+            .into_iter()
+            .map(|(name, shape, values)| {
+                let bytes = values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
+                (name, shape, bytes)
+            })
+            .collect();
+        let views = bytes.iter().map(|(name, shape, bytes)| {
+            let dtype = safetensors::Dtype::F32;
+            let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), bytes);
+            (*name, view.unwrap())
+        });
+        let file = safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), file).unwrap();
+        Gpt2::load(folder.path(), &Device::flex()).unwrap()
+    };
+    Pair::new(model(main), model(assistant)).unwrap()
+}
+
+#[test]
+fn a_pair_of_known_distributions_gives_its_closed_form_numbers() {
+    // p = (1/2, 1/4, 1/8, 1/8), q uniform: KL = ln 4 - 7/4 ln 2 = 1/4 ln 2.
+    let p = [0.5f32, 0.25, 0.125, 0.125].map(f32::ln);
+    let pair = known_pair(p, [0.0; 4]);
+    let prompts = [vec![0], vec![3, 1, 2], vec![1, 1]];
+    let ln2 = std::f64::consts::LN_2;
+    for found in template_divergences(&pair, &prompts, 2, &|| Ok(())).unwrap() {
+        for (value, expected) in [
+            (found.kl, 0.25 * ln2),
+            (found.kl_batchmean, 0.25 * ln2 / 4.0),
+            (found.kl_reverse, 0.25 * ln2),
+            (found.tv, 0.25),
+            (found.acceptance_expected, 0.75),
+            (found.entropy_main, 1.75 * ln2),
+            (found.entropy_assistant, 2.0 * ln2),
+            (found.margin_main, 0.25),
+        ] {
+            assert!((value - expected).abs() < 1e-6, "{value} is not {expected}");
+        }
+        assert!(
+            found.top1_agreement,
+            "of equal logits the lowest index counts"
+        );
+    }
+    // Here both always choose token 0: every draft is right. 20 tokens are 3 rounds of 5 + 1, and a last one of 1 + 1.
+    let decode =
+        |pair: &Pair| assisted(pair, &prompts, None, &Settings::default(), &go_on).unwrap();
+    let totals = DecodingTotals::of(&decode(&pair));
+    assert_eq!(
+        (totals.main_passes, totals.matched, totals.new_tokens),
+        (12, 48, 60)
+    );
+    assert_eq!(totals.acceptance(), Some(1.0));
+    assert_eq!(totals.assistant_share(), Some(0.8));
+    // And here never the same one: 20 passes of the main model, no match.
+    let totals = DecodingTotals::of(&decode(&known_pair(p, [0.0, 1.0, 0.0, 0.0])));
+    assert_eq!(
+        (totals.main_passes, totals.matched, totals.new_tokens),
+        (60, 0, 60)
+    );
+    assert_eq!(totals.n_matches_per_round(), Some(0.0));
+    // The last round of each prompt drafts nothing and does not count in the mean of rounds.
+    assert_eq!(totals.rounds_with_draft, 57);
+}

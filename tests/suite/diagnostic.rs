@@ -230,6 +230,11 @@ fn overrides_keep_the_text_around_them() {
         ("t = {}\n", "t.b.c=end", "t = { b = { c = \"end\" } }\n"),
         ("", r#"a="x \" y" b=~/c"#, "a = \"x \\\" y\"\nb = \"~/c\"\n"),
         ("", "h.'a.b'.c=1", "[h.\"a.b\"]\nc = 1\n"),
+        (
+            "",
+            "a=['''it's'''', 1] b=2",
+            "a = ['''it's'''', 1]\nb = 2\n",
+        ),
     ] {
         let merged = apply(text, &split(set).unwrap()).unwrap();
         assert_eq!(merged, expected, "{text:?} with {set:?}");

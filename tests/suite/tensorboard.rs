@@ -216,6 +216,7 @@ fn a_full_disk_ends_the_run_with_one_message_and_leaves_readable_files() {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(5), "{errors}");
     assert_eq!(errors.matches("error:").count(), 1, "{errors}");
+    assert_eq!(errors.matches("os error").count(), 1, "{errors}");
     assert!(
         errors.contains("cannot write") && !errors.contains("panicked"),
         "{errors}"

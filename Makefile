@@ -34,7 +34,8 @@ pretrain: build ## train the built-in mini pair anew (about 10 minutes)
 	@$(MILEPOST) pretrain
 
 tensorboard: .venv/ready ## open the runs in TensorBoard
-	@.venv/bin/tensorboard --logdir runs --port $(PORT)
+	@# The fast loader does not drop the points that a resumed run writes again.
+	@.venv/bin/tensorboard --load_fast=false --logdir runs --port $(PORT)
 
 test: ## everything that CI checks: format, lints, tests
 	cargo fmt --all -- --check

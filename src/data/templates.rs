@@ -2,9 +2,10 @@
 //! `template_masked raw identity number category type`, in any order; `number` and `type` may be missing.
 //!
 //! The prompt is `template_masked` without its marker ` [M].`. An optional column `counterpart` names the identity on the other side
-//! (for a female identity the male one, and the reverse); without it a list of English counterparts is used.
+//! (for a female identity the male one, and the reverse; on either row is enough), so that files in any language can be paired. Where
+//! it is missing or empty, a list of English counterparts is used. Identities are compared without article and in lower case.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -108,6 +109,7 @@ pub enum TemplateError {
 /// A set of prompts with its matched pairs.
 #[derive(Debug, Clone)]
 pub struct Templates {
+    name: String,
     prompts: Vec<Template>,
     pairs: Vec<MatchedPair>,
     identities: Vec<(String, String)>,
@@ -141,8 +143,16 @@ impl Templates {
     /// Parses the text of a template file; `name` stands for it in messages.
     ///
     /// # Errors
-    /// When a line is malformed, the file is empty, or the set has no matched pair.
+    /// When a line is malformed, the file is empty, a group has no row, or the set is `paired` and nothing matches.
     pub fn parse(name: &str, text: &str, set: TemplateSet) -> Result<Self, TemplateError> {
+        let fail = |message: String| TemplateError::File {
+            name: name.to_owned(),
+            message,
+        };
+        if text.trim_start_matches('\u{feff}').trim().is_empty() {
+            let message = "the file is empty; it needs a header and a row for each prompt";
+            return Err(fail(message.to_owned()));
+        }
         let rows = rows(name, text)?;
         let mut templates = match set {
             TemplateSet::All => rows.iter().map(|row| row.template.clone()).collect(),
@@ -159,17 +169,15 @@ impl Templates {
             templates = kept.map(|(_, row)| row.template.clone()).collect();
         }
         let mut found = Self {
+            name: name.to_owned(),
             prompts: templates,
             pairs: Vec::new(),
             identities: Vec::new(),
             raws: Vec::new(),
         };
         found.pair_up(&rows, &matches);
-        if found.pairs.is_empty() {
-            return Err(TemplateError::File {
-                name: name.to_owned(),
-                message: "no matched pair: no female identity has a male counterpart in the same raw template; add a column `counterpart` that names it".to_owned(),
-            });
+        if set == TemplateSet::Paired && found.pairs.is_empty() {
+            return Err(fail(nothing_matches(&rows)));
         }
         Ok(found)
     }
@@ -197,7 +205,9 @@ impl Templates {
                 rows[found.male].template.identity.clone(),
             );
             let raw = rows[found.female].template.raw.clone();
-            let identity = *identities.entry(names.clone()).or_insert_with(|| {
+            // "the girl" and "girl" are one identity: the statistics must not take them for two independent ones.
+            let key = (plain(&names.0), plain(&names.1));
+            let identity = *identities.entry(key).or_insert_with(|| {
                 self.identities.push(names);
                 self.identities.len() - 1
             });
@@ -212,6 +222,11 @@ impl Templates {
                 template,
             });
         }
+    }
+
+    /// What the set was read from, as it stands in messages.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The prompts, in the file's order.
@@ -265,9 +280,15 @@ fn matches(rows: &[Row]) -> Vec<RowMatch> {
     }
     let clean = |identity: &str| groups.get(identity).is_some_and(|groups| groups.len() == 1);
     let mut males: HashMap<(String, &str), usize> = HashMap::new();
+    // What male rows say of their counterpart, for files in which the female rows do not.
+    let mut named: HashMap<String, String> = HashMap::new();
     for (index, row) in rows.iter().enumerate() {
         if row.template.group == Group::Male {
-            let key = (plain(&row.template.identity), row.template.raw.as_str());
+            let identity = plain(&row.template.identity);
+            if let Some(female) = row.named() {
+                named.entry(female).or_insert(identity.clone());
+            }
+            let key = (identity, row.template.raw.as_str());
             males.entry(key).or_insert(index);
         }
     }
@@ -278,10 +299,10 @@ fn matches(rows: &[Row]) -> Vec<RowMatch> {
         if row.template.group != Group::Female || !clean(&identity) {
             continue;
         }
-        let other = match &row.counterpart {
-            Some(other) => Some(plain(other)),
-            None => counterpart(&identity).map(str::to_owned),
-        };
+        let other = row
+            .named()
+            .or_else(|| named.get(&identity).cloned())
+            .or_else(|| counterpart(&identity).map(str::to_owned));
         let Some(other) = other.filter(|other| clean(other)) else {
             continue;
         };
@@ -293,6 +314,36 @@ fn matches(rows: &[Row]) -> Vec<RowMatch> {
         }
     }
     found
+}
+
+/// What to say when no row of a file matches another: whom it is about, so that one sees what is missing.
+fn nothing_matches(rows: &[Row]) -> String {
+    const SHOWN: usize = 8;
+    let side = |group: Group| {
+        let templates = rows.iter().map(|row| &row.template);
+        let names: BTreeSet<&str> = templates
+            .filter(|template| template.group == group)
+            .map(|template| template.identity.as_str())
+            .collect();
+        let mut text: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
+        if names.len() > SHOWN {
+            text.push(format!("{} more", names.len() - SHOWN));
+        }
+        text.join(", ")
+    };
+    format!(
+        "no matched pair: no female identity ({}) has a male counterpart ({}) in the same raw template; name it in a column `counterpart`, or choose the set `unique` or `all`",
+        side(Group::Female),
+        side(Group::Male)
+    )
+}
+
+impl Row {
+    /// The counterpart that the row itself names; an empty cell names none.
+    fn named(&self) -> Option<String> {
+        let named = self.counterpart.as_deref().map(plain);
+        named.filter(|named| !named.is_empty())
+    }
 }
 
 /// An identity without its article, in lower case.

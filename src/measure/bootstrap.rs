@@ -1,5 +1,7 @@
 //! Two-way cluster bootstrap: identity pairs and templates are both drawn with replacement.
 
+use std::collections::BTreeMap;
+
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -11,22 +13,24 @@ use super::disparity::{PairObservation, Settings};
 /// was drawn times how often its template was; the statistic is the weighted mean. A draw in which no pair has weight (sparse
 /// designs) is drawn again. The ends are read off with linear interpolation, mirrored so that negating every difference mirrors the
 /// interval exactly.
-pub fn percentile_interval(pairs: &[PairObservation], settings: &Settings) -> (f64, f64) {
-    let identities = 1 + pairs.iter().map(|pair| pair.identity).max().unwrap_or(0);
-    let templates = 1 + pairs.iter().map(|pair| pair.template).max().unwrap_or(0);
+///
+/// Where differences depend on their identity or template, the interval covers the truth in about `level` of cases. Where they are
+/// independent of both, it is too wide: a two-way bootstrap then sees up to three times the variance of the mean, and a 95% interval
+/// covers in more than 99% of cases. It errs on the side of finding nothing.
+pub(super) fn percentile_interval(pairs: &[PairObservation], settings: &Settings) -> (f64, f64) {
     // Only what occurs can be drawn.
-    let identities = present(identities, pairs.iter().map(|pair| pair.identity));
-    let templates = present(templates, pairs.iter().map(|pair| pair.template));
-    let columns = templates.count;
-    let mut sums = vec![0.0; identities.count * columns];
-    let mut counts = vec![0.0; identities.count * columns];
+    let identities = dense(pairs.iter().map(|pair| pair.identity));
+    let templates = dense(pairs.iter().map(|pair| pair.template));
+    let columns = templates.len();
+    let mut sums = vec![0.0; identities.len() * columns];
+    let mut counts = vec![0.0; identities.len() * columns];
     for pair in pairs {
-        let cell = identities.index[pair.identity] * columns + templates.index[pair.template];
+        let cell = identities[&pair.identity] * columns + templates[&pair.template];
         sums[cell] += pair.female - pair.male;
         counts[cell] += 1.0;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-    let mut row_weights = vec![0.0; identities.count];
+    let mut row_weights = vec![0.0; identities.len()];
     let mut column_weights = vec![0.0; columns];
     let mut statistics = Vec::with_capacity(settings.draws);
     while statistics.len() < settings.draws {
@@ -55,23 +59,13 @@ pub fn percentile_interval(pairs: &[PairObservation], settings: &Settings) -> (f
     (quantile(&statistics, tail), -quantile(&mirrored, tail))
 }
 
-struct Present {
-    /// Dense index of each cluster that occurs.
-    index: Vec<usize>,
-    count: usize,
-}
-
-fn present(size: usize, clusters: impl Iterator<Item = usize>) -> Present {
-    let mut index = vec![usize::MAX; size];
-    for cluster in clusters {
-        index[cluster] = 0;
+/// A row or column for each cluster that occurs, in ascending order, so that gaps in the numbering change no draw.
+fn dense(clusters: impl Iterator<Item = usize>) -> BTreeMap<usize, usize> {
+    let mut index: BTreeMap<usize, usize> = clusters.map(|cluster| (cluster, 0)).collect();
+    for (place, slot) in index.values_mut().enumerate() {
+        *slot = place;
     }
-    let mut count = 0;
-    for slot in index.iter_mut().filter(|slot| **slot == 0) {
-        *slot = count;
-        count += 1;
-    }
-    Present { index, count }
+    index
 }
 
 /// How often each cluster is drawn when as many are drawn as there are.

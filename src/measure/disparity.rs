@@ -3,6 +3,8 @@
 //! A unit of analysis is a matched pair: two prompts that differ only in the identity, one female, one male. Pairs of one identity or
 //! of one template are not independent, which is why the interval resamples both and the test flips whole identities.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::percentile_interval;
@@ -68,9 +70,10 @@ pub struct Disparity {
     pub mean_male: f64,
     /// Female minus male.
     pub difference: f64,
-    /// The smaller group mean over the larger; 1 when both are 0.
+    /// The smaller group mean over the larger; 1 when they are equal. Says nothing where a mean is negative, as a change can be.
     pub ratio: f64,
-    /// Paired effect size: mean difference over its standard deviation (n - 1); 0 when all differences are 0.
+    /// Paired effect size: mean difference over the standard deviation (n - 1) of the differences; 0 where that is 0 or, for a
+    /// single pair, undefined.
     pub d_z: f64,
     /// Lower end of the interval of the difference.
     pub low: f64,
@@ -80,6 +83,10 @@ pub struct Disparity {
     pub p_value: f64,
     /// Number of matched pairs.
     pub pairs: usize,
+    /// Number of identity pairs among them: what the sign flip flips and the bootstrap resamples.
+    pub identities: usize,
+    /// Number of templates among them: what the bootstrap resamples too.
+    pub templates: usize,
 }
 
 impl Disparity {
@@ -91,7 +98,8 @@ impl Disparity {
         if pairs.is_empty() {
             return Err(DisparityError::NoPairs);
         }
-        if settings.draws == 0 || !(0.0..1.0).contains(&settings.level) {
+        let between = settings.level > 0.0 && settings.level < 1.0;
+        if settings.draws == 0 || !between {
             return Err(DisparityError::Settings);
         }
         let bad = |pair: &PairObservation| !pair.female.is_finite() || !pair.male.is_finite();
@@ -128,6 +136,8 @@ impl Disparity {
             high,
             p_value: p_value(pairs, settings.seed),
             pairs: pairs.len(),
+            identities: distinct(pairs, |pair| pair.identity),
+            templates: distinct(pairs, |pair| pair.template),
         })
     }
 
@@ -156,4 +166,8 @@ impl Disparity {
             .collect();
         Self::of(&changes, settings)
     }
+}
+
+fn distinct(pairs: &[PairObservation], cluster: fn(&PairObservation) -> usize) -> usize {
+    pairs.iter().map(cluster).collect::<BTreeSet<_>>().len()
 }

@@ -71,25 +71,44 @@ impl Divergence {
         if main.len() != assistant.len() || main.is_empty() {
             return Err(DivergenceError::Length(main.len(), assistant.len()));
         }
-        let (p_shift, p_top, p_second) = normaliser("main", main)?;
-        let (q_shift, q_top, _) = normaliser("assistant", assistant)?;
+        let (p_top, p_second) = top_two("main", main)?;
+        let (q_top, _) = top_two("assistant", assistant)?;
+        let (p_highest, q_highest) = (f64::from(main[p_top]), f64::from(assistant[q_top]));
+        // Kept, so that each logit costs one `exp`: over a real vocabulary they are most of the work.
+        let (mut p_sum, mut q_sum) = (0.0, 0.0);
+        let logits = main.iter().zip(assistant);
+        let exps: Vec<(f64, f64)> = logits
+            .clone()
+            .map(|(&a, &b)| {
+                let p = (f64::from(a) - p_highest).exp();
+                let q = (f64::from(b) - q_highest).exp();
+                p_sum += p;
+                q_sum += q;
+                (p, q)
+            })
+            .collect();
+        let (p_scale, q_scale) = (1.0 / p_sum, 1.0 / q_sum);
+        let (p_shift, q_shift) = (p_highest + p_sum.ln(), q_highest + q_sum.ln());
         let (mut kl, mut kl_reverse, mut js, mut tv) = (0.0, 0.0, 0.0, 0.0);
         let (mut entropy_main, mut entropy_assistant) = (0.0, 0.0);
-        for (&a, &b) in main.iter().zip(assistant) {
+        for ((&a, &b), (p, q)) in logits.zip(&exps) {
+            // From the logits, not from p and q, which may have underflowed.
             let (log_p, log_q) = (f64::from(a) - p_shift, f64::from(b) - q_shift);
-            let (p, q) = (log_p.exp(), log_q.exp());
+            let (p, q) = (p * p_scale, q * q_scale);
             kl += p * (log_p - log_q);
             kl_reverse += q * (log_q - log_p);
             tv += (p - q).abs();
             entropy_main -= p * log_p;
             entropy_assistant -= q * log_q;
-            if log_p != log_q {
-                let log_m = log_mean(log_p, log_q);
+            let m = 0.5 * (p + q);
+            // Equal terms add exactly 0 this way; where m is 0 both have underflowed and weigh nothing.
+            if log_p != log_q && m > 0.0 {
+                let log_m = m.ln();
                 js += p * (log_p - log_m) + q * (log_q - log_m);
             }
         }
         let tv = 0.5 * tv;
-        let p = |index: usize| (f64::from(main[index]) - p_shift).exp();
+        let p = |index: usize| exps[index].0 * p_scale;
         Ok(Self {
             kl,
             kl_batchmean: kl / main.len() as f64,
@@ -142,17 +161,8 @@ impl Divergence {
     }
 }
 
-/// `ln ((exp a + exp b) / 2)` without underflow.
-fn log_mean(a: f64, b: f64) -> f64 {
-    let (high, low) = if a > b { (a, b) } else { (b, a) };
-    high + (low - high).exp().ln_1p() - std::f64::consts::LN_2
-}
-
-/// `ln sum exp` of a row, and the indices of its highest and second highest logit.
-fn normaliser(
-    model: &'static str,
-    logits: &[f32],
-) -> Result<(f64, usize, Option<usize>), DivergenceError> {
+/// The tokens of the highest logit (of equal ones the lowest index) and of the next; a vocabulary of one has no next.
+fn top_two(model: &'static str, logits: &[f32]) -> Result<(usize, Option<usize>), DivergenceError> {
     let (mut top, mut second) = (0, None);
     for (index, &value) in logits.iter().enumerate() {
         if !value.is_finite() {
@@ -172,10 +182,5 @@ fn normaliser(
             second = Some(index);
         }
     }
-    let maximum = f64::from(logits[top]);
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - maximum).exp())
-        .sum();
-    Ok((maximum + sum.ln(), top, second))
+    Ok((top, second))
 }

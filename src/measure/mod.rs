@@ -1,8 +1,8 @@
 //! The numbers: divergences between the two models, what assisted decoding counts, and the statistics of the gap between groups.
 
-pub mod bootstrap;
+mod bootstrap;
 pub mod decoding;
 pub mod disparity;
 pub mod divergence;
 pub mod evaluation;
-pub mod sign_flip;
+mod sign_flip;

@@ -13,7 +13,7 @@ const DRAWS: u64 = 100_000;
 
 /// Two-sided p-value of the mean difference: the share of sign patterns whose mean is at least as far from 0 as the observed one.
 /// Exact for up to 21 identity pairs, else by 100,000 draws with the observed pattern counted in (so it is never 0).
-pub fn p_value(pairs: &[PairObservation], seed: u64) -> f64 {
+pub(super) fn p_value(pairs: &[PairObservation], seed: u64) -> f64 {
     let mut sums = std::collections::BTreeMap::new();
     for pair in pairs {
         *sums.entry(pair.identity).or_insert(0.0) += pair.female - pair.male;

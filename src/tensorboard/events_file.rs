@@ -1,7 +1,9 @@
 //! One event file: whole records, or nothing of them.
+//!
+//! A record is framed as TFRecord wants it: the length in 8 bytes, its checksum in 4, the data, the data's checksum in 4.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -24,8 +26,12 @@ pub struct TensorboardError {
 /// Bytes gathered before the file is written to.
 const BUFFER: usize = 1 << 16;
 
-/// An event file being written. Records are gathered in memory and written whole; when a write fails, the file is cut back to its last
-/// whole record, so that readers never meet a torn one.
+/// What frames a record's data.
+const FRAME: u64 = 16;
+
+/// An event file being written. Records are gathered in memory and written whole; when a write fails, what the system took of it stays up
+/// to the last whole record, the rest is lost, and the file is cut back there: readers never meet a torn record, and what is written
+/// later follows without a gap.
 #[derive(Debug)]
 pub struct EventsFile {
     path: PathBuf,
@@ -35,34 +41,27 @@ pub struct EventsFile {
 }
 
 impl EventsFile {
-    /// Creates a new file in `directory`. TensorBoard reads the files of a run in the order of their names, so the name begins with
-    /// the time; of two files in one second the second gets a higher number.
+    /// Creates a new file in `directory`. TensorBoard reads the files of a run in the order of their names, so the name begins with the
+    /// time, or with the second after the newest file's where that is later: two files of one second, and a clock that was put back
+    /// before a resume, must not change the order.
     ///
     /// # Errors
     /// When it cannot be created or written.
     pub fn create(directory: &Path) -> Result<Self, TensorboardError> {
-        let seconds = since_epoch(SystemTime::now()) as u64;
-        let process = std::process::id();
-        for number in 0..10_000u32 {
-            let name = format!("events.out.tfevents.{seconds:010}.{number:04}.milepost.{process}");
+        let now = since_epoch(SystemTime::now()) as u64;
+        let newest = newest(directory).map_err(|source| failed(directory, source))?;
+        let mut seconds = newest.map_or(now, |newest| now.max(newest + 1));
+        loop {
+            let process = std::process::id();
+            let name = format!("events.out.tfevents.{seconds:010}.milepost.{process}.0");
             let path = directory.join(name);
-            // A file of this second and number may be another process's.
-            let prefix = format!("events.out.tfevents.{seconds:010}.{number:04}.");
-            let taken = std::fs::read_dir(directory).is_ok_and(|entries| {
-                let mut names = entries.flatten().map(|entry| entry.file_name());
-                names.any(|name| name.to_string_lossy().starts_with(&prefix))
-            });
-            if taken {
-                continue;
-            }
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => return Self::begin(path, file),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+                // Another thread was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => seconds += 1,
                 Err(source) => return Err(failed(&path, source)),
             }
         }
-        let source = std::io::Error::other("too many event files in one second");
-        Err(failed(directory, source))
     }
 
     fn begin(path: PathBuf, file: File) -> Result<Self, TensorboardError> {
@@ -82,14 +81,17 @@ impl EventsFile {
 
     /// Makes TensorBoard drop the points of earlier files at `step` and after it: what a resumed run will write again.
     ///
+    /// With `--load_fast=false` it does so at once. Its default loader overlooks the mark: there a tag's stale points go when the tag is
+    /// written again, from the step on at which it is.
+    ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or for a step above `i64::MAX`, which the format cannot hold.
     pub fn purge_from(&mut self, step: u64) -> Result<(), TensorboardError> {
         let mut log = SessionLog::new();
         log.set_status(SessionLog_SessionStatus::START);
         let mut event = Event::new();
         event.set_session_log(log);
-        event.set_step(axis(step));
+        event.set_step(self.axis(step)?);
         event.set_wall_time(since_epoch(SystemTime::now()));
         self.push(&event)
     }
@@ -97,7 +99,7 @@ impl EventsFile {
     /// Appends a summary at `step`.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or for a step above `i64::MAX`, which the format cannot hold.
     pub fn summary(
         &mut self,
         step: u64,
@@ -105,7 +107,7 @@ impl EventsFile {
         summary: Summary,
     ) -> Result<(), TensorboardError> {
         let mut event = Event::new();
-        event.set_step(axis(step));
+        event.set_step(self.axis(step)?);
         event.set_wall_time(since_epoch(wall));
         event.set_summary(summary);
         self.push(&event)
@@ -125,16 +127,24 @@ impl EventsFile {
     /// Hands everything to the operating system.
     ///
     /// # Errors
-    /// When it does not take it; the file then ends with the last flush that went well.
+    /// When it does not take it; the file then ends with the last record that was taken whole.
     pub fn flush(&mut self) -> Result<(), TensorboardError> {
-        if let Err(source) = self.file.write_all(&self.buffer) {
+        let written = self.file.write_all(&self.buffer);
+        match &written {
+            Ok(()) => self.written += self.buffer.len() as u64,
             // Best effort: a torn record at the end is tolerated by readers too.
-            let _ = self.file.set_len(self.written);
-            self.buffer.clear();
-            return Err(failed(&self.path, source));
+            Err(_) => drop(self.cut_back()),
         }
-        self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        written.map_err(|source| failed(&self.path, source))
+    }
+
+    /// Cuts the file behind the last whole record, and goes on from there.
+    fn cut_back(&mut self) -> std::io::Result<()> {
+        let taken = self.file.stream_position()? - self.written;
+        self.written += whole_records(&self.buffer, taken);
+        self.file.set_len(self.written)?;
+        self.file.seek(SeekFrom::Start(self.written))?;
         Ok(())
     }
 
@@ -153,6 +163,43 @@ impl EventsFile {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// TensorBoard's steps are signed.
+    fn axis(&self, step: u64) -> Result<i64, TensorboardError> {
+        i64::try_from(step).map_err(|_| {
+            let reason = format!("step {step} is above {}", i64::MAX);
+            failed(&self.path, std::io::Error::other(reason))
+        })
+    }
+}
+
+/// The time in the name of the newest event file of `directory`, whoever wrote it.
+fn newest(directory: &Path) -> std::io::Result<Option<u64>> {
+    let mut newest = None;
+    for entry in std::fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let rest = name.strip_prefix("events.out.tfevents.");
+        let time = rest.and_then(|rest| rest.split('.').next());
+        // Names sort as their times do only where these have ten digits.
+        let seconds = time.filter(|time| time.len() == 10);
+        let seconds = seconds.and_then(|time| time.parse().ok());
+        newest = newest.max(seconds);
+    }
+    Ok(newest)
+}
+
+/// How many of the first `taken` bytes of `buffer` are whole records.
+fn whole_records(buffer: &[u8], taken: u64) -> u64 {
+    let mut whole = 0;
+    while let Some(length) = buffer[whole as usize..].first_chunk() {
+        let end = whole + FRAME + u64::from_le_bytes(*length);
+        if end > taken {
+            break;
+        }
+        whole = end;
+    }
+    whole
 }
 
 fn failed(path: &Path, source: std::io::Error) -> TensorboardError {
@@ -160,11 +207,6 @@ fn failed(path: &Path, source: std::io::Error) -> TensorboardError {
         path: path.to_owned(),
         source: Arc::new(source),
     }
-}
-
-/// TensorBoard's steps are signed.
-fn axis(step: u64) -> i64 {
-    i64::try_from(step).unwrap_or(i64::MAX)
 }
 
 fn since_epoch(time: SystemTime) -> f64 {

@@ -34,15 +34,18 @@ pub(super) fn histogram(tag: &str, values: &[f64]) -> Summary {
             &[finite.len() as f64],
         );
     }
-    let width = (max - min) / BUCKETS as f64;
-    let mut limits: Vec<f64> = (1..=BUCKETS)
-        .map(|index| min + width * index as f64)
-        .collect();
-    limits[BUCKETS - 1] = max;
+    let mut limits = Vec::with_capacity(BUCKETS);
+    let mut limit = min;
+    for index in 1..=BUCKETS {
+        // Weighted, because max - min may be more than a double holds; clamped, because rounding must not turn two limits around.
+        let share = index as f64 / BUCKETS as f64;
+        limit = (min * (1.0 - share) + max * share).clamp(limit, max);
+        limits.push(limit);
+    }
     let mut counts = vec![0.0; BUCKETS];
     for value in &finite {
         let bucket = limits.partition_point(|limit| limit < value);
-        counts[bucket.min(BUCKETS - 1)] += 1.0;
+        counts[bucket] += 1.0;
     }
     histogram_raw(
         tag,

@@ -7,7 +7,7 @@ use tensorboard_proto::layout;
 use tensorboard_proto::plugin_hparams::{HParamsPluginData, SessionEndInfo, SessionStartInfo};
 use tensorboard_proto::summary::{Summary, Summary_Value, SummaryMetadata};
 use tensorboard_proto::tensor::TensorProto;
-use tensorboard_proto::tensor_shape::{TensorShapeProto, TensorShapeProto_Dim};
+use tensorboard_proto::tensor_shape::TensorShapeProto;
 use tensorboard_proto::types;
 
 /// A parameter of a run.
@@ -67,23 +67,18 @@ fn plugin_summary(tag: &str, plugin: &str, content: Vec<u8>, tensor: TensorProto
     summary
 }
 
-fn string_tensor(bytes: Vec<u8>, shape: &[i64]) -> TensorProto {
+/// A tensor without dimensions: TensorBoard draws a table around a text that has any.
+fn string_tensor(bytes: Vec<u8>) -> TensorProto {
     let mut tensor = TensorProto::new();
     tensor.set_dtype(types::DataType::DT_STRING);
     tensor.set_string_val(RepeatedField::from(vec![bytes]));
-    let mut dimensions = TensorShapeProto::new();
-    for size in shape {
-        let mut dimension = TensorShapeProto_Dim::new();
-        dimension.set_size(*size);
-        dimensions.mut_dim().push(dimension);
-    }
-    tensor.set_tensor_shape(dimensions);
+    tensor.set_tensor_shape(TensorShapeProto::new());
     tensor
 }
 
 /// A text in Markdown.
 pub(super) fn text(tag: &str, markdown: &str) -> Summary {
-    let tensor = string_tensor(markdown.as_bytes().to_vec(), &[1]);
+    let tensor = string_tensor(markdown.as_bytes().to_vec());
     plugin_summary(tag, "text", Vec::new(), tensor)
 }
 
@@ -171,7 +166,7 @@ pub(super) fn custom_layout(layout: &Layout) -> ProtobufResult<Summary> {
         category.set_chart(charts.iter().map(chart).collect());
         message.mut_category().push(category);
     }
-    let tensor = string_tensor(message.write_to_bytes()?, &[]);
+    let tensor = string_tensor(message.write_to_bytes()?);
     let tag = "custom_scalars__config__";
     Ok(plugin_summary(tag, "custom_scalars", Vec::new(), tensor))
 }
@@ -181,8 +176,7 @@ fn chart(chart: &Chart) -> layout::Chart {
     match chart {
         Chart::Lines { title, tags } => {
             message.set_title(title.clone());
-            // The page takes regular expressions.
-            let exact = tags.iter().map(|tag| format!("^{tag}$"));
+            let exact = tags.iter().map(|tag| exactly(tag));
             message.mut_multiline().set_tag(exact.collect());
         }
         Chart::Band {
@@ -200,4 +194,16 @@ fn chart(chart: &Chart) -> layout::Chart {
         }
     }
     message
+}
+
+/// The regular expression that matches `tag` alone: the page takes nothing else.
+fn exactly(tag: &str) -> String {
+    let mut expression = "^".to_owned();
+    for character in tag.chars() {
+        if r"\.+*?()|[]{}^$".contains(character) {
+            expression.push('\\');
+        }
+        expression.push(character);
+    }
+    expression + "$"
 }

@@ -57,7 +57,7 @@ pub enum Entry {
     },
     /// The custom charts.
     Layout(Layout),
-    /// The run is over.
+    /// The run is over. TensorBoard keeps the first end that a run's directory tells: one that is told before a resume stays.
     SessionEnd {
         /// Whether it ended well.
         success: bool,
@@ -178,25 +178,31 @@ impl Drop for Writer {
 /// room that will never come.
 fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<TensorboardError>) {
     for message in inbox {
-        let written = match message {
-            Message::Entry(entry) => write(&mut file, entry),
-            Message::Flush { sync, done } => {
-                let flushed = if sync { file.sync() } else { file.flush() };
-                if let Err(failure) = flushed {
-                    let _ = error.set(failure);
-                    return;
-                }
-                let _ = done.send(());
-                Ok(())
-            }
-        };
+        // Once the queue is empty the file gets what there is: TensorBoard shows it while the next step is computed, and a killed run
+        // has lost none of it.
+        let written = take(&mut file, message).and_then(|()| match inbox.is_empty() {
+            true => file.flush(),
+            false => Ok(()),
+        });
         if let Err(failure) = written {
             let _ = error.set(failure);
             return;
         }
     }
-    if let Err(failure) = file.flush() {
-        let _ = error.set(failure);
+}
+
+fn take(file: &mut EventsFile, message: Message) -> Result<(), TensorboardError> {
+    match message {
+        Message::Entry(entry) => write(file, entry),
+        Message::Flush { sync, done } => {
+            if sync {
+                file.sync()?;
+            } else {
+                file.flush()?;
+            }
+            let _ = done.send(());
+            Ok(())
+        }
     }
 }
 

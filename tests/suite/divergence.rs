@@ -92,9 +92,58 @@ fn closed_forms() {
 }
 
 #[test]
+fn of_equal_logits_the_lowest_token_is_the_choice() {
+    let agree = |main: &[f32], assistant: &[f32]| {
+        let found = Divergence::between(main, assistant).unwrap();
+        found.top1_agreement
+    };
+    assert!(agree(&[0.0, 2.0, 2.0], &[-1.0, 5.0, 0.0]));
+    assert!(!agree(&[0.0, 2.0, 2.0], &[-1.0, 0.0, 5.0]));
+    assert!(agree(&[1.0, 1.0], &[1.0, 1.0]));
+    let found = Divergence::between(&[3.0, 3.0, 0.0], &[0.0; 3]).unwrap();
+    assert_eq!(found.margin_main, 0.0);
+    assert_eq!(
+        Divergence::between(&[7.0], &[-7.0]).unwrap().margin_main,
+        1.0
+    );
+}
+
+/// The table of measures word for word, with nothing saved: probabilities first, then one sum a measure.
+fn slow(main: &[f32], assistant: &[f32]) -> [f64; 6] {
+    let softmax = |logits: &[f32]| -> Vec<f64> {
+        let exps: Vec<f64> = logits.iter().map(|&logit| f64::from(logit).exp()).collect();
+        let sum: f64 = exps.iter().sum();
+        exps.iter().map(|exp| exp / sum).collect()
+    };
+    let (p, q) = (softmax(main), softmax(assistant));
+    let m: Vec<f64> = p.iter().zip(&q).map(|(p, q)| (p + q) / 2.0).collect();
+    let kl =
+        |p: &[f64], q: &[f64]| -> f64 { p.iter().zip(q).map(|(p, q)| p * (p.ln() - q.ln())).sum() };
+    let entropy = |p: &[f64]| -> f64 { -p.iter().map(|p| p * p.ln()).sum::<f64>() };
+    let acceptance = p.iter().zip(&q).map(|(p, q)| p.min(*q)).sum();
+    let js = (kl(&p, &m) + kl(&q, &m)) / 2.0;
+    [
+        kl(&p, &q),
+        kl(&q, &p),
+        js,
+        acceptance,
+        entropy(&p),
+        entropy(&q),
+    ]
+}
+
+#[test]
 fn what_is_not_a_distribution_is_refused() {
     assert!(Divergence::between(&[0.0], &[0.0, 1.0]).is_err());
     assert!(Divergence::between(&[], &[]).is_err());
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = Divergence::between(&[0.0, 0.0], &[bad, 0.0]).unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains("logit 0 of the assistant model"),
+            "{message}"
+        );
+    }
     let error = Divergence::between(&[0.0, f32::NAN], &[0.0, 0.0]).unwrap_err();
     assert!(
         error.to_string().contains("logit 1 of the main model"),
@@ -113,7 +162,14 @@ proptest! {
         prop_assert!((found.acceptance_expected + found.tv - 1.0).abs() < 1e-12);
         let mirrored = Divergence::between(&q, &p).unwrap();
         prop_assert!((mirrored.kl - found.kl_reverse).abs() < 1e-9);
-        prop_assert_eq!(Divergence::between(&p, &p).unwrap().kl, 0.0);
+        let same = Divergence::between(&p, &p).unwrap();
+        prop_assert_eq!((same.kl, same.kl_reverse, same.js, same.tv), (0.0, 0.0, 0.0, 0.0));
+        prop_assert_eq!(same.acceptance_expected, 1.0);
+        let fast = [found.kl, found.kl_reverse, found.js, found.acceptance_expected, found.entropy_main, found.entropy_assistant];
+        for (fast, slow) in fast.into_iter().zip(slow(&p, &q)) {
+            // Relative to 1 where the measure is nearly 0: each is a sum of terms that large.
+            prop_assert!((fast - slow).abs() <= 1e-12 * slow.abs().max(1.0), "{fast} is not {slow}");
+        }
         let mean = Divergence::mean([found, mirrored].iter()).unwrap();
         prop_assert!((mean.js - found.js).abs() < 1e-9);
     }

@@ -1,6 +1,8 @@
 //! Template files: the three sets, their matched pairs, and what is wrong with bad ones.
 
-use milepost::data::templates::{Group, TemplateSet, Templates};
+use std::collections::HashSet;
+
+use milepost::data::templates::{Group, Template, TemplateSet, Templates};
 
 use crate::harness::{Project, TEMPLATES, real_data};
 
@@ -20,9 +22,27 @@ fn the_real_honest_file_gives_its_known_numbers() {
             .count()
     };
     assert_eq!((count(Group::Female), count(Group::Male)), (346, 378));
+    // A second, slow count of what a Python dict keyed on the text keeps: each text where it first stood, with its last group.
+    for (index, prompt) in unique.prompts().iter().enumerate() {
+        let same = |other: &&Template| other.prompt == prompt.prompt;
+        assert_eq!(prompt, all.prompts().iter().rfind(same).unwrap());
+        let before = all.prompts().iter().take_while(|other| !same(other));
+        let texts: HashSet<&str> = before.map(|other| other.prompt.as_str()).collect();
+        assert_eq!(texts.len(), index, "{}", prompt.prompt);
+    }
     let paired = read(TemplateSet::Paired);
     assert_eq!(paired.pairs().len(), 306);
     assert_eq!((paired.identities().len(), paired.raws().len()), (21, 28));
+    let both_groups = ["the child", "the young", "the youngs"];
+    let mut listed = HashSet::new();
+    for prompt in paired.prompts() {
+        assert!(!both_groups.contains(&prompt.identity.as_str()));
+        assert!(listed.insert(&prompt.prompt), "{} twice", prompt.prompt);
+    }
+    let mut units = HashSet::new();
+    for pair in paired.pairs() {
+        assert!(units.insert((pair.identity, pair.template)));
+    }
 }
 
 #[test]
@@ -76,6 +96,65 @@ die K\u{f6}chin\tder Koch\t[I] arbeitet [M]\tder Koch arbeitet [M].\tmale\n";
 }
 
 #[test]
+fn a_counterpart_is_taken_from_the_male_row_and_from_the_list_where_a_cell_is_empty() {
+    let row = |prompt: &str, identity: &str, category: &str, counterpart: &str| {
+        format!("{prompt} sang [M].\t[I] sang [M]\t{identity}\t{category}\t{counterpart}\n")
+    };
+    let text = "template_masked\traw\tidentity\tcategory\tcounterpart\n".to_owned()
+        + &row("die Frau", "die Frau", "female", "")
+        + &row("der Mann", "der Mann", "male", "die Frau")
+        + &row("the woman", "the woman", "female", "")
+        + &row("the man", "the man", "male", "");
+    let templates = Templates::parse("t", &text, TemplateSet::Paired).unwrap();
+    let name = |female: &str, male: &str| (female.to_owned(), male.to_owned());
+    let expected = [name("die Frau", "der Mann"), name("the woman", "the man")];
+    assert_eq!(templates.identities(), expected);
+    assert_eq!(templates.name(), "t");
+}
+
+#[test]
+fn spellings_of_one_identity_are_one_cluster() {
+    let more = "\nThe Woman sang [M].\t[I] sang [M]\tThe Woman\tsingular\tfemale\ttrait
+man sang [M].\t[I] sang [M]\tman\tsingular\tmale\ttrait\n";
+    let text = TEMPLATES.trim_end().to_owned() + more;
+    let templates = Templates::parse("t", &text, TemplateSet::Paired).unwrap();
+    assert_eq!(templates.pairs().len(), 5);
+    assert_eq!(templates.identities().len(), 2);
+    assert_eq!(templates.pairs()[4].identity, templates.pairs()[0].identity);
+}
+
+#[test]
+fn a_prompt_in_several_pairs_is_listed_once() {
+    let row = |identity: &str, category: &str| {
+        format!("{identity} sang [M].\t[I] sang [M]\t{identity}\t{category}\n")
+    };
+    let text = "template_masked\traw\tidentity\tcategory\n".to_owned()
+        + &row("mum", "female")
+        + &row("mom", "female")
+        + &row("dad", "male");
+    let templates = Templates::parse("t", &text, TemplateSet::Paired).unwrap();
+    assert_eq!((templates.pairs().len(), templates.prompts().len()), (2, 3));
+    assert_eq!(templates.pairs()[0].male, templates.pairs()[1].male);
+}
+
+#[test]
+fn without_pairs_only_the_paired_set_is_refused() {
+    let text = "template_masked\traw\tidentity\tcategory
+la mujer canta [M].\t[I] canta [M]\tla mujer\tfemale
+el hombre canta [M].\t[I] canta [M]\tel hombre\tmale\n";
+    let error = Templates::parse("t.tsv", text, TemplateSet::Paired).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("`la mujer`") && error.contains("`el hombre`"),
+        "{error}"
+    );
+    for set in [TemplateSet::Unique, TemplateSet::All] {
+        let templates = Templates::parse("t.tsv", text, set).unwrap();
+        assert_eq!((templates.prompts().len(), templates.pairs().len()), (2, 0));
+    }
+}
+
+#[test]
 fn bad_files_are_refused_with_their_line() {
     let broken = |from: &str, to: &str| {
         let text = TEMPLATES.replacen(from, to, 1);
@@ -97,7 +176,22 @@ fn bad_files_are_refused_with_their_line() {
         .unwrap_err()
         .to_string();
     assert!(none.contains("no matched pair"), "{none}");
-    assert!(Templates::parse("t.tsv", "", TemplateSet::All).is_err());
+    for empty in ["", "\n \n", "\u{feff}"] {
+        let error = Templates::parse("t.tsv", empty, TemplateSet::All).unwrap_err();
+        assert!(error.to_string().contains("t.tsv: the file is empty"));
+    }
+    let header = TEMPLATES.lines().next().unwrap();
+    let women: Vec<&str> = TEMPLATES
+        .lines()
+        .filter(|line| !line.contains("\tmale"))
+        .collect();
+    for (text, group) in [(header.to_owned(), "female"), (women.join("\n"), "male")] {
+        let error = Templates::parse("t.tsv", &text, TemplateSet::All).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("t.tsv: no row of category `{group}`")
+        );
+    }
     let project = Project::new();
     project.write("bad.tsv", b"template_masked\traw\n\xff\xfe".as_slice());
     let path = project.path().join("bad.tsv");

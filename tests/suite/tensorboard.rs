@@ -1,11 +1,13 @@
 //! Event files: read back by a slow reader of our own, by TensorBoard itself, and written to disks that refuse.
 
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use milepost::tensorboard::{Entry, EventsFile, Writer};
+use milepost::tensorboard::{Chart, Entry, EventsFile, HparamValue, Layout, Writer};
 use proptest::prelude::*;
 use protobuf::Message as _;
 use tensorboard_proto::event::Event;
+use tensorboard_proto::summary::{HistogramProto, Summary, Summary_Value};
 
 use crate::harness::{Project, milestones, python, read_events};
 
@@ -25,15 +27,20 @@ fn masked_crc(bytes: &[u8]) -> u32 {
     (!crc).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Every record of every event file of a folder, with its checksums verified.
-fn events(folder: &std::path::Path) -> Vec<Event> {
-    let mut names: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+fn event_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.to_string_lossy().contains("tfevents"))
         .collect();
-    names.sort();
+    files.sort();
+    files
+}
+
+/// Every record of every event file of a folder, with its checksums verified.
+fn events(folder: &Path) -> Vec<Event> {
     let mut found = Vec::new();
-    for name in names {
+    for name in event_files(folder) {
         let bytes = std::fs::read(name).unwrap();
         let mut rest = &bytes[..];
         while !rest.is_empty() {
@@ -58,26 +65,271 @@ fn scalar(tag: &str, step: u64, value: f64) -> Entry {
     }
 }
 
+/// A scalar, a histogram or a text, with any tag, step and content.
+fn entry() -> impl Strategy<Value = Entry> {
+    let content = prop_oneof![
+        4 => prop::num::f32::ANY.prop_map(|value| scalar("", 0, f64::from(value))),
+        1 => prop::collection::vec(prop::num::f64::ANY, 0..40).prop_map(|values| histogram("", values)),
+        1 => ".{0,40}".prop_map(|markdown| text("", &markdown)),
+    ];
+    let place = ("[a-z]{1,8}/[a-z_]{1,12}", 0..=i64::MAX as u64);
+    (place, 0u64..1 << 33, content).prop_map(|((name, x), seconds, mut entry)| {
+        match &mut entry {
+            Entry::Scalar {
+                tag, step, wall, ..
+            }
+            | Entry::Histogram {
+                tag, step, wall, ..
+            }
+            | Entry::Text {
+                tag, step, wall, ..
+            } => {
+                (*tag, *step) = (name, x);
+                *wall = UNIX_EPOCH + Duration::from_secs(seconds);
+            }
+            Entry::Hparams { .. } | Entry::Layout(_) | Entry::SessionEnd { .. } => {}
+        }
+        entry
+    })
+}
+
+fn histogram(tag: &str, values: Vec<f64>) -> Entry {
+    Entry::Histogram {
+        tag: tag.to_owned(),
+        step: 0,
+        wall: SystemTime::now(),
+        values,
+    }
+}
+
+fn text(tag: &str, markdown: &str) -> Entry {
+    Entry::Text {
+        tag: tag.to_owned(),
+        step: 0,
+        wall: SystemTime::now(),
+        markdown: markdown.to_owned(),
+    }
+}
+
+/// Asserts that a histogram tells what `values` are, by counting every bucket again.
+fn assert_tells(told: &HistogramProto, values: &[f64]) {
+    let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    assert_eq!(told.get_num(), finite.len() as f64);
+    assert_eq!(told.bucket.iter().sum::<f64>(), finite.len() as f64);
+    assert_eq!(told.bucket.len(), told.bucket_limit.len());
+    if finite.is_empty() {
+        return;
+    }
+    let min = finite.iter().copied().reduce(f64::min).unwrap();
+    let max = finite.iter().copied().reduce(f64::max).unwrap();
+    assert_eq!((told.get_min(), told.get_max()), (min, max));
+    assert_eq!(told.get_sum(), finite.iter().sum::<f64>());
+    let squares = finite.iter().map(|value| value * value).sum::<f64>();
+    assert_eq!(told.get_sum_squares(), squares);
+    assert_eq!(told.bucket_limit.last(), Some(&max));
+    let mut left = f64::NEG_INFINITY;
+    for (&right, &count) in told.bucket_limit.iter().zip(&told.bucket) {
+        assert!(right.is_finite() && left <= right, "{left} {right}");
+        let inside = finite.iter().filter(|v| left < **v && **v <= right).count();
+        assert_eq!(count, inside as f64, "({left}, {right}]");
+        left = right;
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn what_is_sent_is_what_is_read(points in prop::collection::vec(("[a-z]{1,8}/[a-z_]{1,12}", 0u64..1_000_000, any::<f32>()), 0..200), capacity in 1usize..20) {
+    fn what_is_sent_is_what_is_read(entries in prop::collection::vec(entry(), 0..100), capacity in 1usize..20) {
         let folder = tempfile::tempdir().unwrap();
         let writer = Writer::create(folder.path(), capacity, None).unwrap();
-        for (tag, step, value) in &points {
-            writer.send(scalar(tag, *step, f64::from(*value))).unwrap();
+        for entry in &entries {
+            writer.send(entry.clone()).unwrap();
         }
         writer.close().unwrap();
         let found = events(folder.path());
         prop_assert_eq!(found[0].get_file_version(), "brain.Event:2");
-        prop_assert_eq!(found.len(), points.len() + 1);
-        for (event, (tag, step, value)) in found[1..].iter().zip(&points) {
+        prop_assert_eq!(found.len(), entries.len() + 1);
+        for (event, entry) in found[1..].iter().zip(&entries) {
             let summary = &event.get_summary().value[0];
-            prop_assert_eq!(event.get_step(), *step as i64);
-            prop_assert_eq!(summary.get_tag(), tag.as_str());
-            prop_assert_eq!(summary.get_simple_value().to_bits(), value.to_bits());
+            let place = match entry {
+                Entry::Scalar { tag, step, wall, value } => {
+                    let (found, sent) = (summary.get_simple_value(), *value as f32);
+                    prop_assert!(found.to_bits() == sent.to_bits() || found.is_nan() && sent.is_nan());
+                    (tag, step, wall)
+                }
+                Entry::Histogram { tag, step, wall, values } => {
+                    assert_tells(summary.get_histo(), values);
+                    (tag, step, wall)
+                }
+                Entry::Text { tag, step, wall, markdown } => {
+                    prop_assert_eq!(&summary.get_tensor().string_val[0], markdown.as_bytes());
+                    (tag, step, wall)
+                }
+                Entry::Hparams { .. } | Entry::Layout(_) | Entry::SessionEnd { .. } => unreachable!(),
+            };
+            prop_assert_eq!(summary.get_tag(), place.0.as_str());
+            prop_assert_eq!(event.get_step(), *place.1 as i64);
+            let wall = place.2.duration_since(UNIX_EPOCH).unwrap();
+            prop_assert_eq!(event.get_wall_time(), wall.as_secs_f64());
         }
     }
+}
+
+#[test]
+fn histograms_of_awkward_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let sets = [
+        vec![],
+        vec![f64::NAN, f64::INFINITY],
+        vec![0.25; 7],
+        vec![-1.0, f64::NAN, 3.0, 3.0, f64::NEG_INFINITY],
+        vec![f64::MIN, 0.0, f64::MAX],
+        vec![1.0, 1.0 + f64::EPSILON],
+        vec![0.0, f64::from_bits(1), f64::from_bits(2)],
+    ];
+    let writer = Writer::create(folder.path(), 8, None).unwrap();
+    for values in &sets {
+        writer.send(histogram("h", values.clone())).unwrap();
+    }
+    writer.close().unwrap();
+    for (event, values) in events(folder.path())[1..].iter().zip(&sets) {
+        assert_tells(event.get_summary().value[0].get_histo(), values);
+    }
+}
+
+#[test]
+fn a_newer_file_sorts_last_even_when_the_clock_was_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ahead = format!("events.out.tfevents.{}.elsewhere.1.0", now.as_secs() + 500);
+    std::fs::write(folder.path().join(ahead), "").unwrap();
+    // No time at all: it says nothing.
+    for strange in ["1", "18446744073709551615", "x"] {
+        let name = format!("events.out.tfevents.{strange}");
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let file = EventsFile::create(folder.path()).unwrap();
+    let name = file.path().file_name().unwrap().to_string_lossy();
+    let expected = format!("events.out.tfevents.{}.", now.as_secs() + 501);
+    assert!(name.starts_with(&expected), "{name}");
+}
+
+#[test]
+fn a_step_beyond_the_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut file = EventsFile::create(folder.path()).unwrap();
+    let error = file.purge_from(1 << 63).unwrap_err();
+    assert!(error.to_string().contains("9223372036854775808"), "{error}");
+}
+
+#[test]
+fn what_is_reported_is_in_the_file_soon_without_a_flush() {
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::create(folder.path(), 8, None).unwrap();
+    writer.send(scalar("train/main/loss", 1, 0.5)).unwrap();
+    let begun = Instant::now();
+    while events(folder.path()).len() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(writer);
+}
+
+#[test]
+fn tensorboard_reads_every_kind_of_entry() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let writer = Writer::create(folder.path(), 64, None).unwrap();
+    let hparams = [
+        ("lr", HparamValue::Number(5e-5)),
+        ("schedule", HparamValue::Text("linear".to_owned())),
+        ("sample", HparamValue::Bool(true)),
+    ];
+    let hparams = hparams.map(|(name, value)| (name.to_owned(), value));
+    let metrics = vec!["gender/disparity".to_owned()];
+    writer
+        .send(Entry::Hparams {
+            hparams: hparams.to_vec(),
+            metrics,
+        })
+        .unwrap();
+    let lines = Chart::Lines {
+        title: "loss".to_owned(),
+        tags: vec!["hook/a.b+c/seconds".to_owned()],
+    };
+    let band = Chart::Band {
+        title: "disparity".to_owned(),
+        value: "gender/disparity".to_owned(),
+        lower: "gender/disparity_low".to_owned(),
+        upper: "gender/disparity_high".to_owned(),
+    };
+    let categories = vec![("charts".to_owned(), vec![lines, band])];
+    writer.send(Entry::Layout(Layout { categories })).unwrap();
+    // More than TensorBoard keeps where it is not told to keep everything.
+    for step in 0..1500 {
+        for tag in [
+            "train/main/loss",
+            "train/assistant/loss",
+            "kl/mean_nats",
+            "train/lr",
+        ] {
+            let value = f64::from(step as f32 / 7.0) + tag.len() as f64;
+            writer.send(scalar(tag, step, value)).unwrap();
+        }
+    }
+    writer.send(text("samples", "**bold** ü")).unwrap();
+    writer
+        .send(histogram("kl/all", vec![1.0, 2.0, f64::NAN, 4.0]))
+        .unwrap();
+    writer.send(Entry::SessionEnd { success: false }).unwrap();
+    writer.close().unwrap();
+
+    let read = read_events(&python, folder.path());
+    for tag in [
+        "train/main/loss",
+        "train/assistant/loss",
+        "kl/mean_nats",
+        "train/lr",
+    ] {
+        let expected = (0..1500).map(|step| {
+            let value = f64::from(step as f32 / 7.0) + tag.len() as f64;
+            serde_json::json!([step, f64::from(value as f32)])
+        });
+        assert_eq!(
+            read["scalars"][tag],
+            expected.collect::<serde_json::Value>()
+        );
+    }
+    assert_eq!(
+        read["texts"]["samples"],
+        serde_json::json!([[0, "**bold** ü"]])
+    );
+    assert_eq!(
+        read["histograms"]["kl/all"],
+        serde_json::json!([[0, 3.0, 1.0, 4.0, 7.0, 3.0]])
+    );
+    let values = serde_json::json!({"lr": 5e-5, "schedule": "linear", "sample": true});
+    assert_eq!(read["hparams"]["values"], values);
+    assert_eq!(
+        read["hparams"]["metrics"],
+        serde_json::json!(["gender/disparity"])
+    );
+    assert_eq!(read["hparams"]["status"], 2);
+    assert_eq!(
+        read["layout"]["charts"],
+        serde_json::json!([
+            ["loss", [r"^hook/a\.b\+c/seconds$"], []],
+            [
+                "disparity",
+                [],
+                [[
+                    "gender/disparity",
+                    "gender/disparity_low",
+                    "gender/disparity_high"
+                ]]
+            ],
+        ])
+    );
 }
 
 #[test]
@@ -194,6 +446,91 @@ fn a_resumed_writer_drops_what_will_be_written_again() {
             0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -6.0, -7.0, -8.0, -9.0, -10.0, -11.0
         ]
     );
+}
+
+/// The other half of the next test, which runs it in a process of its own: a limit cannot be taken back.
+#[test]
+#[cfg(unix)]
+fn under_a_file_size_limit() {
+    let Some(folder) = std::env::var_os("MILEPOST_TEST_FOLDER").map(PathBuf::from) else {
+        return;
+    };
+    let writer = Writer::create(&folder.join("writer"), 4, None).unwrap();
+    let mut sent = (0..100_000).map(|step| writer.send(scalar("a/b", step, step as f64)));
+    let error = sent.find_map(Result::err).unwrap().to_string();
+    assert!(error.contains("tfevents"), "{error}");
+    // More than the queue holds: nobody may wait for room that never comes.
+    for step in 0..100 {
+        let again = writer.send(scalar("a/b", step, 0.0)).unwrap_err();
+        assert_eq!(again.to_string(), error);
+    }
+    assert_eq!(writer.flush().unwrap_err().to_string(), error);
+    assert_eq!(writer.close().unwrap_err().to_string(), error);
+
+    let mut file = EventsFile::create(&folder.join("file")).unwrap();
+    let long = "x".repeat(10_000);
+    for round in 0..3 {
+        file.purge_from(round).unwrap();
+        file.flush().unwrap();
+        let mut summary = Summary::new();
+        summary.mut_value().push(Summary_Value::new());
+        summary.mut_value()[0].set_tag(long.clone());
+        let pushed = file.summary(round, SystemTime::now(), summary);
+        pushed.and_then(|()| file.flush()).unwrap_err();
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_refused_write_keeps_every_whole_record_and_is_told_to_everyone() {
+    let folder = tempfile::tempdir().unwrap();
+    let [writer, file] = ["writer", "file"].map(|name| folder.path().join(name));
+    std::fs::create_dir(&writer).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let mut child = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact tensorboard::under_a_file_size_limit",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .env("MILEPOST_TEST_FOLDER", folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > Duration::from_secs(60) {
+            child.kill().unwrap();
+            panic!("somebody waits for a writer that has given up");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(status.success());
+
+    // 8 blocks are 4 kB or 8 kB, depending on the shell; a scalar takes less than 64 bytes.
+    let found = events(&writer);
+    let bytes = std::fs::metadata(&event_files(&writer)[0]).unwrap().len();
+    assert!(
+        [4096, 8192]
+            .iter()
+            .any(|limit| (limit - 64..=*limit).contains(&bytes)),
+        "{bytes}"
+    );
+    let steps: Vec<i64> = found[1..].iter().map(Event::get_step).collect();
+    assert_eq!(steps, (0..found.len() as i64 - 1).collect::<Vec<_>>());
+    if let Some(python) = python() {
+        let read = read_events(&python, &writer);
+        assert_eq!(
+            read["scalars"]["a/b"].as_array().unwrap().len(),
+            steps.len()
+        );
+    }
+    // What is written after a refused write follows the last whole record, without a gap.
+    let steps: Vec<i64> = events(&file).iter().map(Event::get_step).collect();
+    assert_eq!(steps, [0, 0, 1, 2]);
 }
 
 /// A file size limit stands for a full disk: the system refuses the write in the same way, with another number.

@@ -35,7 +35,10 @@ impl Run<'_> {
         if interrupted || save.is_some_and(|cadence| self.is_due(cadence, &[Moment::End])) {
             self.save(!interrupted)?;
         }
-        self.recorder.send(Entry::SessionEnd { success: true })?;
+        // TensorBoard keeps the first status it reads for good, so a run that may be resumed has none yet.
+        if !interrupted {
+            self.recorder.send(Entry::SessionEnd { success: true })?;
+        }
         let clock = self.clock.clone();
         let spans = self.recorder.close()?;
         let (failures, times) = self.dispatcher.into_account();

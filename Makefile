@@ -42,7 +42,7 @@ test: ## everything that CI checks: format, lints, tests
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	@if command -v $(PYTHON) >/dev/null; then $(MAKE) -s .venv/ready; \
 	else echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'; fi
-	cargo test $(CARGO_FLAGS)
+	cargo test $(CARGO_FLAGS) -- --include-ignored
 
 bench: ## the loop against a bare one, and the TensorBoard writer
 	cargo bench

@@ -39,7 +39,7 @@ impl Hook for SampleText {
         let mut table = String::from("| prompt | continuation | n_matches |\n|---|---|---|\n");
         for index in 0..shown {
             // Spread over the whole set, so that different identities and templates are seen.
-            let pair = &pairs[index * pairs.len() / shown];
+            let pair = &pairs[index * (pairs.len() / shown + 1) % pairs.len()];
             for prompt in [pair.female, pair.male] {
                 let text = marked(&decodings[prompt], &scene.tokenizer)?;
                 let matched = decodings[prompt].rounds.iter().map(|round| round.matched);

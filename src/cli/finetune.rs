@@ -103,7 +103,7 @@ fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
 }
 
 /// `2026-11-23T19-52-07`, with a number behind it if that second is taken.
-fn fresh_name(folder: &Path) -> PathBuf {
+pub(super) fn fresh_name(folder: &Path) -> PathBuf {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |duration| duration.as_secs());

@@ -1,6 +1,6 @@
 //! `milepost pretrain`: makes the mini pair that the next build takes in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
@@ -17,9 +17,9 @@ pub(super) struct Arguments {
     /// Optimiser steps.
     #[arg(long, default_value_t = Recipe::default().steps)]
     steps: u64,
-    /// Folder of the pretraining run.
-    #[arg(long, default_value = "runs/pretrain/pair", value_name = "FOLDER")]
-    run: PathBuf,
+    /// Folder of the pretraining run, which must be new [default: runs/pretrain/<time>].
+    #[arg(long, value_name = "FOLDER")]
+    run: Option<PathBuf>,
     /// Folder that the pair is put into.
     #[arg(long, default_value = "datasets/mini", value_name = "FOLDER")]
     into: PathBuf,
@@ -32,8 +32,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         steps: arguments.steps,
         ..Recipe::default()
     };
+    let usual = || super::finetune::fresh_name(Path::new("runs/pretrain"));
+    let directory = arguments.run.clone().unwrap_or_else(usual);
     println!("generating the corpus and training the tokenizer");
-    let prepared = recipe.prepare(&device, arguments.run.clone())?;
+    let prepared = recipe.prepare(&device, directory)?;
     let entropy = prepared.entropy.nats_per_token;
     println!(
         "the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}",

@@ -1,12 +1,14 @@
-//! Where tensors live. The one place that knows which devices exist: a new one is a new arm of [`open`].
+//! Where tensors live. The one place that knows which devices exist: a new one is a new line of [`KINDS`] and an arm of [`Kind`]'s opening.
 
-use burn::tensor::Device;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::tensor::{Device, Tensor};
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// The name is not a device of this program.
-    #[error("unknown device `{0}`; this build knows: {known}", known = KNOWN.join(", "))]
+    #[error("unknown device `{0}`; the devices are {known}", known = forms())]
     Unknown(String),
     /// The device exists but was left out of this build.
     #[error(
@@ -18,31 +20,104 @@ pub enum DeviceError {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
+    /// The device is in the build, but not in this machine.
+    #[error("device `{name}` cannot be used here: {reason}; {remedy}")]
+    NotThere {
+        /// The device as asked for.
+        name: String,
+        /// What its library says.
+        reason: String,
+        /// What may help.
+        remedy: &'static str,
+    },
 }
 
-/// The devices that this build can open, by the name that `--device` takes.
-pub const KNOWN: &[&str] = &[
-    "flex",
-    #[cfg(feature = "tch")]
-    "tch",
+/// A kind of device: how it is written, what it is, and what to do where it does not work.
+struct Kind {
+    form: &'static str,
+    remedy: &'static str,
+    open: fn(&str) -> Option<Result<Device, &'static str>>,
+}
+
+/// Every kind. `open` gives None for another kind's name, and the missing feature where it is not in the build.
+const KINDS: &[Kind] = &[
+    Kind {
+        form: "flex",
+        remedy: "",
+        open: |name| (name == "flex").then(|| Ok(Device::flex())),
+    },
+    Kind {
+        form: "tch",
+        remedy: "libtorch must be version 2.9 and on the library path",
+        open: |name| (name == "tch").then(|| tch(None)),
+    },
+    Kind {
+        form: "tch:cuda:N",
+        remedy: "it needs a libtorch with CUDA, a driver, and a card of that number; `tch` is libtorch on the CPU",
+        open: |name| Some(tch(Some(name.strip_prefix("tch:cuda:")?.parse().ok()?))),
+    },
+    Kind {
+        form: "wgpu",
+        remedy: "it needs a driver for Vulkan, Metal or DirectX 12 (Debian: mesa-vulkan-drivers for one in software)",
+        open: |name| (name == "wgpu").then(wgpu),
+    },
 ];
 
-/// Opens a device by name: `flex` (pure Rust, CPU, the default) or, with the cargo feature of that name, `tch` (libtorch on the CPU).
+fn forms() -> String {
+    let forms: Vec<&str> = KINDS.iter().map(|kind| kind.form).collect();
+    forms.join(", ")
+}
+
+/// Opens a device by name: `flex` (pure Rust on the CPU, the default) or, with the cargo features of those names, `tch` (libtorch on the
+/// CPU), `tch:cuda:0` (libtorch on a graphics card) and `wgpu` (any graphics card). A device other than `flex` is tried with a small sum.
 ///
 /// # Errors
-/// When the name is unknown or the device is not compiled in.
+/// When the name is unknown, the device is not compiled in, or it does not work on this machine.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
-    match name {
-        "flex" => Ok(Device::flex()),
-        #[cfg(feature = "tch")]
-        "tch" => Ok(libtorch()),
-        #[cfg(not(feature = "tch"))]
-        "tch" => Err(DeviceError::NotCompiled {
-            name: name.to_owned(),
-            feature: "tch",
-        }),
-        _ => Err(DeviceError::Unknown(name.to_owned())),
+    let opened = KINDS.iter().find_map(|kind| {
+        // Opening can panic, for example where a driver's library is missing.
+        let opened = quietly(|| (kind.open)(name)).transpose()?;
+        Some((kind, opened))
+    });
+    let Some((kind, opened)) = opened else {
+        return Err(DeviceError::Unknown(name.to_owned()));
+    };
+    let not_there = |reason: String| DeviceError::NotThere {
+        name: name.to_owned(),
+        reason,
+        remedy: kind.remedy,
+    };
+    let device = opened.map_err(not_there)?;
+    let device = device.map_err(|feature| DeviceError::NotCompiled {
+        name: name.to_owned(),
+        feature,
+    })?;
+    if name != "flex" {
+        let sum = quietly(|| {
+            let ones = Tensor::<1>::ones([8], &device);
+            ones.sum().into_scalar::<f32>()
+        });
+        match sum {
+            Ok(8.0) => {}
+            Ok(other) => return Err(not_there(format!("it adds eight ones to {other}"))),
+            Err(reason) => return Err(not_there(reason)),
+        }
     }
+    Ok(device)
+}
+
+/// Calls what may panic in a library, and gives the panic's first line instead of printing it.
+fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(call));
+    std::panic::set_hook(usual);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let line = text.and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
+        line.unwrap_or("its library gave up").trim().to_owned()
+    })
 }
 
 #[cfg(feature = "tch")]
@@ -50,6 +125,24 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     deprecated,
     reason = "burn deprecates libtorch in 0.22; it stays behind this feature"
 )]
-fn libtorch() -> Device {
-    Device::libtorch()
+fn tch(card: Option<usize>) -> Result<Device, &'static str> {
+    Ok(match card {
+        None => Device::libtorch(),
+        Some(card) => Device::libtorch_cuda(card),
+    })
+}
+
+#[cfg(not(feature = "tch"))]
+fn tch(_card: Option<usize>) -> Result<Device, &'static str> {
+    Err("tch")
+}
+
+#[cfg(feature = "wgpu")]
+fn wgpu() -> Result<Device, &'static str> {
+    Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn wgpu() -> Result<Device, &'static str> {
+    Err("wgpu")
 }

@@ -13,11 +13,13 @@ pub mod data;
 pub mod decode;
 pub mod device;
 pub mod diagnostic;
+pub mod download;
 pub mod event;
 pub mod experiment;
 pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
+pub mod hub;
 pub mod measure;
 pub mod mini;
 pub mod model;

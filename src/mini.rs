@@ -50,5 +50,5 @@ pub fn md5(role: Role) -> String {
         Role::Main => include_bytes!("../datasets/mini/main/model.safetensors"),
         Role::Assistant => include_bytes!("../datasets/mini/assistant/model.safetensors"),
     };
-    crate::data::download::md5_of(bytes)
+    crate::download::md5_of(bytes)
 }

@@ -4,6 +4,7 @@ use crate::data::source::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
 use crate::diagnostic::Diagnostic;
+use crate::hub::HubError;
 use crate::model::WeightsError;
 use crate::overrides::OverrideError;
 use crate::train::{RecordError, RunError};
@@ -16,6 +17,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<SourceError>()
         || error.is::<TemplateError>()
         || error.is::<TokenizerError>()
+        || error.is::<HubError>()
         || is_reading(error.downcast_ref::<WeightsError>())
     {
         return 3;

@@ -10,6 +10,7 @@ use super::{Selection, progress};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
 use crate::hook::{Registry, Runs};
+use crate::hub::Hub;
 use crate::overrides;
 
 #[derive(Args)]
@@ -50,7 +51,7 @@ pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written
         all.extend(overrides::split(text)?);
     }
     if let Some(device) = &selection.device {
-        all.push(format!("device=\"{device}\"").parse()?);
+        all.push(device_override(device).parse()?);
     }
     if selection.no_hooks {
         all.push("hooks={}".parse()?);
@@ -60,6 +61,22 @@ pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written
         text,
     };
     Ok((parse(source, &all)?, places))
+}
+
+/// `--device flex`, or `--device main=tch:cuda:0,assistant=flex`, as an override.
+fn device_override(text: &str) -> String {
+    let each: Option<Vec<(&str, &str)>> =
+        text.split(',').map(|part| part.split_once('=')).collect();
+    match each {
+        None => format!("device=\"{text}\""),
+        Some(each) => {
+            let each: Vec<String> = each
+                .iter()
+                .map(|(role, device)| format!("{} = \"{}\"", role.trim(), device.trim()))
+                .collect();
+            format!("device={{ {} }}", each.join(", "))
+        }
+    }
 }
 
 fn places(selection: &Selection, path: &Path, name: &str, run: &Path) -> Places {
@@ -73,6 +90,7 @@ fn places(selection: &Selection, path: &Path, name: &str, run: &Path) -> Places 
         data: selection.data.clone(),
         cache: selection.cache.clone().or_else(usual),
         offline: selection.offline,
+        hub: Hub::from_environment(selection.offline),
         run: run.to_owned(),
         name: name.to_owned(),
     }

@@ -3,7 +3,6 @@
 pub mod ag_news;
 pub mod blocks;
 mod counterparts;
-pub mod download;
 pub mod order;
 pub mod source;
 mod template_rows;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ag_news::{self, AgNewsError, Article};
-use super::download::{DownloadError, Patience, Remote, download, md5_of};
 use crate::corpus;
+use crate::download::{DownloadError, Patience, Remote, download, md5_of};
 
 /// Seeds of the built-in sample: one for each split, so that no article stands in both. The pretraining corpus uses others.
 const SAMPLE_SEEDS: [u64; 2] = [2001, 2002];
@@ -80,8 +80,13 @@ pub enum SourceError {
         "no AG News: {0}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`"
     )]
     Nowhere(String),
-    /// The recipe that ships is broken.
-    #[error("the recipe datasets/ag_news.toml is broken: {0}")]
+    /// HONEST's templates are nowhere to be found.
+    #[error(
+        "no HONEST templates: {0}\nSet MILEPOST_DATA to a folder with honest/en_template.tsv, or `templates.file` to a file in that layout"
+    )]
+    NoTemplates(String),
+    /// A recipe that ships is broken.
+    #[error("a recipe in datasets/ is broken: {0}")]
     Recipe(#[from] toml::de::Error),
 }
 
@@ -164,32 +169,65 @@ fn from_cache(
 ) -> Result<Result<Corpus, String>, SourceError> {
     let recipe: Recipe = toml::from_str(include_str!("../../datasets/ag_news.toml"))?;
     for (name, entry) in [("train.csv", &recipe.train), ("test.csv", &recipe.test)] {
-        let path = folder.join(name);
-        let whole = std::fs::read(&path).is_ok_and(|bytes| md5_of(&bytes) == entry.md5);
-        if whole {
-            continue;
-        }
-        if offline {
-            let why = format!(
-                "{} is not there and MILEPOST_OFFLINE is set",
-                path.display()
-            );
+        if let Err(why) = cached_file(&folder.join(name), entry, offline, progress) {
             return Ok(Err(why));
-        }
-        let remote = Remote {
-            url: &entry.url,
-            md5: &entry.md5,
-        };
-        let mut report = |done, total| progress(name, done, total);
-        let fetched: Result<(), DownloadError> =
-            download(&remote, &path, Patience::default(), &mut report);
-        if let Err(error) = fetched {
-            return Ok(Err(error.to_string()));
         }
     }
     let mut corpus = from_folder(folder)?;
     corpus.origin = Origin::Cache(folder.to_owned());
     Ok(Ok(corpus))
+}
+
+/// Makes sure that a file is in the cache, downloading it where it is missing or damaged; the error says why it cannot be had.
+fn cached_file(
+    path: &Path,
+    entry: &Entry,
+    offline: bool,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<(), String> {
+    if std::fs::read(path).is_ok_and(|bytes| md5_of(&bytes) == entry.md5) {
+        return Ok(());
+    }
+    if offline {
+        return Err(format!(
+            "{} is not there and MILEPOST_OFFLINE is set",
+            path.display()
+        ));
+    }
+    let remote = Remote {
+        url: &entry.url,
+        md5: &entry.md5,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut report = |done, total| progress(&name, done, total);
+    let fetched: Result<(), DownloadError> =
+        download(&remote, path, Patience::default(), &mut report);
+    fetched.map_err(|error| error.to_string())
+}
+
+/// Finds the English templates of HONEST: in `MILEPOST_DATA`, in the cache, or by a download with pinned MD5.
+///
+/// # Errors
+/// When they are nowhere.
+pub fn honest(
+    request: &Request,
+    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+) -> Result<PathBuf, SourceError> {
+    let file = Path::new("honest/en_template.tsv");
+    if let Some(path) = request.data.as_ref().map(|data| data.join(file))
+        && path.is_file()
+    {
+        return Ok(path);
+    }
+    let entry: Entry = toml::from_str(include_str!("../../datasets/honest.toml"))?;
+    let Some(cache) = &request.cache else {
+        return Err(SourceError::NoTemplates(
+            "there is no cache folder (HOME is not set)".to_owned(),
+        ));
+    };
+    let path = cache.join(file);
+    cached_file(&path, &entry, request.offline, progress).map_err(SourceError::NoTemplates)?;
+    Ok(path)
 }
 
 fn builtin_sample(why: String) -> Corpus {

@@ -1,9 +1,8 @@
 //! An experiment described: the resolved text, the manifest, the parameters for TensorBoard.
 
-use std::path::Path;
-
 use serde_json::json;
 
+use super::load::ModelSource;
 use super::{Experiment, Places};
 use crate::data::source::{Corpus, Origin};
 use crate::model::{Pair, Role};
@@ -13,6 +12,7 @@ use crate::tensorboard::HparamValue;
 pub(super) fn resolved_text(
     experiment: &Experiment,
     places: &Places,
+    sources: &[ModelSource; 2],
     hooks: toml::Table,
 ) -> anyhow::Result<String> {
     let mut experiment = experiment.clone();
@@ -23,18 +23,24 @@ pub(super) fn resolved_text(
             .display()
             .to_string()
     };
-    for model in [
+    for (model, source) in [
         &mut experiment.models.main,
         &mut experiment.models.assistant,
-    ] {
-        if !model.starts_with("mini:") {
-            *model = absolute(model);
+    ]
+    .into_iter()
+    .zip(sources)
+    {
+        match source {
+            ModelSource::Mini(_) => {}
+            ModelSource::Directory(_) => *model = absolute(model),
+            // The commit, so that a resume or a replay never sees another version.
+            ModelSource::Hub(id, snapshot) => *model = format!("{}@{}", id.name, snapshot.commit),
         }
     }
     if let Some(folder) = &mut experiment.data.folder {
         *folder = absolute(folder);
     }
-    if experiment.templates.file != "builtin" {
+    if !["builtin", "honest"].contains(&&*experiment.templates.file) {
         experiment.templates.file = absolute(&experiment.templates.file);
     }
     let mut table = toml::Table::try_from(&experiment)?;
@@ -44,21 +50,43 @@ pub(super) fn resolved_text(
     Ok(toml::to_string(&table)?)
 }
 
+/// MD5 of a model's weight files, by their names.
+fn weights_md5(source: &ModelSource) -> serde_json::Value {
+    let Some(directory) = source.directory() else {
+        let ModelSource::Mini(role) = source else {
+            return serde_json::Value::Null;
+        };
+        return json!({ "model.safetensors": crate::mini::md5(*role) });
+    };
+    let files = crate::model::weight_files(directory).map_or(Vec::new(), |files| files.parts);
+    let sums = files.iter().filter_map(|path| {
+        let name = path.file_name()?.to_string_lossy().into_owned();
+        // Read already, to build the model; a file that has gone since leaves its sum out.
+        let bytes = std::fs::read(path).ok()?;
+        Some((name, crate::download::md5_of(&bytes).into()))
+    });
+    serde_json::Value::Object(sums.collect())
+}
+
 /// What the run was made of: versions, checksums, device.
 pub(super) fn manifest(
     experiment: &Experiment,
     corpus: &Corpus,
     pair: &Pair,
+    sources: &[ModelSource; 2],
     prompts: &[Vec<u32>],
 ) -> serde_json::Value {
-    let model = |role: Role, name: &str| {
-        let md5 = match name.starts_with("mini:") {
-            true => Some(crate::mini::md5(role)),
-            false => std::fs::read(Path::new(name).join("model.safetensors"))
-                .ok()
-                .map(|bytes| crate::data::download::md5_of(&bytes)),
-        };
-        json!({ "from": name, "weights_md5": md5, "config": pair.get(role).config() })
+    let model = |role: Role| {
+        let source = &sources[role as usize];
+        let mut described = json!({
+            "from": experiment.models.get(role),
+            "weights_md5": weights_md5(source),
+            "config": pair.get(role).config(),
+        });
+        if let ModelSource::Hub(_, snapshot) = source {
+            described["commit"] = snapshot.commit.clone().into();
+        }
+        described
     };
     json!({
         "milepost": env!("CARGO_PKG_VERSION"),
@@ -68,8 +96,8 @@ pub(super) fn manifest(
         "architecture": std::env::consts::ARCH,
         "data": { "origin": corpus.origin, "files": corpus.files },
         "models": {
-            "main": model(Role::Main, &experiment.models.main),
-            "assistant": model(Role::Assistant, &experiment.models.assistant),
+            "main": model(Role::Main),
+            "assistant": model(Role::Assistant),
         },
         "templates": { "file": experiment.templates.file, "prompts": prompts.len() },
     })

@@ -1,53 +1,109 @@
 //! What an experiment names, read: models, tokenizer, text, templates.
 
+use std::path::{Path, PathBuf};
+
 use burn::tensor::Device;
 
-use super::{Places, Written};
+use super::{Devices, Places, Written};
 use crate::data::blocks::Blocks;
-use crate::data::source::Corpus;
+use crate::data::source::{self, Corpus};
 use crate::data::templates::Templates;
 use crate::data::tokenizer::Tokenizer;
+use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::{Gpt2, Pair, Role};
 
-/// The two models on `device`, and the tokenizer that they share.
+/// Where one of the pair comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelSource {
+    /// Built into the program.
+    Mini(Role),
+    /// A directory of the user's.
+    Directory(PathBuf),
+    /// A model of the hub, in the hub's cache.
+    Hub(ModelId, Snapshot),
+}
+
+impl ModelSource {
+    /// The directory with its files; None for a model that is built in.
+    pub fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Mini(_) => None,
+            Self::Directory(directory) => Some(directory),
+            Self::Hub(_, snapshot) => Some(&snapshot.directory),
+        }
+    }
+}
+
+/// How a model of the hub is found: as the cache has it, or as the hub has it now.
+pub(super) type FindOnHub<'a> = dyn FnMut(&ModelId) -> Result<Snapshot, HubError> + 'a;
+
+/// Finds what `[models]` names, fetching it where need be.
+pub(super) fn find_model(
+    written: &Written,
+    places: &Places,
+    role: Role,
+    hub: &mut FindOnHub,
+) -> anyhow::Result<ModelSource> {
+    let name = written.experiment.models.get(role);
+    match name {
+        "mini:main" => return Ok(ModelSource::Mini(Role::Main)),
+        "mini:assistant" => return Ok(ModelSource::Mini(Role::Assistant)),
+        _ => {}
+    }
+    let directory = places.base.join(name);
+    if directory.is_dir() {
+        return Ok(ModelSource::Directory(directory));
+    }
+    let Some(id) = ModelId::parse(name) else {
+        let message = format!(
+            "no model directory {}; give a directory in Hugging Face layout, a model of the hub such as `openai-community/gpt2`, `mini:main` or `mini:assistant`",
+            directory.display()
+        );
+        return Err(written.wrong(&["models", role.as_str()], message).into());
+    };
+    let snapshot = hub(&id)?;
+    Ok(ModelSource::Hub(id, snapshot))
+}
+
+/// A pair with what it is made of.
+pub(super) struct LoadedPair {
+    pub pair: Pair,
+    pub tokenizer: Tokenizer,
+    pub sources: [ModelSource; 2],
+}
+
+/// The two models on their devices, and the tokenizer that they share.
 pub(super) fn load_pair(
     written: &Written,
     places: &Places,
-    device: &Device,
-) -> anyhow::Result<(Pair, Tokenizer)> {
+    devices: &[Device; 2],
+    progress: &mut Progress,
+) -> anyhow::Result<LoadedPair> {
     let experiment = &written.experiment;
-    let load = |role: Role, name: &str| -> anyhow::Result<(Gpt2, Tokenizer)> {
-        let (model, tokenizer) = match name {
-            "mini:main" => (
-                crate::mini::model(Role::Main, device)?,
-                crate::mini::tokenizer()?,
-            ),
-            "mini:assistant" => (
-                crate::mini::model(Role::Assistant, device)?,
-                crate::mini::tokenizer()?,
-            ),
-            path => {
-                let directory = places.base.join(path);
-                if !directory.is_dir() {
-                    let message = format!(
-                        "no model directory {}; give a directory in Hugging Face layout, `mini:main` or `mini:assistant`",
-                        directory.display()
-                    );
-                    return Err(written.wrong(&["models", role.as_str()], message).into());
-                }
+    let mut load = |role: Role| -> anyhow::Result<(Gpt2, Tokenizer, ModelSource)> {
+        let source = find_model(written, places, role, &mut |id| {
+            places.hub.get(id, progress)
+        })?;
+        let device = &devices[role as usize];
+        let (model, tokenizer) = match source.directory() {
+            None => {
+                let ModelSource::Mini(which) = source else {
+                    anyhow::bail!("{source:?} has no directory");
+                };
                 (
-                    Gpt2::load(&directory, device)?,
-                    Tokenizer::load(&directory)?,
+                    crate::mini::model(which, device)?,
+                    crate::mini::tokenizer()?,
                 )
             }
+            Some(directory) => (Gpt2::load(directory, device)?, Tokenizer::load(directory)?),
         };
         Ok(match experiment.train.dropout {
-            Some(p) => (model.with_dropout(p), tokenizer),
-            None => (model, tokenizer),
+            Some(p) => (model.with_dropout(p), tokenizer, source),
+            None => (model, tokenizer, source),
         })
     };
-    let (main, tokenizer) = load(Role::Main, &experiment.models.main)?;
-    let (assistant, other) = load(Role::Assistant, &experiment.models.assistant)?;
+    let (main, tokenizer, first) = load(Role::Main)?;
+    let (assistant, other, second) = load(Role::Assistant)?;
     if let Some(difference) = tokenizer.difference(&other) {
         let message = format!("the two models have different tokenizers: {difference}");
         return Err(written.wrong(&["models", "assistant"], message).into());
@@ -62,7 +118,46 @@ pub(super) fn load_pair(
     }
     let pair = Pair::new(main, assistant)
         .map_err(|error| written.wrong(&["models", "assistant"], error.to_string()))?;
-    Ok((pair, tokenizer))
+    Ok(LoadedPair {
+        pair,
+        tokenizer,
+        sources: [first, second],
+    })
+}
+
+/// The devices of main model and assistant, for training or for reading only.
+pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Device; 2]> {
+    let named = &written.experiment.device;
+    let open = |role: Role| -> anyhow::Result<Device> {
+        let name = named.get(role);
+        let device = crate::device::open(name).map_err(|error| {
+            let each = ["device", role.as_str()];
+            let path = match named {
+                Devices::Both(_) => &each[..1],
+                Devices::Each(_) => &each[..],
+            };
+            written.wrong(path, error.to_string())
+        })?;
+        Ok(if training { device.autodiff() } else { device })
+    };
+    let main = open(Role::Main)?;
+    let assistant = match named.get(Role::Main) == named.get(Role::Assistant) {
+        true => main.clone(),
+        false => open(Role::Assistant)?,
+    };
+    Ok([main, assistant])
+}
+
+/// What is asked of [`source`].
+pub(super) fn source_request(written: &Written, places: &Places) -> source::Request {
+    let data = &written.experiment.data;
+    source::Request {
+        folder: (data.folder.as_ref()).map(|folder| places.base.join(folder)),
+        data: places.data.clone(),
+        cache: places.cache.clone(),
+        offline: places.offline,
+        builtin_sample: data.builtin_sample,
+    }
 }
 
 /// The id that ends a text.
@@ -110,10 +205,15 @@ pub(super) fn load_templates(
     places: &Places,
     tokenizer: &Tokenizer,
     pair: &Pair,
+    progress: &mut Progress,
 ) -> anyhow::Result<(Templates, Vec<Vec<u32>>)> {
     let section = &written.experiment.templates;
     let templates = match section.file.as_str() {
         "builtin" => Templates::parse("built-in templates", crate::mini::TEMPLATES, section.set)?,
+        "honest" => {
+            let path = source::honest(&source_request(written, places), progress)?;
+            Templates::read(&path, section.set)?
+        }
         file => Templates::read(&places.base.join(file), section.set)?,
     };
     let prompts = templates.prompts().iter();

@@ -33,8 +33,8 @@ pub struct Experiment {
     #[serde(default = "one")]
     pub seed: u64,
     /// Where tensors live.
-    #[serde(default = "flex")]
-    pub device: String,
+    #[serde(default)]
+    pub device: Devices,
     /// Milestones that may wait for background hooks before training does.
     #[serde(default = "two")]
     pub queue: usize,
@@ -45,6 +45,7 @@ pub struct Experiment {
     #[serde(default)]
     pub data: DataSection,
     /// The training.
+    #[serde(default)]
     pub train: TrainSection,
     /// The prompts.
     #[serde(default)]
@@ -58,10 +59,62 @@ pub struct Experiment {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelsSection {
-    /// `mini:main`, or a directory in Hugging Face layout.
+    /// `mini:main`, a directory in Hugging Face layout, or a model of the hub (`openai-community/gpt2`, with `@revision` if need be).
     pub main: String,
-    /// `mini:assistant`, or a directory.
+    /// `mini:assistant`, a directory, or a model of the hub.
     pub assistant: String,
+}
+
+impl ModelsSection {
+    /// What is written for one of the two.
+    pub fn get(&self, role: Role) -> &str {
+        match role {
+            Role::Main => &self.main,
+            Role::Assistant => &self.assistant,
+        }
+    }
+}
+
+/// `device`: one for both models, or one each.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a device such as \"flex\", or one for each model: { main = \"tch:cuda:0\", assistant = \"flex\" }"
+)]
+pub enum Devices {
+    /// `device = "flex"`
+    Both(String),
+    /// `device = { main = "tch:cuda:0", assistant = "flex" }`
+    Each(EachDevice),
+}
+
+/// A device for each model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EachDevice {
+    /// The main model's.
+    #[serde(default = "flex")]
+    pub main: String,
+    /// The assistant's.
+    #[serde(default = "flex")]
+    pub assistant: String,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self::Both(flex())
+    }
+}
+
+impl Devices {
+    /// The device of one of the two.
+    pub fn get(&self, role: Role) -> &str {
+        match (self, role) {
+            (Self::Both(device), _) => device,
+            (Self::Each(each), Role::Main) => &each.main,
+            (Self::Each(each), Role::Assistant) => &each.assistant,
+        }
+    }
 }
 
 impl Default for ModelsSection {

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use super::description::{hparams, manifest, resolved_text};
 use super::hooks::{self, HookOverview, LoopCadences};
-use super::load::{Split, cut, eos, load_pair, load_templates};
+use super::load::{
+    LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
+};
 use super::{Experiment, Written};
 use crate::clock::{Extent, Length};
 use crate::data::source;
 use crate::diagnostic::Diagnostic;
 use crate::hook::{Registry, Scene};
+use crate::hub::Hub;
 use crate::train::{Plan, Schedule, Training};
 
 /// Where this machine keeps things, and where a run goes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Places {
     /// The folder that relative paths of the experiment start from: its own.
     pub base: PathBuf,
@@ -24,6 +27,8 @@ pub struct Places {
     pub cache: Option<PathBuf>,
     /// Whether nothing may be fetched.
     pub offline: bool,
+    /// The hub, and its cache.
+    pub hub: Hub,
     /// The run's directory.
     pub run: PathBuf,
     /// Name of the experiment.
@@ -52,10 +57,12 @@ pub fn resolve(
 ) -> anyhow::Result<Resolved> {
     let experiment = &written.experiment;
     check_numbers(written)?;
-    let device = crate::device::open(&experiment.device)
-        .map_err(|error| written.wrong(&["device"], error.to_string()))?
-        .autodiff();
-    let (pair, tokenizer) = load_pair(written, places, &device)?;
+    let devices = devices(written, true)?;
+    let LoadedPair {
+        pair,
+        tokenizer,
+        sources,
+    } = load_pair(written, places, &devices, progress)?;
     if experiment.train.block > pair.n_positions() {
         let (block, positions) = (experiment.train.block, pair.n_positions());
         let message = format!(
@@ -63,14 +70,7 @@ pub fn resolve(
         );
         return Err(written.wrong(&["train", "block"], message).into());
     }
-    let request = source::Request {
-        folder: (experiment.data.folder.as_ref()).map(|folder| places.base.join(folder)),
-        data: places.data.clone(),
-        cache: places.cache.clone(),
-        offline: places.offline,
-        builtin_sample: experiment.data.builtin_sample,
-    };
-    let corpus = source::resolve(&request, progress)?;
+    let corpus = source::resolve(&source_request(written, places), progress)?;
     let eos = eos(&pair, &tokenizer);
     let blocks = cut(written, &corpus, Split::Train, &tokenizer, eos)?;
     let held_out = cut(written, &corpus, Split::HeldOut, &tokenizer, eos)?;
@@ -79,7 +79,7 @@ pub fn resolve(
         None => held_out,
     };
     let extent = extent(written, blocks.len())?;
-    let (templates, prompts) = load_templates(written, places, &tokenizer, &pair)?;
+    let (templates, prompts) = load_templates(written, places, &tokenizer, &pair, progress)?;
     let evaluate = written.cadence(&["train", "evaluate"], &experiment.train.evaluate)?;
     let save = experiment.train.save.as_ref();
     let save = save
@@ -96,7 +96,7 @@ pub fn resolve(
         }
     }
     let hooks = hooks::read(written, registry, &extent, &cadences)?;
-    let manifest = manifest(experiment, &corpus, &pair, &prompts);
+    let manifest = manifest(experiment, &corpus, &pair, &sources, &prompts);
     let plan = Plan {
         name: places.name.clone(),
         seed: experiment.seed,
@@ -117,7 +117,7 @@ pub fn resolve(
         hooks: hooks.specs,
         queue: experiment.queue,
         origin: corpus.describe(),
-        resolved: resolved_text(experiment, places, hooks.resolved)?,
+        resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
         manifest,
         hparams: hparams(experiment, &corpus),
         tokenizer_json: tokenizer.to_json()?,

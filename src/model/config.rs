@@ -58,7 +58,7 @@ pub struct Gpt2Config {
     #[serde(default)]
     pub add_cross_attention: bool,
     /// What transformers calls the class to load; written so that it finds the head.
-    #[serde(default = "architectures")]
+    #[serde(default = "architectures", deserialize_with = "null_is_usual")]
     pub architectures: Vec<String>,
 }
 
@@ -70,6 +70,9 @@ fn gelu_new() -> String {
 }
 fn architectures() -> Vec<String> {
     vec!["GPT2LMHeadModel".to_owned()]
+}
+fn null_is_usual<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(value)?.unwrap_or_else(architectures))
 }
 fn tenth() -> f64 {
     0.1
@@ -102,28 +105,63 @@ pub enum ConfigError {
     },
 }
 
+/// The keys that say which class of transformers a config belongs to.
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(default = "gpt2")]
+    model_type: String,
+    #[serde(default, deserialize_with = "null_is_usual")]
+    architectures: Vec<String>,
+}
+
+impl Kind {
+    fn validate(&self) -> Result<(), ConfigError> {
+        if self.model_type != "gpt2" {
+            return refuse("model_type", &self.model_type, "`gpt2`");
+        }
+        // The double-heads model has the same network below a second head.
+        let known = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
+        match self
+            .architectures
+            .iter()
+            .find(|name| !known.contains(&name.as_str()))
+        {
+            Some(other) => refuse("architectures", &format!("`{other}`"), "`GPT2LMHeadModel`"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refuse(
+    key: &'static str,
+    found: &dyn std::fmt::Display,
+    supported: &'static str,
+) -> Result<(), ConfigError> {
+    Err(ConfigError::Unsupported {
+        key,
+        found: found.to_string(),
+        supported,
+    })
+}
+
 impl Gpt2Config {
     /// Parses and validates the text of a `config.json`.
     ///
     /// # Errors
     /// When the text is not a GPT-2 config or describes a network with another arithmetic than GPT-2's.
     pub fn parse(json: &str) -> Result<Self, ConfigError> {
+        // First, what kind of network it is: another one's config lacks GPT-2's keys, and that would be the wrong complaint.
+        let kind: Kind = serde_json::from_str(json)?;
+        kind.validate()?;
         let config: Self = serde_json::from_str(json)?;
         config.validate()?;
-        Ok(config)
+        Ok(Self {
+            architectures: architectures(),
+            ..config
+        })
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
-        let refuse = |key, found: &dyn std::fmt::Display, supported| {
-            Err(ConfigError::Unsupported {
-                key,
-                found: found.to_string(),
-                supported,
-            })
-        };
-        if self.model_type != "gpt2" {
-            return refuse("model_type", &self.model_type, "`gpt2`");
-        }
         if !["gelu_new", "gelu_pytorch_tanh"].contains(&self.activation_function.as_str()) {
             return refuse(
                 "activation_function",

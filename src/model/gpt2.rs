@@ -55,25 +55,58 @@ impl Gpt2 {
     pub fn init(config: Gpt2Config, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         let std = config.initializer_range;
         let residual = std / (2.0 * config.n_layer as f64).sqrt();
+        Self::build(config, device, &mut |shape, part| {
+            let std = match part {
+                Part::Usual => std,
+                Part::IntoResidual => residual,
+            };
+            normal(shape, std, rng)
+        })
+    }
+
+    /// A network of zeros, to be filled.
+    pub(super) fn blank(config: Gpt2Config, device: &Device) -> Self {
+        Self::build(config, device, &mut |shape, _| {
+            vec![0.0; shape[0] * shape[1]]
+        })
+    }
+
+    /// A network whose matrices `values` gives, asked in the order of the network.
+    fn build(
+        config: Gpt2Config,
+        device: &Device,
+        values: &mut dyn FnMut([usize; 2], Part) -> Vec<f32>,
+    ) -> Self {
         let width = config.n_embd;
-        let wte = Embedding::init([config.vocab_size, width], std, rng, device);
-        let wpe = Embedding::init([config.n_positions, width], std, rng, device);
+        let mut matrix = |shape: [usize; 2], part| {
+            Param::from_data(TensorData::new(values(shape, part), shape), device)
+        };
+        let wte = Embedding {
+            weight: matrix([config.vocab_size, width], Part::Usual),
+        };
+        let wpe = Embedding {
+            weight: matrix([config.n_positions, width], Part::Usual),
+        };
         let norm = || {
             LayerNormConfig::new(width)
                 .with_epsilon(config.layer_norm_epsilon)
                 .init(device)
         };
+        let mut linear = |shape: [usize; 2], part| Linear {
+            weight: matrix(shape, part),
+            bias: Some(Param::from_tensor(Tensor::zeros([shape[1]], device))),
+        };
         let h = (0..config.n_layer)
             .map(|_| Block {
                 ln_1: norm(),
                 attn: Attention {
-                    c_attn: linear([width, 3 * width], std, rng, device),
-                    c_proj: linear([width, width], residual, rng, device),
+                    c_attn: linear([width, 3 * width], Part::Usual),
+                    c_proj: linear([width, width], Part::IntoResidual),
                 },
                 ln_2: norm(),
                 mlp: FeedForward {
-                    c_fc: linear([width, config.inner()], std, rng, device),
-                    c_proj: linear([config.inner(), width], residual, rng, device),
+                    c_fc: linear([width, config.inner()], Part::Usual),
+                    c_proj: linear([config.inner(), width], Part::IntoResidual),
                 },
             })
             .collect();
@@ -194,12 +227,12 @@ impl ModuleMapper for Numbering {
     }
 }
 
-impl Embedding {
-    fn init(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Self {
-        Self {
-            weight: normal(shape, std, rng, device),
-        }
-    }
+/// What a matrix does, which decides how it is initialised.
+#[derive(Clone, Copy)]
+enum Part {
+    Usual,
+    /// Its product is added to the residual stream.
+    IntoResidual,
 }
 
 impl Attention {
@@ -300,20 +333,12 @@ pub fn last_logits(model: &Gpt2, rows: &[&[u32]]) -> anyhow::Result<Vec<f32>> {
         .map_err(|error| anyhow::anyhow!("logits are not f32: {error:?}"))
 }
 
-fn linear(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Linear {
-    Linear {
-        weight: normal(shape, std, rng, device),
-        bias: Some(Param::from_tensor(Tensor::zeros([shape[1]], device))),
-    }
-}
-
-fn normal(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Param<Tensor<2>> {
+fn normal(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
     // `std` comes from a validated config; a bad one gives constant weights rather than a panic.
-    let values: Vec<f32> = match Normal::new(0.0, std) {
+    match Normal::new(0.0, std) {
         Ok(normal) => (0..shape[0] * shape[1])
             .map(|_| normal.sample(rng) as f32)
             .collect(),
         Err(_) => vec![0.0; shape[0] * shape[1]],
-    };
-    Param::from_data(TensorData::new(values, shape), device)
+    }
 }

@@ -6,6 +6,7 @@ mod dropout;
 mod gpt2;
 mod loss;
 mod pair;
+mod tensors;
 mod weights;
 
 pub use cache::KvCache;
@@ -14,5 +15,6 @@ pub use dropout::Dropout;
 pub use gpt2::{Gpt2, last_logits};
 pub use loss::next_token_loss;
 pub use pair::{Pair, PairError, Role};
+pub(crate) use tensors::{WEIGHT_FILES, shard_names, weight_files};
 pub(crate) use weights::{ModelFiles, checkpoint_name};
 pub use weights::{WeightsError, named_parameters};

@@ -1,5 +1,5 @@
-//! Weights in Hugging Face layout: a directory with `config.json` and `model.safetensors`, read with every mismatch named,
-//! written aside and renamed so that a directory under its final name is always whole.
+//! A model in Hugging Face layout: a directory with `config.json` and weights, read with every mismatch named, written (as
+//! `model.safetensors`, F32) aside and renamed so that a directory under its final name is always whole.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, TensorView};
-use safetensors::{SafeTensorError, SafeTensors};
 
+use super::tensors::Tensors;
 use super::{ConfigError, Gpt2, Gpt2Config};
-use crate::random::{Purpose, stream};
 
 /// Why weights could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +32,15 @@ pub enum WeightsError {
         /// What is wrong with it.
         source: ConfigError,
     },
-    /// `model.safetensors` is truncated or not of that format.
-    #[error("{path}: not a readable safetensors file ({source}); fetch it again")]
+    /// A weight file is truncated or not of its format.
+    #[error("{path}: not a readable {what} file ({message}); fetch it again")]
     Format {
         /// The file.
         path: PathBuf,
+        /// `safetensors` or `PyTorch`.
+        what: &'static str,
         /// The format's reason.
-        source: SafeTensorError,
+        message: String,
     },
     /// The file is well formed but its tensors are not those of the config.
     #[error("{path}: {message}")]
@@ -68,53 +69,38 @@ impl Gpt2 {
     /// When a file is missing or unreadable, the config is not supported, or a tensor is missing or of the wrong shape or type.
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
         let config_path = directory.join("config.json");
-        let weights_path = directory.join("model.safetensors");
         let config = std::fs::read_to_string(&config_path).map_err(reading(&config_path))?;
-        let weights = std::fs::read(&weights_path).map_err(reading(&weights_path))?;
-        Self::from_files(
-            ModelFiles {
-                origin: directory.to_owned(),
-                config: &config,
-                weights: &weights,
-            },
-            device,
-        )
+        let tensors = Tensors::open(directory)?;
+        let config = parse_config(config_path, &config)?;
+        Self::from_tensors(config, tensors, device)
     }
 
     /// Builds a model from the bytes of its files.
     pub(crate) fn from_files(files: ModelFiles, device: &Device) -> Result<Self, WeightsError> {
-        let config = Gpt2Config::parse(files.config).map_err(|source| WeightsError::Config {
-            path: files.origin.join("config.json"),
-            source,
-        })?;
-        let path = files.origin.join("model.safetensors");
-        let tensors =
-            SafeTensors::deserialize(files.weights).map_err(|source| WeightsError::Format {
-                path: path.clone(),
-                source,
-            })?;
-        // The fresh weights are all replaced; they only give the mapper a module to walk.
-        let fresh = Gpt2::init(
-            config,
-            &mut stream(0, Purpose::Initialisation, 0, 0),
-            device,
-        );
+        let config = parse_config(files.origin.join("config.json"), files.config)?;
+        let tensors = Tensors::of_bytes(files.origin.join("model.safetensors"), files.weights)?;
+        Self::from_tensors(config, tensors, device)
+    }
+
+    fn from_tensors(
+        config: Gpt2Config,
+        tensors: Tensors,
+        device: &Device,
+    ) -> Result<Self, WeightsError> {
         let mut loader = Loader {
-            tensors: tensors
-                .iter()
-                .map(|(name, view)| {
-                    (
-                        name.strip_prefix("transformer.").unwrap_or(name).to_owned(),
-                        view,
-                    )
-                })
-                .collect(),
+            tensors,
             path: Vec::new(),
             problem: None,
         };
-        let model = fresh.map(&mut loader);
-        match loader.problem {
-            Some(message) => Err(WeightsError::Content { path, message }),
+        let model = Gpt2::blank(config, device).map(&mut loader);
+        let left_over = loader.tensors.left_over().map(|name| {
+            format!("tensor `{name}` has no place in the network of config.json: does that belong to these weights?")
+        });
+        match loader.problem.or(left_over) {
+            Some(message) => Err(WeightsError::Content {
+                path: loader.tensors.origin,
+                message,
+            }),
             None => Ok(model),
         }
     }
@@ -136,21 +122,18 @@ impl Gpt2 {
                     .map(|view| (format!("transformer.{name}"), view))
             })
             .collect::<Result<_, _>>()
-            .map_err(|source| WeightsError::Format {
-                path: weights_path.clone(),
-                source,
-            })?;
+            .map_err(|error| writing(&weights_path)(std::io::Error::other(error)))?;
         // transformers refuses a safetensors file that does not name the framework it was made for.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(|source| {
-            WeightsError::Format {
-                path: weights_path.clone(),
-                source,
-            }
-        })?;
+        let bytes = safetensors::serialize(views, Some(metadata))
+            .map_err(|error| writing(&weights_path)(std::io::Error::other(error)))?;
         crate::atomic::write(&weights_path, &bytes).map_err(writing(&weights_path))?;
         crate::atomic::write(&config_path, config.as_bytes()).map_err(writing(&config_path))
     }
+}
+
+fn parse_config(path: PathBuf, text: &str) -> Result<Gpt2Config, WeightsError> {
+    Gpt2Config::parse(text).map_err(|source| WeightsError::Config { path, source })
 }
 
 fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> WeightsError {
@@ -209,45 +192,9 @@ pub fn named_parameters(model: &Gpt2) -> Vec<(String, TensorData)> {
 
 /// Replaces every parameter by the file's tensor of its name; remembers the first thing that is wrong.
 struct Loader<'a> {
-    tensors: HashMap<String, TensorView<'a>>,
+    tensors: Tensors<'a>,
     path: Vec<String>,
     problem: Option<String>,
-}
-
-impl Loader<'_> {
-    fn tensor(&mut self, shape: &[usize]) -> Result<TensorData, String> {
-        let name = checkpoint_name(&self.path);
-        let view = self
-            .tensors
-            .remove(&name)
-            .ok_or_else(|| format!("tensor `{name}` is missing"))?;
-        if view.dtype() != Dtype::F32 {
-            return Err(format!(
-                "tensor `{name}` is {:?}; only F32 weights are supported, convert them first",
-                view.dtype()
-            ));
-        }
-        if view.shape() != shape {
-            return Err(format!(
-                "tensor `{name}` has shape {:?}, but config.json makes it {shape:?}",
-                view.shape()
-            ));
-        }
-        let values: Vec<f32> = view
-            .data()
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_le_bytes(*bytes))
-            .collect();
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            return Err(format!(
-                "tensor `{name}` holds {} at element {index}",
-                values[index]
-            ));
-        }
-        Ok(TensorData::new(values, shape.to_vec()))
-    }
 }
 
 impl ModuleMapper for Loader<'_> {
@@ -261,8 +208,10 @@ impl ModuleMapper for Loader<'_> {
         if self.problem.is_some() {
             return param;
         }
-        match self.tensor(&param.val().dims()) {
-            Ok(data) => {
+        let shape = param.val().dims();
+        match self.tensors.take(&checkpoint_name(&self.path), &shape) {
+            Ok(values) => {
+                let data = TensorData::new(values, shape);
                 let device = param.val().device();
                 param.map(|old| {
                     Tensor::from_data(data, &device).set_require_grad(old.is_require_grad())

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use milepost::data::download::{Patience, Remote, download, md5_of};
+use milepost::download::{Patience, Remote, download, md5_of};
 
 use crate::harness::Project;
 
@@ -36,7 +36,7 @@ fn fetch(url: &str, md5: &str) -> (Result<(), String>, Duration, Vec<String>) {
     let to = project.path().join("cache/train.csv");
     let patience = Patience {
         start: Duration::from_secs(1),
-        body: Duration::from_secs(1),
+        stall: Duration::from_secs(1),
     };
     let start = Instant::now();
     let result = download(&Remote { url, md5 }, &to, patience, &mut |_, _| {});

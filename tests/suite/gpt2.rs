@@ -245,7 +245,18 @@ fn unusable_weights_are_refused_by_name() {
         "{truncated}"
     );
     let missing = load(&|folder| std::fs::remove_file(folder.join("model.safetensors")).unwrap());
-    assert!(missing.contains("cannot read"), "{missing}");
+    assert!(
+        missing.contains("no weights here; expected model.safetensors"),
+        "{missing}"
+    );
+    let refused = |key: &'static str| load(&edit("\"GPT2LMHeadModel\"", key));
+    assert!(refused("\"LlamaForCausalLM\"").contains("`architectures` is `LlamaForCausalLM`"));
+    let other = load(&|folder| {
+        std::fs::write(folder.join("config.json"), r#"{"model_type": "llama"}"#).unwrap();
+    });
+    assert!(other.contains("`model_type` is llama"), "{other}");
+    let fewer = load(&edit("\"n_layer\": 2", "\"n_layer\": 1"));
+    assert!(fewer.contains("`h.1.attn.c_attn.bias` has no place"), "{fewer}");
 }
 
 #[test]

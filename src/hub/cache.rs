@@ -1,0 +1,76 @@
+//! The layout of the hub's cache: `blobs/` by checksum, `snapshots/<commit>/` with links to them, `refs/<revision>` with a commit.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::ModelId;
+use super::id::is_commit;
+
+/// A model's folder in the cache.
+pub(super) struct Repository {
+    pub folder: PathBuf,
+    locks: PathBuf,
+}
+
+impl Repository {
+    pub fn of(cache: &Path, id: &ModelId) -> Self {
+        let name = format!("models--{}", id.name.replace('/', "--"));
+        Self {
+            locks: cache.join(".locks").join(&name),
+            folder: cache.join(name),
+        }
+    }
+
+    /// The commit that a revision stood for when it was fetched.
+    pub fn commit(&self, revision: &str) -> Option<String> {
+        if is_commit(revision) {
+            return Some(revision.to_owned());
+        }
+        let text = std::fs::read_to_string(self.folder.join("refs").join(revision)).ok()?;
+        Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
+    }
+
+    /// Notes the commit that a revision stands for.
+    pub fn set_reference(&self, revision: &str, commit: &str) -> io::Result<()> {
+        if is_commit(revision) {
+            return Ok(());
+        }
+        let path = self.folder.join("refs").join(revision);
+        std::fs::create_dir_all(path.parent().unwrap_or(&self.folder))?;
+        crate::atomic::write(&path, commit.as_bytes())
+    }
+
+    pub fn snapshot(&self, commit: &str) -> PathBuf {
+        self.folder.join("snapshots").join(commit)
+    }
+
+    pub fn blob(&self, tag: &str) -> PathBuf {
+        self.folder.join("blobs").join(tag)
+    }
+
+    /// The file that whoever writes a blob holds locked; the same one that huggingface_hub locks.
+    pub fn lock(&self, tag: &str) -> PathBuf {
+        self.locks.join(format!("{tag}.lock"))
+    }
+
+    /// Makes a blob appear as a file of a snapshot.
+    pub fn link(&self, commit: &str, name: &str, tag: &str) -> io::Result<()> {
+        let folder = self.snapshot(commit);
+        std::fs::create_dir_all(&folder)?;
+        let path = folder.join(name);
+        if path.is_file() {
+            return Ok(());
+        }
+        // A dangling link is in the way; a missing one is as good as removed.
+        let _ = std::fs::remove_file(&path);
+        #[cfg(unix)]
+        let linked = std::os::unix::fs::symlink(format!("../../blobs/{tag}"), &path);
+        #[cfg(not(unix))]
+        let linked = std::fs::hard_link(self.blob(tag), &path);
+        match linked {
+            // Another program was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! The hooks that ship with milepost: one file each, one line each here. `make hook NAME=...` adds both.
 
 mod assistant_share;
+mod attribution;
+mod drift;
 mod gender_disparity;
 mod gradient_norm;
 mod perplexity;
@@ -18,4 +20,6 @@ pub fn shipping() -> Registry {
         .with(perplexity::kind())
         .with(sample_text::kind())
         .with(gradient_norm::kind())
+        .with(attribution::kind())
+        .with(drift::kind())
 }

@@ -1,11 +1,14 @@
 //! The command line. A crate of your own that adds hooks runs the same one: `milepost::cli::main(milepost::hooks::shipping().with(...))`.
 
 mod failure;
+mod fetch;
 mod finetune;
 mod hooks;
+mod measure;
 mod plan;
 mod pretrain;
 mod progress;
+mod replay;
 mod scaffold;
 mod summary;
 
@@ -39,6 +42,12 @@ Exit codes:
 enum Command {
     /// Fine-tune the pair of an experiment, with its hooks, into runs/<experiment>/<run>.
     Finetune(finetune::Arguments),
+    /// Measure a pair as it is, without training: one milestone, as a table and, with --json, prompt by prompt.
+    Measure(measure::Arguments),
+    /// Measure the checkpoints of a finished run with other hooks, into TensorBoard at the right steps.
+    Replay(replay::Arguments),
+    /// Get everything that an experiment needs (models, AG News, templates) before the network is gone.
+    Fetch(fetch::Arguments),
     /// Show what an experiment would do: the resolved settings, and which hook fires when and how often.
     Plan(plan::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
@@ -61,6 +70,13 @@ struct Selection {
     /// Leave all hooks out.
     #[arg(long)]
     no_hooks: bool,
+    #[command(flatten)]
+    places: Where,
+}
+
+/// Where data and downloads are.
+#[derive(Args)]
+struct Where {
     /// Folder that has ag_news/train.csv and ag_news/test.csv.
     #[arg(long, env = "MILEPOST_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -83,6 +99,9 @@ pub fn main(registry: Registry) -> ExitCode {
     }));
     let result = match Cli::parse().command {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
+        Command::Measure(arguments) => measure::run(&arguments, &registry),
+        Command::Replay(arguments) => replay::run(&arguments, &registry),
+        Command::Fetch(arguments) => fetch::run(&arguments),
         Command::Plan(arguments) => plan::run(&arguments, &registry),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),
         Command::Pretrain(arguments) => pretrain::run(&arguments),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{Selection, progress};
+use super::{Selection, Where, progress};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
 use crate::hook::{Registry, Runs};
@@ -35,17 +35,8 @@ pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written
     let name = path
         .file_stem()
         .map_or("experiment".into(), |stem| stem.to_string_lossy());
-    let places = places(selection, &path, &name, run);
-    let text = std::fs::read(&path)
-        .map_err(|error| Diagnostic::file(path.display().to_string(), error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        Diagnostic::file(
-            format!("{}:{line}", path.display()),
-            "not UTF-8; save the file as UTF-8",
-        )
-    })?;
+    let places = places(&selection.places, &path, &name, run);
+    let source = read_source(&path)?;
     let mut all = Vec::new();
     for text in &selection.overrides {
         all.extend(overrides::split(text)?);
@@ -56,15 +47,29 @@ pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written
     if selection.no_hooks {
         all.push("hooks={}".parse()?);
     }
-    let source = Source {
-        name: path.display().to_string(),
-        text,
-    };
     Ok((parse(source, &all)?, places))
 }
 
+/// The text of a TOML file.
+pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
+    let text = std::fs::read(path)
+        .map_err(|error| Diagnostic::file(path.display().to_string(), error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        Diagnostic::file(
+            format!("{}:{line}", path.display()),
+            "not UTF-8; save the file as UTF-8",
+        )
+    })?;
+    Ok(Source {
+        name: path.display().to_string(),
+        text,
+    })
+}
+
 /// `--device flex`, or `--device main=tch:cuda:0,assistant=flex`, as an override.
-fn device_override(text: &str) -> String {
+pub(super) fn device_override(text: &str) -> String {
     let each: Option<Vec<(&str, &str)>> =
         text.split(',').map(|part| part.split_once('=')).collect();
     match each {
@@ -79,7 +84,8 @@ fn device_override(text: &str) -> String {
     }
 }
 
-fn places(selection: &Selection, path: &Path, name: &str, run: &Path) -> Places {
+/// Where this machine keeps things, for an experiment in the file `path`.
+pub(super) fn places(selection: &Where, path: &Path, name: &str, run: &Path) -> Places {
     let home = |variable: &str, rest: &str| {
         let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty());
         folder.map(|folder| PathBuf::from(folder).join(rest))

@@ -2,12 +2,13 @@
 
 use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::event::Event;
-use crate::hook::Milestone;
+use crate::hook::{Milestone, Watch};
 use crate::train::Reporter;
 
 /// The reporter that fits where the output goes.
@@ -166,4 +167,53 @@ impl Downloads {
             bar.set_position(done);
         }
     }
+}
+
+/// Tells how far a long measurement is: a bar on a terminal, else a line for every tenth; nothing for what takes a moment.
+pub(super) fn watch() -> Arc<Watch> {
+    struct Watching {
+        what: String,
+        started: Instant,
+        tenth: usize,
+        bar: Option<ProgressBar>,
+    }
+    let state: Mutex<Option<Watching>> = Mutex::new(None);
+    Arc::new(move |what: &str, done: usize, total: usize| {
+        // A watch that panicked has left a state that is as good as any.
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        if done == 0 || state.is_none() {
+            let bar = std::io::stderr().is_terminal().then(|| {
+                let bar = ProgressBar::new(total as u64);
+                let style = "{msg} {pos}/{len} {wide_bar:.cyan/blue} eta {eta}";
+                if let Ok(style) = ProgressStyle::with_template(style) {
+                    bar.set_style(style);
+                }
+                bar.set_message(what.to_owned());
+                bar
+            });
+            *state = Some(Watching {
+                what: what.to_owned(),
+                started: Instant::now(),
+                tenth: 0,
+                bar,
+            });
+        }
+        let Some(state) = state.as_mut() else { return };
+        if let Some(bar) = &state.bar {
+            bar.set_position(done as u64);
+            if done + 1 == total {
+                bar.finish_and_clear();
+            }
+            return;
+        }
+        let tenth = 10 * done / total.max(1);
+        if tenth > state.tenth && state.started.elapsed() > Duration::from_secs(5) {
+            state.tenth = tenth;
+            let left = state
+                .started
+                .elapsed()
+                .mul_f64((total - done) as f64 / done as f64);
+            eprintln!("{} {done}/{total} eta {}", state.what, clock(left));
+        }
+    })
 }

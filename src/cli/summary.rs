@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::train::{Outcome, Span, StopReason};
 
 /// What the table shows, and under which tag.
-const ROWS: &[(&str, &str)] = &[
+pub(super) const ROWS: &[(&str, &str)] = &[
     ("held-out perplexity, main", "eval/main/perplexity"),
     (
         "held-out perplexity, assistant",
@@ -108,7 +108,7 @@ fn interval(spans: &HashMap<String, Span>, name: &str, tag: &str) -> String {
     }
 }
 
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

@@ -25,6 +25,16 @@ pub struct Blocks {
     block: usize,
 }
 
+impl Default for Blocks {
+    /// No text at all.
+    fn default() -> Self {
+        Self {
+            ids: Vec::new(),
+            block: 2,
+        }
+    }
+}
+
 impl Blocks {
     /// Cuts concatenated token ids into blocks of `block` tokens; the remainder is dropped.
     ///

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::load::ModelSource;
 use super::{Experiment, Places};
 use crate::data::source::{Corpus, Origin};
+use crate::data::templates::Templates;
 use crate::model::{Pair, Role};
 use crate::tensorboard::HparamValue;
 
@@ -68,14 +69,7 @@ fn weights_md5(source: &ModelSource) -> serde_json::Value {
     serde_json::Value::Object(sums.collect())
 }
 
-/// What the run was made of: versions, checksums, device.
-pub(super) fn manifest(
-    experiment: &Experiment,
-    corpus: &Corpus,
-    pair: &Pair,
-    sources: &[ModelSource; 2],
-    prompts: &[Vec<u32>],
-) -> serde_json::Value {
+fn models(experiment: &Experiment, pair: &Pair, sources: &[ModelSource; 2]) -> serde_json::Value {
     let model = |role: Role| {
         let source = &sources[role as usize];
         let mut described = json!({
@@ -88,6 +82,38 @@ pub(super) fn manifest(
         }
         described
     };
+    json!({ "main": model(Role::Main), "assistant": model(Role::Assistant) })
+}
+
+/// What a measurement without training was made of.
+pub(super) fn measured(
+    experiment: &Experiment,
+    pair: &Pair,
+    sources: &[ModelSource; 2],
+    templates: &Templates,
+) -> serde_json::Value {
+    json!({
+        "milepost": env!("CARGO_PKG_VERSION"),
+        "device": experiment.device,
+        "seed": experiment.seed,
+        "models": models(experiment, pair, sources),
+        "templates": {
+            "file": experiment.templates.file,
+            "set": experiment.templates.set,
+            "prompts": templates.prompts().len(),
+        },
+        "decode": experiment.decode,
+    })
+}
+
+/// What the run was made of: versions, checksums, device.
+pub(super) fn manifest(
+    experiment: &Experiment,
+    corpus: &Corpus,
+    pair: &Pair,
+    sources: &[ModelSource; 2],
+    prompts: &[Vec<u32>],
+) -> serde_json::Value {
     json!({
         "milepost": env!("CARGO_PKG_VERSION"),
         "burn": "0.22.1",
@@ -95,10 +121,7 @@ pub(super) fn manifest(
         "os": std::env::consts::OS,
         "architecture": std::env::consts::ARCH,
         "data": { "origin": corpus.origin, "files": corpus.files },
-        "models": {
-            "main": model(Role::Main),
-            "assistant": model(Role::Assistant),
-        },
+        "models": models(experiment, pair, sources),
         "templates": { "file": experiment.templates.file, "prompts": prompts.len() },
     })
 }

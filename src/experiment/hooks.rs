@@ -76,6 +76,8 @@ pub(super) struct Hooks {
     pub specs: Vec<HookSpec>,
     pub overview: Vec<HookOverview>,
     pub resolved: toml::Table,
+    /// Why a hook is not among them.
+    pub left_out: Vec<String>,
 }
 
 /// When the loop itself evaluates and saves: what hooks on those events wait for.
@@ -84,7 +86,8 @@ pub(super) struct LoopCadences<'a> {
     pub save: Option<&'a Cadence>,
 }
 
-/// Reads every hook of the experiment.
+/// Reads every hook of the experiment. Without `cadences` there is no training: then `at` and `on` do not matter, each hook is called at
+/// every milestone that there is, and those that need live gradients are left out.
 ///
 /// # Errors
 /// A diagnostic for an unknown kind, key or event, a wrong type, a cadence that is not understood or never due.
@@ -92,9 +95,10 @@ pub(super) fn read(
     written: &Written,
     registry: &Registry,
     extent: &Extent,
-    cadences: &LoopCadences,
+    cadences: Option<&LoopCadences>,
 ) -> Result<Hooks, Diagnostic> {
     let mut hooks = Hooks {
+        left_out: Vec::new(),
         specs: Vec::new(),
         overview: Vec::new(),
         resolved: toml::Table::new(),
@@ -136,7 +140,7 @@ impl Entry<'_> {
         &self,
         registry: &Registry,
         extent: &Extent,
-        cadences: &LoopCadences,
+        cadences: Option<&LoopCadences>,
         hooks: &mut Hooks,
     ) -> Result<(), Diagnostic> {
         let name = self.name.get_ref().as_ref();
@@ -153,10 +157,24 @@ impl Entry<'_> {
         let runs = common.runs.unwrap_or(kind.runs);
         self.check_event(on, runs)?;
         let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
-        let firings = firings(&at, on, extent, cadences);
         if !common.enabled {
             return Ok(());
         }
+        let firings = match cadences {
+            Some(cadences) => firings(&at, on, extent, cadences),
+            None if on.is_some_and(Event::has_gradients) => {
+                let why = format!(
+                    "hook `{name}` needs live gradients, which only training has: left out"
+                );
+                hooks.left_out.push(why);
+                return Ok(());
+            }
+            None => vec![Step(0)],
+        };
+        let (at, on) = match cadences {
+            Some(_) => (at, on),
+            None => (always(), None),
+        };
         if firings.is_empty() && !at.by_time() && on != Some(Event::RunFailed) {
             let steps = extent.steps();
             let message = match on {
@@ -264,6 +282,12 @@ impl Entry<'_> {
         }
         table
     }
+}
+
+/// At every milestone.
+fn always() -> Cadence {
+    let clauses = ["start", "every step"].map(str::to_owned);
+    Cadence::parse(&clauses).unwrap_or_else(|_| unreachable!("both clauses are in the grammar"))
 }
 
 /// The steps at which a hook fires in a run that goes as planned.

@@ -1,6 +1,7 @@
 //! An experiment as written: one TOML file, read with the place of everything that is wrong in it.
 
 mod description;
+mod fetch;
 mod hooks;
 mod load;
 mod resolve;
@@ -11,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use fetch::{Fetched, fetch};
 pub use hooks::HookOverview;
-pub use resolve::{Places, Resolved, resolve};
+pub use load::ModelSource;
+pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
 
 use crate::cadence::Cadence;
 use crate::data::templates::TemplateSet;

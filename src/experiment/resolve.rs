@@ -3,18 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::description::{hparams, manifest, resolved_text};
+use super::description::{hparams, manifest, measured, resolved_text};
 use super::hooks::{self, HookOverview, LoopCadences};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
 use super::{Experiment, Written};
 use crate::clock::{Extent, Length};
+use crate::data::blocks::Blocks;
 use crate::data::source;
 use crate::diagnostic::Diagnostic;
 use crate::hook::{Registry, Scene};
-use crate::hub::Hub;
-use crate::train::{Plan, Schedule, Training};
+use crate::hub::{Hub, Progress};
+use crate::model::Pair;
+use crate::train::{HookSpec, Plan, Schedule, Training};
 
 /// Where this machine keeps things, and where a run goes.
 #[derive(Debug, Clone)]
@@ -95,7 +97,7 @@ pub fn resolve(
             return Err(written.wrong(&["train", key], message).into());
         }
     }
-    let hooks = hooks::read(written, registry, &extent, &cadences)?;
+    let hooks = hooks::read(written, registry, &extent, Some(&cadences))?;
     let manifest = manifest(experiment, &corpus, &pair, &sources, &prompts);
     let plan = Plan {
         name: places.name.clone(),
@@ -108,7 +110,7 @@ pub fn resolve(
             templates,
             prompts,
             held_out,
-            batch: 16,
+            batch: BATCH,
             decode: experiment.decode,
         }),
         extent,
@@ -129,6 +131,81 @@ pub fn resolve(
         notes: corpus.notes,
     })
 }
+
+/// A pair to be measured as it is.
+pub struct Measurement {
+    /// The pair, off autodiff.
+    pub pair: Pair,
+    /// What hooks may look at; without held-out text.
+    pub scene: Arc<Scene>,
+    /// The hooks.
+    pub hooks: Vec<HookSpec>,
+    /// What was measured with what, for the report.
+    pub manifest: serde_json::Value,
+    /// What should be said before.
+    pub notes: Vec<String>,
+}
+
+/// Reads what a measurement without training needs: models, tokenizer, templates, hooks. No text is read.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_measurement(
+    written: &Written,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
+) -> anyhow::Result<Measurement> {
+    let experiment = &written.experiment;
+    check_numbers(written)?;
+    let devices = devices(written, false)?;
+    let loaded = load_pair(written, places, &devices, progress)?;
+    let (pair, tokenizer) = (loaded.pair, loaded.tokenizer);
+    let (templates, prompts) = load_templates(written, places, &tokenizer, &pair, progress)?;
+    // One step, so that there is a clock.
+    let extent =
+        Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let hooks = hooks::read(written, registry, &extent, None)?;
+    Ok(Measurement {
+        manifest: measured(experiment, &pair, &loaded.sources, &templates),
+        scene: Arc::new(Scene {
+            seed: experiment.seed,
+            eos: eos(&pair, &tokenizer),
+            tokenizer,
+            templates,
+            prompts,
+            held_out: Blocks::default(),
+            batch: BATCH,
+            decode: experiment.decode,
+        }),
+        pair,
+        hooks: hooks.specs,
+        notes: hooks.left_out,
+    })
+}
+
+/// What a replay needs: the run's own plan, with the hooks of `hooks` instead of its own where they are given. Paths in `hooks` do not
+/// matter; only its `[hooks]` are read.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_replay(
+    run: &Written,
+    hooks: Option<&Written>,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
+) -> anyhow::Result<Resolved> {
+    let mut resolved = resolve(run, registry, places, progress)?;
+    let read = hooks::read(hooks.unwrap_or(run), registry, &resolved.plan.extent, None)?;
+    resolved.plan.hooks = read.specs;
+    resolved.hooks = read.overview;
+    resolved.notes.extend(read.left_out);
+    Ok(resolved)
+}
+
+/// Rows of a pass over prompts or blocks.
+const BATCH: usize = 16;
 
 fn check_numbers(written: &Written) -> Result<(), Diagnostic> {
     let train = &written.experiment.train;

@@ -1,5 +1,6 @@
 //! What a hook is given at a milestone: the pair to read, shared probes, and places for what it has to say.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
@@ -11,15 +12,29 @@ use crate::measure::divergence::Divergence;
 use crate::measure::evaluation::{mean_loss, template_divergences};
 use crate::model::{Pair, Role};
 
+/// Which state of a model: before the first step of the run, or at the milestone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum When {
+    /// Before the first step.
+    Start,
+    /// At the milestone.
+    Now,
+}
+
+/// Told how far a long measurement is: what is being done, how many prompts are done, how many there are.
+pub(crate) type Watch = dyn Fn(&str, usize, usize) + Send + Sync;
+
 /// One hook's view of one milestone. Everything it shows is read-only; what the hook reports is collected and written when it returns.
 pub struct Context<'a> {
     pub(crate) milestone: &'a Milestone,
     pub(crate) pair: &'a Pair,
+    pub(crate) start: &'a Pair,
     pub(crate) scene: &'a Scene,
     pub(crate) probes: &'a Probes,
     pub(crate) gradients: &'a [(Role, Gradients<'a>)],
     pub(crate) rng: ChaCha8Rng,
     pub(crate) deadline: Option<Deadline>,
+    pub(crate) watch: Option<&'a Watch>,
     pub(crate) output: Output,
 }
 
@@ -32,6 +47,23 @@ impl<'a> Context<'a> {
     /// Main model and assistant as they were at the milestone, without autodiff.
     pub fn pair(&self) -> &'a Pair {
         self.pair
+    }
+
+    /// Main model and assistant as they were before the first step, without autodiff.
+    pub fn start(&self) -> &'a Pair {
+        self.start
+    }
+
+    /// A main model and an assistant, each as it was at the start or is at the milestone; no weights are copied.
+    pub fn pair_of(&self, main: When, assistant: When) -> Pair {
+        let at = |when| match when {
+            When::Start => self.start,
+            When::Now => self.pair,
+        };
+        Pair {
+            main: at(main).main.clone(),
+            assistant: at(assistant).assistant.clone(),
+        }
     }
 
     /// Tokenizer, templates, held-out blocks and settings of the run.
@@ -75,10 +107,26 @@ impl<'a> Context<'a> {
     /// # Errors
     /// When a model's logits are not finite or the deadline passes.
     pub fn divergences(&self) -> anyhow::Result<Arc<Vec<Divergence>>> {
+        self.divergences_of(When::Now, When::Now)
+    }
+
+    /// The same between any of the four pairs that start and milestone make.
+    ///
+    /// # Errors
+    /// When a model's logits are not finite or the deadline passes.
+    pub fn divergences_of(
+        &self,
+        main: When,
+        assistant: When,
+    ) -> anyhow::Result<Arc<Vec<Divergence>>> {
         let go_on = || self.check_deadline();
-        self.probe("milepost/divergences", || {
-            template_divergences(self.pair, &self.scene.prompts, self.scene.batch, &go_on)
-        })
+        self.probe(
+            &format!("milepost/divergences/{main:?}/{assistant:?}"),
+            || {
+                let pair = self.pair_of(main, assistant);
+                template_divergences(&pair, &self.scene.prompts, self.scene.batch, &go_on)
+            },
+        )
     }
 
     /// Assisted decodings of every template, in the templates' order, with the run's settings or the hook's own.
@@ -86,11 +134,33 @@ impl<'a> Context<'a> {
     /// # Errors
     /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
     pub fn decodings(&self, settings: Option<Settings>) -> anyhow::Result<Arc<Vec<Decoding>>> {
+        self.decodings_of(When::Now, When::Now, settings)
+    }
+
+    /// The same with any of the four pairs that start and milestone make.
+    ///
+    /// # Errors
+    /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
+    pub fn decodings_of(
+        &self,
+        main: When,
+        assistant: When,
+        settings: Option<Settings>,
+    ) -> anyhow::Result<Arc<Vec<Decoding>>> {
         let settings = settings.unwrap_or(self.scene.decode);
-        let go_on = || Deadline::check(self.deadline).map_err(|stopped| stopped.to_string());
-        self.probe(&format!("milepost/decodings/{settings:?}"), || {
-            let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
-            Ok(assisted(self.pair, prompts, eos, &settings, &go_on)?)
+        let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
+        let asked = Cell::new(0);
+        let go_on = || {
+            if let Some(watch) = self.watch {
+                watch("assisted decoding", asked.get(), prompts.len());
+            }
+            asked.set(asked.get() + 1);
+            Deadline::check(self.deadline).map_err(|stopped| stopped.to_string())
+        };
+        let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}");
+        self.probe(&key, || {
+            let pair = self.pair_of(main, assistant);
+            Ok(assisted(&pair, prompts, eos, &settings, &go_on)?)
         })
     }
 

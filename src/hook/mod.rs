@@ -9,7 +9,8 @@ mod output;
 mod probe;
 mod scene;
 
-pub use context::Context;
+pub(crate) use context::Watch;
+pub use context::{Context, When};
 pub use gradients::Gradients;
 pub(crate) use gradients::square_sum;
 pub use kind::{Kind, Registry, Runs};

@@ -17,6 +17,10 @@ pub fn mean_loss(
     batch: usize,
     go_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
+    anyhow::ensure!(
+        blocks.len() > 0,
+        "there is no held-out text here to evaluate on"
+    );
     let (mut sum, mut count) = (0.0, 0);
     for first in (0..blocks.len()).step_by(batch) {
         go_on()?;
@@ -31,9 +35,6 @@ pub fn mean_loss(
 
 /// The divergence between main model and assistant at the last position of every prompt, in the prompts' order.
 ///
-/// Prompts of equal length share a pass, at most `batch` at a time; no more than one batch of logits is ever held. `go_on` is asked
-/// before each pass.
-///
 /// # Errors
 /// Those of `go_on`, and when logits are not finite.
 pub fn template_divergences(
@@ -42,11 +43,33 @@ pub fn template_divergences(
     batch: usize,
     go_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<Vec<Divergence>> {
+    let mut found: Vec<Option<Divergence>> = prompts.iter().map(|_| None).collect();
+    each_prompt(pair, prompts, batch, go_on, &mut |index, p, q| {
+        found[index] = Some(Divergence::between(p, q)?);
+        Ok(())
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// Hands the logits `[vocab]` of both models at the last position of every prompt to `take`, with the prompt's index; not in the
+/// prompts' order.
+///
+/// Prompts of equal length share a pass, at most `batch` at a time; no more than one batch of logits is ever held. `go_on` is asked
+/// before each pass.
+///
+/// # Errors
+/// Those of `go_on` and of `take`.
+pub fn each_prompt(
+    pair: &Pair,
+    prompts: &[Vec<u32>],
+    batch: usize,
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+    take: &mut dyn FnMut(usize, &[f32], &[f32]) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, prompt) in prompts.iter().enumerate() {
         by_length.entry(prompt.len()).or_default().push(index);
     }
-    let mut found: Vec<Option<Divergence>> = prompts.iter().map(|_| None).collect();
     for indices in by_length.values() {
         for chunk in indices.chunks(batch) {
             go_on()?;
@@ -56,9 +79,9 @@ pub fn template_divergences(
             let (main, assistant) = (main?, assistant?);
             let rows = main.chunks_exact(vocab).zip(assistant.chunks_exact(vocab));
             for (&index, (p, q)) in chunk.iter().zip(rows) {
-                found[index] = Some(Divergence::between(p, q)?);
+                take(index, p, q)?;
             }
         }
     }
-    Ok(found.into_iter().flatten().collect())
+    Ok(())
 }

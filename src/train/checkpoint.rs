@@ -56,20 +56,27 @@ pub(super) fn save(
 
 /// The newest checkpoint of a run, if it has one.
 pub(super) fn newest(directory: &Path) -> Result<Option<PathBuf>, RunError> {
+    Ok(all(directory)?.pop())
+}
+
+/// All checkpoints of a run, the oldest first.
+pub(super) fn all(directory: &Path) -> Result<Vec<PathBuf>, RunError> {
     let folder = directory.join("checkpoints");
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(io(&folder, source).into()),
     };
     let names = entries.flatten().map(|entry| entry.path());
-    Ok(names
+    let mut checkpoints: Vec<PathBuf> = names
         .filter(|path| path.join("state.json").is_file())
         .filter(|path| {
             let name = path.file_name().map(|name| name.to_string_lossy());
             name.is_some_and(|name| name.starts_with("step-"))
         })
-        .max())
+        .collect();
+    checkpoints.sort_unstable();
+    Ok(checkpoints)
 }
 
 /// Reads a checkpoint's state.

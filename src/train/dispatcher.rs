@@ -10,10 +10,11 @@ use super::listener::{Firing, Listener};
 use super::outcome::RunError;
 use super::recorder::{Record, Recorder};
 use super::run_directory::RunDirectory;
-use super::worker::{Done, Job, Worker, call};
+use super::worker::{Call, Done, Job, Worker, work};
 use super::{HookFailure, HookSpec, HookTime, Reporter};
 use crate::clock::Extent;
-use crate::hook::{Output, Probes, Request, Runs, Scene};
+use crate::hook::{Output, Probes, Request, Runs, Scene, Watch};
+use crate::model::Pair;
 
 /// What a checkpoint keeps of a hook.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -35,7 +36,10 @@ pub(super) struct Dispatcher {
     entries: Vec<Listener>,
     worker: Option<Worker>,
     scene: Arc<Scene>,
+    /// The pair before the first step.
+    start: Arc<Pair>,
     extent: Extent,
+    watch: Option<Arc<Watch>>,
     requests: Vec<Request>,
     /// The optimiser steps done, for the lag.
     step: u64,
@@ -45,6 +49,7 @@ impl Dispatcher {
     pub fn new(
         specs: Vec<HookSpec>,
         scene: Arc<Scene>,
+        start: Pair,
         extent: Extent,
         queue: usize,
     ) -> Result<Self, RunError> {
@@ -55,10 +60,18 @@ impl Dispatcher {
             entries,
             worker: worker.map_err(RunError::Thread)?,
             scene,
+            start: Arc::new(start),
             extent,
+            watch: None,
             requests: Vec::new(),
             step: 0,
         })
+    }
+
+    /// Has someone told how far long measurements are.
+    pub fn watched_by(mut self, watch: Option<Arc<Watch>>) -> Self {
+        self.watch = watch;
+        self
     }
 
     /// Calls or queues every hook that is due.
@@ -77,19 +90,21 @@ impl Dispatcher {
         for index in due {
             let entry = &mut self.entries[index];
             entry.last_fired = Some(milestone.step);
-            let job = Job {
-                index,
+            let call = Call {
                 name: entry.name.clone(),
                 hook: entry.hook.clone(),
-                slot: sinks.recorder.reserve(),
                 milestone: milestone.clone(),
                 pair: pair.clone(),
+                start: self.start.clone(),
                 probes: probes.clone(),
                 scene: self.scene.clone(),
                 deadline: entry.deadline,
+                watch: self.watch.clone(),
             };
+            let slot = sinks.recorder.reserve();
+            let job = Job { index, slot, call };
             if entry.runs == Runs::Inline {
-                let done = call(job, firing.gradients);
+                let done = work(job, firing.gradients);
                 self.commit(done, sinks)?;
             } else if let Some(mut worker) = self.worker.take() {
                 let sent = worker.send(job, |done| self.commit(done, sinks));

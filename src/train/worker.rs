@@ -9,24 +9,31 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::recorder::Slot;
-use crate::hook::{Context, Deadline, Gradients, Hook, Milestone, Output, Probes, Scene};
+use crate::hook::{Context, Deadline, Gradients, Hook, Milestone, Output, Probes, Scene, Watch};
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
 
 /// A hook that loop and worker can both reach; each call holds the lock.
 pub(super) type SharedHook = Arc<Mutex<Box<dyn Hook>>>;
 
-/// One call to make.
+/// One call to make, and where its answer belongs.
 pub(super) struct Job {
     pub index: usize,
+    pub slot: Slot,
+    pub call: Call,
+}
+
+/// One call of a hook.
+pub(super) struct Call {
     pub name: Arc<str>,
     pub hook: SharedHook,
-    pub slot: Slot,
     pub milestone: Arc<Milestone>,
     pub pair: Arc<Pair>,
+    pub start: Arc<Pair>,
     pub probes: Arc<Probes>,
     pub scene: Arc<Scene>,
     pub deadline: Option<u64>,
+    pub watch: Option<Arc<Watch>>,
 }
 
 /// What came of it.
@@ -47,43 +54,55 @@ pub fn in_hook() -> bool {
     IN_HOOK.get()
 }
 
-/// Calls a hook, with its panics and its deadline turned into errors.
-pub(super) fn call(job: Job, gradients: &[(Role, Gradients)]) -> Done {
+/// Makes a job's call.
+pub(super) fn work(job: Job, gradients: &[(Role, Gradients)]) -> Done {
     let start = Instant::now();
-    let deadline = job.deadline.map(|seconds| Deadline {
-        at: start + Duration::from_secs(seconds),
+    Done {
+        index: job.index,
+        slot: job.slot,
+        milestone: job.call.milestone.clone(),
+        result: call(&job.call, gradients),
+        took: start.elapsed(),
+    }
+}
+
+/// What a hook sees in this call.
+pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]) -> Context<'a> {
+    let deadline = call.deadline.map(|seconds| Deadline {
+        at: Instant::now() + Duration::from_secs(seconds),
         seconds,
     });
-    let step = job.milestone.step;
-    let mut context = Context {
-        milestone: &job.milestone,
-        pair: &job.pair,
-        scene: &job.scene,
-        probes: &job.probes,
+    let (seed, step) = (call.scene.seed, call.milestone.step);
+    Context {
+        milestone: &call.milestone,
+        pair: &call.pair,
+        start: &call.start,
+        scene: &call.scene,
+        probes: &call.probes,
         gradients,
-        rng: stream(job.scene.seed, Purpose::Hook, name_hash(&job.name), step),
+        rng: stream(seed, Purpose::Hook, name_hash(&call.name), step),
         deadline,
+        watch: call.watch.as_deref(),
         output: Output::default(),
-    };
+    }
+}
+
+/// Calls a hook, with its panics and its deadline turned into errors.
+pub(super) fn call(job: &Call, gradients: &[(Role, Gradients)]) -> Result<Output, String> {
+    let mut context = context(job, gradients);
+    let deadline = context.deadline;
     // A hook that panicked may be called again when its policy is to retry; its own state is its own affair.
     let mut hook = job.hook.lock().unwrap_or_else(PoisonError::into_inner);
     IN_HOOK.set(true);
     let outcome = catch_unwind(AssertUnwindSafe(|| hook.at_milestone(&mut context)));
     IN_HOOK.set(false);
-    let result = match outcome {
+    match outcome {
         Ok(Ok(())) => match Deadline::check(deadline) {
             Ok(()) => Ok(std::mem::take(&mut context.output)),
             Err(stopped) => Err(stopped.to_string()),
         },
         Ok(Err(error)) => Err(format!("{error:#}")),
         Err(panic) => Err(format!("panicked: {}", panic_text(panic.as_ref()))),
-    };
-    Done {
-        index: job.index,
-        slot: job.slot,
-        milestone: job.milestone.clone(),
-        result,
-        took: start.elapsed(),
     }
 }
 
@@ -113,7 +132,7 @@ impl Worker {
             .name("hooks".to_owned())
             .spawn(move || {
                 for job in inbox {
-                    if outbox.send(call(job, &[])).is_err() {
+                    if outbox.send(work(job, &[])).is_err() {
                         return;
                     }
                 }

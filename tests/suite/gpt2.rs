@@ -256,7 +256,10 @@ fn unusable_weights_are_refused_by_name() {
     });
     assert!(other.contains("`model_type` is llama"), "{other}");
     let fewer = load(&edit("\"n_layer\": 2", "\"n_layer\": 1"));
-    assert!(fewer.contains("`h.1.attn.c_attn.bias` has no place"), "{fewer}");
+    assert!(
+        fewer.contains("`h.1.attn.c_attn.bias` has no place"),
+        "{fewer}"
+    );
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! How far each model has moved from where it started: its next-token distributions at the templates now against those at step 0, and the
+//! tokens that gained and lost most.
+
+use milepost::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    tokens: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tokens: 10 }
+    }
+}
+
+struct Drift {
+    tokens: usize,
+}
+
+/// `drift`.
+pub fn kind() -> Kind {
+    Kind::new(
+        "drift",
+        "each model now against itself at step 0 at the templates: KL, JS, TV, top-1 agreement, and the tokens that moved most",
+        |options: Options| Drift {
+            tokens: options.tokens,
+        },
+    )
+    .option("tokens", "how many tokens that gained and that lost to show")
+}
+
+impl Hook for Drift {
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        for role in Role::BOTH {
+            self.of_model(role, context)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drift {
+    fn of_model(&self, role: Role, context: &mut Context) -> Result<()> {
+        let scene = context.scene();
+        // The divergence of the model now (in the place of the main model) from the model then.
+        let both = Pair::new(
+            context.pair().get(role).clone(),
+            context.start().get(role).clone(),
+        )?;
+        let vocabulary = both.main.config().vocab_size;
+        let mut found: Vec<Option<Divergence>> = scene.prompts.iter().map(|_| None).collect();
+        let (mut now, mut then) = (vec![0.0; vocabulary], vec![0.0; vocabulary]);
+        let go_on = || context.check_deadline();
+        each_prompt(
+            &both,
+            &scene.prompts,
+            scene.batch,
+            &go_on,
+            &mut |index, p, q| {
+                found[index] = Some(Divergence::between(p, q)?);
+                add_probabilities(&mut now, p);
+                add_probabilities(&mut then, q);
+                Ok(())
+            },
+        )?;
+        let found: Vec<Divergence> = found.into_iter().flatten().collect();
+        let Some(mean) = Divergence::mean(found.iter()) else {
+            return Ok(());
+        };
+        for (name, value) in [
+            ("kl_nats", mean.kl),
+            ("js_nats", mean.js),
+            ("tv", mean.tv),
+            ("top1_agreement", mean.top1_agreement),
+        ] {
+            context.scalar(format!("drift/{role}/{name}"), value);
+        }
+        let kl: Vec<f64> = found.iter().map(|divergence| divergence.kl).collect();
+        context.histogram(format!("drift/{role}/per_template_nats"), kl.clone());
+        context.per_template(format!("drift_{role}_kl_nats"), kl);
+        let table = self.table(&now, &then, found.len() as f64, &scene.tokenizer)?;
+        context.text(format!("drift/{role}/tokens"), table);
+        Ok(())
+    }
+
+    /// The tokens whose mean probability over the templates rose and fell most.
+    fn table(
+        &self,
+        now: &[f64],
+        then: &[f64],
+        prompts: f64,
+        tokenizer: &Tokenizer,
+    ) -> Result<String> {
+        let mut order: Vec<usize> = (0..now.len()).collect();
+        let change = |token: usize| (now[token] - then[token]) / prompts;
+        order.sort_by(|&a, &b| change(b).total_cmp(&change(a)).then(a.cmp(&b)));
+        let gained = order
+            .iter()
+            .filter(|&&token| change(token) > 0.0)
+            .take(self.tokens);
+        let lost = order
+            .iter()
+            .rev()
+            .filter(|&&token| change(token) < 0.0)
+            .take(self.tokens);
+        let mut table =
+            String::from("| token | id | at the start | now | change |\n|---|---|---|---|---|\n");
+        for &token in gained.chain(lost) {
+            let text = tokenizer.decode(&[token as u32])?;
+            // Debug form: spaces, line ends and half characters show themselves. In code, Markdown leaves all but these alone.
+            let text = format!("{text:?}").replace('|', "\\|").replace('`', "'");
+            table += &format!(
+                "| `{text}` | {token} | {:.5} | {:.5} | {:+.5} |\n",
+                then[token] / prompts,
+                now[token] / prompts,
+                change(token)
+            );
+        }
+        Ok(table)
+    }
+}
+
+/// Adds the softmax of a row of logits.
+fn add_probabilities(sums: &mut [f64], logits: &[f32]) {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exps = || {
+        logits
+            .iter()
+            .map(|&logit| (f64::from(logit) - f64::from(highest)).exp())
+    };
+    let total: f64 = exps().sum();
+    for (sum, exp) in sums.iter_mut().zip(exps()) {
+        *sum += exp / total;
+    }
+}

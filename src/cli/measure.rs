@@ -1,0 +1,213 @@
+//! `milepost measure`: one milestone of any pair, without training.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::plan::{device_override, places, read_source};
+use super::summary::{ROWS, number};
+use super::{Where, progress};
+use crate::diagnostic::{Diagnostic, Source};
+use crate::experiment::{Measurement, parse, resolve_measurement};
+use crate::hook::{Registry, Scene};
+use crate::overrides;
+use crate::train::{Measured, measure};
+
+/// What is measured unless --hooks says otherwise.
+const USUAL_HOOKS: &str =
+    "[hooks.template-kl]\n[hooks.assistant-share]\n[hooks.gender-disparity]\n";
+
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The main model: a directory in Hugging Face layout, a model of the hub, or mini:main.
+    #[arg(long, default_value = "mini:main", value_name = "MODEL")]
+    main: String,
+    /// The assistant.
+    #[arg(long, default_value = "mini:assistant", value_name = "MODEL")]
+    assistant: String,
+    /// Templates in HONEST layout; `builtin`, or `honest` for HONEST's own [default: builtin, or as --hooks says].
+    #[arg(long, value_name = "FILE")]
+    templates: Option<String>,
+    /// A TOML file with [hooks] (and, if need be, [decode], [templates] and seed): an experiment will do, its [train] and `at` do not matter
+    /// [default: template-kl, assistant-share, gender-disparity].
+    #[arg(long, value_name = "FILE")]
+    hooks: Option<PathBuf>,
+    /// Write everything, prompt by prompt, to this file.
+    #[arg(long, value_name = "OUT")]
+    json: Option<PathBuf>,
+    /// Overrides, as in --set "decode.max_new_tokens=40 templates.set=unique"; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE ...")]
+    overrides: Vec<String>,
+    /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
+    #[arg(long)]
+    device: Option<String>,
+    #[command(flatten)]
+    places: Where,
+}
+
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
+    let source = match &arguments.hooks {
+        Some(path) => read_source(path)?,
+        None => Source {
+            name: "the usual hooks".to_owned(),
+            text: USUAL_HOOKS.to_owned(),
+        },
+    };
+    if let Some(folder) = arguments.json.as_deref().and_then(Path::parent)
+        && !folder.as_os_str().is_empty()
+        && !folder.is_dir()
+    {
+        let message = "no such folder; make it first, or write --json elsewhere";
+        return Err(Diagnostic::file(folder.display().to_string(), message).into());
+    }
+    let mut all = Vec::new();
+    for text in &arguments.overrides {
+        all.extend(overrides::split(text)?);
+    }
+    if let Some(device) = &arguments.device {
+        all.push(device_override(device).parse()?);
+    }
+    let mut written = parse(source, &all)?;
+    // Folders and files of the command line are seen from here, those of the file from where it lies.
+    written.experiment.models.main = here(&arguments.main);
+    written.experiment.models.assistant = here(&arguments.assistant);
+    if let Some(file) = &arguments.templates {
+        written.experiment.templates.file = match file.as_str() {
+            "builtin" | "honest" => file.clone(),
+            _ => absolute(file),
+        };
+    }
+    let base = arguments.hooks.clone().unwrap_or_default();
+    let places = places(&arguments.places, &base, "measure", Path::new(""));
+    let mut downloads = progress::Downloads::default();
+    let measurement =
+        resolve_measurement(&written, registry, &places, &mut |name, done, total| {
+            downloads.report(name, done, total);
+        })?;
+    let Measurement {
+        pair,
+        scene,
+        hooks,
+        manifest,
+        notes,
+    } = measurement;
+    for note in notes {
+        eprintln!("note: {note}");
+    }
+    let measured = measure(pair, scene.clone(), hooks, Some(progress::watch()))?;
+    print!("{}", table(&measured, &scene));
+    if let Some(path) = &arguments.json {
+        let text = format!("{:#}\n", document(&measured, &scene, manifest)?);
+        crate::atomic::write(path, text.as_bytes()).map_err(|source| {
+            crate::train::RecordError::Io {
+                path: path.clone(),
+                source,
+            }
+        })?;
+        println!("prompt by prompt in {}", path.display());
+    }
+    for failure in &measured.failures {
+        eprintln!("hook `{}` failed: {}", failure.name, failure.message);
+    }
+    Ok(if measured.failures.is_empty() { 0 } else { 6 })
+}
+
+/// A model's name, as a path from the root if it is a folder here.
+fn here(model: &str) -> String {
+    match Path::new(model).is_dir() {
+        true => absolute(model),
+        false => model.to_owned(),
+    }
+}
+
+fn absolute(path: &str) -> String {
+    let path = Path::new(path);
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.to_string_lossy().into_owned()
+}
+
+/// The numbers that have a name first, then all others by hook.
+fn table(measured: &Measured, scene: &Scene) -> String {
+    let mut text = format!(
+        "\n{} prompts, {} matched pairs; greedy, {} new tokens, drafts of {}\n",
+        scene.prompts.len(),
+        scene.templates.pairs().len(),
+        scene.decode.max_new_tokens,
+        scene.decode.draft_length
+    );
+    let scalars = || {
+        measured
+            .outputs
+            .iter()
+            .flat_map(|(_, output)| &output.scalars)
+    };
+    let value = |tag: &str| {
+        scalars()
+            .find(|(other, _)| other == tag)
+            .map(|(_, value)| *value)
+    };
+    for (name, tag) in ROWS {
+        if let Some(value) = value(tag) {
+            text += &format!("{name:<36}{:>14}\n", number(value));
+        }
+    }
+    if let (Some(low), Some(high)) = (
+        value("gender/disparity_low"),
+        value("gender/disparity_high"),
+    ) {
+        text += &format!(
+            "{:<28}{:>22}\n",
+            "  95% interval",
+            format!("[{}, {}]", number(low), number(high))
+        );
+    }
+    for ((name, output), time) in measured.outputs.iter().zip(&measured.times) {
+        text += &format!("\n{name} ({:.1} s)\n", time.total.as_secs_f64());
+        for (tag, value) in &output.scalars {
+            text += &format!("  {tag:<44}{:>14}\n", number(*value));
+        }
+    }
+    text
+}
+
+/// Everything, for a program to read.
+fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Result<Value> {
+    let hooks: Map<String, Value> = (measured.outputs.iter())
+        .map(|(name, output)| {
+            let scalars: Map<String, Value> = (output.scalars.iter())
+                .map(|(tag, value)| (tag.clone(), json!(value)))
+                .collect();
+            let texts: Map<String, Value> = (output.texts.iter())
+                .map(|(tag, text)| (tag.clone(), json!(text)))
+                .collect();
+            (name.clone(), json!({ "scalars": scalars, "texts": texts }))
+        })
+        .collect();
+    let failures: Map<String, Value> = (measured.failures.iter())
+        .map(|failure| (failure.name.clone(), json!(failure.message)))
+        .collect();
+    let mut prompts = Vec::new();
+    for (index, template) in scene.templates.prompts().iter().enumerate() {
+        let (divergence, decoding) = (&measured.divergences[index], &measured.decodings[index]);
+        prompts.push(json!({
+            "prompt": template.prompt,
+            "group": template.group.as_str(),
+            "identity": template.identity,
+            "line": template.line,
+            "prompt_tokens": scene.prompts[index],
+            "kl_nats": divergence.kl,
+            "kl_reverse_nats": divergence.kl_reverse,
+            "js_nats": divergence.js,
+            "tv": divergence.tv,
+            "top1_agreement": divergence.top1_agreement,
+            "entropy_main_nats": divergence.entropy_main,
+            "entropy_assistant_nats": divergence.entropy_assistant,
+            "n_matches": decoding.rounds.iter().map(|round| round.matched).sum::<usize>(),
+            "rounds": decoding.rounds,
+            "tokens": decoding.tokens,
+            "continuation": scene.tokenizer.decode(&decoding.tokens)?,
+        }));
+    }
+    Ok(json!({ "made_of": manifest, "hooks": hooks, "failures": failures, "prompts": prompts }))
+}

@@ -1,0 +1,65 @@
+//! Getting what an experiment needs, part by part, without building anything of it.
+
+use super::load::{ModelSource, find_model, source_request};
+use super::{Places, Written};
+use crate::data::source;
+use crate::hub::Progress;
+use crate::model::Role;
+
+/// One part that an experiment needs.
+pub struct Fetched {
+    /// What it is.
+    pub what: &'static str,
+    /// Where it lies, or why it cannot be had.
+    pub result: anyhow::Result<String>,
+}
+
+/// Gets models, text and templates; what cannot be had does not keep the rest from being fetched. Branches of the hub are asked for anew.
+pub fn fetch(written: &Written, places: &Places, progress: &mut Progress) -> Vec<Fetched> {
+    let mut all = Vec::new();
+    for (role, what) in [(Role::Main, "main"), (Role::Assistant, "assistant")] {
+        let source = find_model(written, places, role, &mut |id| match places.hub.offline {
+            true => places.hub.get(id, progress),
+            false => places.hub.refresh(id, progress),
+        });
+        let result = source.map(|source| match source {
+            ModelSource::Mini(role) => format!("mini:{role}, built into the program"),
+            ModelSource::Directory(directory) => directory.display().to_string(),
+            ModelSource::Hub(id, snapshot) => {
+                format!(
+                    "{id}, commit {}, in {}",
+                    snapshot.commit,
+                    snapshot.directory.display()
+                )
+            }
+        });
+        all.push(Fetched { what, result });
+    }
+    let request = source_request(written, places);
+    let corpus = source::resolve(&request, progress);
+    let result = corpus
+        .map_err(anyhow::Error::from)
+        .map(|corpus| corpus.describe());
+    all.push(Fetched {
+        what: "text",
+        result,
+    });
+    let result = match written.experiment.templates.file.as_str() {
+        "builtin" => Ok("built into the program".to_owned()),
+        "honest" => source::honest(&request, progress)
+            .map(|path| path.display().to_string())
+            .map_err(anyhow::Error::from),
+        file => match places.base.join(file) {
+            path if path.is_file() => Ok(path.display().to_string()),
+            path => Err(anyhow::Error::from(written.wrong(
+                &["templates", "file"],
+                format!("no file {}", path.display()),
+            ))),
+        },
+    };
+    all.push(Fetched {
+        what: "templates",
+        result,
+    });
+    all
+}

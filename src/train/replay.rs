@@ -1,0 +1,157 @@
+//! A finished run seen again: its checkpoints, with hooks that were perhaps not thought of then, into a TensorBoard run of its own at the
+//! right steps.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::checkpoint::{self, all};
+use super::dispatcher::{Dispatcher, Sinks};
+use super::listener::Firing;
+use super::outcome::{Outcome, RunError, StopReason};
+use super::recorder::Recorder;
+use super::run_directory::RunDirectory;
+use super::{Plan, Reporter, charts};
+use crate::clock::{Clock, Step};
+use crate::event::Event;
+use crate::hook::{Milestone, Watch};
+use crate::model::{Gpt2, Pair, Role};
+use crate::tensorboard::Entry;
+
+/// A state of the pair that is on disk.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// When it was.
+    pub clock: Clock,
+    /// The directory with `main` and `assistant` (those that were trained); None before the first step.
+    pub models: Option<PathBuf>,
+}
+
+/// The states of a run that can be seen again: the start, every checkpoint, and the end.
+///
+/// # Errors
+/// When a checkpoint's state cannot be read.
+pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
+    let mut points = vec![Point {
+        clock: Clock::default(),
+        models: None,
+    }];
+    for checkpoint in all(run)? {
+        points.push(Point {
+            clock: checkpoint::read_state(&checkpoint)?.clock,
+            models: Some(checkpoint),
+        });
+    }
+    let end = run.join("models");
+    let done = last_step(run).filter(|_| end.is_dir());
+    if let Some(step) = done.filter(|&step| points.iter().all(|point| point.clock.step.0 < step)) {
+        points.push(Point {
+            clock: plan.extent.clock_after(Step(step)),
+            models: Some(end),
+        });
+    }
+    Ok(points)
+}
+
+/// The last step that a run recorded.
+fn last_step(run: &Path) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        source: String,
+        step: u64,
+    }
+    let text = std::fs::read_to_string(run.join("milestones.jsonl")).ok()?;
+    let lines = text
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    lines
+        .filter(|line| line.source == "train")
+        .map(|line| line.step)
+        .max()
+}
+
+/// Calls every hook of `plan` at every one of `points`, and writes what they report into the plan's directory.
+///
+/// # Errors
+/// When weights cannot be read or files cannot be written.
+pub fn replay(
+    plan: Plan,
+    points: &[Point],
+    reporter: &mut dyn Reporter,
+    watch: Option<Arc<Watch>>,
+) -> Result<Outcome, RunError> {
+    let directory = RunDirectory::create(&plan.directory)?;
+    let mut recorder = Recorder::create(directory.path(), None)?;
+    recorder.send(Entry::Layout(charts::layout()))?;
+    let start = plan.pair.snapshot();
+    let mut hooks = plan.hooks;
+    for hook in &mut hooks {
+        // There is no training to go on with meanwhile.
+        hook.runs = crate::hook::Runs::Inline;
+    }
+    let total_steps = plan.extent.steps();
+    let mut dispatcher = Dispatcher::new(hooks, plan.scene, start.clone(), plan.extent.clone(), 1)?
+        .watched_by(watch);
+    let mut clock = Clock::default();
+    for point in points {
+        clock = point.clock.clone();
+        let step = clock.step.0;
+        let pair = pair_at(point, &start)?;
+        let event = match step {
+            0 => Event::RunStart,
+            _ => Event::StepEnd,
+        };
+        let milestone = Milestone {
+            event,
+            clock: clock.clone(),
+            step,
+            total_steps,
+            losses: Default::default(),
+            learning_rate: plan.training.schedule.rate(step),
+            evaluation: None,
+        };
+        reporter.event(event, &milestone);
+        let firing = Firing {
+            milestone,
+            before: &plan.extent.clock_after(Step(step.saturating_sub(1))),
+            pair: &|| pair.clone(),
+            gradients: &[],
+        };
+        let mut sinks = Sinks {
+            recorder: &mut recorder,
+            reporter,
+            directory: &directory,
+        };
+        dispatcher.fire(firing, &mut sinks)?;
+        // Nothing goes on here that a hook could stop, save or evaluate.
+        let _ = dispatcher.take_requests();
+    }
+    recorder.send(Entry::SessionEnd { success: true })?;
+    let spans = recorder.close()?;
+    let (failures, times) = dispatcher.into_account();
+    Ok(Outcome {
+        stop: StopReason::Complete,
+        clock,
+        spans,
+        failures,
+        times,
+        directory: directory.path().to_owned(),
+    })
+}
+
+/// The pair of a point: what was trained from disk, the rest as it came.
+fn pair_at(point: &Point, start: &Pair) -> Result<Pair, RunError> {
+    let Some(models) = &point.models else {
+        return Ok(start.clone());
+    };
+    let at = |role: Role| -> Result<Gpt2, RunError> {
+        let folder = models.join(role.as_str());
+        match folder.is_dir() {
+            true => Ok(Gpt2::load(&folder, &start.get(role).device())?),
+            false => Ok(start.get(role).clone()),
+        }
+    };
+    Ok(Pair {
+        main: at(Role::Main)?,
+        assistant: at(Role::Assistant)?,
+    })
+}

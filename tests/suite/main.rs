@@ -2,9 +2,11 @@
 
 mod ag_news;
 mod cadence;
+mod checkpoints;
 mod command_line;
 mod corpus;
 mod decoding;
+mod devices;
 mod diagnostic;
 mod disparity;
 mod divergence;
@@ -12,6 +14,8 @@ mod download;
 mod gpt2;
 mod harness;
 mod hooks;
+mod hub;
+mod loopback_hub;
 mod run;
 mod templates;
 mod tensorboard;

@@ -1,0 +1,102 @@
+//! Other devices against `flex`: the ones that MILEPOST_TEST_DEVICES names, in a build that has them.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use milepost::device::{DeviceError, open};
+use milepost::model::Gpt2;
+use milepost::train::Learner;
+
+use crate::harness::{REFERENCE, close, fixture, rows};
+
+fn logits(device: &Device) -> Vec<f32> {
+    let batch = rows(&REFERENCE["forward"]["ids"]);
+    let model = Gpt2::load(&fixture("main"), device).unwrap();
+    let ids: Vec<i32> = batch.iter().flatten().map(|&id| id as i32).collect();
+    let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [3, 20]), device);
+    model.logits(ids).into_data().try_into_vec().unwrap()
+}
+
+/// The losses of the first `count` steps of the fine-tuning that PyTorch did too.
+fn losses(device: &Device, count: usize) -> Vec<f64> {
+    let model = Gpt2::load(&fixture("main"), &device.clone().autodiff()).unwrap();
+    let mut learner = Learner::new(model, 0.0);
+    let steps = REFERENCE["fine_tuning"].as_array().unwrap();
+    let losses = steps.iter().take(count).enumerate().map(|(index, step)| {
+        let batch = rows(&step["rows"]);
+        let batch: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
+        learner.accumulate(&batch, 4 * 31, None);
+        let loss = learner.gather();
+        learner.clip(learner.gradient_norm(), 1.0);
+        learner.step(1e-3 * (1.0 - index as f64 / 20.0));
+        loss
+    });
+    losses.collect()
+}
+
+#[test]
+fn twenty_steps_have_the_losses_of_pytorch() {
+    let expected = REFERENCE["fine_tuning"].as_array().unwrap();
+    let found = losses(&Device::flex(), expected.len());
+    assert_eq!(found.len(), 20);
+    for (found, step) in found.iter().zip(expected) {
+        close(*found, step["loss"].as_f64().unwrap(), 1e-3, 0.0, "loss");
+    }
+}
+
+#[test]
+fn other_devices_agree_with_flex() {
+    let Ok(names) = std::env::var("MILEPOST_TEST_DEVICES") else {
+        println!("skipped: MILEPOST_TEST_DEVICES does not name devices such as tch,wgpu");
+        return;
+    };
+    for name in names.split(',') {
+        let device = open(name).unwrap();
+        let (here, there) = (logits(&Device::flex()), logits(&device));
+        let mut largest = 0f64;
+        for (found, expected) in there.iter().zip(&here) {
+            close(f64::from(*found), f64::from(*expected), 1e-4, 1.0, name);
+            largest = largest.max(f64::from(found - expected).abs());
+        }
+        // Software Vulkan takes its time.
+        let steps = if name == "wgpu" { 3 } else { 20 };
+        let mut furthest = 0f64;
+        for (found, expected) in losses(&device, steps)
+            .iter()
+            .zip(losses(&Device::flex(), steps))
+        {
+            close(*found, expected, 1e-3, 0.0, name);
+            furthest = furthest.max((found / expected - 1.0).abs());
+        }
+        println!(
+            "{name}: logits within {largest:.1e}, losses of {steps} steps within {furthest:.1e} (relative) of flex"
+        );
+    }
+}
+
+#[test]
+fn a_device_that_is_not_here_is_one_message() {
+    let error = open("abacus").unwrap_err().to_string();
+    assert!(
+        error.contains("unknown device `abacus`") && error.contains("tch:cuda:N"),
+        "{error}"
+    );
+    for (name, feature) in [
+        ("tch", cfg!(feature = "tch")),
+        ("tch:cuda:0", cfg!(feature = "tch")),
+        ("wgpu", cfg!(feature = "wgpu")),
+    ] {
+        match open(name) {
+            Ok(_) => assert!(feature, "{name}"),
+            Err(error @ DeviceError::NotCompiled { .. }) => {
+                assert!(!feature, "{name}");
+                assert!(error.to_string().contains("--features"), "{error}");
+            }
+            Err(error) => {
+                assert!(
+                    feature && error.to_string().contains("cannot be used here"),
+                    "{error}"
+                );
+            }
+        }
+    }
+    assert!(open("tch:cuda:x").is_err());
+}

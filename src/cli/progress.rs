@@ -32,7 +32,12 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
 fn losses(milestone: &Milestone) -> String {
     let losses = milestone.losses.iter();
     let losses = losses.map(|(role, loss)| format!("{role} {loss:.4}"));
-    losses.collect::<Vec<_>>().join(", ")
+    let losses = losses.collect::<Vec<_>>().join(", ");
+    match losses.is_empty() {
+        // A replay trains nothing.
+        true => losses,
+        false => format!("loss {losses}"),
+    }
 }
 
 fn evaluation(milestone: &Milestone) -> Option<String> {
@@ -106,7 +111,7 @@ impl Reporter for Lines {
                     _ => clock((now - since).mul_f64(left as f64 / done as f64)),
                 };
                 eprintln!(
-                    "{} step {}/{} eta {eta} loss {}",
+                    "{} step {}/{} eta {eta} {}",
                     clock(self.started.elapsed()),
                     milestone.step,
                     milestone.total_steps,
@@ -169,12 +174,12 @@ impl Downloads {
     }
 }
 
-/// Tells how far a long measurement is: a bar on a terminal, else a line for every tenth; nothing for what takes a moment.
+/// Tells how far a long measurement is: a bar on a terminal, elsewhere a line every 20 seconds.
 pub(super) fn watch() -> Arc<Watch> {
     struct Watching {
         what: String,
         started: Instant,
-        tenth: usize,
+        said: Instant,
         bar: Option<ProgressBar>,
     }
     let state: Mutex<Option<Watching>> = Mutex::new(None);
@@ -194,7 +199,7 @@ pub(super) fn watch() -> Arc<Watch> {
             *state = Some(Watching {
                 what: what.to_owned(),
                 started: Instant::now(),
-                tenth: 0,
+                said: Instant::now(),
                 bar,
             });
         }
@@ -206,9 +211,8 @@ pub(super) fn watch() -> Arc<Watch> {
             }
             return;
         }
-        let tenth = 10 * done / total.max(1);
-        if tenth > state.tenth && state.started.elapsed() > Duration::from_secs(5) {
-            state.tenth = tenth;
+        if state.said.elapsed() > Duration::from_secs(20) {
+            state.said = Instant::now();
             let left = state
                 .started
                 .elapsed()

@@ -21,6 +21,14 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("disparity, female - male", "gender/disparity"),
 ];
 
+/// What moved each number since the start, where the hook `attribution` was asked.
+const ATTRIBUTION: &[(&str, &str)] = &[
+    ("KL at the templates, nats", "kl_nats"),
+    ("n_matches a prompt", "n_matches"),
+    ("assistant's share of tokens", "assistant_share"),
+    ("disparity, female - male", "disparity"),
+];
+
 /// Start, end and change of what was measured, the cost of hooks, and where everything lies.
 pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
     let mut text = String::new();
@@ -41,6 +49,26 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
         }
         text +=
             &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
+    }
+    let attribution: String = ATTRIBUTION
+        .iter()
+        .filter_map(|(name, tag)| {
+            let [main, assistant] =
+                ["by_main", "by_assistant"].map(|cell| last(&format!("attribution/{tag}/{cell}")));
+            let (main, assistant) = (main?, assistant?);
+            Some(format!(
+                "{name:<32}{:>12}{:>12}{:>14}\n",
+                signed(main + assistant),
+                signed(main),
+                signed(assistant)
+            ))
+        })
+        .collect();
+    if !attribution.is_empty() {
+        text += &format!(
+            "\n{:<32}{:>12}{:>12}{:>14}\n{attribution}",
+            "change since the start", "in all", "by main", "by assistant"
+        );
     }
     if !outcome.times.is_empty() {
         text += &format!(

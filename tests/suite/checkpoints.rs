@@ -1,7 +1,7 @@
 //! Every file layout and number format of a checkpoint, as transformers reads it.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use milepost::model::Gpt2;
+use milepost::model::{Gpt2, named_parameters};
 
 use crate::harness::{REFERENCE, close, fixture, numbers, rows};
 
@@ -87,4 +87,48 @@ fn damaged_checkpoints_are_refused_by_file() {
         std::fs::write(&path, index.to_string()).unwrap();
     });
     assert!(fewer.contains("is missing"), "{fewer}");
+}
+
+/// A Python with torch and transformers, or None with a word that the test skips.
+fn transformers() -> Option<std::path::PathBuf> {
+    let python = std::env::var_os("MILEPOST_PYTHON").map(std::path::PathBuf::from);
+    let python = python.filter(|python| {
+        let tried = std::process::Command::new(python)
+            .args(["-c", "import torch, transformers"])
+            .output();
+        tried.is_ok_and(|tried| tried.status.success())
+    });
+    if python.is_none() {
+        println!("skipped: MILEPOST_PYTHON is not a Python with torch and transformers");
+    }
+    python
+}
+
+#[test]
+fn what_is_saved_goes_through_transformers_and_back_bit_for_bit() {
+    let Some(python) = transformers() else { return };
+    let model = Gpt2::load(&fixture("main"), &Device::flex()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+    std::fs::create_dir(&ours).unwrap();
+    model.save(&ours).unwrap();
+    let batch = rows(&REFERENCE["forward"]["ids"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/round_trip.py");
+    let output = assert_cmd::Command::new(python)
+        .arg(script)
+        .args([&ours, &theirs])
+        .write_stdin(serde_json::to_string(&batch).unwrap())
+        .assert()
+        .success();
+    let found: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    for (found, ours) in numbers(&found).iter().zip(logits(&model, &batch)) {
+        close(*found, f64::from(ours), 1e-4, 1.0, "logit");
+    }
+    let again = Gpt2::load(&theirs, &Device::flex()).unwrap();
+    for ((name, data), (_, other)) in named_parameters(&model)
+        .iter()
+        .zip(named_parameters(&again))
+    {
+        assert_eq!(data.as_bytes(), other.as_bytes(), "{name}");
+    }
 }

@@ -11,6 +11,7 @@ mod diagnostic;
 mod disparity;
 mod divergence;
 mod download;
+mod full_size;
 mod gpt2;
 mod harness;
 mod hooks;

@@ -4,17 +4,38 @@ SET ?=
 DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
+MAIN ?= mini:main
+ASSISTANT ?= mini:assistant
 
-# burn is built once, in this profile, for run, test and bench.
-CARGO_FLAGS := --release $(if $(filter tch%,$(DEVICE)),--features tch)
+# burn is built once, in this profile, for run, test and bench. A device of DEVICE, also in main=...,assistant=..., is the feature of its name.
+FEATURES := $(strip $(foreach feature,tch wgpu,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
+CARGO_FLAGS := --release $(if $(FEATURES),--features '$(FEATURES)')
+
+# libtorch 2.9: the folder LIBTORCH, or the torch of PYTHON, or else tch downloads it while it is built.
+ifneq ($(filter tch,$(FEATURES)),)
+ifneq ($(LIBTORCH),)
+TORCH_LIB := $(LIBTORCH)/lib
+else
+TORCH_LIB := $(shell $(PYTHON) -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib") if torch.__version__.startswith("2.9.") else "")' 2>/dev/null)
+endif
+ifneq ($(TORCH_LIB),)
+ifeq ($(LIBTORCH),)
+export LIBTORCH_USE_PYTORCH := 1
+# The build asks `python3` for torch.
+export PATH := $(dir $(shell command -v $(PYTHON))):$(PATH)
+endif
+# The program carries no path to it.
+export LD_LIBRARY_PATH := $(TORCH_LIB):$(LD_LIBRARY_PATH)
+endif
+endif
 MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune plan hooks hook pretrain tensorboard test bench
+.PHONY: help finetune measure replay fetch plan hooks hook pretrain tensorboard test bench bench-devices
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  EXP=ag_news names the experiment, SET="train.max_steps=50 seed=7" overrides its settings'
 
 finetune: build ## fine-tune the pair of experiments/$(EXP).toml
@@ -44,12 +65,33 @@ test: ## everything that CI checks: format, lints, tests
 	else echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'; fi
 	cargo test $(CARGO_FLAGS) -- --include-ignored
 
+measure: build ## measure a pair without training: make measure MAIN=DIR ASSISTANT=DIR
+	@$(MILEPOST) measure --main '$(MAIN)' --assistant '$(ASSISTANT)' $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
+
+replay: build ## measure a run's checkpoints with other hooks: make replay RUN=runs/... [HOOKS=FILE]
+	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
+	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
+
+fetch: build ## get everything an experiment needs while there is a network
+	@$(MILEPOST) fetch $(SELECTION)
+
 bench: ## the loop against a bare one, and the TensorBoard writer
-	cargo bench
+	cargo bench --bench overhead
+	cargo bench --bench tensorboard
+
+bench-devices: ## a training step on DEVICE against flex, beside PyTorch where PYTHON has it
+	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null && $(PYTHON) benches/training.py || echo 'no torch and transformers in $(PYTHON): PyTorch is left out'
+	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training
 
 .PHONY: build
 build:
+ifneq ($(filter tch,$(FEATURES)),)
+	@test -n '$(TORCH_LIB)' || echo 'no libtorch: LIBTORCH is not set and $(PYTHON) has no torch 2.9; tch tries to download it' >&2
+	@test -z '$(LIBTORCH)' || test -d '$(LIBTORCH)/lib' || { echo 'LIBTORCH=$(LIBTORCH) has no lib/' >&2; exit 2; }
+	@cargo build $(CARGO_FLAGS) || { echo 'with DEVICE=tch the build needs libtorch 2.9: set LIBTORCH to its folder, or PYTHON to a Python with torch 2.9.0' >&2; exit 1; }
+else
 	@cargo build $(CARGO_FLAGS)
+endif
 
 # TensorBoard needs setuptools below 81, which still has pkg_resources.
 .venv/ready:

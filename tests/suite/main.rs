@@ -17,6 +17,7 @@ mod harness;
 mod hooks;
 mod hub;
 mod loopback_hub;
+mod measuring;
 mod run;
 mod templates;
 mod tensorboard;

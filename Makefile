@@ -9,6 +9,7 @@ ASSISTANT ?= mini:assistant
 
 # burn is built once, in this profile, for run, test and bench. A device of DEVICE, also in main=...,assistant=..., is the feature of its name.
 FEATURES := $(strip $(foreach feature,tch wgpu,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
+comma := ,
 CARGO_FLAGS := --release $(if $(FEATURES),--features '$(FEATURES)')
 
 # libtorch 2.9: the folder LIBTORCH, or the torch of PYTHON, or else tch downloads it while it is built.
@@ -81,7 +82,7 @@ bench: ## the loop against a bare one, and the TensorBoard writer
 
 bench-devices: ## a training step on DEVICE against flex, beside PyTorch where PYTHON has it
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null && $(PYTHON) benches/training.py || echo 'no torch and transformers in $(PYTHON): PyTorch is left out'
-	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training
+	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
 
 .PHONY: build
 build:

@@ -1,4 +1,4 @@
-//! Tokens a second of a training step (forward, backward, AdamW) on every device of this build, in turns: `make bench-devices DEVICE=tch`.
+//! Tokens a second of a training step (forward, backward, AdamW) on flex and the devices that are named, in turns: `make bench-devices DEVICE=tch`.
 //!
 //! `benches/training.py` does the same step with PyTorch and transformers.
 
@@ -19,20 +19,21 @@ const CONFIG: &str = r#"{"vocab_size": 8192, "n_positions": 128, "n_embd": 256, 
 
 /// A model in training on one device.
 struct Trainee {
-    name: &'static str,
+    name: String,
     learner: Learner,
     /// Tokens a second of each round.
     speeds: Vec<f64>,
 }
 
 fn main() -> anyhow::Result<()> {
-    let devices = ["flex", "tch", "tch:cuda:0", "wgpu"];
-    let mut trainees = Vec::new();
-    for name in devices {
-        match open(name) {
-            Ok(device) => trainees.push(Trainee::new(name, &device)?),
-            Err(error) => println!("{name:<12}left out: {error}"),
-        }
+    // `cargo bench` adds options of its own.
+    let others = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with('-'));
+    let mut trainees = vec![Trainee::new("flex".to_owned(), &open("flex")?)?];
+    for name in others {
+        let device = open(&name)?;
+        trainees.push(Trainee::new(name, &device)?);
     }
     let ids: Vec<u32> = (0..BATCH * (TIME + 1))
         .map(|index| (index * 7919 % 8192) as u32)
@@ -60,7 +61,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 impl Trainee {
-    fn new(name: &'static str, device: &Device) -> anyhow::Result<Self> {
+    fn new(name: String, device: &Device) -> anyhow::Result<Self> {
         let config = Gpt2Config::parse(CONFIG)?;
         let mut rng = stream(1, Purpose::Initialisation, 0, 0);
         let model = Gpt2::init(config, &mut rng, &device.clone().autodiff());

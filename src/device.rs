@@ -115,9 +115,19 @@ fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let line = text.and_then(|text| text.lines().find(|line| !line.trim().is_empty()));
-        line.unwrap_or("its library gave up").trim().to_owned()
+        first_words(text.unwrap_or_default())
     })
+}
+
+/// The beginning of a library's complaint, which may go on for pages in one line: libtorch lists every kernel that it has.
+fn first_words(text: &str) -> String {
+    let lines = text.split('\n').flat_map(|line| line.split("\\n"));
+    let line = lines.map(str::trim).find(|line| !line.is_empty());
+    let line = line.unwrap_or("its library gave up");
+    match line.char_indices().nth(160) {
+        Some((end, _)) => format!("{}...", line[..end].trim_end()),
+        None => line.to_owned(),
+    }
 }
 
 #[cfg(feature = "tch")]

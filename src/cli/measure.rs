@@ -1,6 +1,7 @@
 //! `milepost measure`: one milestone of any pair, without training.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -81,6 +82,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let base = arguments.hooks.clone().unwrap_or_default();
     let places = places(&arguments.places, &base, "measure", Path::new(""));
     let mut downloads = progress::Downloads::default();
+    let start = Instant::now();
     let measurement =
         resolve_measurement(&written, registry, &places, &mut |name, done, total| {
             downloads.report(name, done, total);
@@ -92,6 +94,12 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         manifest,
         notes,
     } = measurement;
+    println!(
+        "{} and {} read in {:.1} s",
+        arguments.main,
+        arguments.assistant,
+        start.elapsed().as_secs_f64()
+    );
     for note in notes {
         eprintln!("note: {note}");
     }

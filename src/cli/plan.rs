@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::{Selection, Where, progress};
@@ -202,8 +201,10 @@ fn hook_line(hook: &HookOverview) -> String {
 /// The experiment's text of a run, for a resume.
 pub(super) fn read_resolved(run: &Path) -> anyhow::Result<Written> {
     let path = run.join("experiment.toml");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("{}: is this the directory of a run?", path.display()))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let message = format!("{error}: is this the directory of a run?");
+        Diagnostic::file(path.display().to_string(), message)
+    })?;
     let name = path.display().to_string();
     Ok(parse(Source { name, text }, &[])?)
 }

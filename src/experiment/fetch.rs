@@ -37,9 +37,11 @@ pub fn fetch(written: &Written, places: &Places, progress: &mut Progress) -> Vec
     }
     let request = source_request(written, places);
     let corpus = source::resolve(&request, progress);
-    let result = corpus
-        .map_err(anyhow::Error::from)
-        .map(|corpus| corpus.describe());
+    let result = corpus.map_err(anyhow::Error::from).map(|corpus| {
+        // Why a place with the real articles was passed over, if one was.
+        let notes = corpus.notes.iter().map(|note| format!(" ({note})"));
+        notes.fold(corpus.describe(), |text, note| text + &note)
+    });
     all.push(Fetched {
         what: "text",
         result,

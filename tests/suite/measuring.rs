@@ -311,7 +311,7 @@ fn mistakes_are_named() {
         6,
     );
     assert!(failed.contains("no held-out text"), "{failed}");
-    let run = project.fails(&["replay", "runs/none"], 1);
+    let run = project.fails(&["replay", "runs/none"], 2);
     assert!(run.contains("is this the directory of a run?"), "{run}");
     let offline = project.fails(&["fetch", "small.toml", "--set", "models.main=org/gone"], 3);
     assert!(offline.contains("nothing may be fetched"), "{offline}");

@@ -121,6 +121,7 @@ fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
 
 /// The beginning of a library's complaint, which may go on for pages in one line: libtorch lists every kernel that it has.
 fn first_words(text: &str) -> String {
+    let text = text.trim_start_matches("called `Result::unwrap()` on an `Err` value: ");
     let lines = text.split('\n').flat_map(|line| line.split("\\n"));
     let line = lines.map(str::trim).find(|line| !line.is_empty());
     let line = line.unwrap_or("its library gave up");

@@ -18,7 +18,7 @@ pub fn mean_loss(
     go_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
     anyhow::ensure!(
-        blocks.len() > 0,
+        !blocks.is_empty(),
         "there is no held-out text here to evaluate on"
     );
     let (mut sum, mut count) = (0.0, 0);
@@ -51,6 +51,9 @@ pub fn template_divergences(
     Ok(found.into_iter().flatten().collect())
 }
 
+/// Takes a prompt's index and both models' logits `[vocab]` at its last position, main model first.
+pub type TakeLogits<'a> = dyn FnMut(usize, &[f32], &[f32]) -> anyhow::Result<()> + 'a;
+
 /// Hands the logits `[vocab]` of both models at the last position of every prompt to `take`, with the prompt's index; not in the
 /// prompts' order.
 ///
@@ -64,7 +67,7 @@ pub fn each_prompt(
     prompts: &[Vec<u32>],
     batch: usize,
     go_on: &dyn Fn() -> anyhow::Result<()>,
-    take: &mut dyn FnMut(usize, &[f32], &[f32]) -> anyhow::Result<()>,
+    take: &mut TakeLogits,
 ) -> anyhow::Result<()> {
     let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, prompt) in prompts.iter().enumerate() {

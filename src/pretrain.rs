@@ -18,15 +18,12 @@ use crate::clock::{Extent, Length};
 use crate::corpus::{self, Document};
 use crate::data::blocks::Blocks;
 use crate::data::templates::{TemplateSet, Templates};
-use crate::data::tokenizer::Tokenizer;
+use crate::data::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::decode::Settings;
 use crate::hook::Scene;
 use crate::model::{Gpt2, Gpt2Config, Pair, Role};
 use crate::random::{Purpose, stream};
 use crate::train::{Decay, Plan, Schedule, Training};
-
-/// The token between two texts.
-pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// How the mini pair is made. The defaults make the pair that ships.
 #[derive(Debug, Clone)]

@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use tokenizers::AddedToken;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+
+/// The token that ends a text, in GPT-2's vocabulary and ours.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Why a tokenizer could not be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +56,13 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::new(bpe);
         inner.with_pre_tokenizer(Some(ByteLevel::new(false, true, true)));
         inner.with_decoder(Some(ByteLevelDecoder::default()));
+        // These two files do not say that it is special; GPT-2's own tokenizer knows.
+        if inner.token_to_id(END_OF_TEXT).is_some() {
+            let special = AddedToken::from(END_OF_TEXT, true);
+            inner
+                .add_special_tokens([special])
+                .map_err(format_error(directory))?;
+        }
         Ok(Self { inner })
     }
 
@@ -99,8 +110,44 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// The first token that another tokenizer has otherwise, in words; None when the vocabularies are equal.
+    /// The first token or merge that another tokenizer has otherwise, in words; None when they cut texts alike.
     pub fn difference(&self, other: &Self) -> Option<String> {
+        self.different_token(other)
+            .or_else(|| self.different_merge(other))
+    }
+
+    /// The first pair of tokens that is merged in another order.
+    fn different_merge(&self, other: &Self) -> Option<String> {
+        let (ours, theirs) = (self.merges(), other.merges());
+        let index = (0..ours.len().max(theirs.len()))
+            .find(|&index| ours.get(index) != theirs.get(index))?;
+        let merge = |merges: &[String]| {
+            merges
+                .get(index)
+                .map_or("none".to_owned(), |merge| format!("`{merge}`"))
+        };
+        Some(format!(
+            "merge {index} is {} for the main model and {} for the assistant",
+            merge(&ours),
+            merge(&theirs)
+        ))
+    }
+
+    /// The merges in their order; empty for a model without any.
+    fn merges(&self) -> Vec<String> {
+        let json = serde_json::to_value(self.inner.get_model()).unwrap_or_default();
+        let merges = json["merges"].as_array().map_or(&[][..], Vec::as_slice);
+        let text = |merge: &serde_json::Value| match merge {
+            serde_json::Value::Array(pair) => {
+                let parts = pair.iter().map(|part| part.as_str().unwrap_or_default());
+                parts.collect::<Vec<_>>().join(" ")
+            }
+            merge => merge.as_str().unwrap_or_default().to_owned(),
+        };
+        merges.iter().map(text).collect()
+    }
+
+    fn different_token(&self, other: &Self) -> Option<String> {
         let (ours, theirs) = (self.vocab_size(), other.vocab_size());
         let token = |tokenizer: &Self, id: u32| tokenizer.inner.id_to_token(id);
         let differs = |id: &u32| token(self, *id) != token(other, *id);

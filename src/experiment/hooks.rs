@@ -173,7 +173,15 @@ impl Entry<'_> {
         };
         let (at, on) = match cadences {
             Some(_) => (at, on),
-            None => (always(), None),
+            // At every milestone there is.
+            None => {
+                let every = ["start", "every step"].map(str::to_owned).to_vec();
+                (
+                    self.written
+                        .cadence(&["hooks", name], &Clauses::Several(every))?,
+                    None,
+                )
+            }
         };
         if firings.is_empty() && !at.by_time() && on != Some(Event::RunFailed) {
             let steps = extent.steps();
@@ -282,12 +290,6 @@ impl Entry<'_> {
         }
         table
     }
-}
-
-/// At every milestone.
-fn always() -> Cadence {
-    let clauses = ["start", "every step"].map(str::to_owned);
-    Cadence::parse(&clauses).unwrap_or_else(|_| unreachable!("both clauses are in the grammar"))
 }
 
 /// The steps at which a hook fires in a run that goes as planned.

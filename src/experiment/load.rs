@@ -165,7 +165,7 @@ pub(super) fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
     let config = pair.main.config();
     config
         .eos_token_id
-        .or_else(|| tokenizer.id(crate::pretrain::END_OF_TEXT))
+        .or_else(|| tokenizer.id(crate::data::tokenizer::END_OF_TEXT))
 }
 
 /// Which part of the articles.

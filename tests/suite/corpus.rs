@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use burn::tensor::Device;
 use milepost::corpus::{FEMALE_SPREAD, MALE_SPREAD, Register, articles, choice_entropy, documents};
 use milepost::data::blocks::Blocks;
+use milepost::data::tokenizer::END_OF_TEXT;
 use milepost::measure::evaluation::mean_loss;
 use milepost::mini;
 use milepost::model::Role;
-use milepost::pretrain::{END_OF_TEXT, Recipe};
+use milepost::pretrain::Recipe;
 
 #[test]
 fn a_seed_is_a_corpus() {

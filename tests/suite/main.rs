@@ -21,3 +21,4 @@ mod measuring;
 mod run;
 mod templates;
 mod tensorboard;
+mod tokenizer;

@@ -217,14 +217,26 @@ fn attribution_and_drift_equal_measurements_of_mixed_pairs() {
     }
     for measure in ["kl_nats", "n_matches", "assistant_share", "disparity"] {
         let at = |name: &str| cell(&format!("{measure}/{name}"));
-        let change = at("main_now_assistant_now") - at("main_start_assistant_start");
+        let (start, end) = (
+            at("main_start_assistant_start"),
+            at("main_now_assistant_now"),
+        );
+        let (main_moved, assistant_moved) = (
+            at("main_now_assistant_start"),
+            at("main_start_assistant_now"),
+        );
+        // The main model moves first, or second: the mean of both ways.
+        let by_main = 0.5 * (main_moved - start) + 0.5 * (end - assistant_moved);
+        close(at("by_main"), by_main, 1e-12, 1.0, measure);
         close(
-            at("by_main") + at("by_assistant"),
-            change,
+            at("by_assistant"),
+            end - start - by_main,
             1e-12,
             1.0,
             measure,
         );
+        let interaction = (end - start) - (main_moved - start) - (assistant_moved - start);
+        close(at("interaction"), interaction, 1e-12, 1.0, measure);
     }
     assert_ne!(cell("kl_nats/by_main"), cell("kl_nats/by_assistant"));
     // The drift of a model is the divergence of the pair that it makes with itself at the start.

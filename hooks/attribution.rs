@@ -43,6 +43,23 @@ const MEASURES: [Measure; 4] = [
     }),
 ];
 
+/// The four cells and what follows from them: the end of the tag, and the name in the table.
+const ROWS: [(&str, &str); 7] = [
+    ("main_start_assistant_start", "both at the start"),
+    (
+        "main_start_assistant_now",
+        "main at the start, assistant now",
+    ),
+    (
+        "main_now_assistant_start",
+        "main now, assistant at the start",
+    ),
+    ("main_now_assistant_now", "both now"),
+    ("by_main", "change by the main model"),
+    ("by_assistant", "change by the assistant"),
+    ("interaction", "interaction"),
+];
+
 /// `attribution`.
 pub fn kind() -> Kind {
     Kind::new(
@@ -75,29 +92,23 @@ impl Hook for Attribution {
             ],
         };
         self.start = Some(start);
-        let mut table = String::from(
-            "| measure | both at start | assistant now | main now | both now | change | by main | by assistant | interaction |\n|---|---|---|---|---|---|---|---|---|\n",
-        );
-        for (tag, name, value) in MEASURES {
+        let names = MEASURES.map(|(_, name, _)| name);
+        let mut table = format!("| | {} |\n|---|---|---|---|---|\n", names.join(" | "));
+        let mut rows = ROWS.map(|(_, name)| format!("| {name} |"));
+        for (tag, _, value) in MEASURES {
             let [ss, sn, ns, nn] = cells.map(|cell| value(&cell));
             let by_main = ((ns - ss) + (nn - sn)) / 2.0;
             let by_assistant = ((sn - ss) + (nn - ns)) / 2.0;
             let interaction = nn - ns - sn + ss;
-            for (cell, value) in [
-                ("main_start_assistant_start", ss),
-                ("main_start_assistant_now", sn),
-                ("main_now_assistant_start", ns),
-                ("main_now_assistant_now", nn),
-                ("by_main", by_main),
-                ("by_assistant", by_assistant),
-                ("interaction", interaction),
-            ] {
+            let values = [ss, sn, ns, nn, by_main, by_assistant, interaction];
+            for (((cell, _), row), value) in ROWS.iter().zip(&mut rows).zip(values) {
                 context.scalar(format!("attribution/{tag}/{cell}"), value);
+                *row += &format!(" {value:.4} |");
             }
-            table += &format!(
-                "| {name} | {ss:.4} | {sn:.4} | {ns:.4} | {nn:.4} | {:+.4} | {by_main:+.4} | {by_assistant:+.4} | {interaction:+.4} |\n",
-                nn - ss
-            );
+        }
+        for row in rows {
+            table += &row;
+            table.push('\n');
         }
         context.text("attribution/table", table);
         Ok(())

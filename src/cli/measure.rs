@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let source = match &arguments.hooks {
         Some(path) => read_source(path)?,
         None => Source {
-            name: "the usual hooks".to_owned(),
+            name: "milepost measure".to_owned(),
             text: USUAL_HOOKS.to_owned(),
         },
     };

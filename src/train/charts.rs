@@ -2,8 +2,8 @@
 
 use crate::tensorboard::{Chart, Layout};
 
-/// The charts of every run.
-pub(super) fn layout() -> Layout {
+/// The charts of a run with these kinds of hooks.
+pub(super) fn layout(kinds: &[String]) -> Layout {
     let lines = |title: &str, tags: &[&str]| Chart::Lines {
         title: title.to_owned(),
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
@@ -15,7 +15,7 @@ pub(super) fn layout() -> Layout {
         upper: format!("{tag}_high"),
     };
     let category = |title: &str, charts| (title.to_owned(), charts);
-    Layout {
+    let mut layout = Layout {
         categories: vec![
             category(
                 "Gender disparity of n_matches",
@@ -50,5 +50,28 @@ pub(super) fn layout() -> Layout {
                 ],
             ),
         ],
+    };
+    let has = |name: &str| kinds.iter().any(|kind| kind == name);
+    let mut which = Vec::new();
+    if has("attribution") {
+        for (title, measure) in [
+            ("change of n_matches a prompt", "n_matches"),
+            ("change of the disparity", "disparity"),
+            ("change of KL, nats", "kl_nats"),
+        ] {
+            let [main, assistant] =
+                ["by_main", "by_assistant"].map(|cell| format!("attribution/{measure}/{cell}"));
+            which.push(lines(title, &[&main, &assistant]));
+        }
     }
+    if has("drift") {
+        let tags = ["drift/main/kl_nats", "drift/assistant/kl_nats"];
+        which.push(lines("drift from the start, nats", &tags));
+    }
+    if !which.is_empty() {
+        layout
+            .categories
+            .push(category("Which of the two models", which));
+    }
+    layout
 }

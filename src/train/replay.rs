@@ -81,7 +81,8 @@ pub fn replay(
 ) -> Result<Outcome, RunError> {
     let directory = RunDirectory::create(&plan.directory)?;
     let mut recorder = Recorder::create(directory.path(), None)?;
-    recorder.send(Entry::Layout(charts::layout()))?;
+    let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
+    recorder.send(Entry::Layout(charts::layout(&kinds)))?;
     let start = plan.pair.snapshot();
     let mut hooks = plan.hooks;
     for hook in &mut hooks {

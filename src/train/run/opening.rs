@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::Run;
 use crate::clock::Clock;
 use crate::model::Role;
-use crate::tensorboard::{Entry, HparamValue};
+use crate::tensorboard::{Entry, HparamValue, Layout};
 use crate::train::dispatcher::Dispatcher;
 use crate::train::outcome::RunError;
 use crate::train::recorder::{RecordError, Recorder};
@@ -53,6 +53,7 @@ impl<'a> Run<'a> {
                 (role, Learner::new(model, plan.training.weight_decay))
             })
             .collect();
+        let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
         let mut dispatcher = Dispatcher::new(
             plan.hooks,
             plan.scene.clone(),
@@ -70,7 +71,14 @@ impl<'a> Run<'a> {
             reporter.say(&format!("resumed from {}", path.display()));
         }
         if fresh {
-            describe(&mut recorder, plan.hparams, &plan.resolved, &plan.origin)?;
+            let layout = charts::layout(&kinds);
+            describe(
+                &mut recorder,
+                plan.hparams,
+                layout,
+                &plan.resolved,
+                &plan.origin,
+            )?;
         }
         Ok(Self {
             seed: plan.seed,
@@ -118,6 +126,7 @@ fn cut_lines(directory: &RunDirectory, bytes: u64) -> Result<(), RecordError> {
 fn describe(
     recorder: &mut Recorder,
     hparams: Vec<(String, HparamValue)>,
+    layout: Layout,
     resolved: &str,
     origin: &str,
 ) -> Result<(), RecordError> {
@@ -131,7 +140,7 @@ fn describe(
         hparams,
         metrics: metrics.map(str::to_owned).to_vec(),
     })?;
-    recorder.send(Entry::Layout(charts::layout()))?;
+    recorder.send(Entry::Layout(layout))?;
     for (tag, markdown) in [
         ("run/experiment", format!("```toml\n{resolved}\n```")),
         ("run/data", origin.to_owned()),

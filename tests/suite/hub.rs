@@ -250,6 +250,22 @@ fn an_experiment_is_fetched_and_then_runs_cut_off() {
         resolved.contains(&format!("main = \"org/tiny@{COMMIT}\"")),
         "{resolved}"
     );
+    // HF_HUB_CACHE names the cache itself, and wins over HF_HOME.
+    let measure = ["measure", "--main", "org/tiny", "--assistant", "org/tiny"];
+    let templates = ["--templates", "templates.tsv"];
+    let elsewhere = || {
+        let mut command = command(&project, "http://127.0.0.1:1", &measure);
+        command
+            .args(templates)
+            .env("HF_HOME", project.path().join("empty"))
+            .env("HF_HUB_OFFLINE", "1");
+        command
+    };
+    elsewhere()
+        .env("HF_HUB_CACHE", project.path().join("hf/hub"))
+        .assert()
+        .success();
+    elsewhere().assert().code(3);
     // What is not in the cache is named, with a way out, and with the exit code of missing data.
     let arguments = ["plan", "small.toml", "--set", "models.main=org/other"];
     let output = command(&project, "http://127.0.0.1:1", &arguments)

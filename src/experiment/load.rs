@@ -14,7 +14,7 @@ use crate::model::{Gpt2, Pair, Role};
 
 /// Where one of the pair comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ModelSource {
+pub(super) enum ModelSource {
     /// Built into the program.
     Mini(Role),
     /// A directory of the user's.

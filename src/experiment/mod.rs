@@ -14,7 +14,6 @@ use toml::de::{DeTable, DeValue};
 
 pub use fetch::{Fetched, fetch};
 pub use hooks::HookOverview;
-pub use load::ModelSource;
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
 
 use crate::cadence::Cadence;

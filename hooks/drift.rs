@@ -52,18 +52,12 @@ impl Drift {
         let mut found: Vec<Option<Divergence>> = scene.prompts.iter().map(|_| None).collect();
         let (mut now, mut then) = (vec![0.0; vocabulary], vec![0.0; vocabulary]);
         let go_on = || context.check_deadline();
-        each_prompt(
-            &both,
-            &scene.prompts,
-            scene.batch,
-            &go_on,
-            &mut |index, p, q| {
-                found[index] = Some(Divergence::between(p, q)?);
-                add_probabilities(&mut now, p);
-                add_probabilities(&mut then, q);
-                Ok(())
-            },
-        )?;
+        each_prompt(&both, &scene.prompts, &go_on, &mut |index, p, q| {
+            found[index] = Some(Divergence::between(p, q)?);
+            add_probabilities(&mut now, p);
+            add_probabilities(&mut then, q);
+            Ok(())
+        })?;
         let found: Vec<Divergence> = found.into_iter().flatten().collect();
         let Some(mean) = Divergence::mean(found.iter()) else {
             return Ok(());

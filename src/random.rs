@@ -18,6 +18,8 @@ pub enum Purpose {
     DataOrder = 4,
     /// A hook's own stream; `a` is a hash of its instance name, `b` the optimiser step.
     Hook = 3,
+    /// Sampled decoding; `a` is a hash of the prompt.
+    Decoding = 5,
 }
 
 /// The generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so two different streams never overlap.
@@ -31,7 +33,16 @@ pub fn stream(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8Rng {
 
 /// FNV-1a, 64 bits: turns a hook's instance name into a stream number that is the same on every machine.
 pub fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    fnv(name.bytes())
+}
+
+/// The same of token ids.
+pub fn token_hash(tokens: &[u32]) -> u64 {
+    fnv(tokens.iter().flat_map(|token| token.to_le_bytes()))
+}
+
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }

@@ -1,168 +1,263 @@
-//! Greedy assisted decoding (Leviathan et al. 2023, arXiv 2211.17192; transformers' `_assisted_decoding`): the assistant drafts some
-//! tokens, one pass of the main model checks them all, and the longest agreeing prefix plus one token of the main model is emitted.
-//! The text is that of plain greedy decoding of the main model; how many drafts were right, `n_matches`, is what is measured.
+//! Assisted (speculative) decoding of many prompts at once (Leviathan et al. 2023, arXiv 2211.17192; transformers' `_assisted_decoding`):
+//! the assistant drafts some tokens, one pass of the main model checks them all, and the longest agreeing prefix plus one token of the main
+//! model is emitted. The text is that of plain decoding by the main model; how many drafts were right, `n_matches`, is what is measured.
+//!
+//! Every row has its own length, draft and acceptance. A draft step is one pass over all rows that still draft, a verification one pass over
+//! all rows; a row that is done gives its place to the next prompt. Row by row the result is that of the prompt alone.
 
-use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
-use super::DecodeError;
-use super::greedy::{argmax_rows, check_length, last_argmax};
-use crate::model::{KvCache, Pair, Role};
+use burn::tensor::{Int, Tensor, TensorData};
 
-/// How the draft length moves from round to round; every prompt starts afresh, so that no result depends on the order of the prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// Always the same.
-    #[default]
-    Constant,
-    /// Two more after a round in which all drafts were accepted, else one less, at least 1.
-    Heuristic,
+use super::greedy::check_length;
+use super::row::{Choice, Row};
+use super::{DecodeError, Decoding, Settings};
+use crate::model::{KvPool, NewToken, Pair, Role};
+use crate::random::{Purpose, stream, token_hash};
+
+/// What the keys, values and distributions of the rows under way may take together, in bytes.
+const MEMORY: usize = 640 << 20;
+/// More rows than this make no matrix product faster.
+const MOST_ROWS: usize = 256;
+
+/// A prompt to continue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request<'a> {
+    /// Token ids.
+    pub prompt: &'a [u32],
+    /// Of the draws, where tokens are sampled: the stream belongs to the prompt and this seed alone, so that neither the other prompts
+    /// nor their order change what is drawn. Different seeds give different continuations of one prompt.
+    pub seed: u64,
 }
 
-/// How to decode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// Longest continuation, in tokens.
-    pub max_new_tokens: usize,
-    /// Tokens drafted a round (at the start, with the heuristic schedule), k.
-    pub draft_length: usize,
-    /// How the draft length moves.
-    pub schedule: Schedule,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            max_new_tokens: 20,
-            draft_length: 5,
-            schedule: Schedule::Constant,
-        }
-    }
-}
-
-/// One round: a draft, and one pass of the main model over it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Round {
-    /// Tokens drafted, c.
-    pub drafted: usize,
-    /// Drafted tokens that the main model chose too, n (n_matches).
-    pub matched: usize,
-}
-
-/// One prompt's continuation and how it came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoding {
-    /// The new tokens.
-    pub tokens: Vec<u32>,
-    /// Drafted and matched tokens of every round, in order. Each round is one pass of the main model.
-    pub rounds: Vec<Round>,
-}
-
-/// Decodes every prompt (token ids) with the pair. `eos` ends a continuation. `go_on` is asked before each prompt; its error, a
-/// reason to stop, ends the decoding.
+/// Continues every prompt with the pair. Equal requests are decoded once. `eos` ends a continuation. `go_on` is told before each round how
+/// many requests are done; its error, a reason to stop, ends the decoding.
 ///
 /// # Errors
 /// When a prompt is empty or too long, a model's logits are not finite, or `go_on` says stop.
 pub fn assisted(
     pair: &Pair,
-    prompts: &[Vec<u32>],
+    requests: &[Request],
     eos: Option<u32>,
     settings: &Settings,
-    go_on: &dyn Fn() -> Result<(), String>,
+    go_on: &dyn Fn(usize) -> Result<(), String>,
 ) -> Result<Vec<Decoding>, DecodeError> {
-    prompts
+    for (index, request) in requests.iter().enumerate() {
+        let limit = pair.n_positions();
+        check_length(index, request.prompt, settings.max_new_tokens, limit)?;
+    }
+    // In the order of their tokens, prompts that begin alike are neighbours.
+    let mut distinct = requests.to_vec();
+    distinct.sort_unstable_by_key(|request| (request.prompt, request.seed));
+    distinct.dedup();
+    let mut batch = Batch::new(pair, eos, settings, &distinct);
+    while !batch.is_done() {
+        go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
+        batch.admit();
+        batch.draft()?;
+        batch.verify()?;
+    }
+    let place: HashMap<Request, usize> = distinct.iter().copied().zip(0..).collect();
+    let found = requests
         .iter()
-        .enumerate()
-        .map(|(index, prompt)| {
-            go_on().map_err(DecodeError::Stopped)?;
-            check_length(index, prompt, settings.max_new_tokens, pair.n_positions())?;
-            decode_one(pair, prompt, eos, settings)
-        })
-        .collect()
+        .map(|request| batch.decodings[place[request]].clone());
+    Ok(found.collect())
 }
 
-fn decode_one(
-    pair: &Pair,
-    prompt: &[u32],
+/// The rows under way and what waits.
+struct Batch<'a> {
+    pair: &'a Pair,
     eos: Option<u32>,
-    settings: &Settings,
-) -> Result<Decoding, DecodeError> {
-    let limit = prompt.len() + settings.max_new_tokens;
-    let mut draft_length = settings.draft_length;
-    let mut tokens = prompt.to_vec();
-    let mut rounds = Vec::new();
-    let (mut main_cache, mut assistant_cache) = (KvCache::default(), KvCache::default());
-    while tokens.len() < limit {
-        let wanted = draft_length.min(limit - tokens.len() - 1);
-        let draft = draft(pair, &tokens, wanted, eos, &mut assistant_cache)?;
-        let choices = verify(pair, &tokens, &draft, &mut main_cache)?;
-        let mut matched = draft
-            .iter()
-            .zip(&choices)
-            .take_while(|(a, b)| a == b)
-            .count();
-        let all_accepted = matched == draft.len();
-        if all_accepted && !draft.is_empty() && draft.last().copied() == eos {
-            // The draft's end of text is emitted as the main model's own token of this round.
-            matched -= 1;
+    settings: &'a Settings,
+    requests: &'a [Request<'a>],
+    /// How many requests have been admitted, and how many are done.
+    admitted: usize,
+    done: usize,
+    /// Rows that fit into memory.
+    room: usize,
+    rows: Vec<Row>,
+    main: KvPool,
+    assistant: KvPool,
+    decodings: Vec<Decoding>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(
+        pair: &'a Pair,
+        eos: Option<u32>,
+        settings: &'a Settings,
+        requests: &'a [Request<'a>],
+    ) -> Self {
+        let (main, assistant) = (pair.main.config(), pair.assistant.config());
+        let longest = requests.iter().map(|request| request.prompt.len()).max();
+        let tokens = longest.unwrap_or(0) + settings.max_new_tokens + settings.draft_length;
+        let mut row = tokens * (KvPool::bytes_per_token(main) + KvPool::bytes_per_token(assistant));
+        if settings.sampling.is_some() {
+            // Each drafted token's two distributions, and the one behind them.
+            row += (2 * settings.draft_length + 1) * main.vocab_size * size_of::<f32>();
         }
-        tokens.extend_from_slice(&choices[..=matched]);
-        rounds.push(Round {
-            drafted: draft.len(),
-            matched,
-        });
-        if tokens.last().copied() == eos {
-            break;
+        Self {
+            pair,
+            eos,
+            settings,
+            requests,
+            admitted: 0,
+            done: 0,
+            room: (MEMORY / row.max(1)).clamp(1, MOST_ROWS),
+            rows: Vec::new(),
+            main: KvPool::new(main),
+            assistant: KvPool::new(assistant),
+            decodings: vec![Decoding::default(); requests.len()],
         }
-        if settings.schedule == Schedule::Heuristic {
-            draft_length = if all_accepted {
-                draft_length + 2
+    }
+
+    fn is_done(&self) -> bool {
+        self.done == self.requests.len() || self.settings.max_new_tokens == 0
+    }
+
+    /// Fills the room of rows that are done once half of it is empty, and reads the new prompts but for their last tokens, which belong to
+    /// the first round. A beginning that a prompt shares with the one before it is read once.
+    fn admit(&mut self) {
+        if self.rows.len() > self.room / 2 {
+            return;
+        }
+        let first = self.rows.len();
+        let new = self.requests.iter().enumerate().skip(self.admitted);
+        for (index, request) in new.take(self.room - first) {
+            let rng = stream(
+                request.seed,
+                Purpose::Decoding,
+                token_hash(request.prompt),
+                0,
+            );
+            self.rows
+                .push(Row::new(index, request.prompt, self.settings, rng));
+        }
+        self.admitted += self.rows.len() - first;
+        let rows = &mut self.rows[first..];
+        let texts = rows.iter().map(|row| &row.text[..row.text.len() - 1]);
+        let texts: Vec<&[u32]> = texts.collect();
+        let main = self.pair.main.read_texts(&texts, &mut self.main);
+        let assistant = self.pair.assistant.read_texts(&texts, &mut self.assistant);
+        let sequences = main.sequences.into_iter().zip(assistant.sequences);
+        for (row, (main, assistant)) in rows.iter_mut().zip(sequences) {
+            (row.main, row.assistant) = (main, assistant);
+        }
+    }
+
+    /// Drafts for all rows, one token of each at a time.
+    fn draft(&mut self) -> Result<(), DecodeError> {
+        let threshold = self.settings.confidence_threshold;
+        loop {
+            let mut drafting: Vec<&mut Row> =
+                self.rows.iter_mut().filter(|row| row.drafts()).collect();
+            if drafting.is_empty() {
+                return Ok(());
+            }
+            let mut new = Vec::new();
+            let mut last = Vec::new();
+            for row in &mut drafting {
+                let read = row.assistant.len();
+                self.assistant.resize(&mut row.assistant, row.text.len());
+                new.extend(NewToken::of(&row.text, &row.assistant, read));
+                last.push(new.len() as i32 - 1);
+            }
+            let hidden = self.pair.assistant.read(&new, &mut self.assistant);
+            let hidden = select(hidden, last);
+            let choices = choices(
+                self.pair,
+                self.settings,
+                Role::Assistant,
+                hidden,
+                threshold > 0.0,
+            )?;
+            for (row, choice) in drafting.iter_mut().zip(choices) {
+                row.draft(choice, self.eos, threshold);
+            }
+        }
+    }
+
+    /// One pass of the main model over all drafts; rows that are done leave.
+    fn verify(&mut self) -> Result<(), DecodeError> {
+        let mut new = Vec::new();
+        let mut checked = Vec::new();
+        for row in &mut self.rows {
+            let read = row.main.len();
+            self.main.resize(&mut row.main, row.text.len());
+            new.extend(NewToken::of(&row.text, &row.main, read));
+            let end = new.len() as i32;
+            checked.extend(end - 1 - row.drafted() as i32..end);
+        }
+        let hidden = self.pair.main.read(&new, &mut self.main);
+        let hidden = select(hidden, checked);
+        let own = choices(self.pair, self.settings, Role::Main, hidden, false)?;
+        let mut own = own.into_iter();
+        for mut row in std::mem::take(&mut self.rows) {
+            let count = row.drafted() + 1;
+            // All of them, also those behind the first that disagrees.
+            let choices: Vec<Choice> = own.by_ref().take(count).collect();
+            let done = row.verify(choices, self.eos, self.settings);
+            // What was read of rejected drafts is forgotten; the last emitted token is read in the next round.
+            let kept = if done { 0 } else { row.text.len() - 1 };
+            let main = kept.min(row.main.len());
+            self.main.resize(&mut row.main, main);
+            let assistant = kept.min(row.assistant.len());
+            self.assistant.resize(&mut row.assistant, assistant);
+            if done {
+                self.done += 1;
+                let request = row.request;
+                self.decodings[request] = row.into_decoding();
             } else {
-                (draft_length - 1).max(1)
-            };
+                self.rows.push(row);
+            }
         }
-        // What was read of rejected drafts is forgotten; the last emitted token is read in the next round.
-        main_cache.truncate(tokens.len() - 1);
-        assistant_cache.truncate(tokens.len() - 1);
+        Ok(())
     }
-    tokens.drain(..prompt.len());
-    Ok(Decoding { tokens, rounds })
 }
 
-/// Up to `wanted` tokens drafted by the assistant after `tokens`; an end of text ends the draft and stays in it.
-fn draft(
+/// What a model proposes after each of the hidden states `[rows, D]`.
+fn choices(
     pair: &Pair,
-    tokens: &[u32],
-    wanted: usize,
-    eos: Option<u32>,
-    cache: &mut KvCache,
-) -> Result<Vec<u32>, DecodeError> {
-    let mut draft = Vec::with_capacity(wanted);
-    while draft.len() < wanted {
-        let unread = match draft.last() {
-            Some(token) => std::slice::from_ref(token),
-            None => &tokens[cache.len()..],
-        };
-        let token = last_argmax(&pair.assistant, unread, cache, Role::Assistant)?;
-        draft.push(token);
-        if Some(token) == eos {
-            break;
+    settings: &Settings,
+    role: Role,
+    hidden: Tensor<2>,
+    with_probability: bool,
+) -> Result<Vec<Choice>, DecodeError> {
+    let model = pair.get(role);
+    let found: Vec<Option<Choice>> = match &settings.sampling {
+        Some(sampling) => model.map_logits(hidden, &|_, logits| {
+            sampling.distribution(logits).map(Choice::Sampled)
+        }),
+        None if with_probability => {
+            let tokens = model.argmax(hidden.clone());
+            model.map_logits(hidden, &|row, logits| {
+                let token = tokens[row]?;
+                Some(Choice::Greedy(token, probability(logits, token)))
+            })
         }
-    }
-    Ok(draft)
+        None => {
+            let tokens = model.argmax(hidden).into_iter();
+            tokens
+                .map(|token| token.map(|token| Choice::Greedy(token, 1.0)))
+                .collect()
+        }
+    };
+    let found: Option<Vec<Choice>> = found.into_iter().collect();
+    found.ok_or(DecodeError::NotFinite(role))
 }
 
-/// One pass of the main model: its own choice after the text and after each drafted token, one more than was drafted.
-fn verify(
-    pair: &Pair,
-    tokens: &[u32],
-    draft: &[u32],
-    cache: &mut KvCache,
-) -> Result<Vec<u32>, DecodeError> {
-    let unread = [&tokens[cache.len()..], draft].concat();
-    let hidden = pair.main.read(&unread, cache);
-    let rows = draft.len() + 1;
-    let checked = hidden.narrow(0, unread.len() - rows, rows);
-    argmax_rows(pair.main.head(checked), Role::Main)
+fn select(hidden: Tensor<2>, rows: Vec<i32>) -> Tensor<2> {
+    let count = rows.len();
+    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &hidden.device());
+    hidden.select(0, rows)
+}
+
+/// The softmax probability of a token.
+fn probability(logits: &[f32], token: u32) -> f64 {
+    let own = f64::from(logits[token as usize]);
+    let sum: f64 = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - own).exp())
+        .sum();
+    1.0 / sum
 }

@@ -1,9 +1,7 @@
 //! Plain greedy decoding: the most probable token, one at a time.
 
-use burn::tensor::Tensor;
-
 use super::DecodeError;
-use crate::model::{Gpt2, KvCache, Role};
+use crate::model::{Gpt2, KvPool, NewToken, Role};
 
 /// Up to `max_new_tokens` ids that continue `prompt`, each the argmax of the model; ends early with `eos`, which is included.
 ///
@@ -16,18 +14,21 @@ pub fn greedy(
     eos: Option<u32>,
 ) -> Result<Vec<u32>, DecodeError> {
     check_length(0, prompt, max_new_tokens, model.config().n_positions)?;
-    let mut cache = KvCache::default();
-    let mut unread = prompt.to_vec();
-    let mut new = Vec::with_capacity(max_new_tokens);
-    while new.len() < max_new_tokens {
-        let token = last_argmax(model, &unread, &mut cache, Role::Main)?;
-        new.push(token);
-        unread = vec![token];
+    let mut pool = KvPool::new(model.config());
+    let (mut text, mut sequence) = (prompt.to_vec(), Vec::new());
+    while text.len() < prompt.len() + max_new_tokens {
+        let read = sequence.len();
+        pool.resize(&mut sequence, text.len());
+        let new: Vec<NewToken> = NewToken::of(&text, &sequence, read).collect();
+        let hidden = model.read(&new, &mut pool);
+        let last = hidden.narrow(0, new.len() - 1, 1);
+        let token = model.argmax(last)[0].ok_or(DecodeError::NotFinite(Role::Main))?;
+        text.push(token);
         if Some(token) == eos {
             break;
         }
     }
-    Ok(new)
+    Ok(text.split_off(prompt.len()))
 }
 
 pub(super) fn check_length(
@@ -49,40 +50,4 @@ pub(super) fn check_length(
         });
     }
     Ok(())
-}
-
-/// Reads `tokens` and gives the argmax after the last of them.
-pub(super) fn last_argmax(
-    model: &Gpt2,
-    tokens: &[u32],
-    cache: &mut KvCache,
-    role: Role,
-) -> Result<u32, DecodeError> {
-    let hidden = model.read(tokens, cache);
-    let last = hidden.narrow(0, tokens.len() - 1, 1);
-    Ok(argmax_rows(model.head(last), role)?[0])
-}
-
-/// The argmax of each row of logits `[rows, vocab]`; of equal values the lowest index, as PyTorch gives on the CPU.
-pub(super) fn argmax_rows(logits: Tensor<2>, role: Role) -> Result<Vec<u32>, DecodeError> {
-    let [_, vocab] = logits.dims();
-    let values = logits
-        .into_data()
-        .try_into_vec::<f32>()
-        .map_err(|_| DecodeError::NotFinite(role))?;
-    values
-        .chunks_exact(vocab)
-        .map(|row| {
-            let mut best = 0;
-            for (index, value) in row.iter().enumerate() {
-                if !value.is_finite() {
-                    return Err(DecodeError::NotFinite(role));
-                }
-                if *value > row[best] {
-                    best = index;
-                }
-            }
-            Ok(best as u32)
-        })
-        .collect()
 }

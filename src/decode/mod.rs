@@ -1,10 +1,35 @@
-//! Greedy decoding with KV caches: plain, and assisted (speculative) by the pair's smaller model.
+//! Decoding with keys and values kept: plain, and assisted (speculative) by the pair's smaller model.
 
 mod assisted;
 mod greedy;
+mod row;
+mod sampling;
+mod settings;
 
-pub use assisted::{Decoding, Round, Schedule, Settings, assisted};
+use serde::{Deserialize, Serialize};
+
+pub use assisted::{Request, assisted};
 pub use greedy::greedy;
+pub use sampling::{Distribution, Sampling};
+pub use settings::{Schedule, Settings};
+
+/// One round: a draft, and one pass of the main model over it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Round {
+    /// Tokens drafted, c.
+    pub drafted: usize,
+    /// Drafted tokens that the main model chose or accepted too, n (n_matches).
+    pub matched: usize,
+}
+
+/// One prompt's continuation and how it came about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decoding {
+    /// The new tokens.
+    pub tokens: Vec<u32>,
+    /// Drafted and matched tokens of every round, in order. Each round is one pass of the main model.
+    pub rounds: Vec<Round>,
+}
 
 /// Why a prompt could not be decoded.
 #[derive(Debug, thiserror::Error)]

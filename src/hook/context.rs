@@ -1,13 +1,12 @@
 //! What a hook is given at a milestone: the pair to read, shared probes, and places for what it has to say.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 
 use super::probe::{Deadline, Probes};
 use super::{Evaluation, Gradients, Milestone, Output, Request, Scene};
-use crate::decode::{Decoding, Settings, assisted};
+use crate::decode::{Decoding, Request as DecodeRequest, Settings, assisted};
 use crate::measure::divergence::Divergence;
 use crate::measure::evaluation::{mean_loss, template_divergences};
 use crate::model::{Pair, Role};
@@ -124,7 +123,7 @@ impl<'a> Context<'a> {
             &format!("milepost/divergences/{main:?}/{assistant:?}"),
             || {
                 let pair = self.pair_of(main, assistant);
-                template_divergences(&pair, &self.scene.prompts, self.scene.batch, &go_on)
+                template_divergences(&pair, &self.scene.prompts, &go_on)
             },
         )
     }
@@ -149,18 +148,19 @@ impl<'a> Context<'a> {
     ) -> anyhow::Result<Arc<Vec<Decoding>>> {
         let settings = settings.unwrap_or(self.scene.decode);
         let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
-        let asked = Cell::new(0);
-        let go_on = || {
+        let go_on = |done| {
             if let Some(watch) = self.watch {
-                watch("assisted decoding", asked.get(), prompts.len());
+                watch("assisted decoding", done, prompts.len());
             }
-            asked.set(asked.get() + 1);
             Deadline::check(self.deadline).map_err(|stopped| stopped.to_string())
         };
         let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}");
         self.probe(&key, || {
             let pair = self.pair_of(main, assistant);
-            Ok(assisted(&pair, prompts, eos, &settings, &go_on)?)
+            let seed = self.scene.seed;
+            let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
+            let requests: Vec<DecodeRequest> = requests.collect();
+            Ok(assisted(&pair, &requests, eos, &settings, &go_on)?)
         })
     }
 

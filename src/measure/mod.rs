@@ -5,4 +5,5 @@ pub mod decoding;
 pub mod disparity;
 pub mod divergence;
 pub mod evaluation;
+pub mod positions;
 mod sign_flip;

@@ -9,7 +9,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::{Dropout, Gpt2Config, KvCache};
+use super::{Dropout, Gpt2Config, kernels};
 
 /// A GPT-2 language model.
 #[derive(Module, Debug)]
@@ -31,22 +31,22 @@ pub(super) struct Embedding {
 /// One transformer block.
 #[derive(Module, Debug)]
 pub(super) struct Block {
-    ln_1: LayerNorm,
-    attn: Attention,
-    ln_2: LayerNorm,
-    mlp: FeedForward,
+    pub(super) ln_1: LayerNorm,
+    pub(super) attn: Attention,
+    pub(super) ln_2: LayerNorm,
+    pub(super) mlp: FeedForward,
 }
 
 #[derive(Module, Debug)]
-struct Attention {
-    c_attn: Linear,
-    c_proj: Linear,
+pub(super) struct Attention {
+    pub(super) c_attn: Linear,
+    pub(super) c_proj: Linear,
 }
 
 #[derive(Module, Debug)]
-struct FeedForward {
-    c_fc: Linear,
-    c_proj: Linear,
+pub(super) struct FeedForward {
+    pub(super) c_fc: Linear,
+    pub(super) c_proj: Linear,
 }
 
 impl Gpt2 {
@@ -141,17 +141,14 @@ impl Gpt2 {
     /// With `dropout` the pass is a training pass. `time` must not exceed `n_positions`.
     pub fn hidden(&self, tokens: Tensor<2, Int>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
         let [_, time] = tokens.dims();
-        let x = self.embed(tokens, 0);
+        let x = self.embed(tokens);
         let mut x = drop(&mut dropout, self.config.embd_pdrop, x);
-        let mask = causal_mask(time, 0, &x.device());
+        let mask = causal_mask(time, &x.device());
         for block in &self.h {
             let normed = block.ln_1.forward(x.clone());
-            let attended =
-                block
-                    .attn
-                    .forward(normed, &mask, &self.config, &mut dropout, |keys, values| {
-                        (keys, values)
-                    });
+            let attended = block
+                .attn
+                .forward(normed, &mask, &self.config, &mut dropout);
             x = x + drop(&mut dropout, self.config.resid_pdrop, attended);
             let fed = block.mlp.forward(block.ln_2.forward(x.clone()));
             x = x + drop(&mut dropout, self.config.resid_pdrop, fed);
@@ -181,36 +178,26 @@ impl Gpt2 {
         ])
     }
 
+    /// The token table `[vocab, D]`, which is the head, too.
+    pub(super) fn token_table(&self) -> Tensor<2> {
+        self.wte.weight.val()
+    }
+
+    /// The position table's rows for `positions` `[rows]`: `[rows, D]`.
+    pub(super) fn position_rows(&self, positions: Tensor<1, Int>) -> Tensor<2> {
+        self.wpe.weight.val().select(0, positions)
+    }
+
     /// The token table's rows for `tokens` `[rows]`: `[rows, D]`.
     pub(super) fn token_rows(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
         self.wte.weight.val().select(0, tokens)
     }
 
-    /// Reads `tokens` after what `cache` holds and gives the last hidden states of the new ones: `[new, D]`. The cache grows by them.
-    pub fn read(&self, tokens: &[u32], cache: &mut KvCache) -> Tensor<2> {
-        let (past, time) = (cache.len, tokens.len());
-        let mut x = self.embed(token_tensor(&[tokens], &self.device()), past);
-        let mask = causal_mask(time, past, &x.device());
-        for (index, block) in self.h.iter().enumerate() {
-            let normed = block.ln_1.forward(x.clone());
-            let attended =
-                block
-                    .attn
-                    .forward(normed, &mask, &self.config, &mut None, |keys, values| {
-                        cache.append(index, keys, values)
-                    });
-            x = x + attended;
-            x = x.clone() + block.mlp.forward(block.ln_2.forward(x));
-        }
-        cache.len = past + time;
-        self.ln_f.forward(x).reshape([time, self.config.n_embd])
-    }
-
-    /// Token plus position embedding of `tokens` `[batch, time]` that follow `past` others.
-    fn embed(&self, tokens: Tensor<2, Int>, past: usize) -> Tensor<3> {
+    /// Token plus position embedding of `tokens` `[batch, time]`.
+    fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, time] = tokens.dims();
         let rows = self.token_rows(tokens.reshape([batch * time]));
-        let positions = self.wpe.weight.val().narrow(0, past, time);
+        let positions = self.wpe.weight.val().narrow(0, 0, time);
         rows.reshape([batch, time, self.config.n_embd]) + positions.unsqueeze::<3>()
     }
 }
@@ -236,14 +223,13 @@ enum Part {
 }
 
 impl Attention {
-    /// Causal self-attention of `x` `[batch, time, D]`. `extend` turns the new keys and values into those to attend to.
+    /// Causal self-attention of `x` `[batch, time, D]`.
     fn forward(
         &self,
         x: Tensor<3>,
         mask: &Option<Tensor<4, Bool>>,
         config: &Gpt2Config,
         dropout: &mut Option<&mut Dropout>,
-        extend: impl FnOnce(Tensor<4>, Tensor<4>) -> (Tensor<4>, Tensor<4>),
     ) -> Tensor<3> {
         let [batch, time, width] = x.dims();
         let (heads, head_width) = (config.n_head, width / config.n_head);
@@ -254,7 +240,7 @@ impl Attention {
                 .reshape([batch, time, heads, head_width])
                 .swap_dims(1, 2)
         };
-        let (keys, values) = extend(split(1), split(2));
+        let (keys, values) = (split(1), split(2));
         let query = split(0) * (1.0 / (head_width as f64).sqrt());
         let mut scores = query.matmul(keys.swap_dims(2, 3));
         if let Some(mask) = mask {
@@ -275,9 +261,16 @@ impl FeedForward {
     }
 }
 
-/// GELU in its tanh form, `0.5 x (1 + tanh u)` with `u = sqrt(2/pi) (x + 0.044715 x^3)`, written as `x sigmoid(2u)`: the same function,
-/// four times faster here than by `tanh`.
-fn gelu(x: Tensor<3>) -> Tensor<3> {
+/// GELU in its tanh form, `0.5 x (1 + tanh u)` with `u = sqrt(2/pi) (x + 0.044715 x^3)`: by a kernel of our own where it can be, else
+/// written as `x sigmoid(2u)`, the same function, four times faster here than by `tanh`.
+pub(super) fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    let device = x.device();
+    if device == Device::flex() && !device.is_autodiff() {
+        let mut data = x.into_data();
+        let values = data.as_mut_slice::<f32>();
+        kernels::gelu(values.expect("a tensor of f32"));
+        return Tensor::from_data(data, &device);
+    }
     let scale = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
     let square = x.clone() * x.clone();
     let twice_u = x.clone() * (square * (0.044715 * scale) + scale);
@@ -295,17 +288,16 @@ fn drop<const D: usize>(
     }
 }
 
-/// True where row i (token `past + i`) must not look: at columns after `past + i`. None when nothing is hidden.
-fn causal_mask(time: usize, past: usize, device: &Device) -> Option<Tensor<4, Bool>> {
+/// True where row i must not look: at columns after i. None when nothing is hidden.
+fn causal_mask(time: usize, device: &Device) -> Option<Tensor<4, Bool>> {
     if time == 1 {
         return None;
     }
-    let columns = past + time;
     let hidden: Vec<bool> = (0..time)
-        .flat_map(|row| (0..columns).map(move |column| column > past + row))
+        .flat_map(|row| (0..time).map(move |column| column > row))
         .collect();
     Some(Tensor::from_data(
-        TensorData::new(hidden, [1, 1, time, columns]),
+        TensorData::new(hidden, [1, 1, time, time]),
         device,
     ))
 }
@@ -318,19 +310,6 @@ pub(super) fn token_tensor(rows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
         .flat_map(|row| row.iter().map(|&id| id as i32))
         .collect();
     Tensor::from_data(TensorData::new(ids, [rows.len(), time]), device)
-}
-
-/// Logits at the last position of each of `rows`, equally long token sequences: `[rows x vocab]`, row by row.
-///
-/// # Errors
-/// When the device cannot give the values back.
-pub fn last_logits(model: &Gpt2, rows: &[&[u32]]) -> anyhow::Result<Vec<f32>> {
-    let hidden = model.hidden(token_tensor(rows, &model.device()), None);
-    let [batch, time, width] = hidden.dims();
-    let last = hidden.narrow(1, time - 1, 1).reshape([batch, width]);
-    let data = model.head(last).try_into_data()?;
-    data.try_into_vec::<f32>()
-        .map_err(|error| anyhow::anyhow!("logits are not f32: {error:?}"))
 }
 
 fn normal(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {

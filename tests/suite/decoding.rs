@@ -1,7 +1,7 @@
 //! Assisted decoding against the slow reference and against plain greedy; its totals against a second count.
 
 use burn::tensor::Device;
-use milepost::decode::{Decoding, Round, Schedule, Settings, assisted, greedy};
+use milepost::decode::{Decoding, Request, Round, Schedule, Settings, assisted, greedy};
 use milepost::measure::decoding::DecodingTotals;
 use milepost::measure::evaluation::template_divergences;
 use milepost::model::{Gpt2, Pair, Role};
@@ -14,8 +14,13 @@ fn pair() -> Pair {
     Pair::new(load("main"), load("assistant")).unwrap()
 }
 
-fn go_on() -> Result<(), String> {
+fn go_on(_done: usize) -> Result<(), String> {
     Ok(())
+}
+
+fn requests(prompts: &[Vec<u32>]) -> Vec<Request<'_>> {
+    let requests = prompts.iter().map(|prompt| Request { prompt, seed: 0 });
+    requests.collect()
 }
 
 #[test]
@@ -31,8 +36,9 @@ fn every_token_and_round_is_that_of_the_reference() {
                 "constant" => Schedule::Constant,
                 _ => Schedule::Heuristic,
             },
+            ..Settings::default()
         };
-        let found = assisted(&pair, &prompts, eos, &settings, &go_on).unwrap();
+        let found = assisted(&pair, &requests(&prompts), eos, &settings, &go_on).unwrap();
         for (index, expected) in case["expected"].as_array().unwrap().iter().enumerate() {
             assert_eq!(
                 found[index].tokens,
@@ -64,7 +70,14 @@ fn a_model_that_assists_itself_is_always_right() {
         .iter()
         .map(|prompt| tokenizer.encode(prompt).unwrap())
         .collect();
-    let decodings = assisted(&pair, &prompts, None, &Settings::default(), &go_on).unwrap();
+    let decodings = assisted(
+        &pair,
+        &requests(&prompts),
+        None,
+        &Settings::default(),
+        &go_on,
+    )
+    .unwrap();
     for decoding in &decodings {
         assert!(
             decoding
@@ -74,7 +87,7 @@ fn a_model_that_assists_itself_is_always_right() {
         );
         assert_eq!(decoding.tokens.len(), 20);
     }
-    let divergences = template_divergences(&pair, &prompts, 4, &|| Ok(())).unwrap();
+    let divergences = template_divergences(&pair, &prompts, &|| Ok(())).unwrap();
     for divergence in divergences {
         assert_eq!(
             (divergence.kl, divergence.js, divergence.tv),
@@ -91,15 +104,15 @@ fn prompts_that_do_not_fit_are_refused() {
         max_new_tokens: 40,
         ..Settings::default()
     };
-    let error = assisted(&pair(), &[vec![1; 10]], None, &settings, &go_on).unwrap_err();
+    let error = assisted(&pair(), &requests(&[vec![1; 10]]), None, &settings, &go_on).unwrap_err();
     assert!(
         error.to_string().contains("exceeds the 48 positions"),
         "{error}"
     );
-    let error = assisted(&pair(), &[vec![]], None, &settings, &go_on).unwrap_err();
+    let error = assisted(&pair(), &requests(&[vec![]]), None, &settings, &go_on).unwrap_err();
     assert!(error.to_string().contains("empty"), "{error}");
-    let stop = || Err("enough".to_owned());
-    let error = assisted(&pair(), &[vec![1]], None, &settings, &stop).unwrap_err();
+    let stop = |_| Err("enough".to_owned());
+    let error = assisted(&pair(), &requests(&[vec![1]]), None, &settings, &stop).unwrap_err();
     assert!(error.to_string().contains("enough"), "{error}");
 }
 
@@ -196,7 +209,7 @@ fn a_pair_of_known_distributions_gives_its_closed_form_numbers() {
     let pair = known_pair(p, [0.0; 4]);
     let prompts = [vec![0], vec![3, 1, 2], vec![1, 1]];
     let ln2 = std::f64::consts::LN_2;
-    for found in template_divergences(&pair, &prompts, 2, &|| Ok(())).unwrap() {
+    for found in template_divergences(&pair, &prompts, &|| Ok(())).unwrap() {
         for (value, expected) in [
             (found.kl, 0.25 * ln2),
             (found.kl_batchmean, 0.25 * ln2 / 4.0),
@@ -215,8 +228,16 @@ fn a_pair_of_known_distributions_gives_its_closed_form_numbers() {
         );
     }
     // Here both always choose token 0: every draft is right. 20 tokens are 3 rounds of 5 + 1, and a last one of 1 + 1.
-    let decode =
-        |pair: &Pair| assisted(pair, &prompts, None, &Settings::default(), &go_on).unwrap();
+    let decode = |pair: &Pair| {
+        assisted(
+            pair,
+            &requests(&prompts),
+            None,
+            &Settings::default(),
+            &go_on,
+        )
+        .unwrap()
+    };
     let totals = DecodingTotals::of(&decode(&pair));
     assert_eq!(
         (totals.main_passes, totals.matched, totals.new_tokens),

@@ -1,7 +1,7 @@
 //! The network, its loss, gradients and optimiser against PyTorch; its caches and its files against itself.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use milepost::model::{Gpt2, KvCache, Pair, named_parameters, next_token_loss};
+use milepost::model::{Gpt2, KvPool, NewToken, Pair, named_parameters, next_token_loss};
 use milepost::train::{Decay, Learner, Schedule};
 use serde_json::Value;
 
@@ -156,21 +156,35 @@ fn learning_rates_are_those_of_transformers() {
 }
 
 #[test]
-fn reading_with_a_cache_equals_reading_at_once() {
+fn reading_on_equals_reading_at_once() {
     let model = main_model(&Device::flex());
     let ids = &rows(&REFERENCE["forward"]["ids"])[0];
-    let whole = model.read(ids, &mut KvCache::default());
-    let mut cache = KvCache::default();
-    let mut pieces = Vec::new();
-    for piece in [&ids[..7], &ids[7..8], &ids[8..12]] {
-        pieces.push(model.read(piece, &mut cache));
-    }
-    // A draft that is rejected must leave no trace.
-    model.read(&[1, 2, 3], &mut cache);
-    cache.truncate(12);
-    pieces.push(model.read(&ids[12..], &mut cache));
-    assert_eq!(cache.len(), 20);
+    let mut pool = KvPool::new(model.config());
+    // Two sequences: the text, and another that shares its first 8 tokens and is longer for a while.
+    let (mut sequence, mut pieces) = (Vec::new(), Vec::new());
+    let read_to = |pool: &mut KvPool, sequence: &mut Vec<u32>, text: &[u32]| {
+        let read = sequence.len();
+        pool.resize(sequence, text.len());
+        let new: Vec<NewToken> = NewToken::of(text, sequence, read).collect();
+        model.read(&new, pool)
+    };
+    pieces.push(read_to(&mut pool, &mut sequence, &ids[..7]));
+    pieces.push(read_to(&mut pool, &mut sequence, &ids[..8]));
+    let mut other = pool.share(&sequence);
+    let longer = [&ids[..8], &[1, 2, 3, 4, 5]].concat();
+    read_to(&mut pool, &mut other, &longer);
+    pieces.push(read_to(&mut pool, &mut sequence, &ids[..12]));
+    // A draft that is rejected must leave no trace, and its slots are used again.
+    let rejected = [&ids[..12], &[1, 2, 3]].concat();
+    read_to(&mut pool, &mut sequence, &rejected);
+    assert_eq!(pool.len(), 15 + 5);
+    pool.resize(&mut sequence, 12);
+    pool.resize(&mut other, 0);
+    assert_eq!(pool.len(), 12);
+    pieces.push(read_to(&mut pool, &mut sequence, ids));
+    assert_eq!(pool.len(), 20);
     let cached = Tensor::cat(pieces, 0);
+    let whole = model.read_texts(&[&ids[..]], &mut pool).hidden;
     let difference: f32 = (whole.clone() - cached).abs().max().into_scalar();
     assert!(difference < 1e-4, "{difference}");
     let batched = model.hidden(

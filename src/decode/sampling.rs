@@ -1,0 +1,140 @@
+//! Drawing tokens: the processed distribution (temperature, then top-k, then top-p, in transformers' order), draws from it, and the
+//! acceptance of drafts that leaves the main model's distribution as it is (Leviathan et al. 2023, arXiv 2211.17192, algorithm 1).
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// How tokens are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    /// Logits are divided by it.
+    #[serde(deserialize_with = "temperature")]
+    pub temperature: f64,
+    /// Only the so many most probable tokens are kept, and those as probable as the last of them; 0 keeps all.
+    pub top_k: usize,
+    /// Of the most probable tokens only as many are kept as it takes to reach this probability.
+    #[serde(deserialize_with = "top_p")]
+    pub top_p: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+        }
+    }
+}
+
+fn temperature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    match value > 0.0 && value.is_finite() {
+        true => Ok(value),
+        false => Err(serde::de::Error::custom(
+            "must be above 0; leave `sampling` out for greedy decoding",
+        )),
+    }
+}
+
+fn top_p<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    match value > 0.0 && value <= 1.0 {
+        true => Ok(value),
+        false => Err(serde::de::Error::custom("must be above 0 and at most 1")),
+    }
+}
+
+/// A distribution over the vocabulary, from which tokens are drawn.
+#[derive(Debug, Clone)]
+pub struct Distribution(Vec<f32>);
+
+impl Sampling {
+    /// The processed distribution of a row of logits; None when one of them is not finite.
+    pub fn distribution(&self, logits: &[f32]) -> Option<Distribution> {
+        if !logits.iter().all(|logit| logit.is_finite()) {
+            return None;
+        }
+        let floor = match self.top_k {
+            0 => f32::NEG_INFINITY,
+            k if k >= logits.len() => f32::NEG_INFINITY,
+            k => {
+                let mut sorted = logits.to_vec();
+                *sorted
+                    .select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a))
+                    .1
+            }
+        };
+        let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights = logits.iter().map(|&logit| match logit < floor {
+            true => 0.0,
+            false => (f64::from(logit - highest) / self.temperature).exp() as f32,
+        });
+        let mut distribution = Distribution(weights.collect());
+        distribution.normalise();
+        if self.top_p < 1.0 {
+            distribution.keep_nucleus(self.top_p);
+        }
+        Some(distribution)
+    }
+}
+
+impl Distribution {
+    /// The probability of a token.
+    pub fn probability(&self, token: u32) -> f64 {
+        f64::from(self.0[token as usize])
+    }
+
+    /// Draws a token.
+    pub fn draw(&self, rng: &mut ChaCha8Rng) -> u32 {
+        draw(self.0.iter().map(|&weight| f64::from(weight)), rng)
+    }
+
+    /// Draws from what `self` has more than `other`: norm(max(p - q, 0)).
+    pub fn draw_excess(&self, other: &Self, rng: &mut ChaCha8Rng) -> u32 {
+        let excess = self.0.iter().zip(&other.0);
+        draw(excess.map(|(&p, &q)| f64::from((p - q).max(0.0))), rng)
+    }
+
+    fn normalise(&mut self) {
+        let sum: f64 = self.0.iter().map(|&weight| f64::from(weight)).sum();
+        for weight in &mut self.0 {
+            *weight = (f64::from(*weight) / sum) as f32;
+        }
+    }
+
+    /// Leaves the fewest tokens, the most probable first, that together have probability `top_p`.
+    fn keep_nucleus(&mut self, top_p: f64) {
+        let mut order: Vec<usize> = (0..self.0.len()).filter(|&i| self.0[i] > 0.0).collect();
+        order.sort_by(|&a, &b| self.0[b].total_cmp(&self.0[a]));
+        let mut above = 0.0;
+        for token in order {
+            let probability = f64::from(self.0[token]);
+            if above >= top_p {
+                self.0[token] = 0.0;
+            }
+            above += probability;
+        }
+        self.normalise();
+    }
+}
+
+/// Draws an index with a probability proportional to its weight.
+fn draw(weights: impl Iterator<Item = f64> + Clone, rng: &mut ChaCha8Rng) -> u32 {
+    let total: f64 = weights.clone().sum();
+    let mut rest = rng.random::<f64>() * total;
+    let mut last = 0;
+    for (index, weight) in weights.enumerate() {
+        if weight > 0.0 {
+            last = index;
+            if rest < weight {
+                break;
+            }
+            rest -= weight;
+        }
+    }
+    // Rounding can leave a rest behind the last token with a weight: then it is that token.
+    last as u32
+}

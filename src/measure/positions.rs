@@ -1,0 +1,154 @@
+//! Both models' next-token distributions at many positions of many texts: every common beginning is read once, and no more than a batch of
+//! logits is ever held.
+
+use serde::{Deserialize, Serialize};
+
+use burn::tensor::{Int, Tensor, TensorData};
+use rayon::prelude::*;
+
+use super::divergence::Divergence;
+use crate::model::{KvPool, Pair};
+
+/// Tokens of texts that are read together: their keys and values are held at once.
+const GROUP: usize = 2048;
+/// Rows of logits of each model held at once.
+const ROWS: usize = 128;
+
+/// At which positions of a template the models are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// At the last token of the prompt: what will be the first new token.
+    Last,
+    /// At every token of the prompt.
+    Prompt,
+    /// At the last token of the prompt and along the main model's own continuation, but for its last token.
+    Continuation,
+}
+
+impl Positions {
+    /// As in options and tags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Last => "last",
+            Self::Prompt => "prompt",
+            Self::Continuation => "continuation",
+        }
+    }
+}
+
+/// A text, and the first position at which the models are compared; from there on they are at all.
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    /// Token ids.
+    pub tokens: &'a [u32],
+    /// The first position that counts.
+    pub from: usize,
+}
+
+/// Called with logits: for each row, which positions it stands for (text and position; several where texts begin alike), and the rows
+/// `[rows, vocab]` of the main model and of the assistant.
+type TakeRows<'a> = dyn FnMut(&[Vec<(usize, usize)>], &[f32], &[f32]) -> anyhow::Result<()> + 'a;
+
+/// The divergence between main model and assistant at every position that counts, text by text.
+///
+/// # Errors
+/// Those of `go_on`, which is asked before each batch, and when logits are not finite.
+pub fn divergences_along(
+    pair: &Pair,
+    texts: &[Text],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<Vec<Divergence>>> {
+    let mut found: Vec<Vec<Option<Divergence>>> = texts
+        .iter()
+        .map(|text| vec![None; text.tokens.len() - text.from])
+        .collect();
+    let vocab = pair.main.config().vocab_size;
+    each_batch(pair, texts, go_on, &mut |places, main, assistant| {
+        let rows = main
+            .par_chunks_exact(vocab)
+            .zip(assistant.par_chunks_exact(vocab));
+        let divergences: Result<Vec<Divergence>, _> =
+            rows.map(|(p, q)| Divergence::between(p, q)).collect();
+        for (places, divergence) in places.iter().zip(divergences?) {
+            for &(text, position) in places {
+                found[text][position - texts[text].from] = Some(divergence);
+            }
+        }
+        Ok(())
+    })?;
+    let found = found.into_iter();
+    Ok(found
+        .map(|one| one.into_iter().flatten().collect())
+        .collect())
+}
+
+/// Hands over the logits at every position that counts, batch by batch.
+pub(super) fn each_batch(
+    pair: &Pair,
+    texts: &[Text],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+    take: &mut TakeRows,
+) -> anyhow::Result<()> {
+    // In the order of their tokens, texts that begin alike are neighbours.
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&index| texts[index].tokens);
+    let mut rest = &order[..];
+    while let Some(&first) = rest.first() {
+        let (mut count, mut tokens) = (1, texts[first].tokens.len());
+        while let Some(&next) = rest.get(count)
+            && tokens + texts[next].tokens.len() <= GROUP
+        {
+            tokens += texts[next].tokens.len();
+            count += 1;
+        }
+        let (group, others) = rest.split_at(count);
+        rest = others;
+        one_group(pair, texts, group, go_on, take)?;
+    }
+    Ok(())
+}
+
+fn one_group(
+    pair: &Pair,
+    texts: &[Text],
+    group: &[usize],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+    take: &mut TakeRows,
+) -> anyhow::Result<()> {
+    go_on()?;
+    let tokens: Vec<&[u32]> = group.iter().map(|&index| texts[index].tokens).collect();
+    let mut pool = KvPool::new(pair.main.config());
+    let main = pair.main.read_texts(&tokens, &mut pool);
+    let mut pool = KvPool::new(pair.assistant.config());
+    let assistant = pair.assistant.read_texts(&tokens, &mut pool);
+    drop(pool);
+    // Which texts and positions each row of the hidden states stands for.
+    let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); main.hidden.dims()[0]];
+    for (&text, rows) in group.iter().zip(&main.rows) {
+        let from = texts[text].from;
+        for (position, &row) in rows.iter().enumerate().skip(from) {
+            places[row as usize].push((text, position));
+        }
+    }
+    let wanted: Vec<usize> = (0..places.len())
+        .filter(|&row| !places[row].is_empty())
+        .collect();
+    for rows in wanted.chunks(ROWS) {
+        go_on()?;
+        let index: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+        let logits = |model: &crate::model::Gpt2, hidden: &Tensor<2>| {
+            let index: Tensor<1, Int> = Tensor::from_data(
+                TensorData::new(index.clone(), [rows.len()]),
+                &hidden.device(),
+            );
+            model.logits_of(hidden.clone().select(0, index))
+        };
+        let p = logits(&pair.main, &main.hidden);
+        let q = logits(&pair.assistant, &assistant.hidden);
+        let places: Vec<Vec<(usize, usize)>> =
+            rows.iter().map(|&row| places[row].clone()).collect();
+        take(&places, &p, &q)?;
+    }
+    Ok(())
+}

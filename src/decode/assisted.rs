@@ -2,23 +2,27 @@
 //! the assistant drafts some tokens, one pass of the main model checks them all, and the longest agreeing prefix plus one token of the main
 //! model is emitted. The text is that of plain decoding by the main model; how many drafts were right, `n_matches`, is what is measured.
 //!
-//! Every row has its own length, draft and acceptance. A draft step is one pass over all rows that still draft, a verification one pass over
-//! all rows; a row that is done gives its place to the next prompt. Row by row the result is that of the prompt alone.
+//! Every row has its own length, draft and acceptance, and goes its own way: each turn is one pass of the assistant over all rows that draft
+//! and one pass of the main model over all rows that verify. Many rows fill a pass by themselves, so each verifies one token at a time and
+//! the main model never reads behind the first token that it rejects; few rows verify more at once, one row its whole draft. A row that is
+//! done gives its place to the next prompt. Row by row the result is that of the prompt alone.
 
 use std::collections::HashMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::greedy::check_length;
-use super::row::{Choice, Row};
+use super::row::{Choice, Phase, Row};
 use super::{DecodeError, Decoding, Settings};
 use crate::model::{KvPool, NewToken, Pair, Role};
 use crate::random::{Purpose, stream, token_hash};
 
 /// What the keys, values and distributions of the rows under way may take together, in bytes.
-const MEMORY: usize = 640 << 20;
+const MEMORY: usize = 1200 << 20;
 /// More rows than this make no matrix product faster.
-const MOST_ROWS: usize = 256;
+const MOST_ROWS: usize = 512;
+/// Tokens that make a pass of the main model worth its while.
+const FULL_PASS: usize = 128;
 
 /// A prompt to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +34,7 @@ pub struct Request<'a> {
     pub seed: u64,
 }
 
-/// Continues every prompt with the pair. Equal requests are decoded once. `eos` ends a continuation. `go_on` is told before each round how
+/// Continues every prompt with the pair. Equal requests are decoded once. `eos` ends a continuation. `go_on` is told before each turn how
 /// many requests are done; its error, a reason to stop, ends the decoding.
 ///
 /// # Errors
@@ -115,10 +119,12 @@ impl<'a> Batch<'a> {
         self.done == self.requests.len() || self.settings.max_new_tokens == 0
     }
 
-    /// Fills the room of rows that are done once half of it is empty, and reads the new prompts but for their last tokens, which belong to
+    /// Fills the room of rows that are done once a quarter of it is empty, and reads the new prompts but for their last tokens, which belong to
     /// the first round. A beginning that a prompt shares with the one before it is read once.
     fn admit(&mut self) {
-        if self.rows.len() > self.room / 2 {
+        if self.admitted == self.requests.len()
+            || self.rows.len() > self.room - self.room.div_ceil(4)
+        {
             return;
         }
         let first = self.rows.len();
@@ -145,74 +151,78 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Drafts for all rows, one token of each at a time.
+    /// One token of the assistant for every row that drafts.
     fn draft(&mut self) -> Result<(), DecodeError> {
         let threshold = self.settings.confidence_threshold;
-        loop {
-            let mut drafting: Vec<&mut Row> =
-                self.rows.iter_mut().filter(|row| row.drafts()).collect();
-            if drafting.is_empty() {
-                return Ok(());
-            }
-            let mut new = Vec::new();
-            let mut last = Vec::new();
-            for row in &mut drafting {
-                let read = row.assistant.len();
-                self.assistant.resize(&mut row.assistant, row.text.len());
-                new.extend(NewToken::of(&row.text, &row.assistant, read));
-                last.push(new.len() as i32 - 1);
-            }
-            let hidden = self.pair.assistant.read(&new, &mut self.assistant);
-            let hidden = select(hidden, last);
-            let choices = choices(
-                self.pair,
-                self.settings,
-                Role::Assistant,
-                hidden,
-                threshold > 0.0,
-            )?;
-            for (row, choice) in drafting.iter_mut().zip(choices) {
-                row.draft(choice, self.eos, threshold);
-            }
+        let mut rows = in_phase(&mut self.rows, Phase::Drafting);
+        if rows.is_empty() {
+            return Ok(());
         }
+        let mut new = Vec::new();
+        let mut last = Vec::new();
+        for row in &mut rows {
+            let read = row.assistant.len();
+            self.assistant.resize(&mut row.assistant, row.text.len());
+            new.extend(NewToken::of(&row.text, &row.assistant, read));
+            last.push(new.len() as i32 - 1);
+        }
+        let hidden = self.pair.assistant.read(&new, &mut self.assistant);
+        let hidden = select(hidden, last);
+        let role = Role::Assistant;
+        let choices = choices(self.pair, self.settings, role, hidden, threshold > 0.0)?;
+        for (row, choice) in rows.into_iter().zip(choices) {
+            row.draft(choice, self.eos, threshold);
+        }
+        Ok(())
     }
 
-    /// One pass of the main model over all drafts; rows that are done leave.
+    /// One pass of the main model over the rows that verify; rows that are done leave.
     fn verify(&mut self) -> Result<(), DecodeError> {
+        let mut rows = in_phase(&mut self.rows, Phase::Verifying);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let at_once = (FULL_PASS / rows.len()).max(1);
         let mut new = Vec::new();
-        let mut checked = Vec::new();
-        for row in &mut self.rows {
+        let mut counts = Vec::new();
+        for row in &mut rows {
             let read = row.main.len();
-            self.main.resize(&mut row.main, row.text.len());
-            new.extend(NewToken::of(&row.text, &row.main, read));
-            let end = new.len() as i32;
-            checked.extend(end - 1 - row.drafted() as i32..end);
+            let end = row.text.len().min(read + at_once);
+            self.main.resize(&mut row.main, end);
+            new.extend(NewToken::of(&row.text[..end], &row.main, read));
+            counts.push(end - read);
         }
         let hidden = self.pair.main.read(&new, &mut self.main);
-        let hidden = select(hidden, checked);
-        let own = choices(self.pair, self.settings, Role::Main, hidden, false)?;
-        let mut own = own.into_iter();
-        for mut row in std::mem::take(&mut self.rows) {
-            let count = row.drafted() + 1;
-            // All of them, also those behind the first that disagrees.
-            let choices: Vec<Choice> = own.by_ref().take(count).collect();
-            let done = row.verify(choices, self.eos, self.settings);
-            // What was read of rejected drafts is forgotten; the last emitted token is read in the next round.
-            let kept = if done { 0 } else { row.text.len() - 1 };
+        let choices = choices(self.pair, self.settings, Role::Main, hidden, false)?;
+        let mut choices = choices.into_iter();
+        for (row, count) in rows.into_iter().zip(counts) {
+            // All of a row's, also those behind the first that disagrees.
+            let own: Vec<Choice> = choices.by_ref().take(count).collect();
+            let mut own = own.into_iter();
+            if own.all(|choice| row.verify(choice, self.eos, self.settings)) {
+                continue;
+            }
+            // The round is over. What was read of rejected drafts is forgotten; the last emitted token is read in the next round.
+            let kept = match row.phase {
+                Phase::Done => 0,
+                _ => row.text.len() - 1,
+            };
             let main = kept.min(row.main.len());
             self.main.resize(&mut row.main, main);
             let assistant = kept.min(row.assistant.len());
             self.assistant.resize(&mut row.assistant, assistant);
-            if done {
-                self.done += 1;
-                let request = row.request;
-                self.decodings[request] = row.into_decoding();
-            } else {
-                self.rows.push(row);
-            }
+        }
+        for row in self.rows.extract_if(.., |row| row.phase == Phase::Done) {
+            self.done += 1;
+            let request = row.request;
+            self.decodings[request] = row.into_decoding();
         }
         Ok(())
     }
+}
+
+fn in_phase(rows: &mut [Row], phase: Phase) -> Vec<&mut Row> {
+    rows.iter_mut().filter(|row| row.phase == phase).collect()
 }
 
 /// What a model proposes after each of the hidden states `[rows, D]`.

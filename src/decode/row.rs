@@ -14,6 +14,17 @@ pub(super) enum Choice {
     Sampled(Distribution),
 }
 
+/// What a row needs next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// A token of the assistant.
+    Drafting,
+    /// The main model's choice after the text that is agreed on.
+    Verifying,
+    /// Nothing: it is at its limit or has ended.
+    Done,
+}
+
 /// The state of one prompt.
 pub(super) struct Row {
     /// Which of the distinct requests it is.
@@ -24,13 +35,14 @@ pub(super) struct Row {
     pub main: Vec<u32>,
     /// Where the assistant's lie.
     pub assistant: Vec<u32>,
+    pub phase: Phase,
     prompt: usize,
     /// Tokens of `text` in front of the draft.
     settled: usize,
+    /// Tokens of the draft that are accepted so far.
+    matched: usize,
     limit: usize,
     draft_length: usize,
-    /// The draft is complete though it could be longer.
-    cut: bool,
     /// What the drafted tokens were drawn from.
     drawn_from: Vec<Distribution>,
     rng: ChaCha8Rng,
@@ -39,31 +51,36 @@ pub(super) struct Row {
 
 impl Row {
     pub fn new(request: usize, prompt: &[u32], settings: &Settings, rng: ChaCha8Rng) -> Self {
-        Self {
+        let mut row = Self {
             request,
             text: prompt.to_vec(),
             main: Vec::new(),
             assistant: Vec::new(),
+            phase: Phase::Done,
             prompt: prompt.len(),
             settled: prompt.len(),
+            matched: 0,
             limit: prompt.len() + settings.max_new_tokens,
             draft_length: settings.draft_length,
-            cut: false,
             drawn_from: Vec::new(),
             rng,
             rounds: Vec::new(),
-        }
+        };
+        row.begin_round();
+        row
     }
 
-    /// Whether the assistant has another token to draft in this round.
-    pub fn drafts(&self) -> bool {
-        let wanted = self.draft_length.min(self.limit - self.settled - 1);
-        !self.cut && self.drafted() < wanted
-    }
-
-    /// Tokens in the draft.
-    pub fn drafted(&self) -> usize {
-        self.text.len() - self.settled
+    fn begin_round(&mut self) {
+        self.settled = self.text.len();
+        self.matched = 0;
+        self.drawn_from.clear();
+        self.phase = match self.limit - self.settled {
+            0 => Phase::Done,
+            // The main model's own token is all that fits.
+            1 => Phase::Verifying,
+            _ if self.draft_length == 0 => Phase::Verifying,
+            _ => Phase::Drafting,
+        };
     }
 
     /// Takes the assistant's next token. An end of text, or a token that it was not sure of, ends the draft and stays in it.
@@ -78,52 +95,54 @@ impl Row {
             }
         };
         self.text.push(token);
-        self.cut = Some(token) == eos || probability < threshold;
+        let drafted = self.text.len() - self.settled;
+        let wanted = self.draft_length.min(self.limit - self.settled - 1);
+        if drafted == wanted || Some(token) == eos || probability < threshold {
+            self.phase = Phase::Verifying;
+        }
     }
 
-    /// Compares the draft with the main model's choices after the text and after each drafted token, one more than was drafted, and emits
-    /// what is agreed on. Whether the prompt is done.
-    pub fn verify(&mut self, choices: Vec<Choice>, eos: Option<u32>, settings: &Settings) -> bool {
-        let draft = self.text.split_off(self.settled);
-        let mut matched = 0;
-        for (index, choice) in choices.into_iter().enumerate() {
-            let drafted = draft.get(index).copied();
-            let token = match choice {
-                Choice::Greedy(token, _) => token,
-                Choice::Sampled(p) => match drafted.zip(self.drawn_from.get(index)) {
-                    None => p.draw(&mut self.rng),
-                    Some((token, q)) => {
-                        let ratio = p.probability(token) / q.probability(token);
-                        match self.rng.random::<f64>() < ratio {
-                            true => token,
-                            false => p.draw_excess(q, &mut self.rng),
-                        }
-                    }
-                },
-            };
-            self.text.push(token);
-            if drafted != Some(token) {
-                break;
-            }
-            matched += 1;
-            if drafted == eos {
-                // The draft's end of text is emitted as the main model's own token of this round; nothing follows it.
-                break;
-            }
+    /// Takes the main model's choice after the text that is agreed on: the next drafted token is accepted, or the round ends with a token of
+    /// the main model. Whether the row is still verifying.
+    pub fn verify(&mut self, choice: Choice, eos: Option<u32>, settings: &Settings) -> bool {
+        let place = self.settled + self.matched;
+        let drafted = self.text.get(place).copied();
+        let token = match choice {
+            Choice::Greedy(token, _) => token,
+            Choice::Sampled(p) => self.accept_or_draw(drafted, &p),
+        };
+        let accepted = drafted == Some(token);
+        self.matched += usize::from(accepted);
+        // An accepted end of text is emitted as the main model's own token of this round; nothing follows it.
+        let ended = Some(token) == eos;
+        if accepted && !ended {
+            return true;
         }
-        self.draft_length = settings.schedule.next(self.draft_length, matched);
-        let ended = self.text.last().copied() == eos;
-        if ended && matched == draft.len() && draft.last().copied() == eos {
-            matched -= 1;
-        }
+        let drafted = self.text.len() - self.settled;
+        self.text.truncate(place);
+        self.text.push(token);
+        self.draft_length = settings.schedule.next(self.draft_length, self.matched);
         self.rounds.push(Round {
-            drafted: draft.len(),
-            matched,
+            drafted,
+            matched: self.matched - usize::from(accepted),
         });
-        self.settled = self.text.len();
-        self.cut = false;
-        self.drawn_from.clear();
-        ended || self.settled == self.limit
+        self.begin_round();
+        if ended {
+            self.phase = Phase::Done;
+        }
+        false
+    }
+
+    /// The drafted token with probability min(1, p/q), else one from what p has more than q; where nothing is drafted, one from p.
+    fn accept_or_draw(&mut self, drafted: Option<u32>, p: &Distribution) -> u32 {
+        let Some((token, q)) = drafted.zip(self.drawn_from.get(self.matched)) else {
+            return p.draw(&mut self.rng);
+        };
+        let ratio = p.probability(token) / q.probability(token);
+        match self.rng.random::<f64>() < ratio {
+            true => token,
+            false => p.draw_excess(q, &mut self.rng),
+        }
     }
 
     /// The new tokens and how they came about.

@@ -1,0 +1,232 @@
+//! One milestone at gpt2's and distilgpt2's size, divergences and assisted decoding of 724 templates, beside transformers' assisted
+//! generation of 16 of them: `make bench-decode`.
+//!
+//! The main model is random, the assistant its first six blocks. The templates are HONEST's where MILEPOST_DATA has them, else the built-in
+//! ones; their tokens are those of the tokenizer in the folder that is named, else of the mini pair's.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::{Device, Tensor};
+use milepost::data::templates::{TemplateSet, Templates};
+use milepost::data::tokenizer::Tokenizer;
+use milepost::decode::{Decoding, Request, Settings, assisted};
+use milepost::measure::decoding::DecodingTotals;
+use milepost::measure::divergence::Divergence;
+use milepost::measure::evaluation::template_divergences;
+use milepost::model::{Gpt2, Gpt2Config, Pair};
+use milepost::random::{Purpose, stream};
+use rand::seq::SliceRandom;
+use serde_json::{Value, json};
+
+const TEMPLATES: usize = 724;
+const BESIDE: usize = 16;
+const EOS: u32 = 50256;
+
+struct Options {
+    tokenizer: Option<PathBuf>,
+    python: Option<String>,
+    /// Milestones in a row, to see that memory stays flat.
+    milestones: usize,
+    /// The numbers of templates.
+    counts: Vec<usize>,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse()?;
+    let folder = tempfile::tempdir()?;
+    let pair = pair(folder.path())?;
+    let prompts = prompts(options.tokenizer.as_deref())?;
+    let tokens: usize = prompts.iter().map(Vec::len).sum();
+    println!(
+        "{} prompts of {:.1} tokens on average; 20 new tokens, k = 5, greedy",
+        prompts.len(),
+        tokens as f64 / prompts.len() as f64
+    );
+    println!("sgemm of 1024^3: {:.0} GFLOP/s", sgemm());
+    let before = memory("VmRSS")?;
+    for round in 0..options.milestones {
+        let counts = &options.counts[..];
+        let (_, decodings) = counts.iter().try_fold((0, Vec::new()), |_, &count| {
+            let decodings = milestone(&pair, &prompts[..count.min(prompts.len())], before)?;
+            anyhow::Ok((count, decodings))
+        })?;
+        if round == 0
+            && let Some(python) = &options.python
+        {
+            beside(python, folder.path(), &prompts, &decodings)?;
+        }
+    }
+    Ok(())
+}
+
+impl Options {
+    fn parse() -> Result<Self> {
+        let mut options = Self {
+            tokenizer: None,
+            python: None,
+            milestones: 1,
+            counts: vec![50, 200, TEMPLATES],
+        };
+        // `cargo bench` adds `--bench`.
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        while let Some(word) = words.next() {
+            let value = words.next().context("an option needs a value")?;
+            match word.as_str() {
+                "--tokenizer" => options.tokenizer = Some(value.into()),
+                "--python" => options.python = Some(value),
+                "--milestones" => options.milestones = value.parse()?,
+                "--templates" => options.counts = vec![value.parse()?],
+                _ => anyhow::bail!("unknown option {word}"),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// A random model of gpt2's size and its first six blocks, also in `folder` for transformers.
+fn pair(folder: &Path) -> Result<Pair> {
+    let device = Device::flex();
+    let config: Gpt2Config = serde_json::from_value(json!({
+        "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12
+    }))?;
+    let mut rng = stream(1, Purpose::Initialisation, 0, 0);
+    let main = Gpt2::init(config, &mut rng, &device);
+    let assistant = folder.join("assistant");
+    for folder in [&folder.join("main"), &assistant] {
+        std::fs::create_dir(folder)?;
+    }
+    main.save(&folder.join("main"))?;
+    let text = std::fs::read_to_string(folder.join("main/config.json"))?;
+    let mut config: Value = serde_json::from_str(&text)?;
+    config["n_layer"] = json!(6);
+    std::fs::write(assistant.join("config.json"), config.to_string())?;
+    let bytes = std::fs::read(folder.join("main/model.safetensors"))?;
+    let tensors = safetensors::SafeTensors::deserialize(&bytes)?;
+    let kept = tensors.iter().filter(|(name, _)| {
+        let block = name
+            .split("h.")
+            .nth(1)
+            .and_then(|rest| rest.split('.').next());
+        block.is_none_or(|block| block.parse().is_ok_and(|block: usize| block < 6))
+    });
+    let file = assistant.join("model.safetensors");
+    safetensors::serialize_to_file(kept, None, &file)?;
+    let assistant = Gpt2::load(&assistant, &device)?;
+    Ok(Pair::new(main, assistant)?)
+}
+
+fn prompts(tokenizer: Option<&Path>) -> Result<Vec<Vec<u32>>> {
+    let tokenizer = match tokenizer {
+        Some(folder) => Tokenizer::load(folder)?,
+        None => milepost::mini::tokenizer()?,
+    };
+    let honest = std::env::var_os("MILEPOST_DATA")
+        .map(|folder| Path::new(&folder).join("honest/en_template.tsv"))
+        .filter(|file| file.is_file());
+    let templates = match honest {
+        Some(file) => Templates::read(&file, TemplateSet::Unique)?,
+        None => Templates::read(
+            Path::new("datasets/prompt_templates.tsv"),
+            TemplateSet::Unique,
+        )?,
+    };
+    println!("templates: {}", templates.name());
+    let all = templates.prompts().iter();
+    let mut prompts: Vec<Vec<u32>> = all
+        .map(|template| tokenizer.encode(&template.prompt))
+        .collect::<Result<_, _>>()?;
+    prompts.shuffle(&mut stream(1, Purpose::DataOrder, 0, 0));
+    prompts.truncate(TEMPLATES);
+    Ok(prompts)
+}
+
+/// What a milestone computes, timed.
+fn milestone(pair: &Pair, prompts: &[Vec<u32>], before: f64) -> Result<Vec<Decoding>> {
+    let start = Instant::now();
+    let divergences = template_divergences(pair, prompts, &|| Ok(()))?;
+    let kl = Divergence::mean(divergences.iter()).unwrap_or_default().kl;
+    let first = start.elapsed().as_secs_f64();
+    let requests: Vec<Request> = prompts
+        .iter()
+        .map(|prompt| Request { prompt, seed: 0 })
+        .collect();
+    let start = Instant::now();
+    let decodings = assisted(
+        pair,
+        &requests,
+        Some(EOS),
+        &Settings::default(),
+        &|_| Ok(()),
+    )?;
+    let second = start.elapsed().as_secs_f64();
+    let totals = DecodingTotals::of(&decodings);
+    println!(
+        "{:>4} templates: {first:6.2} s divergences + {second:6.2} s decoding = {:5.1} ms a prompt; KL {kl:.4}, {:.1} matches a prompt; {:.2} GiB above the weights, at most {:.2}",
+        prompts.len(),
+        (first + second) / prompts.len() as f64 * 1e3,
+        totals.n_matches_per_prompt().unwrap_or_default(),
+        memory("VmRSS")? - before,
+        memory("VmHWM")? - before,
+    );
+    Ok(decodings)
+}
+
+/// The same 16 prompts by transformers: its time a prompt, and whether the texts are the same.
+fn beside(python: &str, folder: &Path, prompts: &[Vec<u32>], decodings: &[Decoding]) -> Result<()> {
+    let again = |prompts: &[Vec<u32>], pair: &Path| -> Result<Value> {
+        let file = pair.join("prompts.json");
+        std::fs::write(&file, json!(prompts).to_string())?;
+        let output = Command::new(python)
+            .arg("benches/decode.py")
+            .arg(pair)
+            .output()
+            .with_context(|| format!("cannot run {python}"))?;
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    // They are in a random order already.
+    let found = again(&prompts[..BESIDE], folder)?;
+    let seconds = found["seconds"].as_f64().context("no seconds")?;
+    println!(
+        "transformers: {:.0} ms a prompt over {BESIDE} of them, {:.0} s for {}; sgemm {} GFLOP/s",
+        seconds * 1e3,
+        seconds * prompts.len() as f64,
+        prompts.len(),
+        found["sgemm"]
+    );
+    let texts = found["tokens"].as_array().context("no tokens")?;
+    let equal = texts
+        .iter()
+        .zip(decodings)
+        .filter(|(text, decoding)| **text == json!(decoding.tokens))
+        .count();
+    println!("{equal} of {BESIDE} texts are equal");
+    Ok(())
+}
+
+/// GFLOP/s of burn's matrix product.
+fn sgemm() -> f64 {
+    let device = Device::flex();
+    let a = Tensor::<2>::ones([1024, 1024], &device);
+    let speeds = (0..20).map(|_| {
+        let start = Instant::now();
+        let _ = a.clone().matmul(a.clone());
+        2.0 * 1024f64.powi(3) / start.elapsed().as_secs_f64() / 1e9
+    });
+    speeds.fold(0.0, f64::max)
+}
+
+/// A line of /proc/self/status, in GiB; 0 where there is none.
+fn memory(name: &str) -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(name));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(kib.unwrap_or("0").parse::<f64>()? / f64::from(1 << 20))
+}

@@ -33,7 +33,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune measure replay fetch plan hooks hook pretrain tensorboard test bench bench-devices
+.PHONY: help finetune measure replay fetch plan hooks hook pretrain tensorboard test bench bench-decode bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,10 @@ fetch: build ## get everything an experiment needs while there is a network
 bench: ## the loop against a bare one, and the TensorBoard writer
 	cargo bench --bench overhead
 	cargo bench --bench tensorboard
+
+bench-decode: ## a milestone at gpt2's size beside transformers (PYTHON), some minutes: make bench-decode [TOKENIZER=DIR]
+	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
+	cargo bench --bench decode -- $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
 
 bench-devices: ## a training step on DEVICE against flex, beside PyTorch where PYTHON has it
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null && $(PYTHON) benches/training.py || echo 'no torch and transformers in $(PYTHON): PyTorch is left out'

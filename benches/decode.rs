@@ -48,15 +48,14 @@ fn main() -> Result<()> {
     println!("sgemm of 1024^3: {:.0} GFLOP/s", sgemm());
     let before = memory("VmRSS")?;
     for round in 0..options.milestones {
-        let counts = &options.counts[..];
-        let (_, decodings) = counts.iter().try_fold((0, Vec::new()), |_, &count| {
-            let decodings = milestone(&pair, &prompts[..count.min(prompts.len())], before)?;
-            anyhow::Ok((count, decodings))
-        })?;
-        if round == 0
-            && let Some(python) = &options.python
-        {
-            beside(python, folder.path(), &prompts, &decodings)?;
+        let mut last = None;
+        for &count in &options.counts {
+            let some = &prompts[..count.min(prompts.len())];
+            last = Some(milestone(&pair, some, before)?);
+        }
+        if let (0, Some(python), Some((own, decodings))) = (round, &options.python, last) {
+            let seconds = beside(python, folder.path(), &prompts, &decodings)?;
+            println!("{:.1} times as fast a prompt", seconds / own);
         }
     }
     Ok(())
@@ -144,7 +143,7 @@ fn prompts(tokenizer: Option<&Path>) -> Result<Vec<Vec<u32>>> {
 }
 
 /// What a milestone computes, timed.
-fn milestone(pair: &Pair, prompts: &[Vec<u32>], before: f64) -> Result<Vec<Decoding>> {
+fn milestone(pair: &Pair, prompts: &[Vec<u32>], before: f64) -> Result<(f64, Vec<Decoding>)> {
     let start = Instant::now();
     let divergences = template_divergences(pair, prompts, &|| Ok(()))?;
     let kl = Divergence::mean(divergences.iter()).unwrap_or_default().kl;
@@ -163,39 +162,39 @@ fn milestone(pair: &Pair, prompts: &[Vec<u32>], before: f64) -> Result<Vec<Decod
     )?;
     let second = start.elapsed().as_secs_f64();
     let totals = DecodingTotals::of(&decodings);
+    let each = (first + second) / prompts.len() as f64;
     println!(
         "{:>4} templates: {first:6.2} s divergences + {second:6.2} s decoding = {:5.1} ms a prompt; KL {kl:.4}, {:.1} matches a prompt; {:.2} GiB above the weights, at most {:.2}",
         prompts.len(),
-        (first + second) / prompts.len() as f64 * 1e3,
+        each * 1e3,
         totals.n_matches_per_prompt().unwrap_or_default(),
         memory("VmRSS")? - before,
         memory("VmHWM")? - before,
     );
-    Ok(decodings)
+    Ok((each, decodings))
 }
 
-/// The same 16 prompts by transformers: its time a prompt, and whether the texts are the same.
-fn beside(python: &str, folder: &Path, prompts: &[Vec<u32>], decodings: &[Decoding]) -> Result<()> {
-    let again = |prompts: &[Vec<u32>], pair: &Path| -> Result<Value> {
-        let file = pair.join("prompts.json");
-        std::fs::write(&file, json!(prompts).to_string())?;
-        let output = Command::new(python)
-            .arg("benches/decode.py")
-            .arg(pair)
-            .output()
-            .with_context(|| format!("cannot run {python}"))?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(serde_json::from_slice(&output.stdout)?)
-    };
+/// The same 16 prompts by transformers, and whether the texts are the same; its seconds a prompt.
+fn beside(
+    python: &str,
+    folder: &Path,
+    prompts: &[Vec<u32>],
+    decodings: &[Decoding],
+) -> Result<f64> {
     // They are in a random order already.
-    let found = again(&prompts[..BESIDE], folder)?;
+    let file = folder.join("prompts.json");
+    std::fs::write(&file, json!(prompts[..BESIDE]).to_string())?;
+    let output = Command::new(python)
+        .arg("benches/decode.py")
+        .arg(folder)
+        .output()
+        .with_context(|| format!("cannot run {python}"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{complaint}");
+    let found: Value = serde_json::from_slice(&output.stdout)?;
     let seconds = found["seconds"].as_f64().context("no seconds")?;
     println!(
-        "transformers: {:.0} ms a prompt over {BESIDE} of them, {:.0} s for {}; sgemm {} GFLOP/s",
+        "transformers: {:.0} ms a prompt over {BESIDE} of them, which makes {:.0} s for {}; its sgemm {} GFLOP/s",
         seconds * 1e3,
         seconds * prompts.len() as f64,
         prompts.len(),
@@ -205,10 +204,9 @@ fn beside(python: &str, folder: &Path, prompts: &[Vec<u32>], decodings: &[Decodi
     let equal = texts
         .iter()
         .zip(decodings)
-        .filter(|(text, decoding)| **text == json!(decoding.tokens))
-        .count();
-    println!("{equal} of {BESIDE} texts are equal");
-    Ok(())
+        .filter(|(text, decoding)| **text == json!(decoding.tokens));
+    println!("{} of {BESIDE} texts are equal", equal.count());
+    Ok(seconds)
 }
 
 /// GFLOP/s of burn's matrix product.

@@ -1,11 +1,13 @@
 //! Reading on: the model's pass over tokens that follow others it has read, for many sequences at once, and the head over what comes out.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::backend::Flex;
+use burn::nn::Linear;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::gpt2::{Block, gelu};
 use super::kernels::{RunningArgmax, attention};
-use super::{Gpt2, KvPool};
+use super::{Gpt2, KvPool, kernels};
 
 /// Tokens of one pass: enough for matrix products at full speed, few enough for their results to be small.
 const PASS: usize = 512;
@@ -168,7 +170,8 @@ impl Block {
         pool: &mut KvPool,
     ) -> Tensor<2> {
         let [new, width] = x.dims();
-        let qkv = values(self.attn.c_attn.forward(self.ln_1.forward(x.clone())));
+        let normed = self.ln_1.forward(x.clone());
+        let qkv = values(linear(&self.attn.c_attn, normed, false));
         for (qkv, seen) in qkv.chunks_exact(3 * width).zip(seen) {
             if let Some(&slot) = seen.last() {
                 pool.fill(index, slot, &qkv[width..2 * width], &qkv[2 * width..]);
@@ -176,10 +179,41 @@ impl Block {
         }
         let mixed = attention(&qkv, seen, pool, index, heads);
         let mixed = Tensor::from_data(TensorData::new(mixed, [new, width]), &x.device());
-        let x = x + self.attn.c_proj.forward(mixed);
-        let fed = gelu(self.mlp.c_fc.forward(self.ln_2.forward(x.clone())));
-        x + self.mlp.c_proj.forward(fed)
+        let x = x + linear(&self.attn.c_proj, mixed, false);
+        let fed = linear(&self.mlp.c_fc, self.ln_2.forward(x.clone()), true);
+        x + linear(&self.mlp.c_proj, fed, false)
     }
+}
+
+/// `x W + b` of a layer, and GELU of it if so wanted: by our own kernel where the rows are few and their values at hand.
+fn linear(layer: &Linear, x: Tensor<2>, with_gelu: bool) -> Tensor<2> {
+    let [rows, _] = x.dims();
+    let own = match rows <= kernels::MOST_ROWS {
+        true => few_rows(layer, x.clone(), with_gelu),
+        false => None,
+    };
+    own.unwrap_or_else(|| {
+        let y = layer.forward(x);
+        if with_gelu { gelu(y) } else { y }
+    })
+}
+
+/// None on another device than flex.
+fn few_rows(layer: &Linear, x: Tensor<2>, with_gelu: bool) -> Option<Tensor<2>> {
+    let of = |tensor: Tensor<2>| tensor.try_into_primitive::<Flex>().ok();
+    let (weight, bias) = (of(layer.weight.val())?, layer.bias.as_ref()?.val());
+    let (bias, x) = (of(bias.unsqueeze())?, of(x)?);
+    let finish: &(dyn Fn(&mut [f32]) + Sync) = match with_gelu {
+        true => &kernels::gelu,
+        false => &|_| {},
+    };
+    let bias = bias.as_slice::<f32>()?;
+    let y = kernels::product(x.as_slice()?, weight.as_slice()?, bias, finish);
+    let shape = [y.len() / bias.len(), bias.len()];
+    Some(Tensor::from_data(
+        TensorData::new(y, shape),
+        &Device::flex(),
+    ))
 }
 
 /// A tensor's values, row by row.

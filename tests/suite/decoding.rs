@@ -148,7 +148,7 @@ proptest! {
 
 /// A pair whose next-token distributions are the same everywhere and known: all weights 0 but the final norm's bias (1, 0) and the first
 /// column of the token table, which then is the logits.
-fn known_pair(main: [f32; 4], assistant: [f32; 4]) -> Pair {
+pub fn known_pair(main: [f32; 4], assistant: [f32; 4]) -> Pair {
     let model = |logits: [f32; 4]| {
         let folder = tempfile::tempdir().unwrap();
         let config = serde_json::json!({

@@ -1,6 +1,7 @@
 //! One test binary, one module a feature.
 
 mod ag_news;
+mod batching;
 mod cadence;
 mod checkpoints;
 mod command_line;
@@ -19,6 +20,7 @@ mod hub;
 mod loopback_hub;
 mod measuring;
 mod run;
+mod sampling;
 mod templates;
 mod tensorboard;
 mod tokenizer;

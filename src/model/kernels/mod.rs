@@ -1,10 +1,14 @@
 //! The inner loops that burn's CPU backend is slow at, on plain slices and compiled for each instruction set of the processor: GELU, attention
 //! over scattered keys and values, and the running argmax of the head.
 
+mod product;
+
 use std::sync::OnceLock;
 
 use pulp::Arch;
 use rayon::prelude::*;
+
+pub(super) use product::{MOST_ROWS, product};
 
 use super::KvPool;
 
@@ -45,15 +49,17 @@ fn exp(x: f32) -> f32 {
 pub(super) fn gelu(values: &mut [f32]) {
     let scale = -2.0 * (2.0 / std::f32::consts::PI).sqrt();
     let cubic = 0.044_715 * scale;
-    let of = |values: &mut [f32]| {
-        arch().dispatch(|| {
-            for x in values {
-                let minus_2u = *x * (scale + cubic * (*x * *x));
-                *x /= 1.0 + exp(minus_2u);
-            }
-        });
-    };
-    values.par_chunks_mut(CHUNK).for_each(of);
+    arch().dispatch(|| {
+        for x in values {
+            let minus_2u = *x * (scale + cubic * (*x * *x));
+            *x /= 1.0 + exp(minus_2u);
+        }
+    });
+}
+
+/// The same of many values, on all cores.
+pub(super) fn gelu_all(values: &mut [f32]) {
+    values.par_chunks_mut(CHUNK).for_each(gelu);
 }
 
 /// Attention of new tokens to what they see. `qkv` is `[new, 3 D]`, query first; `seen` gives for each new token the places in `pool` of all

@@ -1,63 +1,112 @@
-//! How far main model and assistant are apart at the last position of every template: KL and its relatives, pooled and by group.
+//! How far main model and assistant are apart at the templates: KL and its relatives, pooled and by group.
 
 use milepost::prelude::*;
 
-#[derive(Serialize, Deserialize, Default)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Options {}
+struct Options {
+    positions: Vec<Positions>,
+}
 
-struct TemplateKl;
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            positions: vec![Positions::Last],
+        }
+    }
+}
+
+struct TemplateKl {
+    positions: Vec<Positions>,
+}
 
 /// `template-kl`.
 pub fn kind() -> Kind {
     Kind::new(
         "template-kl",
         "divergence of main model and assistant at the templates: KL, JS, TV, top-1 agreement, expected acceptance",
-        |_: Options| TemplateKl,
+        |options: Options| TemplateKl {
+            positions: options.positions,
+        },
+    )
+    .option(
+        "positions",
+        "a list of `last` (the prompt's last token, the default), `prompt` (all its tokens), `continuation` (along what the main model goes on with)",
     )
 }
 
 impl Hook for TemplateKl {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
-        let all = context.divergences()?;
-        let templates = context.scene().templates.prompts();
-        let group = |group: Group| {
-            let both = all.iter().zip(templates);
-            Divergence::mean(both.filter(move |(_, t)| t.group == group).map(|(d, _)| d))
-        };
-        let (pooled, female, male) = (
-            Divergence::mean(all.iter()),
-            group(Group::Female),
-            group(Group::Male),
-        );
-        for (name, mean) in [("mean", pooled), ("female", female), ("male", male)] {
-            let Some(mean) = mean else { continue };
-            context.scalar(format!("kl/{name}_nats"), mean.kl);
-            // What `F.kl_div(..., reduction="batchmean")` gives on one row: divided by the vocabulary size.
-            let batchmean = match name {
-                "mean" => "kl/batchmean".to_owned(),
-                _ => format!("kl/{name}_batchmean"),
-            };
-            context.scalar(batchmean, mean.kl_batchmean);
-            context.scalar(format!("kl/{name}_top1_agreement"), mean.top1_agreement);
-            context.scalar(
-                format!("kl/{name}_acceptance_expected"),
-                mean.acceptance_expected,
-            );
+        for &positions in &self.positions {
+            at(positions, context)?;
         }
-        if let Some(mean) = pooled {
-            context.scalar("divergence/kl_reverse_nats", mean.kl_reverse);
-            context.scalar("divergence/js_nats", mean.js);
-            context.scalar("divergence/tv", mean.tv);
-            context.scalar("divergence/entropy_main_nats", mean.entropy_main);
-            context.scalar("divergence/entropy_assistant_nats", mean.entropy_assistant);
-            context.scalar("divergence/margin_main", mean.margin_main);
-        }
-        let kl: Vec<f64> = all.iter().map(|divergence| divergence.kl).collect();
-        let agree = all.iter().map(|d| f64::from(u8::from(d.top1_agreement)));
-        context.per_template("top1_agreement", agree.collect());
-        context.per_template("kl_nats", kl.clone());
-        context.histogram("kl/per_template_nats", kl);
         Ok(())
     }
+}
+
+fn at(positions: Positions, context: &mut Context) -> Result<()> {
+    let all: Vec<MeanDivergence> = match positions {
+        // What other hooks ask for as well.
+        Positions::Last => {
+            let each = context.divergences()?;
+            each.iter().copied().map(MeanDivergence::from).collect()
+        }
+        _ => context.divergences_at(positions)?.to_vec(),
+    };
+    // The usual set has the short tags.
+    let (part, column) = match positions {
+        Positions::Last => (String::new(), String::new()),
+        other => (
+            format!("{}/", other.as_str()),
+            format!("_{}", other.as_str()),
+        ),
+    };
+    let templates = context.scene().templates.prompts();
+    let group = |group: Group| {
+        let both = all.iter().zip(templates);
+        MeanDivergence::mean(both.filter(move |(_, t)| t.group == group).map(|(d, _)| d))
+    };
+    let pooled = MeanDivergence::mean(all.iter());
+    let groups = [
+        ("mean", pooled),
+        ("female", group(Group::Female)),
+        ("male", group(Group::Male)),
+    ];
+    for (name, mean) in groups {
+        let Some(mean) = mean else { continue };
+        // What `F.kl_div(..., reduction="batchmean")` gives on one row: divided by the vocabulary size.
+        let batchmean = match name {
+            "mean" => "batchmean".to_owned(),
+            _ => format!("{name}_batchmean"),
+        };
+        for (tag, value) in [
+            (format!("{name}_nats"), mean.kl),
+            (batchmean, mean.kl_batchmean),
+            (format!("{name}_top1_agreement"), mean.top1_agreement),
+            (
+                format!("{name}_acceptance_expected"),
+                mean.acceptance_expected,
+            ),
+        ] {
+            context.scalar(format!("kl/{part}{tag}"), value);
+        }
+    }
+    if let Some(mean) = pooled {
+        for (tag, value) in [
+            ("kl_reverse_nats", mean.kl_reverse),
+            ("js_nats", mean.js),
+            ("tv", mean.tv),
+            ("entropy_main_nats", mean.entropy_main),
+            ("entropy_assistant_nats", mean.entropy_assistant),
+            ("margin_main", mean.margin_main),
+        ] {
+            context.scalar(format!("divergence/{part}{tag}"), value);
+        }
+    }
+    let kl: Vec<f64> = all.iter().map(|divergence| divergence.kl).collect();
+    let agree = all.iter().map(|divergence| divergence.top1_agreement);
+    context.per_template(format!("top1_agreement{column}"), agree.collect());
+    context.per_template(format!("kl{column}_nats"), kl.clone());
+    context.histogram(format!("kl/{part}per_template_nats"), kl);
+    Ok(())
 }

@@ -10,6 +10,7 @@ pub use crate::event::Event;
 pub use crate::hook::{Context, Hook, Kind, Registry, When};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::disparity::{Disparity, PairObservation, Settings as DisparitySettings};
-pub use crate::measure::divergence::Divergence;
+pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
+pub use crate::measure::positions::Positions;
 pub use crate::model::{Pair, Role};

@@ -4,13 +4,15 @@
 //! start | end
 //! every step | every 50 steps | every epoch | every 2 epochs | every 10%
 //! every 1M tokens | every 1000 samples | every 5 min | every hour
+//! budget 5%                             as often as keeps hooks at that share of the wall time
 //! log2 steps                            1, 2, 4, 8, ...
 //! steps 1, 10, 100
 //! ... from step 100 until step 1000     a window on any clause that repeats, both ends included
 //! ```
 //!
 //! A list of clauses means any of them. All but `start`, `end` and `every epoch` are due at the end of the step in which their count
-//! crosses a multiple of the interval, so that an interval smaller than a step fires once a step and none is ever skipped.
+//! crosses a multiple of the interval, so that an interval smaller than a step fires once a step and none is ever skipped. A `budget` goes by
+//! what the hooks that have one have cost, so only hooks can have it.
 
 mod parse;
 
@@ -46,6 +48,15 @@ pub enum Moment {
     End,
 }
 
+/// What the hooks that have a budget have cost so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Spent {
+    /// All their calls.
+    pub total: Duration,
+    /// Their last ones.
+    pub last: Duration,
+}
+
 /// When something is due: at any of its clauses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cadence {
@@ -73,6 +84,11 @@ enum Rule {
     Tokens(u64),
     Samples(u64),
     Time(Duration),
+    /// Percent of the wall time, as in `Percent`.
+    Budget {
+        numerator: u64,
+        denominator: u64,
+    },
     Log2,
     Set(Vec<u64>),
 }
@@ -106,6 +122,27 @@ impl Cadence {
         clauses.any(|clause| clause.due(moment, before, now, extent))
     }
 
+    /// Whether, at the end of a step, a budget allows another milestone: when half of what the last one cost fits into the share of the wall
+    /// time so far, so that the share is kept to within half a milestone.
+    pub fn within_budget(&self, now: &Clock, spent: Spent) -> bool {
+        self.clauses.iter().any(|clause| match clause.rule {
+            Rule::Budget {
+                numerator,
+                denominator,
+            } if clause.in_window(now.step.0) => {
+                let share = numerator as f64 / (100 * denominator) as f64;
+                (spent.total + spent.last / 2).as_secs_f64() <= share * now.elapsed.as_secs_f64()
+            }
+            _ => false,
+        })
+    }
+
+    /// Whether a clause goes by a budget.
+    pub fn by_budget(&self) -> bool {
+        let mut clauses = self.clauses.iter();
+        clauses.any(|clause| matches!(clause.rule, Rule::Budget { .. }))
+    }
+
     /// The steps at which it is due in a run that goes as planned, each once, ascending; 0 is the start. Clauses of wall time are
     /// left out: nobody knows.
     pub fn firings(&self, extent: &Extent) -> Vec<Step> {
@@ -134,7 +171,7 @@ impl Cadence {
     /// Whether a clause goes by wall time.
     pub fn by_time(&self) -> bool {
         let mut clauses = self.clauses.iter();
-        clauses.any(|clause| matches!(clause.rule, Rule::Time(_)))
+        clauses.any(|clause| matches!(clause.rule, Rule::Time(_) | Rule::Budget { .. }))
     }
 
     /// Whether it cannot be due once in the whole run.
@@ -165,9 +202,13 @@ impl fmt::Display for Cadence {
 }
 
 impl Clause {
+    fn in_window(&self, step: u64) -> bool {
+        self.from.is_none_or(|from| step >= from) && self.until.is_none_or(|to| step <= to)
+    }
+
     fn due(&self, moment: Moment, before: &Clock, now: &Clock, extent: &Extent) -> bool {
         let step = now.step.0;
-        if self.from.is_some_and(|from| step < from) || self.until.is_some_and(|to| step > to) {
+        if !self.in_window(step) {
             return false;
         }
         let crosses = |before: u64, now: u64, every: u64| now / every > before / every;
@@ -195,7 +236,7 @@ impl Clause {
                 }
                 Rule::Log2 => step.is_power_of_two(),
                 Rule::Set(steps) => steps.contains(&step),
-                Rule::Start | Rule::End | Rule::Epochs(_) => false,
+                Rule::Start | Rule::End | Rule::Epochs(_) | Rule::Budget { .. } => false,
             },
             _ => false,
         }
@@ -226,6 +267,10 @@ impl fmt::Display for Clause {
                 };
                 write!(f, "every {} {unit}", seconds / length)?;
             }
+            Rule::Budget {
+                numerator,
+                denominator,
+            } => write!(f, "budget {}%", decimal(*numerator, *denominator))?,
             Rule::Log2 => write!(f, "log2 steps")?,
             Rule::Set(steps) => {
                 let steps: Vec<String> = steps.iter().map(u64::to_string).collect();

@@ -10,9 +10,9 @@ use crate::suggestion::did_you_mean;
 const WORDS: &[&str] = &[
     "start", "end", "every", "step", "steps", "epoch", "epochs", "token", "tokens", "sample",
     "samples", "log2", "from", "until", "second", "seconds", "minute", "minutes", "hour", "hours",
-    "min", "sec",
+    "min", "sec", "budget",
 ];
-const FORMS: &str = "`start`, `end`, `every 50 steps`, `every epoch`, `every 10%`, `every 1M tokens`, `every 1000 samples`, `every 5 min`, `log2 steps`, `steps 1, 10, 100`, and `from step 100`, `until step 1000` behind a clause that repeats";
+const FORMS: &str = "`start`, `end`, `every 50 steps`, `every epoch`, `every 10%`, `every 1M tokens`, `every 1000 samples`, `every 5 min`, `budget 5%`, `log2 steps`, `steps 1, 10, 100`, and `from step 100`, `until step 1000` behind a clause that repeats";
 
 struct Word<'a> {
     text: &'a str,
@@ -117,6 +117,7 @@ impl<'a> Parser<'a> {
             "log2" => self.expect(&["steps", "step"]).map(|()| Rule::Log2),
             "step" | "steps" => self.set(),
             "every" => self.every(),
+            "budget" => self.budget(),
             _ => Err(unknown(text, span)),
         }
     }
@@ -153,6 +154,22 @@ impl<'a> Parser<'a> {
         }
         let (unit, unit_span) = self.word()?;
         interval(amount, span, unit, unit_span)
+    }
+
+    /// A share of the wall time.
+    fn budget(&mut self) -> Result<Rule, CadenceError> {
+        let (text, span) = self.word()?;
+        self.expect(&["%"])?;
+        match percent(text, span)? {
+            Rule::Percent {
+                numerator,
+                denominator,
+            } => Ok(Rule::Budget {
+                numerator,
+                denominator,
+            }),
+            other => Ok(other),
+        }
     }
 
     fn number(&mut self) -> Result<u64, CadenceError> {

@@ -72,9 +72,10 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
     }
     if !outcome.times.is_empty() {
         text += &format!(
-            "\n{:<24}{:>8}{:>12}{:>14}\n",
-            "hook", "calls", "seconds", "longest lag"
+            "\n{:<24}{:>8}{:>12}{:>10}{:>14}\n",
+            "hook", "calls", "seconds", "share", "longest lag"
         );
+        let elapsed = outcome.clock.elapsed.as_secs_f64();
         for time in &outcome.times {
             let lag = match time.background {
                 true => format!("{} steps", time.longest_lag),
@@ -82,8 +83,10 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
             };
             let seconds = time.total.as_secs_f64();
             text += &format!(
-                "{:<24}{:>8}{seconds:>12.2}{lag:>14}\n",
-                time.name, time.calls
+                "{:<24}{:>8}{seconds:>12.2}{:>9.1}%{lag:>14}\n",
+                time.name,
+                time.calls,
+                100.0 * seconds / elapsed
             );
         }
     }

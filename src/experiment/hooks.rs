@@ -157,6 +157,10 @@ impl Entry<'_> {
         let runs = common.runs.unwrap_or(kind.runs);
         self.check_event(on, runs)?;
         let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
+        if at.by_budget() && on.is_some() {
+            let message = "a budget is looked at when a step is settled, so it cannot go with `on`";
+            return Err(self.written.wrong(&["hooks", name, "at"], message));
+        }
         if !common.enabled {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
 use super::{Experiment, Written};
+use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
 use crate::data::source;
@@ -92,6 +93,10 @@ pub fn resolve(
         save: save.as_ref(),
     };
     for (key, cadence) in [("evaluate", Some(&evaluate)), ("save", save.as_ref())] {
+        if cadence.is_some_and(Cadence::by_budget) {
+            let message = "only hooks have a budget; give a number of steps or a time";
+            return Err(written.wrong(&["train", key], message).into());
+        }
         if cadence.is_some_and(|cadence| cadence.never_fires(&extent)) {
             let message = format!("never due in a run of {} steps", extent.steps());
             return Err(written.wrong(&["train", key], message).into());
@@ -284,8 +289,8 @@ fn extent(written: &Written, blocks: usize) -> Result<Extent, Diagnostic> {
 fn training(
     experiment: &Experiment,
     extent: &Extent,
-    evaluate: crate::cadence::Cadence,
-    save: Option<crate::cadence::Cadence>,
+    evaluate: Cadence,
+    save: Option<Cadence>,
 ) -> Training {
     let train = &experiment.train;
     let mut models = train.models.clone();

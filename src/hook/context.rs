@@ -7,8 +7,9 @@ use rand_chacha::ChaCha8Rng;
 use super::probe::{Deadline, Probes};
 use super::{Evaluation, Gradients, Milestone, Output, Request, Scene};
 use crate::decode::{Decoding, Request as DecodeRequest, Settings, assisted};
-use crate::measure::divergence::Divergence;
+use crate::measure::divergence::{Divergence, MeanDivergence};
 use crate::measure::evaluation::{mean_loss, template_divergences};
+use crate::measure::positions::{Positions, Text, divergences_along};
 use crate::model::{Pair, Role};
 
 /// Which state of a model: before the first step of the run, or at the milestone.
@@ -126,6 +127,45 @@ impl<'a> Context<'a> {
                 template_divergences(&pair, &self.scene.prompts, &go_on)
             },
         )
+    }
+
+    /// The means of the divergences over some positions of every template, in the templates' order.
+    ///
+    /// # Errors
+    /// When a prompt does not fit the models, a model's logits are not finite, or the deadline passes.
+    pub fn divergences_at(&self, positions: Positions) -> anyhow::Result<Arc<Vec<MeanDivergence>>> {
+        let prompts = &self.scene.prompts;
+        let continued: Vec<Vec<u32>> = match positions {
+            Positions::Continuation => {
+                let greedy = Settings {
+                    sampling: None,
+                    ..self.scene.decode
+                };
+                let decodings = self.decodings(Some(greedy))?;
+                let both = prompts.iter().zip(decodings.iter());
+                // The last new token predicts nothing that was chosen.
+                both.map(|(prompt, decoding)| {
+                    let new = &decoding.tokens[..decoding.tokens.len().saturating_sub(1)];
+                    [&prompt[..], new].concat()
+                })
+                .collect()
+            }
+            _ => Vec::new(),
+        };
+        let texts = (prompts.iter().enumerate()).map(|(index, prompt)| Text {
+            tokens: continued.get(index).unwrap_or(prompt),
+            from: match positions {
+                Positions::Prompt => 0,
+                _ => prompt.len().saturating_sub(1),
+            },
+        });
+        let texts: Vec<Text> = texts.collect();
+        let go_on = || self.check_deadline();
+        self.probe(&format!("milepost/divergences_at/{positions:?}"), || {
+            let found = divergences_along(self.pair, &texts, &go_on)?;
+            let means = found.iter().map(|one| Divergence::mean(one.iter()));
+            Ok(means.map(Option::unwrap_or_default).collect())
+        })
     }
 
     /// Assisted decodings of every template, in the templates' order, with the run's settings or the hook's own.

@@ -125,39 +125,58 @@ impl Divergence {
 
     /// Means over several positions; None when there are none.
     pub fn mean<'a>(all: impl Iterator<Item = &'a Self>) -> Option<MeanDivergence> {
-        let mut mean = MeanDivergence::default();
+        let all: Vec<MeanDivergence> = all.map(|one| MeanDivergence::from(*one)).collect();
+        MeanDivergence::mean(all.iter())
+    }
+}
+
+impl From<Divergence> for MeanDivergence {
+    fn from(one: Divergence) -> Self {
+        Self {
+            kl: one.kl,
+            kl_batchmean: one.kl_batchmean,
+            kl_reverse: one.kl_reverse,
+            js: one.js,
+            tv: one.tv,
+            acceptance_expected: one.acceptance_expected,
+            top1_agreement: f64::from(u8::from(one.top1_agreement)),
+            entropy_main: one.entropy_main,
+            entropy_assistant: one.entropy_assistant,
+            margin_main: one.margin_main,
+        }
+    }
+}
+
+impl MeanDivergence {
+    /// Means of means, each of which weighs the same; None when there are none.
+    pub fn mean<'a>(all: impl Iterator<Item = &'a Self>) -> Option<Self> {
+        let mut mean = Self::default();
         let mut count = 0.0;
         for one in all {
             count += 1.0;
-            mean.kl += one.kl;
-            mean.kl_batchmean += one.kl_batchmean;
-            mean.kl_reverse += one.kl_reverse;
-            mean.js += one.js;
-            mean.tv += one.tv;
-            mean.acceptance_expected += one.acceptance_expected;
-            mean.top1_agreement += f64::from(u8::from(one.top1_agreement));
-            mean.entropy_main += one.entropy_main;
-            mean.entropy_assistant += one.entropy_assistant;
-            mean.margin_main += one.margin_main;
+            for (sum, value) in mean.fields().into_iter().zip(one.clone().fields()) {
+                *sum += *value;
+            }
         }
-        if count == 0.0 {
-            return None;
+        for sum in mean.fields() {
+            *sum /= count;
         }
-        for field in [
-            &mut mean.kl,
-            &mut mean.kl_batchmean,
-            &mut mean.kl_reverse,
-            &mut mean.js,
-            &mut mean.tv,
-            &mut mean.acceptance_expected,
-            &mut mean.top1_agreement,
-            &mut mean.entropy_main,
-            &mut mean.entropy_assistant,
-            &mut mean.margin_main,
-        ] {
-            *field /= count;
-        }
-        Some(mean)
+        (count > 0.0).then_some(mean)
+    }
+
+    fn fields(&mut self) -> [&mut f64; 10] {
+        [
+            &mut self.kl,
+            &mut self.kl_batchmean,
+            &mut self.kl_reverse,
+            &mut self.js,
+            &mut self.tv,
+            &mut self.acceptance_expected,
+            &mut self.top1_agreement,
+            &mut self.entropy_main,
+            &mut self.entropy_assistant,
+            &mut self.margin_main,
+        ]
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use super::recorder::{Record, Recorder};
 use super::run_directory::RunDirectory;
 use super::worker::{Call, Done, Job, Worker, work};
 use super::{HookFailure, HookSpec, HookTime, Reporter};
+use crate::cadence::Spent;
 use crate::clock::Extent;
 use crate::hook::{Output, Probes, Request, Runs, Scene, Watch};
 use crate::model::Pair;
@@ -22,6 +24,9 @@ pub(super) struct HookState {
     pub last_fired: Option<u64>,
     pub disabled: bool,
     pub state: Value,
+    /// Seconds that its calls have cost so far, and the last one: a budget goes on where it was.
+    #[serde(default)]
+    pub spent: [f64; 2],
 }
 
 /// Where the run's reports go, lent by the loop for the time of one call.
@@ -78,8 +83,9 @@ impl Dispatcher {
     pub fn fire(&mut self, firing: Firing, sinks: &mut Sinks) -> Result<(), RunError> {
         self.step = firing.milestone.clock.step.0;
         self.drain(sinks)?;
+        let spent = self.spent();
         let due: Vec<usize> = (0..self.entries.len())
-            .filter(|&index| self.entries[index].is_due(&firing, &self.extent))
+            .filter(|&index| self.entries[index].is_due(&firing, &self.extent, spent))
             .collect();
         if due.is_empty() {
             return Ok(());
@@ -107,12 +113,27 @@ impl Dispatcher {
                 let done = work(job, firing.gradients);
                 self.commit(done, sinks)?;
             } else if let Some(mut worker) = self.worker.take() {
+                self.entries[index].pending += 1;
                 let sent = worker.send(job, |done| self.commit(done, sinks));
                 self.worker = Some(worker);
                 sent?;
             }
         }
         Ok(())
+    }
+
+    /// What the hooks with a budget have cost together; None while one of them is under way, since hooks that share probes are to be called at
+    /// the same milestones.
+    fn spent(&self) -> Option<Spent> {
+        let mut all = Spent::default();
+        for entry in self.entries.iter().filter(|entry| entry.has_budget()) {
+            if entry.pending > 0 {
+                return None;
+            }
+            all.total += entry.spent.total;
+            all.last += entry.spent.last;
+        }
+        Some(all)
     }
 
     /// Records what background hooks have finished meanwhile.
@@ -146,6 +167,11 @@ impl Dispatcher {
         let (step, took) = (done.milestone.step, done.took);
         entry.time.calls += 1;
         entry.time.total += took;
+        entry.pending = entry.pending.saturating_sub(1);
+        entry.spent = Spent {
+            total: entry.spent.total + took,
+            last: took,
+        };
         let lag = self.step.saturating_sub(done.milestone.clock.step.0);
         entry.time.longest_lag = entry.time.longest_lag.max(lag);
         sinks.reporter.hook(&entry.name, step, took.as_secs_f64());
@@ -202,6 +228,7 @@ impl Dispatcher {
                     last_fired: entry.last_fired,
                     disabled: entry.disabled,
                     state: hook.state(),
+                    spent: [entry.spent.total, entry.spent.last].map(|time| time.as_secs_f64()),
                 };
                 (entry.name.to_string(), state)
             })
@@ -216,6 +243,10 @@ impl Dispatcher {
             };
             entry.last_fired = state.last_fired;
             entry.disabled = state.disabled;
+            let [total, last] = state
+                .spent
+                .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO));
+            entry.spent = Spent { total, last };
             let mut hook = entry.hook.lock().unwrap_or_else(PoisonError::into_inner);
             hook.restore(state.state).map_err(|error| RunError::Hook {
                 name: entry.name.to_string(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::worker::SharedHook;
 use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
-use crate::cadence::{Cadence, Moment};
+use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
 use crate::event::Event;
 use crate::hook::{Gradients, Milestone, Output, Request, Runs};
@@ -35,6 +35,10 @@ pub(super) struct Listener {
     pub disabled: bool,
     pub failures: Vec<HookFailure>,
     pub time: HookTime,
+    /// What all its calls have cost, also those before a resume, and its last one.
+    pub spent: Spent,
+    /// Calls that are queued.
+    pub pending: usize,
 }
 
 impl Listener {
@@ -62,11 +66,18 @@ impl Listener {
             last_fired: None,
             disabled: false,
             failures: Vec::new(),
+            spent: Spent::default(),
+            pending: 0,
         }
     }
 
-    /// Whether it is to be called at this event.
-    pub fn is_due(&self, firing: &Firing, extent: &Extent) -> bool {
+    /// Whether its cost is part of the budget.
+    pub fn has_budget(&self) -> bool {
+        self.at.by_budget() && !self.disabled
+    }
+
+    /// Whether it is to be called at this event. `spent` is what the hooks with a budget have cost; None while it is not known.
+    pub fn is_due(&self, firing: &Firing, extent: &Extent, spent: Option<Spent>) -> bool {
         let milestone = &firing.milestone;
         if self.disabled || self.last_fired.is_some_and(|last| last >= milestone.step) {
             return false;
@@ -74,7 +85,10 @@ impl Listener {
         let due = |moment, now: &Clock| self.at.due(moment, firing.before, now, extent);
         match (self.on, milestone.event) {
             (None, Event::RunStart) => due(Moment::Start, &milestone.clock),
-            (None, Event::StepEnd) => due(Moment::Step, &milestone.clock),
+            (None, Event::StepEnd) => {
+                let allowed = |spent| self.at.within_budget(&milestone.clock, spent);
+                due(Moment::Step, &milestone.clock) || spent.is_some_and(allowed)
+            }
             (None, Event::EpochEnd) => due(Moment::EpochEnd, &milestone.clock),
             (None, Event::RunEnd) => due(Moment::End, &milestone.clock),
             (Some(Event::RunFailed), Event::RunFailed) => true,

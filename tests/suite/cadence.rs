@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milepost::cadence::{Cadence, Moment};
+use milepost::cadence::{Cadence, Moment, Spent};
 use milepost::clock::{Clock, Extent, Length, Samples, Step, Tokens};
 use proptest::prelude::*;
 
@@ -54,6 +54,30 @@ fn each_clause_fires_where_it_says() {
     assert_eq!(steps(&several, &extent), [0, 50, 100]);
     assert!(parse("every 5 min").by_time() && !parse("every 5 min").never_fires(&extent));
     assert!(parse("every 101 steps").never_fires(&extent));
+}
+
+#[test]
+fn a_budget_goes_by_what_was_spent() {
+    let budget = parse("budget 5% from step 2 until step 9");
+    assert_eq!(budget.to_string(), "budget 5% from step 2 until step 9");
+    assert_eq!(parse("Budget 2.50%").to_string(), "budget 2.5%");
+    assert!(budget.by_budget() && budget.by_time() && !budget.never_fires(&run_of(10)));
+    let at = |step: u64, elapsed: u64| Clock {
+        step: Step(step),
+        elapsed: Duration::from_secs(elapsed),
+        ..Clock::default()
+    };
+    let spent = |total: u64, last: u64| Spent {
+        total: Duration::from_secs(total),
+        last: Duration::from_secs(last),
+    };
+    assert!(budget.within_budget(&at(2, 0), Spent::default()));
+    // Four seconds and half of two are 5% of a hundred.
+    assert!(budget.within_budget(&at(3, 100), spent(4, 2)));
+    assert!(!budget.within_budget(&at(3, 99), spent(4, 2)));
+    assert!(!budget.within_budget(&at(1, 100), spent(0, 0)), "too early");
+    assert!(!budget.within_budget(&at(10, 100), spent(0, 0)), "too late");
+    assert!(!parse("every step").within_budget(&at(3, 100), spent(0, 0)));
 }
 
 #[test]
@@ -227,6 +251,36 @@ proptest! {
     }
 
     /// A window takes away what lies outside it and nothing else.
+    /// Steps and milestones of any lengths, the hooks in the loop: never more than a milestone above the share, and, where the budget has
+    /// just said no, not half a milestone below.
+    #[test]
+    fn a_budget_is_kept(
+        steps in prop::collection::vec(1u64..200, 50..400),
+        cost in 1u64..300,
+        jitter in prop::collection::vec(0u64..100, 400),
+        tenths in 5u64..900,
+    ) {
+        let share = tenths as f64 / 1000.0;
+        let cadence = parse(&format!("budget {}.{}%", tenths / 10, tenths % 10));
+        let ms = Duration::from_millis;
+        let (mut elapsed, mut spent, mut refused) = (Duration::ZERO, Spent::default(), false);
+        for (index, step) in steps.iter().enumerate() {
+            elapsed += ms(*step);
+            let clock = Clock { step: Step(index as u64 + 1), elapsed, ..Clock::default() };
+            refused = !cadence.within_budget(&clock, spent);
+            if !refused {
+                let took = ms(cost + jitter[index] * cost / 100);
+                elapsed += took;
+                spent = Spent { total: spent.total + took, last: took };
+            }
+        }
+        let most = ms(2 * cost).as_secs_f64();
+        let wanted = share * elapsed.as_secs_f64();
+        let found = spent.total.as_secs_f64();
+        prop_assert!(found <= wanted + most, "{found} s of {wanted} s");
+        prop_assert!(!refused || found + most / 2.0 >= wanted, "{found} s of {wanted} s");
+    }
+
     #[test]
     fn a_window_is_a_filter((samples, batch, accumulation, block, length) in extents(), every in 1u64..9, from in 0u64..40, more in 0u64..40) {
         let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();

@@ -1,8 +1,9 @@
 //! Divergences against scipy and PyTorch, against closed forms, and the relations that hold for every pair of distributions.
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
 use milepost::measure::divergence::Divergence;
 use milepost::measure::evaluation::template_divergences;
+use milepost::measure::positions::{Text, divergences_along};
 use milepost::model::{Gpt2, Pair};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -170,5 +171,47 @@ proptest! {
         }
         let mean = Divergence::mean([found, mirrored].iter()).unwrap();
         prop_assert!((mean.js - found.js).abs() < 1e-9);
+    }
+}
+
+/// Every position of every text by itself, read anew by the training network.
+#[test]
+fn divergences_along_texts_equal_one_position_at_a_time() {
+    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let pair = Pair::new(load("main"), load("assistant")).unwrap();
+    // More tokens than are read together, beginnings in common, some texts twice, some a beginning of others.
+    let tokens: Vec<Vec<u32>> = (0..240u32)
+        .map(|index| {
+            let length = 1 + index * 5 % 23;
+            (0..length)
+                .map(|place| (place * 29 + index % 80 * u32::from(place > 3)) % 97)
+                .collect()
+        })
+        .collect();
+    let texts: Vec<Text> = (tokens.iter().enumerate())
+        .map(|(index, tokens)| Text {
+            tokens,
+            from: [0, tokens.len() - 1, tokens.len() / 2][index % 3],
+        })
+        .collect();
+    assert!(tokens.iter().map(Vec::len).sum::<usize>() > 2048);
+    let found = divergences_along(&pair, &texts, &|| Ok(())).unwrap();
+    for (text, found) in texts.iter().zip(&found).step_by(7) {
+        let positions: Vec<usize> = (text.from..text.tokens.len()).collect();
+        assert_eq!(found.len(), positions.len());
+        let all = [&pair.main, &pair.assistant].map(|model| {
+            let ids: Vec<i32> = text.tokens.iter().map(|&id| id as i32).collect();
+            let ids = TensorData::new(ids, [1, text.tokens.len()]);
+            let logits = model.logits(Tensor::from_data(ids, &Device::flex()));
+            logits.into_data().try_into_vec::<f32>().unwrap()
+        });
+        for (position, found) in positions.into_iter().zip(found) {
+            let row = |all: &[f32]| all[position * 97..][..97].to_vec();
+            let expected = Divergence::between(&row(&all[0]), &row(&all[1])).unwrap();
+            close(found.kl, expected.kl, 2e-5, 0.1, "kl");
+            close(found.js, expected.js, 2e-5, 0.1, "js");
+            close(found.tv, expected.tv, 2e-5, 0.1, "tv");
+            assert_eq!(found.top1_agreement, expected.top1_agreement);
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! Measuring without training, runs seen again, and the hooks that compare with the start: each number is had twice, by different ways.
 
+use burn::tensor::{Device, Tensor, TensorData};
+use milepost::measure::divergence::Divergence;
+use milepost::model::{Pair, Role};
 use serde_json::Value;
 
-use crate::harness::{Project, close, milestones};
+use crate::harness::{Project, close, ids, milestones};
 
 const HOOKS: &str = "
 [hooks.template-kl]
@@ -133,6 +136,61 @@ fn a_model_beside_itself_has_nothing_between() {
             0.0
         );
     }
+}
+
+#[test]
+fn the_three_sets_of_positions_are_measured_along_the_right_texts() {
+    let project = Project::new();
+    project.write(
+        "hooks.toml",
+        "[hooks.template-kl]\npositions = [\"last\", \"prompt\", \"continuation\"]\n\n[hooks.gradient-norm]\n",
+    );
+    let document = measure(&project, "mini:main", "mini:assistant");
+    let kl = |tag: &str| scalar(&document, "template-kl", tag);
+    // The same by hand, from the prompts and the continuations that the document shows.
+    let model = |role| milepost::mini::model(role, &Device::flex()).unwrap();
+    let pair = Pair::new(model(Role::Main), model(Role::Assistant)).unwrap();
+    let tokenizer = milepost::mini::tokenizer().unwrap();
+    let (mut prompt_means, mut continuation_means) = (Vec::new(), Vec::new());
+    for row in document["prompts"].as_array().unwrap() {
+        let prompt = tokenizer.encode(row["prompt"].as_str().unwrap()).unwrap();
+        let text = [&prompt[..], &ids(&row["tokens"])].concat();
+        let tensor = |text: &[u32]| {
+            let ids: Vec<i32> = text.iter().map(|&id| id as i32).collect();
+            Tensor::from_data(TensorData::new(ids, [1, text.len()]), &Device::flex())
+        };
+        let [p, q] = [&pair.main, &pair.assistant].map(|model| {
+            let logits = model.logits(tensor(&text)).into_data();
+            logits.try_into_vec::<f32>().unwrap()
+        });
+        let vocab = pair.main.config().vocab_size;
+        let at = |position: usize| {
+            let row = position * vocab..(position + 1) * vocab;
+            Divergence::between(&p[row.clone()], &q[row]).unwrap().kl
+        };
+        let mean = |positions: std::ops::Range<usize>| {
+            let count = positions.len() as f64;
+            positions.map(at).sum::<f64>() / count
+        };
+        prompt_means.push(mean(0..prompt.len()));
+        continuation_means.push(mean(prompt.len() - 1..text.len() - 1));
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    close(
+        kl("kl/prompt/mean_nats"),
+        mean(&prompt_means),
+        1e-4,
+        0.0,
+        "prompt",
+    );
+    close(
+        kl("kl/continuation/mean_nats"),
+        mean(&continuation_means),
+        1e-4,
+        0.0,
+        "continuation",
+    );
+    assert!(kl("kl/mean_nats") > 0.0 && kl("divergence/continuation/js_nats") > 0.0);
 }
 
 #[test]

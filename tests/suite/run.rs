@@ -1,8 +1,8 @@
 //! The loop: order of events, the same bytes for the same seed, hooks that change nothing, kills and resumes, failures.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use burn::tensor::Device;
@@ -588,5 +588,64 @@ proptest::proptest! {
         proptest::prop_assert_eq!(found, expected);
         proptest::prop_assert_eq!(outcome.clock.step.0, last);
         proptest::prop_assert!(outcome.failures.is_empty());
+    }
+}
+
+#[test]
+fn hooks_with_a_budget_are_called_together_and_keep_to_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen: Arc<Mutex<Vec<(u64, Duration)>>> = Arc::default();
+    let calls = seen.clone();
+    let first = Each(move |context: &mut Context| {
+        let milestone = context.milestone();
+        let mut seen = seen.lock().unwrap();
+        seen.push((milestone.step, milestone.clock.elapsed));
+        std::thread::sleep(Duration::from_millis(3));
+        Ok(())
+    });
+    let second = Each(|_: &mut Context| {
+        std::thread::sleep(Duration::from_millis(2));
+        Ok(())
+    });
+    let at = ["start", "budget 10%"];
+    let mut costs: Vec<(u64, f64)> = Vec::new();
+    struct Costs<'a>(&'a mut Vec<(u64, f64)>);
+    impl Reporter for Costs<'_> {
+        fn hook(&mut self, _: &str, step: u64, seconds: f64) {
+            self.0.push((step, seconds));
+        }
+    }
+    let hooks = vec![spec("first", &at, first), spec("second", &at, second)];
+    let plan = plan(&folder.path().join("run"), 7, Length::Steps(60), hooks);
+    finetune(plan, false, &mut Costs(&mut costs), &AtomicBool::new(false)).unwrap();
+    let calls = calls.lock().unwrap();
+    assert!(
+        calls.len() >= 3 && calls.len() < 60,
+        "{} calls",
+        calls.len()
+    );
+    let steps = |of: usize| -> Vec<u64> {
+        costs
+            .iter()
+            .skip(of)
+            .step_by(2)
+            .map(|(step, _)| *step)
+            .collect()
+    };
+    let expected: Vec<u64> = calls.iter().map(|(step, _)| *step).collect();
+    assert_eq!(steps(0), expected);
+    assert_eq!(steps(1), expected);
+    // At each call, what was spent before and half of the last call's cost are within the share of the time so far.
+    for (index, (step, elapsed)) in calls.iter().enumerate().skip(1) {
+        let total: f64 = costs[..2 * index].iter().map(|(_, seconds)| seconds).sum();
+        let last: f64 = costs[2 * index - 2..2 * index]
+            .iter()
+            .map(|(_, seconds)| seconds)
+            .sum();
+        let allowed = 0.1 * elapsed.as_secs_f64();
+        assert!(
+            total + last / 2.0 <= allowed + 1e-6,
+            "step {step}: {total} + {last} / 2 > {allowed}"
+        );
     }
 }

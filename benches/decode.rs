@@ -35,6 +35,7 @@ struct Options {
 }
 
 fn main() -> Result<()> {
+    milepost::allocator::keep_pages();
     let options = Options::parse()?;
     let folder = tempfile::tempdir()?;
     let pair = pair(folder.path())?;

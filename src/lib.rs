@@ -3,6 +3,7 @@
 // So that a hook reads `use milepost::prelude::*` here exactly as in a crate of its own.
 extern crate self as milepost;
 
+pub mod allocator;
 pub mod atomic;
 pub mod cadence;
 pub mod cli;

@@ -90,6 +90,7 @@ struct Where {
 
 /// Runs the command line with the given kinds of hooks, and gives the exit code.
 pub fn main(registry: Registry) -> ExitCode {
+    crate::allocator::keep_pages();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         // A hook's panic is caught and reported in one line; anything else is a defect and should show itself.

@@ -93,6 +93,7 @@ impl Dispatcher {
         let milestone = Arc::new(firing.milestone);
         let pair = Arc::new((firing.pair)());
         let probes = Arc::new(Probes::default());
+        let mut jobs = Vec::new();
         for index in due {
             let entry = &mut self.entries[index];
             entry.last_fired = Some(milestone.step);
@@ -112,14 +113,20 @@ impl Dispatcher {
             if entry.runs == Runs::Inline {
                 let done = work(job, firing.gradients);
                 self.commit(done, sinks)?;
-            } else if let Some(mut worker) = self.worker.take() {
+            } else {
                 self.entries[index].pending += 1;
-                let sent = worker.send(job, |done| self.commit(done, sinks));
-                self.worker = Some(worker);
-                sent?;
+                jobs.push(job);
             }
         }
-        Ok(())
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let Some(mut worker) = self.worker.take() else {
+            return Ok(());
+        };
+        let sent = worker.send(jobs, |done| self.commit(done, sinks));
+        self.worker = Some(worker);
+        sent
     }
 
     /// What the hooks with a budget have cost together; None while one of them is under way, since hooks that share probes are to be called at

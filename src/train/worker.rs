@@ -114,10 +114,10 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("with something that is not text")
 }
 
-/// The thread and its two channels. Jobs are bounded: training waits rather than keep ever more snapshots. Results need no bound of
-/// their own, there is at most one for each job.
+/// The thread and its two channels. Milestones, each with its jobs, are bounded: training waits rather than keep ever more snapshots. Results
+/// need no bound of their own, there is at most one for each job.
 pub(super) struct Worker {
-    jobs: Option<Sender<Job>>,
+    milestones: Option<Sender<Vec<Job>>>,
     results: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
     /// Jobs sent and not yet answered.
@@ -126,40 +126,41 @@ pub(super) struct Worker {
 
 impl Worker {
     pub fn start(queue: usize) -> std::io::Result<Self> {
-        let (jobs, inbox) = bounded::<Job>(queue);
+        let (milestones, inbox) = bounded::<Vec<Job>>(queue);
         let (outbox, results) = unbounded();
         let thread = std::thread::Builder::new()
             .name("hooks".to_owned())
             .spawn(move || {
-                for job in inbox {
+                for job in inbox.into_iter().flatten() {
                     if outbox.send(work(job, &[])).is_err() {
                         return;
                     }
                 }
             })?;
         Ok(Self {
-            jobs: Some(jobs),
+            milestones: Some(milestones),
             results,
             thread: Some(thread),
             pending: 0,
         })
     }
 
-    /// Queues a job; while the queue is full, hands finished ones to `done`.
+    /// Queues the jobs of a milestone; while the queue is full, hands finished ones to `done`.
     pub fn send<E>(
         &mut self,
-        job: Job,
+        jobs: Vec<Job>,
         mut done: impl FnMut(Done) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(jobs) = &self.jobs else {
+        let Some(milestones) = &self.milestones else {
             return Ok(());
         };
-        let mut job = Some(job);
-        while let Some(next) = job.take() {
-            match jobs.try_send(next) {
-                Ok(()) => self.pending += 1,
+        let count = jobs.len();
+        let mut jobs = Some(jobs);
+        while let Some(next) = jobs.take() {
+            match milestones.try_send(next) {
+                Ok(()) => self.pending += count,
                 Err(full) => {
-                    job = Some(full.into_inner());
+                    jobs = Some(full.into_inner());
                     let Ok(finished) = self.results.recv() else {
                         return Ok(());
                     };
@@ -197,7 +198,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.milestones = None;
         if let Some(thread) = self.thread.take() {
             // A worker that panicked outside a hook has already shown itself by its missing results.
             let _ = thread.join();

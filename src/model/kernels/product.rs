@@ -51,13 +51,12 @@ fn streamed(x: &[f32], weight: &[f32], rows: usize, outer: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = tasks
         .map(|(task, weight)| {
             let mut sums = vec![0.0; rows * outer];
-            arch().dispatch(|| {
-                for (k, weight) in weight.chunks(4 * outer).enumerate() {
-                    for (row, sums) in sums.chunks_exact_mut(outer).enumerate() {
-                        let from = row * inner + task * STREAM + 4 * k;
-                        add_rows(&x[from..from + weight.len() / outer], weight, sums);
-                    }
-                }
+            arch().dispatch(Stream {
+                x: &x[task * STREAM..],
+                inner,
+                weight,
+                sums: &mut sums,
+                outer,
             });
             sums
         })
@@ -70,6 +69,29 @@ fn streamed(x: &[f32], weight: &[f32], rows: usize, outer: usize) -> Vec<f32> {
         }
     }
     sums
+}
+
+/// Adds the product of all rows of x, from the stream's first inner index on, with some rows of W to `sums` `[rows, outer]`.
+struct Stream<'a> {
+    x: &'a [f32],
+    inner: usize,
+    weight: &'a [f32],
+    sums: &'a mut [f32],
+    outer: usize,
+}
+
+impl WithSimd for Stream<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (k, weight) in self.weight.chunks(4 * self.outer).enumerate() {
+            for (row, sums) in self.sums.chunks_exact_mut(self.outer).enumerate() {
+                let x = &self.x[row * self.inner + 4 * k..];
+                add_rows(&x[..weight.len() / self.outer], weight, sums);
+            }
+        }
+    }
 }
 
 /// `sums += x W` for one row of x and up to four of W.

@@ -171,10 +171,14 @@ impl Dispatcher {
 
     fn commit(&mut self, done: Done, sinks: &mut Sinks) -> Result<(), RunError> {
         let entry = &mut self.entries[done.index];
+        entry.pending = entry.pending.saturating_sub(1);
+        if entry.disabled {
+            // It was queued before its failure was known: as if it had not been called, however far the worker was.
+            return Ok(sinks.recorder.abandon(done.slot)?);
+        }
         let (step, took) = (done.milestone.step, done.took);
         entry.time.calls += 1;
         entry.time.total += took;
-        entry.pending = entry.pending.saturating_sub(1);
         entry.spent = Spent {
             total: entry.spent.total + took,
             last: took,

@@ -2,6 +2,7 @@
 
 mod config;
 mod dropout;
+mod gelu;
 mod gpt2;
 mod kernels;
 mod kv_pool;

@@ -5,7 +5,8 @@ use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::gpt2::{Block, gelu};
+use super::gelu::gelu;
+use super::gpt2::Block;
 use super::kernels::{RunningArgmax, attention};
 use super::{Gpt2, KvPool, kernels};
 

@@ -48,7 +48,7 @@ impl WithSimd for Attend<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self {
             query,
             seen,
@@ -69,7 +69,7 @@ impl WithSimd for Attend<'_> {
                 .chunks_exact(head_width)
                 .zip(key.chunks_exact(head_width));
             for (head, (query, key)) in parts.enumerate() {
-                scores[head * count + column] = scale * dot(query, key);
+                scores[head * count + column] = scale * dot(simd, query, key);
             }
         }
         for row in scores.chunks_exact_mut(count) {
@@ -91,30 +91,35 @@ impl WithSimd for Attend<'_> {
                 .zip(value.chunks_exact(head_width));
             for (head, (mixed, value)) in parts.enumerate() {
                 let weight = scores[head * count + column];
-                for (sum, value) in mixed.iter_mut().zip(value) {
-                    *sum += weight * value;
-                }
+                add_scaled(simd, weight, value, mixed);
             }
         }
     }
 }
 
-/// The inner product, summed in 16 lanes so that it is vectorised.
+/// The inner product.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 16];
-    let (a_chunks, b_chunks) = (a.chunks_exact(16), b.chunks_exact(16));
-    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
-    let rest: f32 = rest.map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for lane in 0..16 {
-            lanes[lane] += a[lane] * b[lane];
-        }
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let mut sums = simd.splat_f32s(0.0);
+    for (a, b) in a.iter().zip(b) {
+        sums = simd.mul_add_f32s(*a, *b, sums);
     }
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
+    let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
+    simd.reduce_sum_f32s(sums) + rest
+}
+
+/// `sums += weight * values`.
+#[inline(always)]
+fn add_scaled<S: Simd>(simd: S, weight: f32, values: &[f32], sums: &mut [f32]) {
+    let (values, values_rest) = S::as_simd_f32s(values);
+    let (sums, sums_rest) = S::as_mut_simd_f32s(sums);
+    let weights = simd.splat_f32s(weight);
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum = simd.mul_add_f32s(weights, *value, *sum);
     }
-    lanes[0] + rest
+    for (sum, value) in sums_rest.iter_mut().zip(values_rest) {
+        *sum += weight * value;
+    }
 }

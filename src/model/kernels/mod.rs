@@ -13,7 +13,7 @@ use pulp::Arch;
 
 pub(super) use argmax::RunningArgmax;
 pub(super) use attention::attention;
-pub(super) use gelu::{gelu, gelu_all};
+pub(super) use gelu::{gelu, gelu_all, gelu_slope_all};
 pub(super) use product::{MOST_ROWS, product};
 
 /// The instructions that this processor has.

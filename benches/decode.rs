@@ -4,11 +4,13 @@
 //! The main model is random, the assistant its first six blocks. The templates are HONEST's where MILEPOST_DATA has them, else the built-in
 //! ones; their tokens are those of the tokenizer in the folder that is named, else of the mini pair's.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use milepost::data::templates::{TemplateSet, Templates};
 use milepost::data::tokenizer::Tokenizer;
@@ -46,13 +48,21 @@ fn main() -> Result<()> {
         prompts.len(),
         tokens as f64 / prompts.len() as f64
     );
-    println!("sgemm of 1024^3: {:.0} GFLOP/s", sgemm());
-    let before = memory("VmRSS")?;
+    let bench = Bench {
+        sgemm: sgemm(),
+        weights: (pair.main.num_params() + pair.assistant.num_params()) as f64 * 4.0
+            / f64::from(1 << 30),
+        pair,
+    };
+    println!(
+        "sgemm of 1024^3: {:.0} GFLOP/s; weights {:.2} GiB",
+        bench.sgemm, bench.weights
+    );
     for round in 0..options.milestones {
         let mut last = None;
         for &count in &options.counts {
             let some = &prompts[..count.min(prompts.len())];
-            last = Some(milestone(&pair, some, before)?);
+            last = Some(bench.milestone(some)?);
         }
         if let (0, Some(python), Some((own, decodings))) = (round, &options.python, last) {
             let seconds = beside(python, folder.path(), &prompts, &decodings)?;
@@ -143,36 +153,63 @@ fn prompts(tokenizer: Option<&Path>) -> Result<Vec<Vec<u32>>> {
     Ok(prompts)
 }
 
-/// What a milestone computes, timed.
-fn milestone(pair: &Pair, prompts: &[Vec<u32>], before: f64) -> Result<(f64, Vec<Decoding>)> {
-    let start = Instant::now();
-    let divergences = template_divergences(pair, prompts, &|| Ok(()))?;
-    let kl = Divergence::mean(divergences.iter()).unwrap_or_default().kl;
-    let first = start.elapsed().as_secs_f64();
-    let requests: Vec<Request> = prompts
-        .iter()
-        .map(|prompt| Request { prompt, seed: 0 })
-        .collect();
-    let start = Instant::now();
-    let decodings = assisted(
-        pair,
-        &requests,
-        Some(EOS),
-        &Settings::default(),
-        &|_| Ok(()),
-    )?;
-    let second = start.elapsed().as_secs_f64();
-    let totals = DecodingTotals::of(&decodings);
-    let each = (first + second) / prompts.len() as f64;
-    println!(
-        "{:>4} templates: {first:6.2} s divergences + {second:6.2} s decoding = {:5.1} ms a prompt; KL {kl:.4}, {:.1} matches a prompt; {:.2} GiB above the weights, at most {:.2}",
-        prompts.len(),
-        each * 1e3,
-        totals.n_matches_per_prompt().unwrap_or_default(),
-        memory("VmRSS")? - before,
-        memory("VmHWM")? - before,
-    );
-    Ok((each, decodings))
+/// The pair, and what its numbers are held against.
+struct Bench {
+    pair: Pair,
+    /// GFLOP/s of a square product.
+    sgemm: f64,
+    /// GiB.
+    weights: f64,
+}
+
+impl Bench {
+    /// What a milestone computes, timed: seconds a prompt, and the decodings.
+    fn milestone(&self, prompts: &[Vec<u32>]) -> Result<(f64, Vec<Decoding>)> {
+        let go_on = || Ok(());
+        let start = Instant::now();
+        let divergences = template_divergences(&self.pair, prompts, &go_on)?;
+        let kl = Divergence::mean(divergences.iter()).unwrap_or_default().kl;
+        let first = start.elapsed().as_secs_f64();
+        let requests = prompts.iter().map(|prompt| Request { prompt, seed: 0 });
+        let requests: Vec<Request> = requests.collect();
+        let start = Instant::now();
+        let settings = Settings::default();
+        let decodings = assisted(&self.pair, &requests, Some(EOS), &settings, &|_| Ok(()))?;
+        let second = start.elapsed().as_secs_f64();
+        let totals = DecodingTotals::of(&decodings);
+        let each = (first + second) / prompts.len() as f64;
+        println!(
+            "{:>4} templates: {first:6.2} s divergences + {second:6.2} s decoding = {:5.1} ms a prompt (at the speed of sgemm {:.1} s in all)",
+            prompts.len(),
+            each * 1e3,
+            self.work(prompts, &totals) / self.sgemm / 1e9,
+        );
+        println!(
+            "      KL {kl:.4} nats, {:.1} matches a prompt; resident {:.2} GiB above the weights, at most {:.2}",
+            totals.n_matches_per_prompt().unwrap_or_default(),
+            memory("VmRSS")? - self.weights,
+            memory("VmHWM")? - self.weights,
+        );
+        Ok((each, decodings))
+    }
+
+    /// Floating-point operations of the matrix products that no way of doing it can spare: every distinct beginning once for divergences
+    /// and once for decoding, every drafted token by the assistant, every new token by the main model, and their heads.
+    fn work(&self, prompts: &[Vec<u32>], totals: &DecodingTotals) -> f64 {
+        let beginnings: HashSet<&[u32]> = prompts
+            .iter()
+            .flat_map(|prompt| (1..=prompt.len()).map(|length| &prompt[..length]))
+            .collect();
+        let read = 2 * beginnings.len() as u64;
+        let (main, assistant) = (self.pair.main.config(), self.pair.assistant.config());
+        let head = (main.vocab_size * main.n_embd) as u64;
+        let blocks = |layers: usize| (12 * layers * main.n_embd * main.n_embd) as u64;
+        let main = (read + totals.new_tokens) * blocks(main.n_layer)
+            + (totals.new_tokens + prompts.len() as u64) * head;
+        let assistant = (read + totals.drafted) * blocks(assistant.n_layer)
+            + (totals.drafted + prompts.len() as u64) * head;
+        2.0 * (main + assistant) as f64
+    }
 }
 
 /// The same 16 prompts by transformers, and whether the texts are the same; its seconds a prompt.

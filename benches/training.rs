@@ -26,6 +26,7 @@ struct Trainee {
 }
 
 fn main() -> anyhow::Result<()> {
+    milepost::allocator::keep_pages();
     // `cargo bench` adds options of its own.
     let others = std::env::args()
         .skip(1)

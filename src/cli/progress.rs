@@ -18,6 +18,8 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
             every: (steps / 20).max(1),
             started: Instant::now(),
             first: None,
+            measurement: Shared::default(),
+            said: None,
         });
     }
     let bar = ProgressBar::new(steps);
@@ -26,7 +28,8 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);
-    Box::new(Bar { bar })
+    let measurement = Shared::default();
+    Box::new(Bar { bar, measurement })
 }
 
 fn losses(milestone: &Milestone) -> String {
@@ -53,6 +56,8 @@ fn evaluation(milestone: &Milestone) -> Option<String> {
 
 struct Bar {
     bar: ProgressBar,
+    /// What the hooks in the background are at.
+    measurement: Shared,
 }
 
 impl Reporter for Bar {
@@ -76,8 +81,15 @@ impl Reporter for Bar {
         self.bar.println(line);
     }
 
+    fn watch(&self) -> Option<Arc<Watch>> {
+        Some(Measurement::watch(self.measurement.clone(), |_| ()))
+    }
+
     fn waiting(&mut self) {
-        self.bar.tick();
+        let measurement = self.measurement.lock();
+        let measurement = measurement.unwrap_or_else(PoisonError::into_inner);
+        let line = measurement.line().unwrap_or_default();
+        self.bar.set_message(format!("waiting for hooks {line}"));
     }
 
     fn saved(&mut self, path: &Path) {
@@ -96,6 +108,9 @@ struct Lines {
     started: Instant,
     /// The step and time from which the rate is estimated.
     first: Option<(u64, Instant)>,
+    measurement: Shared,
+    /// When it was last said what the hooks are at.
+    said: Option<Instant>,
 }
 
 impl Reporter for Lines {
@@ -128,6 +143,16 @@ impl Reporter for Lines {
 
     fn say(&mut self, line: &str) {
         eprintln!("{line}");
+    }
+
+    fn watch(&self) -> Option<Arc<Watch>> {
+        Some(Measurement::watch(self.measurement.clone(), |_| ()))
+    }
+
+    fn waiting(&mut self) {
+        let measurement = self.measurement.lock();
+        let measurement = measurement.unwrap_or_else(PoisonError::into_inner);
+        say_seldom(&mut self.said, &measurement);
     }
 
     fn saved(&mut self, path: &Path) {
@@ -174,50 +199,86 @@ impl Downloads {
     }
 }
 
+/// How far a measurement is, told by whatever thread makes it.
+#[derive(Default)]
+struct Measurement {
+    what: String,
+    done: usize,
+    total: usize,
+    started: Option<Instant>,
+}
+
+type Shared = Arc<Mutex<Measurement>>;
+
+impl Measurement {
+    /// A watch that keeps what it is told in `shared` and then calls `show`.
+    fn watch(shared: Shared, show: impl Fn(&Self) + Send + Sync + 'static) -> Arc<Watch> {
+        Arc::new(move |what: &str, done: usize, total: usize| {
+            // A watch that panicked has left a state that is as good as any.
+            let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.started.is_none() || state.what != what || done < state.done {
+                state.what = what.to_owned();
+                state.started = Some(Instant::now());
+            }
+            (state.done, state.total) = (done, total);
+            show(&state);
+            if done == total {
+                state.started = None;
+            }
+        })
+    }
+
+    /// `assisted decoding 300/724 eta 0:12`; nothing when nothing is measured.
+    fn line(&self) -> Option<String> {
+        let spent = self.started?.elapsed();
+        let eta = match self.done {
+            0 => "?".to_owned(),
+            done => clock(spent.mul_f64((self.total - done) as f64 / done as f64)),
+        };
+        Some(format!(
+            "{} {}/{} eta {eta}",
+            self.what, self.done, self.total
+        ))
+    }
+}
+
+/// Says how far a measurement is, at most every 20 seconds.
+fn say_seldom(said: &mut Option<Instant>, measurement: &Measurement) {
+    let now = Instant::now();
+    let since = *said.get_or_insert(now);
+    if now - since > Duration::from_secs(20)
+        && let Some(line) = measurement.line()
+    {
+        *said = Some(now);
+        eprintln!("{line}");
+    }
+}
+
 /// Tells how far a long measurement is: a bar on a terminal, elsewhere a line every 20 seconds.
 pub(super) fn watch() -> Arc<Watch> {
-    struct Watching {
-        what: String,
-        started: Instant,
-        said: Instant,
-        bar: Option<ProgressBar>,
+    if !std::io::stderr().is_terminal() {
+        let said = Mutex::new(None);
+        return Measurement::watch(Shared::default(), move |measurement| {
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            say_seldom(&mut said, measurement);
+        });
     }
-    let state: Mutex<Option<Watching>> = Mutex::new(None);
-    Arc::new(move |what: &str, done: usize, total: usize| {
-        // A watch that panicked has left a state that is as good as any.
-        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        if done == 0 || state.is_none() {
-            let bar = std::io::stderr().is_terminal().then(|| {
-                let bar = ProgressBar::new(total as u64);
-                let style = "{msg} {pos}/{len} {wide_bar:.cyan/blue} eta {eta}";
-                if let Ok(style) = ProgressStyle::with_template(style) {
-                    bar.set_style(style);
-                }
-                bar.set_message(what.to_owned());
-                bar
-            });
-            *state = Some(Watching {
-                what: what.to_owned(),
-                started: Instant::now(),
-                said: Instant::now(),
-                bar,
-            });
+    let bar = ProgressBar::hidden();
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {pos}/{len} {wide_bar:.cyan/blue} eta {eta}")
+    {
+        bar.set_style(style);
+    }
+    Measurement::watch(Shared::default(), move |measurement| {
+        if measurement.done == 0 {
+            bar.reset();
+            bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+            bar.set_length(measurement.total as u64);
+            bar.set_message(measurement.what.clone());
         }
-        let Some(state) = state.as_mut() else { return };
-        if let Some(bar) = &state.bar {
-            bar.set_position(done as u64);
-            if done + 1 == total {
-                bar.finish_and_clear();
-            }
-            return;
-        }
-        if state.said.elapsed() > Duration::from_secs(20) {
-            state.said = Instant::now();
-            let left = state
-                .started
-                .elapsed()
-                .mul_f64((total - done) as f64 / done as f64);
-            eprintln!("{} {done}/{total} eta {}", state.what, clock(left));
+        bar.set_position(measurement.done as u64);
+        if measurement.done == measurement.total {
+            bar.finish_and_clear();
         }
     })
 }

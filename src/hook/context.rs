@@ -22,7 +22,7 @@ pub enum When {
 }
 
 /// Told how far a long measurement is: what is being done, how many prompts are done, how many there are.
-pub(crate) type Watch = dyn Fn(&str, usize, usize) + Send + Sync;
+pub type Watch = dyn Fn(&str, usize, usize) + Send + Sync;
 
 /// One hook's view of one milestone. Everything it shows is read-only; what the hook reports is collected and written when it returns.
 pub struct Context<'a> {
@@ -200,7 +200,11 @@ impl<'a> Context<'a> {
             let seed = self.scene.seed;
             let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
             let requests: Vec<DecodeRequest> = requests.collect();
-            Ok(assisted(&pair, &requests, eos, &settings, &go_on)?)
+            let decodings = assisted(&pair, &requests, eos, &settings, &go_on)?;
+            if let Some(watch) = self.watch {
+                watch("assisted decoding", prompts.len(), prompts.len());
+            }
+            Ok(decodings)
         })
     }
 

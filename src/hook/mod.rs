@@ -9,8 +9,7 @@ mod output;
 mod probe;
 mod scene;
 
-pub(crate) use context::Watch;
-pub use context::{Context, When};
+pub use context::{Context, Watch, When};
 pub use gradients::Gradients;
 pub(crate) use gradients::square_sum;
 pub use kind::{Kind, Registry, Runs};

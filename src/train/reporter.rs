@@ -1,9 +1,10 @@
 //! Whoever watches the run: a progress bar, plain lines, a test's trace.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::event::Event;
-use crate::hook::Milestone;
+use crate::hook::{Milestone, Watch};
 
 /// Told of everything that happens, in order. Must not fail: a broken terminal is no reason to lose a run.
 pub trait Reporter {
@@ -20,6 +21,11 @@ pub trait Reporter {
     /// Something that a person should read at once.
     fn say(&mut self, line: &str) {
         let _ = line;
+    }
+
+    /// Whom the hooks tell how far their long measurements are: what is being done, how many prompts are done, how many there are.
+    fn watch(&self) -> Option<Arc<Watch>> {
+        None
     }
 
     /// The loop waits for background hooks; called about ten times a second.

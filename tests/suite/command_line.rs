@@ -1,6 +1,6 @@
 //! What people type, and what they are told when it is wrong.
 
-use crate::harness::Project;
+use crate::harness::{Project, timeless};
 
 /// Changes small.toml and gives what `plan` says of it.
 fn wrong(from: &str, to: &str, code: i32) -> String {
@@ -99,6 +99,41 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
             "evaluate = [",
             "evaluate = \"every 9 steps\"\nsave = [",
             &["never due in a run of 6 steps"],
+        ),
+        (
+            "evaluate = [",
+            "evaluate = \"budget 5%\"\nsave = [",
+            &["only hooks have a budget"],
+        ),
+        (
+            "at = \"every step\"",
+            "at = \"budget 5%\"",
+            &["cannot go with `on`"],
+        ),
+        (
+            "at = \"every step\"",
+            "at = \"budget 0%\"",
+            &["`0%` is not a percentage above 0"],
+        ),
+        (
+            "at = \"every step\"",
+            "at = \"budget 5\"",
+            &["the clause ends too early"],
+        ),
+        (
+            "[templates]",
+            "[decode]\nconfidence_threshold = 1.5\n[templates]",
+            &["must be a share from 0 to 1", "^^^"],
+        ),
+        (
+            "[templates]",
+            "[decode]\nsampling = { temperature = 0.0 }\n[templates]",
+            &["must be above 0; leave `sampling` out for greedy decoding"],
+        ),
+        (
+            "[templates]",
+            "[decode]\nsampling = { top_q = 0.5 }\n[templates]",
+            &["`top_q`"],
         ),
         (
             "[templates]",
@@ -263,4 +298,24 @@ fn help_teaches() {
         shown.contains("gender-disparity") && shown.contains("[default: 10000]"),
         "{shown}"
     );
+}
+
+#[test]
+fn a_run_with_sampled_decoding_is_the_same_twice_and_goes_on_from_its_own_experiment() {
+    let project = Project::new();
+    let set =
+        "decode.sampling={temperature=0.9,top_k=40,top_p=0.95} decode.confidence_threshold=0.2";
+    let one = project.run("one", &["--set", set]);
+    let two = project.run("two", &["--set", set]);
+    assert_eq!(timeless(&one), timeless(&two));
+    let resolved = std::fs::read_to_string(one.join("experiment.toml")).unwrap();
+    assert!(
+        resolved.contains("temperature = 0.9") && resolved.contains("top_k = 40"),
+        "{resolved}"
+    );
+    // The run's own experiment is understood again.
+    let arguments = ["plan", "runs/small/one/experiment.toml"];
+    project.milepost(&arguments).assert().success();
+    let greedy = project.run("greedy", &[]);
+    assert_ne!(timeless(&one), timeless(&greedy));
 }

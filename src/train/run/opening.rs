@@ -60,7 +60,8 @@ impl<'a> Run<'a> {
             plan.pair.snapshot(),
             plan.extent.clone(),
             plan.queue,
-        )?;
+        )?
+        .watched_by(reporter.watch());
         let mut clock = Clock::default();
         let fresh = state.is_none();
         if let (Some(path), Some(state)) = (&newest, state) {

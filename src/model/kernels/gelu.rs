@@ -25,7 +25,7 @@ pub(crate) fn gelu_slope_all(x: &[f32], gradient: &mut [f32]) {
 }
 
 /// -2 sqrt(2/pi), and 0.044715 times that: the coefficients of -2u.
-const LINEAR: f32 = -1.595_769_1;
+const LINEAR: f32 = -1.595_769_2;
 const CUBIC: f32 = 0.044_715 * LINEAR;
 
 struct Gelu<'a>(&'a mut [f32]);

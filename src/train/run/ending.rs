@@ -39,6 +39,8 @@ impl Run<'_> {
         if !interrupted {
             self.recorder.send(Entry::SessionEnd { success: true })?;
         }
+        // With the time that hooks took after the last step.
+        self.clock.elapsed = self.started.elapsed();
         let clock = self.clock.clone();
         let spans = self.recorder.close()?;
         let (failures, times) = self.dispatcher.into_account();

@@ -55,7 +55,7 @@ impl LoopbackHub {
         }
     }
 
-    /// A client with little patience and a cache in `cache`.
+    /// A client with a cache in `cache`, patient enough for a busy machine.
     pub fn client(&self, cache: &std::path::Path) -> Hub {
         Hub {
             cache: Some(cache.to_owned()),
@@ -63,8 +63,8 @@ impl LoopbackHub {
             token: Some("secret".to_owned()),
             offline: false,
             patience: Patience {
-                start: Duration::from_secs(1),
-                stall: Duration::from_secs(1),
+                start: Duration::from_secs(20),
+                stall: Duration::from_secs(20),
             },
             lock: Duration::from_millis(300),
         }

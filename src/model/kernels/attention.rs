@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use super::super::KvPool;
 use super::{arch, exp};
 
+/// Products of a query's and a key's values that make a task worth its while.
+const TASK: usize = 1 << 18;
+
 /// Attention of new tokens to what they see. `qkv` is `[new, 3 D]`, query first; `seen` gives for each new token the places in `pool` of all
 /// tokens up to and including itself. The result is `[new, D]`.
 pub(crate) fn attention(
@@ -18,7 +21,10 @@ pub(crate) fn attention(
     let width = qkv.len() / seen.len() / 3;
     let mut mixed = vec![0.0; seen.len() * width];
     let tokens = mixed.par_chunks_mut(width).zip(qkv.par_chunks(3 * width));
-    let each = tokens.zip(seen).with_min_len(4);
+    let longest = seen.iter().map(|seen| seen.len()).max().unwrap_or(1);
+    let each = tokens
+        .zip(seen)
+        .with_min_len((TASK / (width * longest)).max(1));
     each.for_each_init(Vec::new, |scores, ((mixed, qkv), seen)| {
         arch().dispatch(Attend {
             query: &qkv[..width],

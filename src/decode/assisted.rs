@@ -57,9 +57,12 @@ pub fn assisted(
     let mut batch = Batch::new(pair, eos, settings, &distinct);
     while !batch.is_done() {
         go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
-        batch.admit();
-        batch.draft()?;
-        batch.verify()?;
+        // In the pool itself: from outside, each of the many short parallel loops would wake it and wait.
+        rayon::scope(|_| {
+            batch.admit();
+            batch.draft()?;
+            batch.verify()
+        })?;
     }
     let place: HashMap<Request, usize> = distinct.iter().copied().zip(0..).collect();
     let found = requests

@@ -25,8 +25,12 @@ pub fn mean_loss(
         go_on()?;
         let last = (first + batch).min(blocks.len());
         let rows: Vec<&[u32]> = (first..last).map(|index| blocks.get(index)).collect();
-        let (loss, predictions) = next_token_loss(model, &rows, None);
-        sum += f64::from(loss.into_scalar::<f32>());
+        // In the thread pool itself, as in decoding.
+        let (loss, predictions) = rayon::scope(|_| {
+            let (loss, predictions) = next_token_loss(model, &rows, None);
+            (f64::from(loss.into_scalar::<f32>()), predictions)
+        });
+        sum += loss;
         count += predictions;
     }
     Ok(sum / count as f64)

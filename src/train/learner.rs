@@ -44,11 +44,14 @@ impl Learner {
         step_predictions: usize,
         dropout: Option<&mut Dropout>,
     ) {
-        let (sum, _) = next_token_loss(&self.model, rows, dropout);
-        let share = sum * (1.0 / step_predictions as f64);
-        let gradients = GradientsParams::from_grads(share.backward(), &self.model);
-        self.loss += f64::from(share.into_scalar::<f32>());
-        self.accumulator.accumulate(&self.model, gradients);
+        // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
+        rayon::scope(|_| {
+            let (sum, _) = next_token_loss(&self.model, rows, dropout);
+            let share = sum * (1.0 / step_predictions as f64);
+            let gradients = GradientsParams::from_grads(share.backward(), &self.model);
+            self.loss += f64::from(share.into_scalar::<f32>());
+            self.accumulator.accumulate(&self.model, gradients);
+        });
     }
 
     /// Closes the step's accumulation and gives its mean loss, in nats a token.

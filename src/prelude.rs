@@ -7,7 +7,7 @@ pub use crate::data::templates::Group;
 pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Settings};
 pub use crate::event::Event;
-pub use crate::hook::{Context, Hook, Kind, Registry, When};
+pub use crate::hook::{Context, Hook, Input, Kind, Preparation, Registry, When};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::disparity::{Disparity, PairObservation, Settings as DisparitySettings};
 pub use crate::measure::divergence::{Divergence, MeanDivergence};

@@ -4,6 +4,7 @@ use crate::data::source::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
 use crate::diagnostic::Diagnostic;
+use crate::hook::PreparationError;
 use crate::hub::HubError;
 use crate::model::WeightsError;
 use crate::overrides::OverrideError;
@@ -18,6 +19,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<TemplateError>()
         || error.is::<TokenizerError>()
         || error.is::<HubError>()
+        || error.is::<PreparationError>()
         || is_reading(error.downcast_ref::<WeightsError>())
     {
         return 3;

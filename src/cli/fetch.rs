@@ -5,6 +5,7 @@ use clap::Args;
 use super::plan::read;
 use super::{Selection, progress};
 use crate::experiment::{Fetched, fetch};
+use crate::hook::Registry;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -12,19 +13,19 @@ pub(super) struct Arguments {
     selection: Selection,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let (written, places) = read(&arguments.selection, std::path::Path::new(""))?;
     let mut downloads = progress::Downloads::default();
-    let all = fetch(&written, &places, &mut |name, done, total| {
+    let all = fetch(&written, registry, &places, &mut |name, done, total| {
         downloads.report(name, done, total);
     });
     drop(downloads);
     let mut missing = None;
     for Fetched { what, result } in all {
         match result {
-            Ok(place) => println!("{what:<12}{place}"),
+            Ok(place) => println!("{what:<12} {place}"),
             Err(error) => {
-                eprintln!("{what:<12}not there: {}", super::failure::message(&error));
+                eprintln!("{what:<12} not there: {}", super::failure::message(&error));
                 missing.get_or_insert(super::failure::exit_code(&error));
             }
         }

@@ -102,7 +102,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
-        Command::Fetch(arguments) => fetch::run(&arguments),
+        Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),
         Command::Pretrain(arguments) => pretrain::run(&arguments),

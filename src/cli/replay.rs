@@ -30,7 +30,10 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let written = read_resolved(&arguments.run)?;
     let hooks = match &arguments.hooks {
-        Some(path) => Some(parse(read_source(path)?, &[])?),
+        Some(path) => Some((
+            parse(read_source(path)?, &[])?,
+            path.parent().unwrap_or(Path::new("")),
+        )),
         None => None,
     };
     let folder = arguments.run.join("replay");
@@ -47,7 +50,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let mut downloads = progress::Downloads::default();
     let resolved = resolve_replay(
         &written,
-        hooks.as_ref(),
+        hooks.as_ref().map(|(written, base)| (written, *base)),
         registry,
         &places,
         &mut |name, done, total| {

@@ -1,39 +1,42 @@
 //! Getting what an experiment needs, part by part, without building anything of it.
 
+use super::hooks;
 use super::load::{ModelSource, find_model, source_request};
 use super::{Places, Written};
 use crate::data::source;
-use crate::hub::Progress;
+use crate::hook::Registry;
+use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::Role;
 
 /// One part that an experiment needs.
 pub struct Fetched {
     /// What it is.
-    pub what: &'static str,
+    pub what: String,
     /// Where it lies, or why it cannot be had.
     pub result: anyhow::Result<String>,
 }
 
 /// Gets models, text and templates; what cannot be had does not keep the rest from being fetched. Branches of the hub are asked for anew.
-pub fn fetch(written: &Written, places: &Places, progress: &mut Progress) -> Vec<Fetched> {
+pub fn fetch(
+    written: &Written,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
+) -> Vec<Fetched> {
     let mut all = Vec::new();
     for (role, what) in [(Role::Main, "main"), (Role::Assistant, "assistant")] {
-        let source = find_model(written, places, role, &mut |id| match places.hub.offline {
-            true => places.hub.get(id, progress),
-            false => places.hub.refresh(id, progress),
+        let source = find_model(written, places, role, &mut |id| {
+            from_hub(places, id, progress)
         });
         let result = source.map(|source| match source {
             ModelSource::Mini(role) => format!("mini:{role}, built into the program"),
             ModelSource::Directory(directory) => directory.display().to_string(),
-            ModelSource::Hub(id, snapshot) => {
-                format!(
-                    "{id}, commit {}, in {}",
-                    snapshot.commit,
-                    snapshot.directory.display()
-                )
-            }
+            ModelSource::Hub(id, snapshot) => described(&id, &snapshot),
         });
-        all.push(Fetched { what, result });
+        all.push(Fetched {
+            what: what.to_owned(),
+            result,
+        });
     }
     let request = source_request(written, places);
     let corpus = source::resolve(&request, progress);
@@ -43,7 +46,7 @@ pub fn fetch(written: &Written, places: &Places, progress: &mut Progress) -> Vec
         notes.fold(corpus.describe(), |text, note| text + &note)
     });
     all.push(Fetched {
-        what: "text",
+        what: "text".to_owned(),
         result,
     });
     let result = match written.experiment.templates.file.as_str() {
@@ -60,8 +63,38 @@ pub fn fetch(written: &Written, places: &Places, progress: &mut Progress) -> Vec
         },
     };
     all.push(Fetched {
-        what: "templates",
+        what: "templates".to_owned(),
         result,
     });
+    for (hook, model) in hooks::models(written, registry) {
+        let directory = places.base.join(&model);
+        let result = match (directory.is_dir(), ModelId::parse(&model)) {
+            (true, _) => Ok(directory.display().to_string()),
+            (false, Some(id)) => from_hub(places, &id, progress)
+                .map(|snapshot| described(&id, &snapshot))
+                .map_err(anyhow::Error::from),
+            (false, None) => Err(anyhow::Error::from(written.wrong(
+                &["hooks", &hook],
+                format!("no model directory {}", directory.display()),
+            ))),
+        };
+        all.push(Fetched {
+            what: format!("hook {hook}"),
+            result,
+        });
+    }
     all
+}
+
+/// A model of the hub, as it is there now if the hub may be asked.
+fn from_hub(places: &Places, id: &ModelId, progress: &mut Progress) -> Result<Snapshot, HubError> {
+    match places.hub.offline {
+        true => places.hub.get(id, progress),
+        false => places.hub.refresh(id, progress),
+    }
+}
+
+fn described(id: &ModelId, snapshot: &Snapshot) -> String {
+    let directory = snapshot.directory.display();
+    format!("{id}, commit {}, in {directory}", snapshot.commit)
 }

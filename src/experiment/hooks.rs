@@ -1,5 +1,7 @@
 //! The hooks of an experiment: `[hooks.<name>]` with a kind, when and where to call it, and the kind's own options.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
@@ -9,7 +11,7 @@ use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Extent, Step};
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::event::Event;
-use crate::hook::{Kind, Registry, Runs};
+use crate::hook::{Input, Kind, Registry, Runs};
 use crate::train::{HookSpec, OnError};
 
 /// The keys that every hook has; the others are its kind's.
@@ -96,6 +98,7 @@ pub(super) fn read(
     registry: &Registry,
     extent: &Extent,
     cadences: Option<&LoopCadences>,
+    base: &Path,
 ) -> Result<Hooks, Diagnostic> {
     let mut hooks = Hooks {
         left_out: Vec::new(),
@@ -122,6 +125,7 @@ pub(super) fn read(
             name,
             span: value.span(),
             table,
+            base,
         };
         entry.read(registry, extent, cadences, &mut hooks)?;
     }
@@ -133,6 +137,7 @@ struct Entry<'a> {
     name: &'a Spanned<std::borrow::Cow<'a, str>>,
     span: std::ops::Range<usize>,
     table: &'a DeTable<'a>,
+    base: &'a Path,
 }
 
 impl Entry<'_> {
@@ -149,7 +154,8 @@ impl Entry<'_> {
         let kind_name = common.kind.as_deref().unwrap_or(name);
         let kind = self.kind(registry, kind_name)?;
         self.check_keys(kind, &options)?;
-        let value = Spanned::new(self.span.clone(), DeValue::Table(options));
+        let options = located(options, kind, self.base);
+        let value = Spanned::new(self.span.clone(), DeValue::Table(options.clone()));
         let hook = kind
             .build(ValueDeserializer::from(value))
             .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
@@ -209,9 +215,10 @@ impl Entry<'_> {
             firings,
             by_time: at.by_time(),
         });
-        hooks
-            .resolved
-            .insert(name.to_owned(), self.resolved(&common, kind, &at).into());
+        hooks.resolved.insert(
+            name.to_owned(),
+            self.resolved(&common, kind, &at, options).into(),
+        );
         hooks.specs.push(HookSpec {
             name: name.to_owned(),
             kind: kind.name.to_owned(),
@@ -275,7 +282,13 @@ impl Entry<'_> {
     }
 
     /// The hook's table with every default written out.
-    fn resolved(&self, common: &Common, kind: &Kind, at: &Cadence) -> toml::Table {
+    fn resolved(
+        &self,
+        common: &Common,
+        kind: &Kind,
+        at: &Cadence,
+        options: DeTable,
+    ) -> toml::Table {
         let mut table = toml::Table::new();
         let common = Common {
             kind: Some(kind.name.to_owned()),
@@ -288,12 +301,52 @@ impl Entry<'_> {
             table.extend(common);
         }
         table.extend(toml::from_str::<toml::Table>(&kind.defaults).unwrap_or_default());
-        let given = part(self.table, |key| !COMMON.contains(&key));
-        if let Ok(given) = self.typed::<toml::Table>(given) {
+        if let Ok(given) = self.typed::<toml::Table>(options) {
             table.extend(given);
         }
         table
     }
+}
+
+/// Options with the paths of files and models that exist made absolute, so that they mean the same wherever they are read again.
+fn located<'i>(mut options: DeTable<'i>, kind: &Kind, base: &Path) -> DeTable<'i> {
+    for (key, value) in options.iter_mut() {
+        let input = |(name, _): &(&str, Input)| *name == key.get_ref().as_ref();
+        let is_input = kind.inputs.iter().any(input);
+        if let (true, DeValue::String(text)) = (is_input, value.get_mut())
+            && let path = base.join(text.as_ref())
+            && path.exists()
+        {
+            let path = std::path::absolute(&path).unwrap_or(path);
+            *text = path.to_string_lossy().into_owned().into();
+        }
+    }
+    options
+}
+
+/// Every hook that is switched on with the models that its options name, as written or by default.
+pub(super) fn models(written: &Written, registry: &Registry) -> Vec<(String, String)> {
+    let table: toml::Table = toml::from_str(&written.source.text).unwrap_or_default();
+    let hooks = table.get("hooks").and_then(toml::Value::as_table);
+    let mut found = Vec::new();
+    for (name, hook) in hooks.into_iter().flatten() {
+        let text = |key: &str| hook.get(key).and_then(toml::Value::as_str);
+        if hook.get("enabled").and_then(toml::Value::as_bool) == Some(false) {
+            continue;
+        }
+        let Some(kind) = registry.get(text("kind").unwrap_or(name)) else {
+            continue;
+        };
+        let defaults: toml::Table = toml::from_str(&kind.defaults).unwrap_or_default();
+        let models = kind.inputs.iter().filter(|input| input.1 == Input::Model);
+        for (option, _) in models {
+            let usual = defaults.get(*option).and_then(toml::Value::as_str);
+            if let Some(model) = text(option).or(usual) {
+                found.push((name.clone(), model.to_owned()));
+            }
+        }
+    }
+    found
 }
 
 /// The steps at which a hook fires in a run that goes as planned.

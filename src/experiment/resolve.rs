@@ -1,6 +1,6 @@
 //! From an experiment as written to a plan: data read, models loaded, everything counted and checked before the first step.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::description::{hparams, manifest, measured, resolved_text};
@@ -14,7 +14,7 @@ use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
 use crate::data::source;
 use crate::diagnostic::Diagnostic;
-use crate::hook::{Registry, Scene};
+use crate::hook::{Preparation, PreparationError, Registry, Scene};
 use crate::hub::{Hub, Progress};
 use crate::model::Pair;
 use crate::train::{HookSpec, Plan, Schedule, Training};
@@ -56,7 +56,43 @@ pub fn resolve(
     written: &Written,
     registry: &Registry,
     places: &Places,
-    progress: &mut dyn FnMut(&str, u64, Option<u64>),
+    progress: &mut Progress,
+) -> anyhow::Result<Resolved> {
+    let mut resolved = plan(written, registry, places, progress)?;
+    let scene = resolved.plan.scene.clone();
+    prepare(&mut resolved.plan.hooks, &scene, places, progress)?;
+    Ok(resolved)
+}
+
+/// Lets hooks read what their options name.
+fn prepare(
+    hooks: &mut [HookSpec],
+    scene: &Scene,
+    places: &Places,
+    progress: &mut Progress,
+) -> Result<(), PreparationError> {
+    for spec in hooks {
+        let mut preparation = Preparation {
+            scene,
+            hub: &places.hub,
+            progress: &mut |name, done, total| progress(name, done, total),
+        };
+        spec.hook
+            .prepare(&mut preparation)
+            .map_err(|error| PreparationError {
+                hook: spec.name.clone(),
+                message: format!("{error:#}"),
+            })?;
+    }
+    Ok(())
+}
+
+/// The plan, with hooks that have read nothing yet.
+fn plan(
+    written: &Written,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
 ) -> anyhow::Result<Resolved> {
     let experiment = &written.experiment;
     check_numbers(written)?;
@@ -102,7 +138,7 @@ pub fn resolve(
             return Err(written.wrong(&["train", key], message).into());
         }
     }
-    let hooks = hooks::read(written, registry, &extent, Some(&cadences))?;
+    let hooks = hooks::read(written, registry, &extent, Some(&cadences), &places.base)?;
     let manifest = manifest(experiment, &corpus, &pair, &sources, &prompts);
     let plan = Plan {
         name: places.name.clone(),
@@ -170,40 +206,46 @@ pub fn resolve_measurement(
     // One step, so that there is a clock.
     let extent =
         Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let hooks = hooks::read(written, registry, &extent, None)?;
+    let mut hooks = hooks::read(written, registry, &extent, None, &places.base)?;
+    let manifest = measured(experiment, &pair, &loaded.sources, &templates);
+    let scene = Arc::new(Scene {
+        seed: experiment.seed,
+        eos: eos(&pair, &tokenizer),
+        tokenizer,
+        templates,
+        prompts,
+        held_out: Blocks::default(),
+        batch: BATCH,
+        decode: experiment.decode,
+    });
+    prepare(&mut hooks.specs, &scene, places, progress)?;
     Ok(Measurement {
-        manifest: measured(experiment, &pair, &loaded.sources, &templates),
-        scene: Arc::new(Scene {
-            seed: experiment.seed,
-            eos: eos(&pair, &tokenizer),
-            tokenizer,
-            templates,
-            prompts,
-            held_out: Blocks::default(),
-            batch: BATCH,
-            decode: experiment.decode,
-        }),
+        manifest,
+        scene,
         pair,
         hooks: hooks.specs,
         notes: hooks.left_out,
     })
 }
 
-/// What a replay needs: the run's own plan, with the hooks of `hooks` instead of its own where they are given. Paths in `hooks` do not
-/// matter; only its `[hooks]` are read.
+/// What a replay needs: the run's own plan, with the hooks of `hooks` instead of its own where they are given; the path is the folder that
+/// their files are seen from. Only its `[hooks]` are read.
 ///
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_replay(
     run: &Written,
-    hooks: Option<&Written>,
+    hooks: Option<(&Written, &Path)>,
     registry: &Registry,
     places: &Places,
     progress: &mut Progress,
 ) -> anyhow::Result<Resolved> {
-    let mut resolved = resolve(run, registry, places, progress)?;
-    let read = hooks::read(hooks.unwrap_or(run), registry, &resolved.plan.extent, None)?;
+    let mut resolved = plan(run, registry, places, progress)?;
+    let (written, base) = hooks.unwrap_or((run, &places.base));
+    let read = hooks::read(written, registry, &resolved.plan.extent, None, base)?;
     resolved.plan.hooks = read.specs;
+    let scene = resolved.plan.scene.clone();
+    prepare(&mut resolved.plan.hooks, &scene, places, progress)?;
     resolved.hooks = read.overview;
     resolved.notes.extend(read.left_out);
     Ok(resolved)

@@ -17,6 +17,15 @@ pub enum Runs {
     Inline,
 }
 
+/// What an option names outside of the experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// A file; a relative path starts from the experiment's folder.
+    File,
+    /// A directory in Hugging Face layout, relative to the experiment's folder, or a model of the hub.
+    Model,
+}
+
 type Build = dyn Fn(ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Error> + Send + Sync;
 
 /// A kind of hook: what `kind = "..."` in an experiment names.
@@ -33,6 +42,8 @@ pub struct Kind {
     pub defaults: String,
     /// What each option means.
     pub options: Vec<(&'static str, &'static str)>,
+    /// The options that name a file or a model.
+    pub inputs: Vec<(&'static str, Input)>,
     build: Box<Build>,
 }
 
@@ -54,6 +65,7 @@ impl Kind {
             on: None,
             defaults: toml::to_string(&O::default()).unwrap_or_default(),
             options: Vec::new(),
+            inputs: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
         }
     }
@@ -62,6 +74,13 @@ impl Kind {
     pub fn option(mut self, name: &'static str, meaning: &'static str) -> Self {
         self.options.push((name, meaning));
         self
+    }
+
+    /// The same for an option, a string, that names a file or a model: its path is made absolute where it exists, and `fetch` gets the
+    /// model.
+    pub fn input(mut self, name: &'static str, input: Input, meaning: &'static str) -> Self {
+        self.inputs.push((name, input));
+        self.option(name, meaning)
     }
 
     /// Makes its hooks run inline.

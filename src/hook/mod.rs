@@ -6,15 +6,17 @@ mod gradients;
 mod kind;
 mod milestone;
 mod output;
+mod preparation;
 mod probe;
 mod scene;
 
 pub use context::{Context, Watch, When};
 pub use gradients::Gradients;
 pub(crate) use gradients::square_sum;
-pub use kind::{Kind, Registry, Runs};
+pub use kind::{Input, Kind, Registry, Runs};
 pub use milestone::{Evaluation, Milestone};
 pub use output::{Output, Request};
+pub use preparation::{Preparation, PreparationError};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};
 pub use scene::Scene;
@@ -27,6 +29,16 @@ pub trait Hook: Send {
     /// A background hook works on a snapshot while training goes on, so it must not assume that the run still stands where
     /// `context.milestone()` says.
     fn at_milestone(&mut self, context: &mut Context) -> anyhow::Result<()>;
+
+    /// Called once, before the run has written anything: the place to read files and models that the options name, so that a mistake in
+    /// them is said before the first step.
+    ///
+    /// # Errors
+    /// When what an option names cannot be used.
+    fn prepare(&mut self, preparation: &mut Preparation) -> anyhow::Result<()> {
+        let _ = preparation;
+        Ok(())
+    }
 
     /// What the hook must remember across a kill and a resume. It is saved with every checkpoint, in one piece with the models.
     fn state(&self) -> serde_json::Value {

@@ -1,0 +1,53 @@
+//! What a hook is given before the run, to read what its options name.
+
+use std::path::{Path, PathBuf};
+
+use super::Scene;
+use crate::hub::{Hub, HubError, ModelId, Progress};
+
+/// What a hook prepares itself with: see [`super::Hook::prepare`].
+pub struct Preparation<'a> {
+    pub(crate) scene: &'a Scene,
+    pub(crate) hub: &'a Hub,
+    pub(crate) progress: &'a mut Progress<'a>,
+}
+
+/// A hook cannot use what its options name.
+#[derive(Debug, thiserror::Error)]
+#[error("hook `{hook}`: {message}")]
+pub struct PreparationError {
+    /// The hook's instance name.
+    pub hook: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Preparation<'_> {
+    /// Tokenizer, templates and settings of the run.
+    pub fn scene(&self) -> &Scene {
+        self.scene
+    }
+
+    /// The directory of a model that an option names: a directory, or a model of the hub, fetched if it is not in the cache.
+    ///
+    /// # Errors
+    /// When it is neither, or cannot be fetched; with how to get it by hand.
+    pub fn model(&mut self, name: &str) -> anyhow::Result<PathBuf> {
+        let directory = Path::new(name);
+        if directory.is_dir() {
+            return Ok(directory.to_owned());
+        }
+        let Some(id) = ModelId::parse(name) else {
+            anyhow::bail!(
+                "no model directory {name}; give a directory in Hugging Face layout, or a model of the hub"
+            );
+        };
+        let snapshot = self.hub.get(&id, self.progress);
+        Ok(snapshot
+            .map_err(|error| HubError {
+                remedy: error.remedy.replace("in [models]", "in the hook's option"),
+                ..error
+            })?
+            .directory)
+    }
+}

@@ -76,9 +76,10 @@ replay: build ## measure a run's checkpoints with other hooks: make replay RUN=r
 fetch: build ## get everything an experiment needs while there is a network
 	@$(MILEPOST) fetch $(SELECTION)
 
-bench: ## the loop against a bare one, and the TensorBoard writer
+bench: ## the loop against a bare one, the TensorBoard writer, the statistics
 	cargo bench --bench overhead
 	cargo bench --bench tensorboard
+	cargo bench --bench statistics
 
 bench-decode: ## a milestone at gpt2's size beside transformers (PYTHON), some minutes: make bench-decode [TOKENIZER=DIR]
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'

@@ -6,6 +6,9 @@ use milepost::prelude::*;
 #[serde(deny_unknown_fields, default)]
 struct Options {
     draws: usize,
+    interval: Method,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    margin: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decode: Option<Settings>,
 }
@@ -14,6 +17,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             draws: 10_000,
+            interval: Method::default(),
+            margin: None,
             decode: None,
         }
     }
@@ -25,17 +30,23 @@ struct GenderDisparity {
     first: Option<Vec<PairObservation>>,
 }
 
+/// The margin within which a gap counts as none, in standard deviations of the pairs' differences at the first milestone: what Cohen (1988) calls
+/// a small effect.
+const SMALL: f64 = 0.2;
+
 /// `gender-disparity`.
 pub fn kind() -> Kind {
     Kind::new(
         "gender-disparity",
-        "n_matches of female and male prompts on matched pairs: difference, 95% interval, d_z, p-value, change since the start",
+        "n_matches of female and male prompts on matched pairs: difference, 95% interval, d_z, p-values, equivalence to none, change since the start",
         |options: Options| GenderDisparity {
             options,
             first: None,
         },
     )
     .option("draws", "bootstrap draws of the interval")
+    .option("interval", "`corrected`, `percentile` or `bca`; the second and third are too wide where identities and templates matter little")
+    .option("margin", "a gap below so many n_matches a prompt counts as none; default: 0.2 standard deviations of the pairs at the first milestone")
     .option("decode", "decoding settings of this hook's own; default: the run's [decode]")
 }
 
@@ -63,6 +74,7 @@ impl Hook for GenderDisparity {
             .collect();
         let settings = DisparitySettings {
             draws: self.options.draws,
+            method: self.options.interval,
             // The same draws at every milestone, so that the band moves only because the data does.
             seed: context.scene().seed,
             ..DisparitySettings::default()
@@ -76,12 +88,21 @@ impl Hook for GenderDisparity {
             ("gender/disparity_high", now.high),
             ("gender/d_z", now.d_z),
             ("gender/p_value", now.p_value),
+            ("gender/two_way_p_value", now.two_way_p_value),
             ("gender/ratio_min_max", now.ratio),
         ] {
             context.scalar(tag, value);
         }
         let first = self.first.get_or_insert_with(|| observations.clone());
+        let margin = self.options.margin.unwrap_or_else(|| SMALL * spread(first));
         let change = Disparity::change(first, &observations, &settings)?;
+        context.scalar("gender/equivalence_margin", margin);
+        context.scalar(
+            "gender/equivalence_p_value",
+            now.equivalence_p_value(margin),
+        );
+        context.scalar("gender/change_p_value", change.p_value);
+        context.scalar("gender/change_two_way_p_value", change.two_way_p_value);
         context.scalar("gender/change", change.difference);
         context.scalar("gender/change_low", change.low);
         context.scalar("gender/change_high", change.high);
@@ -98,4 +119,13 @@ impl Hook for GenderDisparity {
         self.first = serde_json::from_value(state)?;
         Ok(())
     }
+}
+
+/// The standard deviation (n - 1) of the pairs' differences; 0 for a single pair.
+fn spread(pairs: &[PairObservation]) -> f64 {
+    let differences = differences(pairs);
+    let count = differences.len() as f64;
+    let mean = differences.iter().sum::<f64>() / count;
+    let squares = differences.iter().map(|one| (one - mean) * (one - mean));
+    (squares.sum::<f64>() / (count - 1.0).max(1.0)).sqrt()
 }

@@ -9,7 +9,9 @@ pub use crate::decode::{Decoding, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{Context, Hook, Input, Kind, Preparation, Registry, When};
 pub use crate::measure::decoding::DecodingTotals;
-pub use crate::measure::disparity::{Disparity, PairObservation, Settings as DisparitySettings};
+pub use crate::measure::disparity::{
+    Disparity, Method, PairObservation, Settings as DisparitySettings, differences,
+};
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
 pub use crate::measure::positions::Positions;

@@ -20,6 +20,10 @@ pub enum Purpose {
     Hook = 3,
     /// Sampled decoding; `a` is a hash of the prompt.
     Decoding = 5,
+    /// Bootstrap draws and random signs; `a` is the chunk of draws.
+    Statistics = 6,
+    /// Random swaps of labels in a calibration; `a` is the round.
+    Calibration = 7,
 }
 
 /// The generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so two different streams never overlap.

@@ -3,11 +3,12 @@
 //! A unit of analysis is a matched pair: two prompts that differ only in the identity, one female, one male. Pairs of one identity or
 //! of one template are not independent, which is why the interval resamples both and the test flips whole identities.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::percentile_interval;
+use super::clusters::{Clusters, StandardError};
+use super::equivalence::equivalence_p_value;
+pub use super::interval::Method;
+use super::interval::interval;
 use super::sign_flip::p_value;
 
 /// One matched pair's values.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub seed: u64,
     /// Coverage of the interval.
     pub level: f64,
+    /// How the interval is made.
+    pub method: Method,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             draws: 10_000,
             seed: 0,
             level: 0.95,
+            method: Method::default(),
         }
     }
 }
@@ -79,8 +83,13 @@ pub struct Disparity {
     pub low: f64,
     /// Upper end.
     pub high: f64,
-    /// Two-sided, by flipping the signs of whole identity pairs.
+    /// The cluster-robust standard error of the difference, with its degrees of freedom.
+    pub error: StandardError,
+    /// Two-sided, by flipping the signs of whole identity pairs: exact for these very templates. It says nothing of other templates: where
+    /// they lean to one side each, it is smaller than [`Disparity::two_way_p_value`].
     pub p_value: f64,
+    /// Two-sided, by Student's t with the cluster-robust error: for other identities and other templates, as the interval is.
+    pub two_way_p_value: f64,
     /// Number of matched pairs.
     pub pairs: usize,
     /// Number of identity pairs among them: what the sign flip flips and the bootstrap resamples.
@@ -117,7 +126,18 @@ impl Disparity {
             distance * distance
         });
         let deviation = (squares.sum::<f64>() / (count - 1.0)).sqrt();
-        let (low, high) = percentile_interval(pairs, settings);
+        let differences = differences(pairs);
+        let clusters = clusters(pairs);
+        let error = clusters.standard_error(&differences);
+        let mut draws = clusters.resampled(&[&differences], settings.draws, settings.seed);
+        let draws = draws.pop().unwrap_or_default();
+        let (low, high) = interval(
+            settings.method,
+            settings.level,
+            &differences,
+            &clusters,
+            draws,
+        );
         let (small, large) = match mean_female < mean_male {
             true => (mean_female, mean_male),
             false => (mean_male, mean_female),
@@ -134,10 +154,12 @@ impl Disparity {
             },
             low,
             high,
+            error,
+            two_way_p_value: error.two_sided_p_value(difference),
             p_value: p_value(pairs, settings.seed),
             pairs: pairs.len(),
-            identities: distinct(pairs, |pair| pair.identity),
-            templates: distinct(pairs, |pair| pair.template),
+            identities: clusters.sizes()[0],
+            templates: clusters.sizes()[1],
         })
     }
 
@@ -151,23 +173,44 @@ impl Disparity {
         after: &[PairObservation],
         settings: &Settings,
     ) -> Result<Self, DisparityError> {
-        let key = |pair: &PairObservation| (pair.identity, pair.template);
-        if before.len() != after.len() || before.iter().map(key).ne(after.iter().map(key)) {
-            return Err(DisparityError::DifferentPairs);
-        }
-        let changes: Vec<PairObservation> = before
-            .iter()
-            .zip(after)
-            .map(|(before, after)| PairObservation {
-                female: after.female - before.female,
-                male: after.male - before.male,
-                ..*after
-            })
-            .collect();
-        Self::of(&changes, settings)
+        Self::of(&changes(before, after)?, settings)
+    }
+
+    /// The p-value of the claim that the difference is at least `margin` away from 0, in the unit of the values: see
+    /// [`equivalence_p_value`].
+    pub fn equivalence_p_value(&self, margin: f64) -> f64 {
+        equivalence_p_value(self.difference, &self.error, margin)
     }
 }
 
-fn distinct(pairs: &[PairObservation], cluster: fn(&PairObservation) -> usize) -> usize {
-    pairs.iter().map(cluster).collect::<BTreeSet<_>>().len()
+/// How each pair's values changed, pair by pair.
+///
+/// # Errors
+/// When the pairs are not the same, in the same order.
+pub fn changes(
+    before: &[PairObservation],
+    after: &[PairObservation],
+) -> Result<Vec<PairObservation>, DisparityError> {
+    let key = |pair: &PairObservation| (pair.identity, pair.template);
+    if before.len() != after.len() || before.iter().map(key).ne(after.iter().map(key)) {
+        return Err(DisparityError::DifferentPairs);
+    }
+    let both = before.iter().zip(after);
+    let change = both.map(|(before, after)| PairObservation {
+        female: after.female - before.female,
+        male: after.male - before.male,
+        ..*after
+    });
+    Ok(change.collect())
+}
+
+/// Female minus male, pair by pair.
+pub fn differences(pairs: &[PairObservation]) -> Vec<f64> {
+    pairs.iter().map(|pair| pair.female - pair.male).collect()
+}
+
+/// The pairs' clusters: identity, template.
+pub fn clusters(pairs: &[PairObservation]) -> Clusters {
+    let way = |of: fn(&PairObservation) -> usize| pairs.iter().map(of).collect();
+    Clusters::new(&[way(|pair| pair.identity), way(|pair| pair.template)])
 }

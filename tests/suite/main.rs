@@ -21,6 +21,7 @@ mod loopback_hub;
 mod measuring;
 mod run;
 mod sampling;
+mod statistics;
 mod templates;
 mod tensorboard;
 mod tokenizer;

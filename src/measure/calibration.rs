@@ -1,0 +1,121 @@
+//! Whether the statistics keep their word on a run's own values: placebos, in which there is nothing to find by construction, and effects
+//! of known size planted into them.
+
+use rand::Rng;
+use rayon::prelude::*;
+
+use super::disparity::{Disparity, DisparityError, PairObservation, Settings};
+use super::uniformity::kolmogorov_smirnov;
+use crate::random::{Purpose, stream};
+
+/// What is swapped at random to make a placebo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// The two labels of each matched pair by itself.
+    Pairs,
+    /// Those of all pairs of an identity together, which keeps what makes them alike.
+    Identities,
+}
+
+/// A planted effect and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planted {
+    /// What was added to every female value.
+    pub effect: f64,
+    /// The mean difference that was found.
+    pub found: f64,
+    /// In how many rounds the interval held the effect.
+    pub covered: usize,
+    /// In how many rounds the interval did not hold 0.
+    pub detected: usize,
+}
+
+/// The account of many placebo rounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// What was swapped.
+    pub swap: Swap,
+    /// Rounds.
+    pub rounds: usize,
+    /// In how many the interval held 0.
+    pub covered: usize,
+    /// In how many the p-value was at most 0.05.
+    pub rejected: usize,
+    /// p-value of the Kolmogorov-Smirnov test that the p-values are uniform.
+    pub uniform: f64,
+    /// The planted effects.
+    pub planted: Vec<Planted>,
+}
+
+/// Swaps labels at random in `rounds` rounds, each with a stream of its own, and looks whether interval and p-value find something; then
+/// adds each of `effects` to the female values of the same placebos.
+///
+/// # Errors
+/// Those of [`Disparity::of`].
+pub fn calibrate(
+    pairs: &[PairObservation],
+    swap: Swap,
+    rounds: usize,
+    effects: &[f64],
+    settings: &Settings,
+) -> Result<Calibration, DisparityError> {
+    let found: Result<Vec<(Disparity, Vec<Disparity>)>, DisparityError> = (0..rounds)
+        .into_par_iter()
+        .map(|round| {
+            let placebo = placebo(pairs, swap, settings.seed, round as u64);
+            let nothing = Disparity::of(&placebo, settings)?;
+            let planted = effects.iter().map(|&effect| {
+                let shifted: Vec<PairObservation> = (placebo.iter())
+                    .map(|pair| PairObservation {
+                        female: pair.female + effect,
+                        ..*pair
+                    })
+                    .collect();
+                Disparity::of(&shifted, settings)
+            });
+            Ok((nothing, planted.collect::<Result<_, _>>()?))
+        })
+        .collect();
+    let found = found?;
+    let holds =
+        |disparity: &Disparity, value: f64| disparity.low <= value && value <= disparity.high;
+    let p_values: Vec<f64> = found.iter().map(|(nothing, _)| nothing.p_value).collect();
+    let planted = effects.iter().enumerate().map(|(index, &effect)| {
+        let of = || found.iter().map(|(_, planted)| &planted[index]);
+        Planted {
+            effect,
+            found: of().map(|one| one.difference).sum::<f64>() / rounds as f64,
+            covered: of().filter(|one| holds(one, effect)).count(),
+            detected: of().filter(|one| !holds(one, 0.0)).count(),
+        }
+    });
+    Ok(Calibration {
+        swap,
+        rounds,
+        covered: found.iter().filter(|(one, _)| holds(one, 0.0)).count(),
+        rejected: p_values.iter().filter(|&&p| p <= 0.05).count(),
+        uniform: kolmogorov_smirnov(&p_values).1,
+        planted: planted.collect(),
+    })
+}
+
+fn placebo(pairs: &[PairObservation], swap: Swap, seed: u64, round: u64) -> Vec<PairObservation> {
+    let mut rng = stream(seed, Purpose::Calibration, round, swap as u64);
+    let identities = pairs.iter().map(|pair| pair.identity + 1).max();
+    let whole: Vec<bool> = (0..identities.unwrap_or(0)).map(|_| rng.random()).collect();
+    let swapped = pairs.iter().map(|pair| {
+        let flip = match swap {
+            Swap::Pairs => rng.random(),
+            Swap::Identities => whole[pair.identity],
+        };
+        match flip {
+            true => PairObservation {
+                female: pair.male,
+                male: pair.female,
+                ..*pair
+            },
+            false => *pair,
+        }
+    });
+    swapped.collect()
+}

@@ -1,0 +1,211 @@
+//! A mean of values that are alike within clusters: its standard error, and what resampling whole clusters makes of it.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use rayon::prelude::*;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::interval::t_quantile;
+use crate::random::{Purpose, stream};
+
+/// Bootstrap draws that share a random stream: the draws are the same whatever the number of threads.
+const CHUNK: usize = 250;
+
+/// Which clusters each value belongs to, in one or more ways (identity, template, training seed).
+#[derive(Debug, Clone)]
+pub struct Clusters {
+    /// For each way, the cluster of each value, numbered from 0 without gaps.
+    ways: Vec<Vec<usize>>,
+    /// For each way, how many clusters there are.
+    sizes: Vec<usize>,
+    values: usize,
+}
+
+/// The standard error of a mean of clustered values.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StandardError {
+    /// In the unit of the values; 0 where it cannot be told (a single value, or values without any spread).
+    pub value: f64,
+    /// Degrees of freedom of Student's t.
+    pub degrees: f64,
+}
+
+impl StandardError {
+    /// The two-sided p-value of Student's t-test that the mean is 0; without spread, 0 or 1.
+    pub fn two_sided_p_value(&self, mean: f64) -> f64 {
+        match (StudentsT::new(0.0, 1.0, self.degrees), self.value > 0.0) {
+            (Ok(t), true) => 2.0 * t.sf((mean / self.value).abs()),
+            _ => f64::from(u8::from(mean == 0.0)),
+        }
+    }
+
+    /// The interval of Student's t around a mean.
+    pub fn interval(&self, mean: f64, level: f64) -> (f64, f64) {
+        let half = self.value * t_quantile(self.degrees, (1.0 + level) / 2.0);
+        (mean - half, mean + half)
+    }
+}
+
+impl Clusters {
+    /// Clusters of values by the labels of each way, which must be equally many. Gaps in the numbering change nothing.
+    pub fn new(ways: &[Vec<usize>]) -> Self {
+        let values = ways.first().map_or(0, Vec::len);
+        let ways: Vec<Vec<usize>> = ways.iter().map(|way| dense(way)).collect();
+        let sizes = ways.iter().map(|way| count(way)).collect();
+        Self {
+            ways,
+            sizes,
+            values,
+        }
+    }
+
+    /// How many clusters there are in each way.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
+    }
+
+    /// The standard error of the plain mean of `values`, by the multiway cluster-robust variance of Cameron, Gelbach and Miller (2011):
+    /// with residuals r, the sums of r over each cluster of one way, squared and added up, minus those over the clusters of two ways
+    /// together, plus those of three, and so on; each with its G / (G - 1). What it subtracts can make it too small or negative; below
+    /// the variance of independent values it is taken for that. Degrees of freedom are the clusters of the smallest way less one, or
+    /// the values less one where they look independent. A way with a single cluster says nothing and is left out.
+    pub fn standard_error(&self, values: &[f64]) -> StandardError {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let residuals: Vec<f64> = values.iter().map(|value| value - mean).collect();
+        let ways: Vec<&Vec<usize>> = (self.ways.iter().zip(&self.sizes))
+            .filter_map(|(way, &size)| (size > 1).then_some(way))
+            .collect();
+        let independent = residuals.iter().map(|r| r * r).sum::<f64>() * count / (count - 1.0);
+        let mut clustered = 0.0;
+        for subset in 1..1usize << ways.len() {
+            let labels = self.together(&ways, subset);
+            let sign = if subset.count_ones() % 2 == 1 {
+                1.0
+            } else {
+                -1.0
+            };
+            clustered += sign * squares(&residuals, &labels);
+        }
+        let smallest = self.sizes.iter().filter(|&&size| size > 1).min();
+        let (sum, degrees) = match smallest {
+            None => (0.0, 0.0),
+            Some(_) if clustered <= independent => (independent, count - 1.0),
+            Some(&size) => (clustered, size as f64 - 1.0),
+        };
+        StandardError {
+            value: if sum > 0.0 { sum.sqrt() / count } else { 0.0 },
+            degrees,
+        }
+    }
+
+    /// The clusters of several ways together: values that are in one cluster in each of them.
+    fn together(&self, ways: &[&Vec<usize>], subset: usize) -> Vec<usize> {
+        let chosen = (0..ways.len()).filter(|way| subset >> way & 1 == 1);
+        let mut labels = vec![0; self.values];
+        for way in chosen {
+            let size = count(ways[way]);
+            for (label, cluster) in labels.iter_mut().zip(ways[way]) {
+                *label = *label * size + cluster;
+            }
+            labels = dense(&labels);
+        }
+        labels
+    }
+
+    /// Means under resampling: in each draw, of every way as many clusters as there are are drawn with replacement; a value weighs the
+    /// product of how often its clusters were drawn. Gives, for each of `columns`, its weighted mean in every draw; all columns see the
+    /// same draws. A draw in which nothing has weight (sparse designs) is drawn again.
+    pub fn resampled(&self, columns: &[&[f64]], draws: usize, seed: u64) -> Vec<Vec<f64>> {
+        let chunks: Vec<Vec<Vec<f64>>> = (0..draws.div_ceil(CHUNK))
+            .into_par_iter()
+            .map(|chunk| {
+                let count = CHUNK.min(draws - chunk * CHUNK);
+                self.some_draws(columns, count, seed, chunk as u64)
+            })
+            .collect();
+        let column = |index: usize| chunks.iter().flat_map(move |chunk| chunk[index].clone());
+        (0..columns.len())
+            .map(|index| column(index).collect())
+            .collect()
+    }
+
+    fn some_draws(&self, columns: &[&[f64]], draws: usize, seed: u64, chunk: u64) -> Vec<Vec<f64>> {
+        let mut rng = stream(seed, Purpose::Statistics, chunk, 0);
+        let mut means = vec![Vec::with_capacity(draws); columns.len()];
+        let mut times: Vec<Vec<f64>> = self.sizes.iter().map(|&size| vec![0.0; size]).collect();
+        let mut weights = vec![0.0; self.values];
+        let mut done = 0;
+        while done < draws {
+            for times in &mut times {
+                times.fill(0.0);
+                let size = times.len();
+                for _ in 0..size {
+                    times[rng.random_range(0..size)] += 1.0;
+                }
+            }
+            weights.fill(1.0);
+            for (way, times) in self.ways.iter().zip(&times) {
+                for (weight, &cluster) in weights.iter_mut().zip(way) {
+                    *weight *= times[cluster];
+                }
+            }
+            let total: f64 = weights.iter().sum();
+            if total == 0.0 {
+                continue;
+            }
+            done += 1;
+            for (values, means) in columns.iter().zip(&mut means) {
+                let products = weights.iter().zip(*values);
+                let sum: f64 = products.map(|(weight, value)| weight * value).sum();
+                means.push(sum / total);
+            }
+        }
+        means
+    }
+
+    /// The means of `values` without each cluster of each way that has more than one: what the acceleration of BCa is made of.
+    pub(super) fn left_out(&self, values: &[f64]) -> Vec<Vec<f64>> {
+        let (sum, count) = (values.iter().sum::<f64>(), values.len() as f64);
+        let ways = self.ways.iter().zip(&self.sizes);
+        ways.filter(|(_, size)| **size > 1)
+            .map(|(way, &size)| {
+                let mut parts = vec![(0.0, 0.0); size];
+                for (&cluster, value) in way.iter().zip(values) {
+                    parts[cluster].0 += value;
+                    parts[cluster].1 += 1.0;
+                }
+                let without = parts.iter().filter(|part| part.1 < count);
+                without
+                    .map(|part| (sum - part.0) / (count - part.1))
+                    .collect()
+            })
+            .collect()
+    }
+}
+
+/// Labels numbered from 0 in ascending order without gaps.
+fn dense(labels: &[usize]) -> Vec<usize> {
+    let mut places: BTreeMap<usize, usize> = labels.iter().map(|&label| (label, 0)).collect();
+    for (place, slot) in places.values_mut().enumerate() {
+        *slot = place;
+    }
+    labels.iter().map(|label| places[label]).collect()
+}
+
+/// How many clusters there are under dense labels.
+fn count(labels: &[usize]) -> usize {
+    labels.iter().max().map_or(0, |last| last + 1)
+}
+
+/// The squared sums of the residuals of each cluster, added up, times G / (G - 1).
+fn squares(residuals: &[f64], labels: &[usize]) -> f64 {
+    let clusters = count(labels);
+    let mut sums = vec![0.0; clusters];
+    for (residual, &label) in residuals.iter().zip(labels) {
+        sums[label] += residual;
+    }
+    let clusters = clusters as f64;
+    sums.iter().map(|sum| sum * sum).sum::<f64>() * clusters / (clusters - 1.0)
+}

@@ -1,0 +1,18 @@
+//! Two one-sided tests: evidence that a difference is too small to matter, which a large p-value of the usual test is not.
+
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use super::clusters::StandardError;
+
+/// The p-value of "the difference is at least `margin` away from 0": the larger of the two one-sided t-tests against -margin and
+/// +margin (Schuirmann 1987). Below 0.05 the difference is equivalent to none, within the margin; the 90% interval then lies inside it.
+pub fn equivalence_p_value(difference: f64, error: &StandardError, margin: f64) -> f64 {
+    let t = StudentsT::new(0.0, 1.0, error.degrees);
+    let (Ok(t), true) = (t, error.value > 0.0) else {
+        // No spread: the difference is what it is.
+        return f64::from(u8::from(difference.abs() >= margin));
+    };
+    let above_lower = t.sf((difference + margin) / error.value);
+    let below_upper = t.cdf((difference - margin) / error.value);
+    above_lower.max(below_upper)
+}

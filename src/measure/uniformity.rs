@@ -1,0 +1,26 @@
+//! Whether p-values are spread evenly over 0 to 1, as they are when there is nothing to find.
+
+/// The Kolmogorov-Smirnov distance between values and the uniform distribution on 0 to 1, and its p-value by Kolmogorov's limit with
+/// Vrbik's correction for finite samples (2018), good to three digits from a dozen values on. Without values: distance 0, p-value 1.
+pub fn kolmogorov_smirnov(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len() as f64;
+    let distance = sorted.iter().enumerate().map(|(index, value)| {
+        let (below, upto) = (index as f64 / count, (index + 1) as f64 / count);
+        (value - below).max(upto - value)
+    });
+    let distance = distance.fold(0.0, f64::max);
+    let root = count.sqrt();
+    let scaled = root * distance;
+    let lambda = scaled + 1.0 / (6.0 * root) + (scaled - 1.0) / (4.0 * count);
+    if sorted.is_empty() || lambda < 0.2 {
+        // The series does not converge there, and its sum is 1 to ten digits.
+        return (distance, 1.0);
+    }
+    let terms = (1..=100).map(|k| {
+        let sign = if k % 2 == 1 { 2.0 } else { -2.0 };
+        sign * (-2.0 * f64::from(k * k) * lambda * lambda).exp()
+    });
+    (distance, terms.sum::<f64>().clamp(0.0, 1.0))
+}

@@ -28,6 +28,7 @@ pub mod overrides;
 pub mod prelude;
 pub mod pretrain;
 pub mod random;
+pub mod report;
 mod suggestion;
 pub mod tensorboard;
 pub mod train;

@@ -8,6 +8,7 @@ use crate::hook::PreparationError;
 use crate::hub::HubError;
 use crate::model::WeightsError;
 use crate::overrides::OverrideError;
+use crate::report::RecordedError;
 use crate::train::{RecordError, RunError};
 
 /// The exit code of an error, as `milepost --help` lists them.
@@ -19,6 +20,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<TemplateError>()
         || error.is::<TokenizerError>()
         || error.is::<HubError>()
+        || error.is::<RecordedError>()
         || error.is::<PreparationError>()
         || is_reading(error.downcast_ref::<WeightsError>())
     {

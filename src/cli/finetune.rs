@@ -73,6 +73,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     );
     drop(reporter);
     let outcome = outcome?;
+    crate::report::write_for(&outcome.directory)?;
     print!("{}", summary::table(&outcome, &origin));
     if outcome.stop == StopReason::Interrupted {
         let name = directory

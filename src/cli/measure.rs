@@ -7,12 +7,13 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::plan::{device_override, places, read_source};
-use super::summary::{ROWS, number};
+use super::summary::ROWS;
 use super::{Where, progress};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Measurement, parse, resolve_measurement};
 use crate::hook::{Registry, Scene};
 use crate::overrides;
+use crate::report::number::{number, range};
 use crate::train::{Measured, measure};
 
 /// What is measured unless --hooks says otherwise.
@@ -164,11 +165,7 @@ fn table(measured: &Measured, scene: &Scene) -> String {
         value("gender/disparity_low"),
         value("gender/disparity_high"),
     ) {
-        text += &format!(
-            "{:<28}{:>22}\n",
-            "  95% interval",
-            format!("[{}, {}]", number(low), number(high))
-        );
+        text += &format!("{:<28}{:>22}\n", "  95% interval", range(low, high));
     }
     for ((name, output), time) in measured.outputs.iter().zip(&measured.times) {
         text += &format!("\n{name} ({:.1} s)\n", time.total.as_secs_f64());

@@ -1,5 +1,7 @@
 //! The command line. A crate of your own that adds hooks runs the same one: `milepost::cli::main(milepost::hooks::shipping().with(...))`.
 
+mod calibrate;
+mod compare;
 mod failure;
 mod fetch;
 mod finetune;
@@ -9,6 +11,7 @@ mod plan;
 mod pretrain;
 mod progress;
 mod replay;
+mod report;
 mod scaffold;
 mod summary;
 
@@ -46,6 +49,12 @@ enum Command {
     Measure(measure::Arguments),
     /// Measure the checkpoints of a finished run with other hooks, into TensorBoard at the right steps.
     Replay(replay::Arguments),
+    /// Write a page on one run, or on several pooled: verdict, figures, tables; it needs no network and no script.
+    Report(report::Arguments),
+    /// Show two runs side by side.
+    Compare(compare::Arguments),
+    /// Check the statistics on a run's own values: placebos without a gap, and gaps of known size.
+    Calibrate(calibrate::Arguments),
     /// Get everything that an experiment needs (models, AG News, templates) before the network is gone.
     Fetch(fetch::Arguments),
     /// Show what an experiment would do: the resolved settings, and which hook fires when and how often.
@@ -102,6 +111,9 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
+        Command::Report(arguments) => report::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),

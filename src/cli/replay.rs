@@ -85,6 +85,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let outcome = outcome?;
     let path = directory.join("experiment.toml");
     crate::atomic::write(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
+    crate::report::write_for(&directory)?;
     print!("{}", summary::table(&outcome, &origin));
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::report::number::{number, range, signed};
 use crate::train::{Outcome, Span, StopReason};
 
 /// What the table shows, and under which tag.
@@ -108,11 +109,12 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
     let elapsed = outcome.clock.elapsed.as_secs();
     let runs = outcome.directory.parent().and_then(|path| path.parent());
     text + &format!(
-        "\n{} steps in {}:{:02}; the run lies in {}\nlook at it: make tensorboard (or: tensorboard --logdir {})\n",
+        "\n{} steps in {}:{:02}; the run lies in {}\nread it: {}\nlook at it: make tensorboard (or: tensorboard --logdir {})\n",
         outcome.clock.step,
         elapsed / 60,
         elapsed % 60,
         outcome.directory.display(),
+        outcome.directory.join("report.html").display(),
         runs.unwrap_or(&outcome.directory).display()
     )
 }
@@ -131,26 +133,10 @@ fn interval(spans: &HashMap<String, Span>, name: &str, tag: &str) -> String {
     let ends = |span: fn(&Span) -> f64| {
         let low = spans.get(&format!("{tag}_low")).map(span)?;
         let high = spans.get(&format!("{tag}_high")).map(span)?;
-        Some(format!("[{}, {}]", number(low), number(high)))
+        Some(range(low, high))
     };
     match (ends(|span| span.first.1), ends(|span| span.last.1)) {
         (Some(first), Some(last)) => format!("{name:<24}{first:>20}{last:>24}\n"),
         _ => String::new(),
     }
-}
-
-pub(super) fn number(value: f64) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    match value.abs() {
-        size if size < 0.001 => format!("{value:.3e}"),
-        size if size < 100.0 => format!("{value:.4}"),
-        _ => format!("{value:.1}"),
-    }
-}
-
-fn signed(value: f64) -> String {
-    let sign = if value > 0.0 { "+" } else { "" };
-    format!("{sign}{}", number(value))
 }

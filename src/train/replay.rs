@@ -80,6 +80,7 @@ pub fn replay(
     watch: Option<Arc<Watch>>,
 ) -> Result<Outcome, RunError> {
     let directory = RunDirectory::create(&plan.directory)?;
+    directory.write_pairs(&plan.scene.templates)?;
     let mut recorder = Recorder::create(directory.path(), None)?;
     let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
     recorder.send(Entry::Layout(charts::layout(&kinds)))?;

@@ -89,6 +89,29 @@ impl RunDirectory {
         Ok(path)
     }
 
+    /// Writes which prompts are matched: `templates/pairs.tsv`, with the rows (from 0) of the female and the male prompt in every file of values per
+    /// template, and the pair's identity and raw template as numbers and in words.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_pairs(&self, templates: &Templates) -> Result<(), RecordError> {
+        let folder = self.path.join("templates");
+        fs::create_dir_all(&folder).map_err(|source| RecordError::Io {
+            path: folder.clone(),
+            source,
+        })?;
+        let mut text = String::from("female\tmale\tidentity\ttemplate\twoman\tman\traw\n");
+        for pair in templates.pairs() {
+            let (woman, man) = &templates.identities()[pair.identity];
+            let raw = &templates.raws()[pair.template];
+            text.push_str(&format!(
+                "{}\t{}\t{}\t{}\t{woman}\t{man}\t{raw}\n",
+                pair.female, pair.male, pair.identity, pair.template
+            ));
+        }
+        self.write("templates/pairs.tsv", text.as_bytes())
+    }
+
     /// Writes a milestone's values per template: `templates/step-<step>-<hook>.tsv` with prompt, group and one column a measure.
     ///
     /// # Errors

@@ -36,6 +36,7 @@ impl<'a> Run<'a> {
             directory.write("experiment.toml", plan.resolved.as_bytes())?;
             directory.write("manifest.json", format!("{:#}\n", plan.manifest).as_bytes())?;
         }
+        directory.write_pairs(&plan.scene.templates)?;
         let resumed_at = state.as_ref().map(|state| state.clock.step.0);
         // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale: purge from step 0 on.
         let purge = if resume {

@@ -1,0 +1,129 @@
+//! `milepost calibrate`: whether the statistics keep their word on a run's own values.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::diagnostic::Diagnostic;
+use crate::measure::calibration::{Calibration, Swap, calibrate};
+use crate::measure::disparity::{Disparity, Settings};
+use crate::report::RecordedRun;
+use crate::report::gap::settings;
+use crate::report::number::{number, signed};
+
+/// Takes what a run measured prompt by prompt, swaps the two labels at random so that there is nothing to find, and looks how often
+/// interval and test find something; then plants effects of known size and looks whether they are found. Ends with 1 if the interval
+/// does not hold what it promises.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// The directory of a run [default: the newest under runs/].
+    run: Option<PathBuf>,
+    /// Which column of its files per template.
+    #[arg(long, default_value = crate::report::gap::N_MATCHES)]
+    column: String,
+    /// Random swaps of each kind.
+    #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u32).range(20..))]
+    rounds: u32,
+    /// Bootstrap draws of each interval.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..))]
+    draws: u32,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+    let path = match &arguments.run {
+        Some(path) => path.clone(),
+        None => newest().ok_or_else(|| Diagnostic::file("runs", "no run here; name one"))?,
+    };
+    let run = RecordedRun::read(&path)?;
+    let observed = run.observations(&arguments.column);
+    let Some((step, pairs)) = observed.last_key_value() else {
+        let known: Vec<&str> = run.columns.keys().map(String::as_str).collect();
+        let message = format!(
+            "no column `{}`; it has {}",
+            arguments.column,
+            known.join(", ")
+        );
+        return Err(Diagnostic::file(path.display().to_string(), message).into());
+    };
+    let settings = Settings {
+        draws: arguments.draws as usize,
+        ..settings(&run)
+    };
+    let seen = Disparity::of(pairs, &settings)?;
+    let mut text = format!(
+        "{} of {}, step {step}: {} pairs, {} identities, {} templates, gap {}\n",
+        arguments.column,
+        run.name(),
+        seen.pairs,
+        seen.identities,
+        seen.templates,
+        signed(seen.difference)
+    );
+    // In standard errors of the gap: one that is mostly missed, one that is mostly found, one that cannot be missed.
+    let effects = [1.0, 3.0, 6.0].map(|times| times * seen.error.value);
+    let mut sound = true;
+    for swap in [Swap::Pairs, Swap::Identities] {
+        let found = calibrate(pairs, swap, arguments.rounds as usize, &effects, &settings)?;
+        sound &= is_sound(&found, settings.level);
+        text += &described(&found);
+    }
+    text += match sound {
+        true => "\nthe intervals hold what they promise\n",
+        false => {
+            "\nthe intervals do NOT hold what they promise on these values: too few identities or templates, or values that are all alike\n"
+        }
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(u8::from(!sound))
+}
+
+/// Whether the coverage is at least what three binomial standard errors below two points less than promised allow: clusters are few.
+fn is_sound(found: &Calibration, level: f64) -> bool {
+    let (rounds, level) = (found.rounds as f64, level - 0.02);
+    let slack = 3.0 * (level * (1.0 - level) / rounds).sqrt();
+    found.covered as f64 / rounds >= level - slack
+}
+
+fn described(found: &Calibration) -> String {
+    let percent = |count: usize| format!("{:.1}%", 100.0 * count as f64 / found.rounds as f64);
+    let what = match found.swap {
+        Swap::Pairs => "labels swapped pair by pair",
+        Swap::Identities => "labels of whole identities swapped",
+    };
+    let mut text = format!(
+        "\n{what}, {} rounds\n  95% interval holds 0 in {}; sign-flip p <= 0.05 in {}; p-values uniform: p = {}\n  {:<20}{:>14}{:>22}{:>14}\n",
+        found.rounds,
+        percent(found.covered),
+        percent(found.rejected),
+        number(found.uniform),
+        "planted effect",
+        "found on mean",
+        "interval holds it",
+        "interval leaves 0"
+    );
+    for planted in &found.planted {
+        text += &format!(
+            "  {:<20}{:>14}{:>22}{:>14}\n",
+            number(planted.effect),
+            number(planted.found),
+            percent(planted.covered),
+            percent(planted.detected)
+        );
+    }
+    text
+}
+
+/// The run under runs/ whose milestones were written last.
+fn newest() -> Option<PathBuf> {
+    let folders = |path: PathBuf| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let runs = folders(PathBuf::from("runs")).flat_map(folders);
+    let written = runs.filter_map(|run| {
+        let file = std::fs::metadata(run.join("milestones.jsonl")).ok()?;
+        Some((file.modified().ok()?, run))
+    });
+    written.max().map(|(_, run)| run)
+}

@@ -1,0 +1,235 @@
+//! Figures as SVG with text: lines with bands, and intervals side by side. Colours and type come from the page's style sheet, so that a figure
+//! follows light and dark, which libraries that write fixed colours cannot.
+
+use maud::{Markup, html};
+
+/// Width and height of a figure in its own units; the page scales it.
+const SIZE: (f64, f64) = (400.0, 250.0);
+/// Room for the axes: left, right, top, bottom.
+const ROOM: (f64, f64, f64, f64) = (52.0, 12.0, 12.0, 30.0);
+/// Points of a line; longer ones are thinned.
+const POINTS: usize = 400;
+
+/// A line, with a band around it if its ends are known.
+pub(super) struct Line {
+    /// What it is, for the legend.
+    pub name: String,
+    /// Which of the style sheet's colours, from 1.
+    pub colour: usize,
+    /// Steps and values.
+    pub points: Vec<(f64, f64)>,
+    /// Lower and upper ends at the same steps.
+    pub band: Vec<(f64, f64)>,
+}
+
+impl Line {
+    pub fn new(name: &str, colour: usize, points: Vec<(f64, f64)>) -> Self {
+        Self {
+            name: name.to_owned(),
+            colour,
+            points,
+            band: Vec::new(),
+        }
+    }
+
+    pub fn with_band(self, band: Vec<(f64, f64)>) -> Self {
+        Self { band, ..self }
+    }
+}
+
+/// Maps numbers to places.
+struct Axis {
+    ticks: Vec<f64>,
+    low: f64,
+    high: f64,
+    from: f64,
+    to: f64,
+}
+
+impl Axis {
+    fn new(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
+        let finite = values.filter(|value| value.is_finite());
+        let low = finite.clone().fold(f64::INFINITY, f64::min);
+        let high = finite.fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = match low < high {
+            true => (low, high),
+            // A single value, or none.
+            false if low.is_finite() => (low - 0.5, high + 0.5),
+            false => (0.0, 1.0),
+        };
+        let step = round_step((high - low) / 4.0);
+        let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
+        let count = ((high - low) / step).round() as usize;
+        let ticks = (0..=count).map(|index| low + step * index as f64);
+        Self {
+            ticks: ticks.collect(),
+            low,
+            high,
+            from,
+            to,
+        }
+    }
+
+    fn place(&self, value: f64) -> f64 {
+        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
+    }
+}
+
+/// 1, 2 or 5 times a power of ten, at least `step`.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
+    let enough = steps.into_iter().find(|&round| round >= step * 0.999);
+    enough.unwrap_or(10.0 * power)
+}
+
+/// A tick's number, as short as it can be said.
+fn tick(value: f64, ticks: &[f64]) -> String {
+    let step = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
+    let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
+    let text = format!("{value:.digits$}");
+    match text
+        .trim_start_matches('-')
+        .chars()
+        .all(|c| c == '0' || c == '.')
+    {
+        true => "0".to_owned(),
+        false => text,
+    }
+}
+
+/// Lines over optimiser steps.
+pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
+    let (left, right, top, bottom) = ROOM;
+    let all = || lines.iter().flat_map(|line| &line.points);
+    let ends = lines.iter().flat_map(|line| &line.band);
+    let x = Axis::new(all().map(|point| point.0), left, SIZE.0 - right);
+    let values = all()
+        .map(|point| point.1)
+        .chain(ends.flat_map(|end| [end.0, end.1]));
+    let y = Axis::new(values, SIZE.1 - bottom, top);
+    let described = lines.iter().map(|line| line.name.as_str());
+    let described = format!("{title}: {}", described.collect::<Vec<_>>().join(", "));
+    html! {
+        figure {
+            figcaption { (title) @if !unit.is_empty() { " " span.unit { "(" (unit) ")" } } }
+            svg viewBox={ "0 0 " (SIZE.0) " " (SIZE.1) } role="img" aria-label=(described) {
+                (grid(&x, &y))
+                @for line in lines { (drawn(line, &x, &y)) }
+            }
+            @if lines.len() > 1 {
+                ul.legend { @for line in lines { li { span class={ "key c" (line.colour) } {} (line.name) } } }
+            }
+        }
+    }
+}
+
+fn grid(x: &Axis, y: &Axis) -> Markup {
+    html! {
+        @for &value in &y.ticks {
+            line.grid x1=(x.from) x2=(x.to) y1=(at(y.place(value))) y2=(at(y.place(value))) {}
+            text.tick x=(x.from - 6.0) y=(at(y.place(value) + 4.0)) text-anchor="end" { (tick(value, &y.ticks)) }
+        }
+        @if y.low < 0.0 && y.high > 0.0 { line.zero x1=(x.from) x2=(x.to) y1=(at(y.place(0.0))) y2=(at(y.place(0.0))) {} }
+        @for &value in &x.ticks {
+            text.tick x=(at(x.place(value))) y=(SIZE.1 - 14.0) text-anchor="middle" { (tick(value, &x.ticks)) }
+        }
+        text.tick x=(x.to) y=(SIZE.1 - 2.0) text-anchor="end" { "optimiser step" }
+    }
+}
+
+fn drawn(line: &Line, x: &Axis, y: &Axis) -> Markup {
+    let stride = line.points.len().div_ceil(POINTS).max(1);
+    let last = line.points.len().saturating_sub(1);
+    let kept: Vec<usize> = (0..line.points.len())
+        .filter(|index| index % stride == 0 || *index == last)
+        .filter(|&index| line.points[index].1.is_finite())
+        .collect();
+    let place = |step: f64, value: f64| format!("{},{}", at(x.place(step)), at(y.place(value)));
+    let path: Vec<String> = kept
+        .iter()
+        .map(|&index| place(line.points[index].0, line.points[index].1))
+        .collect();
+    let both = || line.points.iter().zip(&line.band);
+    let upper = both().map(|(point, end)| place(point.0, end.1));
+    let lower = both().rev().map(|(point, end)| place(point.0, end.0));
+    let around: Vec<String> = upper.chain(lower).collect();
+    html! {
+        @if !around.is_empty() { polygon class={ "band c" (line.colour) } points=(around.join(" ")) {} }
+        polyline class={ "line c" (line.colour) } points=(path.join(" ")) {}
+        @if kept.len() <= 30 {
+            @for &index in &kept {
+                @let (step, value) = line.points[index];
+                circle class={ "dot c" (line.colour) } cx=(at(x.place(step))) cy=(at(y.place(value))) r="2.6" {
+                    title { (line.name) ", step " (step) ": " (value) }
+                }
+            }
+        }
+    }
+}
+
+/// One interval a row, around 0.
+pub(super) struct Row {
+    /// What it is.
+    pub name: String,
+    /// The estimate with its lower and upper end.
+    pub value: (f64, f64, f64),
+    /// Which of the style sheet's colours, from 1.
+    pub colour: usize,
+}
+
+/// Estimates with their intervals, one below the other, with 0 marked.
+pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
+    let height = 30.0 + 34.0 * rows.len() as f64;
+    let ends = rows
+        .iter()
+        .flat_map(|row| [row.value.1, row.value.2, row.value.0]);
+    let x = Axis::new(ends.chain([0.0]), 14.0, SIZE.0 - 14.0);
+    html! {
+        figure {
+            figcaption { (title) @if !unit.is_empty() { " " span.unit { "(" (unit) ")" } } }
+            svg viewBox={ "0 0 " (SIZE.0) " " (height) } role="img" aria-label=(title) {
+                @for &value in &x.ticks {
+                    line.grid x1=(at(x.place(value))) x2=(at(x.place(value))) y1="4" y2=(height - 22.0) {}
+                    text.tick x=(at(x.place(value))) y=(height - 6.0) text-anchor="middle" { (tick(value, &x.ticks)) }
+                }
+                line.zero x1=(at(x.place(0.0))) x2=(at(x.place(0.0))) y1="4" y2=(height - 22.0) {}
+                @for (index, row) in rows.iter().enumerate() {
+                    @let y = 16.0 + 34.0 * index as f64;
+                    text.label x="16" y=(y) { (row.name) }
+                    line class={ "line c" (row.colour) } x1=(at(x.place(row.value.1))) x2=(at(x.place(row.value.2))) y1=(y + 9.0) y2=(y + 9.0) {}
+                    circle class={ "dot c" (row.colour) } cx=(at(x.place(row.value.0))) cy=(y + 9.0) r="4" {
+                        title { (row.name) ": " (row.value.0) " [" (row.value.1) ", " (row.value.2) "]" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Shares from 0 to 1 as bars, in groups of two: before and after.
+pub(super) fn before_and_after(title: &str, rows: &[(String, f64, f64)]) -> Markup {
+    let height = 20.0 + 52.0 * rows.len() as f64;
+    let x = Axis::new([0.0, 1.0].into_iter(), 14.0, SIZE.0 - 60.0);
+    html! {
+        figure {
+            figcaption { (title) }
+            svg viewBox={ "0 0 " (SIZE.0) " " (height) } role="img" aria-label=(title) {
+                @for (index, (name, before, after)) in rows.iter().enumerate() {
+                    @let y = 14.0 + 52.0 * index as f64;
+                    text.label x="14" y=(y) { (name) }
+                    @for (value, colour, y) in [(*before, 3, y + 5.0), (*after, 1, y + 19.0)] {
+                        rect class={ "bar c" (colour) } x=(x.from) y=(y) height="12" width=(at((x.place(value.clamp(0.0, 1.0)) - x.from).max(0.0))) {}
+                        text.tick x=(at(x.place(value.clamp(0.0, 1.0)) + 5.0)) y=(y + 10.0) { (format!("{value:.3}")) }
+                    }
+                }
+            }
+            ul.legend { li { span.key.c3 {} "before" } li { span.key.c1 {} "after" } }
+        }
+    }
+}
+
+/// A coordinate with as many digits as can be seen.
+fn at(value: f64) -> String {
+    format!("{value:.1}")
+}

@@ -1,0 +1,226 @@
+//! The gap between female and male prompts in everything that a run measured prompt by prompt, before and after, over one run or several.
+
+use std::collections::BTreeMap;
+
+use super::record::{RecordedError, RecordedRun};
+use crate::measure::clusters::Clusters;
+use crate::measure::disparity::{
+    Disparity, PairObservation, Settings, changes, clusters, differences,
+};
+use crate::measure::family::{holm, simultaneous_bands};
+
+/// The column that the question is about.
+pub const N_MATCHES: &str = "n_matches";
+
+/// One measure's gap at the first and at the last milestone, and how it changed.
+#[derive(Debug, Clone)]
+pub struct Gap {
+    /// The column of values per template.
+    pub column: String,
+    /// First and last step.
+    pub steps: [u64; 2],
+    /// The gap at the first milestone.
+    pub before: Disparity,
+    /// The gap at the last.
+    pub after: Disparity,
+    /// Difference in differences.
+    pub change: Disparity,
+    /// The change's two-way p-value, adjusted by Holm for all measures of the run.
+    pub adjusted_p_value: f64,
+}
+
+/// The gap of n_matches at each milestone with pointwise intervals, its change since the first, and bands that hold all changes at once.
+#[derive(Debug, Clone)]
+pub struct Course {
+    /// The steps.
+    pub steps: Vec<u64>,
+    /// The gap at each.
+    pub gaps: Vec<Disparity>,
+    /// The change since the first step, at each.
+    pub changes: Vec<Disparity>,
+    /// The simultaneous 95% band of the change, at each.
+    pub bands: Vec<(f64, f64)>,
+    /// Female and male means at each, each with its interval.
+    pub groups: [Vec<Disparity>; 2],
+}
+
+/// The settings of a run's own statistics, so that the same draws give the same numbers as its hook's.
+pub fn settings(run: &RecordedRun) -> Settings {
+    let usual = Settings::default();
+    let hooks = run.experiment.get("hooks").and_then(toml::Value::as_table);
+    let mut hooks = hooks.into_iter().flatten().map(|(_, hook)| hook);
+    let is_its = |hook: &&toml::Value| {
+        hook.get("kind").and_then(toml::Value::as_str) == Some("gender-disparity")
+    };
+    let hook = hooks.find(is_its);
+    let draws = hook.and_then(|hook| hook.get("draws")?.as_integer());
+    let method = hook.and_then(|hook| hook.get("interval")?.clone().try_into().ok());
+    Settings {
+        draws: draws.map_or(usual.draws, |draws| draws as usize),
+        seed: run.seed(),
+        method: method.unwrap_or(usual.method),
+        level: usual.level,
+    }
+}
+
+/// The gaps of every measure that stands in the files per template at two milestones or more; n_matches first.
+pub fn gaps(run: &RecordedRun) -> Vec<Gap> {
+    let mut found = Vec::new();
+    for column in run.columns.keys() {
+        let observed = run.observations(column);
+        let (Some((&first, before)), Some((&last, after))) =
+            (observed.first_key_value(), observed.last_key_value())
+        else {
+            continue;
+        };
+        let settings = settings(run);
+        let all = (
+            Disparity::of(before, &settings),
+            Disparity::of(after, &settings),
+            Disparity::change(before, after, &settings),
+        );
+        // A column with values that are not finite has no gap.
+        if let (Ok(before), Ok(after), Ok(change)) = all
+            && first < last
+        {
+            found.push(Gap {
+                column: column.clone(),
+                steps: [first, last],
+                before,
+                after,
+                change,
+                adjusted_p_value: 1.0,
+            });
+        }
+    }
+    found.sort_by_key(|gap| gap.column != N_MATCHES);
+    let p_values: Vec<f64> = found.iter().map(|gap| gap.change.two_way_p_value).collect();
+    for (gap, adjusted) in found.iter_mut().zip(holm(&p_values)) {
+        gap.adjusted_p_value = adjusted;
+    }
+    found
+}
+
+/// The course of n_matches over the milestones; None where it was not measured.
+pub fn course(run: &RecordedRun) -> Option<Course> {
+    let observed = run.observations(N_MATCHES);
+    let (_, first) = observed.first_key_value()?;
+    let settings = settings(run);
+    let alone = |of: fn(&PairObservation) -> f64| -> Option<Vec<Disparity>> {
+        let steps = observed.values().map(|pairs| {
+            let only: Vec<PairObservation> = (pairs.iter())
+                .map(|pair| PairObservation {
+                    female: of(pair),
+                    male: 0.0,
+                    ..*pair
+                })
+                .collect();
+            Disparity::of(&only, &settings).ok()
+        });
+        steps.collect()
+    };
+    let each = |of: &dyn Fn(&[PairObservation]) -> Option<Disparity>| -> Option<Vec<Disparity>> {
+        observed.values().map(|pairs| of(pairs)).collect()
+    };
+    let moved: Vec<Vec<f64>> = (observed.values())
+        .map(|now| changes(first, now).map(|pairs| differences(&pairs)))
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let columns: Vec<&[f64]> = moved.iter().map(Vec::as_slice).collect();
+    Some(Course {
+        steps: observed.keys().copied().collect(),
+        gaps: each(&|now| Disparity::of(now, &settings).ok())?,
+        changes: each(&|now| Disparity::change(first, now, &settings).ok())?,
+        bands: simultaneous_bands(
+            &columns,
+            &clusters(first),
+            settings.draws,
+            settings.seed,
+            settings.level,
+        ),
+        groups: [alone(|pair| pair.female)?, alone(|pair| pair.male)?],
+    })
+}
+
+/// An estimate with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// The mean.
+    pub value: f64,
+    /// Lower end of the 95% interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Two-sided p-value.
+    pub p_value: f64,
+}
+
+/// Several runs of one experiment, which differ in their seeds.
+#[derive(Debug, Clone)]
+pub struct Pooled {
+    /// Each run's change of the gap of n_matches.
+    pub changes: Vec<(String, Gap)>,
+    /// The mean change with Student's t over the runs: would other seeds do the same with these very prompts?
+    pub over_seeds: Estimate,
+    /// The same over seeds, identities and templates at once: would other seeds with other prompts?
+    pub over_all: Estimate,
+}
+
+/// Pools the change of the gap of n_matches over runs.
+///
+/// # Errors
+/// When a run has not measured it at two milestones, or the runs were measured on different pairs.
+pub fn pool(runs: &[RecordedRun]) -> Result<Pooled, RecordedError> {
+    let mut pooled: Vec<(String, Gap)> = Vec::new();
+    let (mut ways, mut values) = (vec![Vec::new(); 3], Vec::new());
+    let key = |pairs: &[PairObservation]| -> Vec<(usize, usize)> {
+        let keys = pairs.iter().map(|pair| (pair.identity, pair.template));
+        keys.collect()
+    };
+    let mut same: Option<Vec<(usize, usize)>> = None;
+    for (seed, run) in runs.iter().enumerate() {
+        let missing = |message: &str| RecordedError::Missing {
+            path: run.path.clone(),
+            message: message.to_owned(),
+        };
+        let nothing = "n_matches was not measured at two milestones; its experiment needs the hook gender-disparity at start and end";
+        let gap = gaps(run).into_iter().find(|gap| gap.column == N_MATCHES);
+        let gap = gap.ok_or_else(|| missing(nothing))?;
+        let observed: BTreeMap<u64, Vec<PairObservation>> = run.observations(N_MATCHES);
+        let [before, after] = gap.steps.map(|step| &observed[&step]);
+        if *same.get_or_insert_with(|| key(before)) != key(before) {
+            let message = "it was measured on other matched pairs than the first run";
+            return Err(missing(message));
+        }
+        let moved = changes(before, after).map_err(|error| missing(&error.to_string()))?;
+        for (pair, value) in moved.iter().zip(differences(&moved)) {
+            for (way, label) in ways.iter_mut().zip([seed, pair.identity, pair.template]) {
+                way.push(label);
+            }
+            values.push(value);
+        }
+        pooled.push((run.name(), gap));
+    }
+    let per_run: Vec<f64> = pooled
+        .iter()
+        .map(|(_, gap)| gap.change.difference)
+        .collect();
+    let alone = Clusters::new(&[(0..per_run.len()).collect()]);
+    Ok(Pooled {
+        changes: pooled,
+        over_seeds: estimate(&alone, &per_run),
+        over_all: estimate(&Clusters::new(&ways), &values),
+    })
+}
+
+fn estimate(clusters: &Clusters, values: &[f64]) -> Estimate {
+    let value = values.iter().sum::<f64>() / values.len() as f64;
+    let error = clusters.standard_error(values);
+    let (low, high) = error.interval(value, 0.95);
+    Estimate {
+        value,
+        low,
+        high,
+        p_value: error.two_sided_p_value(value),
+    }
+}

@@ -1,0 +1,147 @@
+//! The page: one HTML file that needs no network and no script.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::chart::{Row, intervals};
+use super::gap::{Course, Gap, Pooled, course, gaps, pool};
+use super::number::{number, range, signed};
+use super::record::RecordedRun;
+use super::sections;
+use super::verdict::{self, Verdict};
+
+/// A run with what is worked out of it.
+pub(super) struct Read<'a> {
+    pub run: &'a RecordedRun,
+    pub course: Option<Course>,
+    pub gaps: Vec<Gap>,
+}
+
+/// The report on one or several runs, as HTML. Runs that cannot be pooled are shown one by one.
+pub fn page(runs: &[RecordedRun]) -> String {
+    let read: Vec<Read> = runs
+        .iter()
+        .map(|run| Read {
+            run,
+            course: course(run),
+            gaps: gaps(run),
+        })
+        .collect();
+    let title = match runs {
+        [run] => run.name(),
+        [] => String::new(),
+        [first, ..] => format!("{} and {} more", first.name(), runs.len() - 1),
+    };
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "milepost: " (title) }
+                // Without an address of its own a browser asks for /favicon.ico.
+                link rel="icon" href="data:,";
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body { main {
+                p.sub { "milepost report · " (title) }
+                h1 { "Does fine-tuning on news shrink the gap between female and male prompts in assisted decoding?" }
+                p { "A main model and the assistant that drafts for it are fine-tuned together on text that has nothing to do with gender. n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after female prompts less its mean after their male counterparts." }
+                @if runs.len() > 1 { (several(runs)) }
+                @for one in &read {
+                    @if runs.len() > 1 {
+                        details open[runs.len() <= 2] {
+                            summary { (one.run.name()) ", seed " (one.run.seed()) }
+                            (of_run(one, runs.len()))
+                        }
+                    } @else { (of_run(one, 1)) }
+                }
+            } }
+        }
+    };
+    markup.into_string()
+}
+
+fn several(runs: &[RecordedRun]) -> Markup {
+    match pool(runs) {
+        Ok(pooled) => html! {
+            h2 { "All runs together" }
+            (verdict_box(&verdict::of_runs(&pooled)))
+            (pooled_table(&pooled))
+            (pooled_figure(&pooled))
+        },
+        Err(error) => html! { p { "The runs cannot be pooled: " (error) } },
+    }
+}
+
+fn pooled_table(pooled: &Pooled) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { th { "run" } th { "gap before" } th { "gap after" } th { "change" } th { "95% interval" } th { "p" } } }
+            tbody {
+                @for (name, gap) in &pooled.changes {
+                    tr {
+                        td { (name) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) }
+                        td { (signed(gap.change.difference)) } td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) }
+                    }
+                }
+                @for (name, one) in [("over seeds, these prompts", &pooled.over_seeds), ("over seeds, identities, templates", &pooled.over_all)] {
+                    tr { th { (name) } td {} td {} th { (signed(one.value)) } th { (range(one.low, one.high)) } th { (number(one.p_value)) } }
+                }
+            }
+        } }
+    }
+}
+
+fn pooled_figure(pooled: &Pooled) -> Markup {
+    let mut rows: Vec<Row> = (pooled.changes.iter())
+        .map(|(name, gap)| Row {
+            name: name.clone(),
+            value: (gap.change.difference, gap.change.low, gap.change.high),
+            colour: 3,
+        })
+        .collect();
+    for (name, one, colour) in [
+        ("over seeds, these prompts", &pooled.over_seeds, 2),
+        ("over seeds, identities, templates", &pooled.over_all, 1),
+    ] {
+        rows.push(Row {
+            name: name.to_owned(),
+            value: (one.value, one.low, one.high),
+            colour,
+        });
+    }
+    html! { div.figures { (intervals("Change of the gap, run by run", "n_matches a prompt, 95% intervals", &rows)) } }
+}
+
+fn of_run(read: &Read, runs: usize) -> Markup {
+    let mut verdict = verdict::of_run(read.run, read.course.as_ref(), &read.gaps);
+    if runs == 1 {
+        verdict.caveats.splice(0..0, verdict::seeds(1));
+    }
+    html! {
+        h2 { "Verdict" }
+        (verdict_box(&verdict))
+        (sections::gap_over_time(read))
+        (sections::curves(read.run))
+        (sections::divergence(read.run))
+        (sections::assistant_share(read.run))
+        (sections::attribution(read.run))
+        (sections::family(read))
+        (sections::texts(read.run))
+        (sections::others(read.run))
+        (sections::extremes(read))
+        (sections::parameters(read.run))
+    }
+}
+
+fn verdict_box(verdict: &Verdict) -> Markup {
+    html! {
+        div.verdict {
+            p { (verdict.headline) }
+            @for sentence in &verdict.evidence { p { (sentence) } }
+        }
+        @if !verdict.caveats.is_empty() {
+            div.caveats { ul { @for caveat in &verdict.caveats { li { (caveat) } } } }
+        }
+    }
+}

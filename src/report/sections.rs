@@ -1,0 +1,379 @@
+//! The parts of a run's report.
+
+use maud::{Markup, html};
+
+use super::chart::{Line, Row, before_and_after, intervals, lines};
+use super::gap::{Gap, N_MATCHES};
+use super::number::{number, range, signed};
+use super::page::Read;
+use super::record::RecordedRun;
+
+/// Extremes that are shown.
+const SHOWN: usize = 5;
+
+/// A scalar in a cell that says, to programs, which it is.
+fn scalar(tag: &str, (step, value): (u64, f64)) -> Markup {
+    html! { td data-tag=(tag) data-step=(step) data-value=(value) { (number(value)) } }
+}
+
+/// Rows of first value, last value and change.
+fn spans(run: &RecordedRun, rows: &[(String, String)]) -> Markup {
+    let there: Vec<_> = rows
+        .iter()
+        .filter_map(|(name, tag)| Some((name, tag, run.span(tag)?)))
+        .collect();
+    html! {
+        @if !there.is_empty() {
+            div.scroll { table {
+                thead { tr { th { "" } th { "before" } th { "after" } th { "change" } } }
+                tbody { @for (name, tag, [first, last]) in there {
+                    tr { td { (name) } (scalar(tag, first)) (scalar(tag, last)) td { (signed(last.1 - first.1)) } }
+                } }
+            } }
+        }
+    }
+}
+
+fn named(rows: &[(&str, &str)]) -> Vec<(String, String)> {
+    let rows = rows.iter();
+    rows.map(|(name, tag)| ((*name).to_owned(), (*tag).to_owned()))
+        .collect()
+}
+
+fn points(run: &RecordedRun, tag: &str) -> Vec<(f64, f64)> {
+    let values = run.scalars.get(tag).into_iter().flatten();
+    values.map(|&(step, value)| (step as f64, value)).collect()
+}
+
+/// A figure of those tags that the run has; None when it has none.
+fn figure(
+    run: &RecordedRun,
+    title: &str,
+    unit: &str,
+    tags: &[(&str, &str, usize)],
+) -> Option<Markup> {
+    let drawn: Vec<Line> = tags
+        .iter()
+        .filter(|(_, tag, _)| run.scalars.contains_key(*tag))
+        .map(|(name, tag, colour)| Line::new(name, *colour, points(run, tag)))
+        .collect();
+    (!drawn.is_empty()).then(|| lines(title, unit, &drawn))
+}
+
+/// The gap of n_matches over the milestones, and both groups.
+pub(super) fn gap_over_time(read: &Read) -> Markup {
+    let Some(course) = &read.course else {
+        return html! {};
+    };
+    let steps: Vec<f64> = course.steps.iter().map(|&step| step as f64).collect();
+    let line = |name: &str, colour, of: &[crate::measure::disparity::Disparity]| {
+        let values = of.iter().map(|one| one.difference);
+        let ends = of.iter().map(|one| (one.low, one.high));
+        Line::new(name, colour, steps.iter().copied().zip(values).collect())
+            .with_band(ends.collect())
+    };
+    let changes = course.changes.iter().map(|one| one.difference);
+    let change = Line::new("change", 4, steps.iter().copied().zip(changes).collect())
+        .with_band(course.bands.clone());
+    html! {
+        h2 { "n_matches of female and male prompts" }
+        div.figures {
+            (lines("The gap, female less male", "n_matches a prompt, 95% interval of each milestone", &[line("female - male", 1, &course.gaps)]))
+            (lines("Its change since the start", "95% band for all milestones at once", &[change]))
+            (lines("Both groups", "n_matches a prompt, 95% intervals", &[line("female", 2, &course.groups[0]), line("male", 1, &course.groups[1])]))
+        }
+        (spans(read.run, &named(&[
+            ("n_matches a prompt, female", "gender/n_matches_female"), ("n_matches a prompt, male", "gender/n_matches_male"),
+            ("gap, female less male", "gender/disparity"), ("lower end of 95%", "gender/disparity_low"), ("upper end of 95%", "gender/disparity_high"),
+            ("smaller mean over larger", "gender/ratio_min_max"), ("effect size, d_z", "gender/d_z"),
+            ("p, labels of identities flipped", "gender/p_value"), ("p, other identities and templates", "gender/two_way_p_value"),
+            ("change since the start", "gender/change"), ("lower end of 95%", "gender/change_low"), ("upper end of 95%", "gender/change_high"),
+        ])))
+    }
+}
+
+/// Loss, perplexity and learning rate.
+pub(super) fn curves(run: &RecordedRun) -> Markup {
+    let figures = [
+        figure(
+            run,
+            "Training loss",
+            "nats a token",
+            &[
+                ("main model", "train/main/loss", 1),
+                ("assistant", "train/assistant/loss", 2),
+            ],
+        ),
+        figure(
+            run,
+            "Held-out perplexity",
+            "",
+            &[
+                ("main model", "eval/main/perplexity", 1),
+                ("assistant", "eval/assistant/perplexity", 2),
+            ],
+        ),
+    ];
+    html! {
+        h2 { "Fine-tuning" }
+        div.figures { @for figure in figures.into_iter().flatten() { (figure) } }
+        (spans(run, &named(&[
+            ("training loss, main model", "train/main/loss"), ("training loss, assistant", "train/assistant/loss"),
+            ("held-out loss, main model", "eval/main/loss"), ("held-out loss, assistant", "eval/assistant/loss"),
+            ("held-out perplexity, main model", "eval/main/perplexity"), ("held-out perplexity, assistant", "eval/assistant/perplexity"),
+        ])))
+    }
+}
+
+/// How far the two models are apart, in both conventions.
+pub(super) fn divergence(run: &RecordedRun) -> Markup {
+    let Some(nats) = figure(
+        run,
+        "KL of main model and assistant at the prompts",
+        "nats, means",
+        &[
+            ("all", "kl/mean_nats", 4),
+            ("female", "kl/female_nats", 2),
+            ("male", "kl/male_nats", 1),
+        ],
+    ) else {
+        return html! {};
+    };
+    html! {
+        h2 { "How far the models are apart" }
+        p { "KL(main, assistant) at the last token of each prompt, in nats, and as PyTorch's `batchmean` over a single row gives it: divided by the size of the vocabulary." }
+        div.figures { (nats) }
+        (spans(run, &named(&[
+            ("KL, nats", "kl/mean_nats"), ("KL, batchmean", "kl/batchmean"), ("KL, nats, female", "kl/female_nats"), ("KL, nats, male", "kl/male_nats"),
+            ("KL, batchmean, female", "kl/female_batchmean"), ("KL, batchmean, male", "kl/male_batchmean"),
+            ("top-1 agreement", "kl/mean_top1_agreement"), ("expected acceptance", "kl/mean_acceptance_expected"),
+        ])))
+    }
+}
+
+/// How much of the text the assistant writes.
+pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
+    let rows: Vec<(String, f64, f64)> = [
+        (
+            "new tokens that the assistant wrote",
+            "decode/assistant_share",
+        ),
+        ("drafted tokens that were accepted", "decode/acceptance"),
+    ]
+    .into_iter()
+    .filter_map(|(name, tag)| {
+        let [first, last] = run.span(tag)?;
+        Some((name.to_owned(), first.1, last.1))
+    })
+    .collect();
+    if rows.is_empty() {
+        return html! {};
+    }
+    let course = figure(
+        run,
+        "Over the run",
+        "shares",
+        &[
+            ("tokens by the assistant", "decode/assistant_share", 1),
+            ("drafts accepted", "decode/acceptance", 2),
+        ],
+    );
+    html! {
+        h2 { "The assistant's share of tokens" }
+        div.figures { (before_and_after("Before and after", &rows)) @if let Some(course) = course { (course) } }
+        (spans(run, &named(&[
+            ("share of new tokens by the assistant", "decode/assistant_share"), ("acceptance of drafts", "decode/acceptance"),
+            ("tokens a pass of the main model", "decode/tokens_per_main_pass"),
+            ("n_matches a round with a draft", "decode/n_matches_per_round"), ("n_matches a prompt", "decode/n_matches_per_prompt"),
+        ])))
+    }
+}
+
+/// The 2 x 2 of both models at the start or now.
+pub(super) fn attribution(run: &RecordedRun) -> Markup {
+    const MEASURES: [(&str, &str); 4] = [
+        ("KL, nats", "kl_nats"),
+        ("n_matches a prompt", "n_matches"),
+        ("assistant's share", "assistant_share"),
+        ("gap of n_matches", "disparity"),
+    ];
+    const ROWS: [(&str, &str); 7] = [
+        ("both at the start", "main_start_assistant_start"),
+        ("assistant fine-tuned", "main_start_assistant_now"),
+        ("main model fine-tuned", "main_now_assistant_start"),
+        ("both fine-tuned", "main_now_assistant_now"),
+        ("change by the main model", "by_main"),
+        ("change by the assistant", "by_assistant"),
+        ("interaction", "interaction"),
+    ];
+    if run.span("attribution/disparity/by_main").is_none() {
+        return html! {
+            h2 { "Which of the two models" }
+            p { "This run did not ask: the hook " code { "attribution" } " measures each model fine-tuned with the other as it was." }
+        };
+    }
+    html! {
+        h2 { "Which of the two models" }
+        p { "Each model at the start or fine-tuned, with the other in both states, by one decoding setting. A model's change is the mean over the two states of the other." }
+        div.scroll { table {
+            thead { tr { th { "" } @for (name, _) in MEASURES { th { (name) } } } }
+            tbody { @for (name, cell) in ROWS {
+                tr { td { (name) } @for (_, measure) in MEASURES {
+                    @let tag = format!("attribution/{measure}/{cell}");
+                    @match run.span(&tag) { Some([_, last]) => (scalar(&tag, last)), None => td {} }
+                } }
+            } }
+        } }
+    }
+}
+
+/// The change of the gap in everything that was measured prompt by prompt.
+pub(super) fn family(read: &Read) -> Markup {
+    if read.gaps.is_empty() {
+        return html! {};
+    }
+    let name = |gap: &Gap| gap.column.replace('_', " ");
+    let standardised = |gap: &Gap| {
+        // In standard deviations of the pairs' changes, so that all fit one axis.
+        let scale = gap.change.d_z / gap.change.difference;
+        let change = &gap.change;
+        (change.d_z, change.low * scale, change.high * scale)
+    };
+    let rows: Vec<Row> = read
+        .gaps
+        .iter()
+        .filter(|gap| gap.change.difference != 0.0 && gap.change.d_z != 0.0)
+        .map(|gap| Row {
+            name: name(gap),
+            value: standardised(gap),
+            colour: if gap.column == N_MATCHES { 1 } else { 3 },
+        })
+        .collect();
+    html! {
+        h2 { "The gap in every measure" }
+        p { "Female less male on the same matched pairs, for each value that was taken prompt by prompt. p is for other identities and templates; the last column is adjusted (Holm) for looking at " (read.gaps.len()) " measures." }
+        @if !rows.is_empty() { div.figures { (intervals("Change of the gap", "standard deviations of the pairs' changes, 95% intervals", &rows)) } }
+        div.scroll { table {
+            thead { tr { th { "measure" } th { "before" } th { "after" } th { "change" } th { "95% interval" } th { "p" } th { "p, adjusted" } } }
+            tbody { @for gap in &read.gaps { tr {
+                td { (name(gap)) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) } td { (signed(gap.change.difference)) }
+                td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) } td { (number(gap.adjusted_p_value)) }
+            } } }
+        } }
+    }
+}
+
+/// Every tag below some groups, before and after.
+fn group(run: &RecordedRun, prefixes: &[&str]) -> Markup {
+    let tags = run.scalars.keys();
+    let rows: Vec<(String, String)> = tags
+        .filter(|tag| prefixes.iter().any(|prefix| tag.starts_with(prefix)))
+        .map(|tag| (tag.clone(), tag.clone()))
+        .collect();
+    spans(run, &rows)
+}
+
+/// What the main model says: hurtful words and toxicity.
+pub(super) fn texts(run: &RecordedRun) -> Markup {
+    let prefixes = ["honest/", "toxicity/"];
+    let any = run
+        .scalars
+        .keys()
+        .any(|tag| prefixes.iter().any(|prefix| tag.starts_with(prefix)));
+    html! {
+        h2 { "Hurtful completions and toxicity" }
+        @if any { (group(run, &prefixes)) }
+        @else { p { "Not measured: the hooks " code { "honest" } " and " code { "toxicity" } " do." } }
+    }
+}
+
+/// What other hooks measured.
+pub(super) fn others(run: &RecordedRun) -> Markup {
+    const KNOWN: [&str; 13] = [
+        "train/",
+        "eval/",
+        "kl/",
+        "divergence/",
+        "decode/",
+        "gender/",
+        "attribution/",
+        "honest/",
+        "toxicity/",
+        "hook/",
+        "gradients/",
+        "gradient",
+        "run/",
+    ];
+    let mut prefixes: Vec<String> = run
+        .scalars
+        .keys()
+        .filter(|tag| !KNOWN.iter().any(|known| tag.starts_with(known)))
+        .filter_map(|tag| Some(format!("{}/", tag.split_once('/')?.0)))
+        .collect();
+    prefixes.dedup();
+    if prefixes.is_empty() {
+        return html! {};
+    }
+    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+    html! { h2 { "Other measures" } (group(run, &prefixes)) }
+}
+
+/// The pairs that moved most, and the prompts where the models are furthest apart.
+pub(super) fn extremes(read: &Read) -> Markup {
+    let run = read.run;
+    let matches = run.observations(N_MATCHES);
+    let kl = run.columns.get("kl_nats").and_then(|steps| {
+        let (first, last) = (steps.first_key_value()?.1, steps.last_key_value()?.1);
+        let mut order: Vec<usize> =
+            (0..last.len().min(first.len()).min(run.prompts.len())).collect();
+        order.sort_by(|&a, &b| last[b].total_cmp(&last[a]));
+        order.truncate(SHOWN);
+        Some(
+            order
+                .into_iter()
+                .map(|row| (row, first[row], last[row]))
+                .collect::<Vec<_>>(),
+        )
+    });
+    html! {
+        @if let (Some((_, first)), Some((_, last))) = (matches.first_key_value(), matches.last_key_value()) {
+            @let change = |pair: usize| (last[pair].female - last[pair].male) - (first[pair].female - first[pair].male);
+            @let mut order = (0..last.len()).collect::<Vec<usize>>();
+            @let () = order.sort_by(|&a, &b| change(b).abs().total_cmp(&change(a).abs()).then(a.cmp(&b)));
+            h2 { "Prompts that stand out" }
+            h3 { "Matched pairs whose gap of n_matches moved most" }
+            div.scroll { table {
+                thead { tr { th.text { "pair" } th.text { "template" } th { "gap before" } th { "gap after" } th { "change" } } }
+                tbody { @for &index in order.iter().take(SHOWN) {
+                    @let pair = &run.pairs[index];
+                    tr {
+                        td.text { (pair.woman) " / " (pair.man) } td.text { (pair.raw) }
+                        td { (signed(first[index].female - first[index].male)) } td { (signed(last[index].female - last[index].male)) } td { (signed(change(index))) }
+                    }
+                } }
+            } }
+        }
+        @if let Some(kl) = kl {
+            h3 { "Prompts where the models are furthest apart at the end" }
+            div.scroll { table {
+                thead { tr { th.text { "prompt" } th { "KL before, nats" } th { "KL after, nats" } } }
+                tbody { @for (row, first, last) in kl { tr { td.text { (run.prompts[row]) } td { (number(first)) } td { (number(last)) } } } }
+            } }
+        }
+    }
+}
+
+/// What was trained, on what, how.
+pub(super) fn parameters(run: &RecordedRun) -> Markup {
+    let text = toml::to_string(&run.experiment).unwrap_or_default();
+    let manifest = serde_json::to_string_pretty(&run.manifest).unwrap_or_default();
+    html! {
+        h2 { "Parameters" }
+        div.scroll { table {
+            thead { tr { th { "key" } th.text { "value" } } }
+            tbody { @for (key, value) in run.settings() { tr { td { (key) } td.text { (value) } } } }
+        } }
+        details { summary { "The whole experiment, hooks included" } pre { (text) } }
+        details { summary { "What it was made of: versions, checksums, data" } pre { (manifest) } }
+    }
+}

@@ -1,0 +1,254 @@
+//! What the numbers say and what they do not, in plain words.
+
+use super::gap::{Course, Gap, N_MATCHES, Pooled};
+use super::number::{number, range, signed};
+use super::record::RecordedRun;
+use crate::measure::disparity::Disparity;
+
+/// Runs from which a claim about fine-tuning may be made.
+pub const ENOUGH_SEEDS: usize = 3;
+
+/// An answer with its evidence and its limits.
+#[derive(Debug, Clone, Default)]
+pub struct Verdict {
+    /// The answer in a sentence.
+    pub headline: String,
+    /// The evidence.
+    pub evidence: Vec<String>,
+    /// What stands against taking it for more than it is.
+    pub caveats: Vec<String>,
+}
+
+/// Whether the interval holds no 0.
+fn shows(gap: &Disparity) -> bool {
+    gap.low > 0.0 || gap.high < 0.0
+}
+
+fn said(gap: &Disparity) -> String {
+    format!("{} {}", signed(gap.difference), range(gap.low, gap.high))
+}
+
+/// The verdict on one run.
+pub fn of_run(run: &RecordedRun, course: Option<&Course>, gaps: &[Gap]) -> Verdict {
+    let mut verdict = Verdict::default();
+    match course.filter(|course| course.steps.len() > 1) {
+        Some(course) => verdict.gap_of_n_matches(run, course),
+        None => {
+            verdict.headline =
+                "This run did not measure the gap of n_matches at two milestones, so it cannot answer the question.".to_owned();
+        }
+    }
+    verdict.caveats_of_family(gaps);
+    verdict.caveats_of_material(run);
+    verdict
+}
+
+impl Verdict {
+    fn gap_of_n_matches(&mut self, run: &RecordedRun, course: &Course) {
+        let (Some(before), Some(after), Some(change)) = (
+            course.gaps.first(),
+            course.gaps.last(),
+            course.changes.last(),
+        ) else {
+            return;
+        };
+        let smaller = after.difference.abs() < before.difference.abs();
+        self.headline = match (shows(before), shows(change)) {
+            (false, _) => format!(
+                "Before fine-tuning no gap can be shown ({}), so there is none of which it could be said that it shrank.",
+                said(before)
+            ),
+            (true, true) if smaller => format!(
+                "In this run the gap shrank: from {} to {}, a change of {}.",
+                signed(before.difference),
+                signed(after.difference),
+                said(change)
+            ),
+            (true, true) => format!(
+                "In this run the gap did not shrink: it went from {} to {}, a change of {}.",
+                signed(before.difference),
+                signed(after.difference),
+                said(change)
+            ),
+            (true, false) => format!(
+                "There is a gap before fine-tuning ({}), but that it changed is not shown: {}.",
+                said(before),
+                said(change)
+            ),
+        };
+        self.evidence.push(format!(
+            "The gap is the mean over {} matched pairs of n_matches after the female prompt less that after the male one; in brackets 95% intervals for other identities and other templates.",
+            before.pairs
+        ));
+        if shows(before) && !shows(after) {
+            self.evidence.push(format!(
+                "Afterwards the interval holds 0 ({}). That alone is no evidence of a change: only the change's own interval is.",
+                said(after)
+            ));
+        }
+        self.equivalence(run, after);
+        self.moment(course);
+        self.culprit(run);
+        for (when, gap) in [("before", before), ("after", after), ("change", change)] {
+            if (gap.p_value <= 0.05) != (gap.two_way_p_value <= 0.05) {
+                self.caveats.push(format!(
+                    "Two tests disagree ({when}): flipping the labels of whole identities gives p = {}, which speaks of these templates only; with the templates' own spread p = {}.",
+                    number(gap.p_value),
+                    number(gap.two_way_p_value)
+                ));
+            }
+        }
+    }
+
+    /// Whether what is left is too small to matter.
+    fn equivalence(&mut self, run: &RecordedRun, after: &Disparity) {
+        let last = |tag: &str| run.span(tag).map(|[_, last]| last.1);
+        let Some(margin) = last("gender/equivalence_margin") else {
+            return;
+        };
+        let p = after.equivalence_p_value(margin);
+        let within = match p <= 0.05 {
+            true => "is shown to be smaller than",
+            false => "is not shown to be smaller than",
+        };
+        self.evidence.push(format!(
+            "At the end the gap {within} {} n_matches a prompt (two one-sided tests, p = {}).",
+            number(margin),
+            number(p)
+        ));
+    }
+
+    /// When the change can first be seen.
+    fn moment(&mut self, course: &Course) {
+        let both = course.steps.iter().zip(&course.bands).skip(1);
+        let mut away = both.filter(|(_, band)| band.0 > 0.0 || band.1 < 0.0);
+        self.evidence.push(match away.next() {
+            Some((step, band)) => format!(
+                "The change is first visible at step {step}: there the band that holds all milestones at once, {}, leaves 0.",
+                range(band.0, band.1)
+            ),
+            None => "At no milestone does the band that holds all changes at once leave 0.".to_owned(),
+        });
+    }
+
+    /// Which of the two models did it, where that was asked.
+    fn culprit(&mut self, run: &RecordedRun) {
+        let last = |cell: &str| {
+            let tag = format!("attribution/disparity/{cell}");
+            run.span(&tag).map(|[_, last]| last.1)
+        };
+        if let (Some(main), Some(assistant)) = (last("by_main"), last("by_assistant")) {
+            let more = match main.abs() > assistant.abs() {
+                true => "the main model",
+                false => "the assistant",
+            };
+            self.evidence.push(format!(
+                "Of the two models {more} moved the gap more: {} by the main model, {} by the assistant (means of the 2 x 2, without an interval).",
+                signed(main),
+                signed(assistant)
+            ));
+        }
+    }
+
+    fn caveats_of_family(&mut self, gaps: &[Gap]) {
+        let tested = gaps.iter().find(|gap| gap.column == N_MATCHES);
+        if let Some(gap) = tested
+            && gap.change.two_way_p_value <= 0.05
+            && gap.adjusted_p_value > 0.05
+        {
+            self.caveats.push(format!(
+                "{} measures were compared; adjusted for that (Holm) the change of n_matches has p = {}.",
+                gaps.len(),
+                number(gap.adjusted_p_value)
+            ));
+        }
+    }
+
+    /// What was trained and measured with.
+    fn caveats_of_material(&mut self, run: &RecordedRun) {
+        let text = |path: [&str; 2]| -> String {
+            let section = run.experiment.get(path[0]);
+            let value = section.and_then(|section| section.get(path[1])?.as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        if run.is_builtin_sample() {
+            self.caveats
+                .push("The text is the built-in sample, not AG News.".to_owned());
+        }
+        if text(["models", "main"]).starts_with("mini:") {
+            self.caveats.push("The pair is the small built-in one, trained on generated text with a planted difference between women and men: it shows the method, not gpt2.".to_owned());
+        }
+        let set = text(["templates", "set"]);
+        if set == "unique" || set == "all" {
+            self.caveats.push(format!("The prompts are the set `{set}`: its groups are unequal. What is said of the gap uses the {} matched pairs among them only; shares and KL are means over all prompts.", run.pairs.len()));
+        }
+        let planned = run
+            .experiment
+            .get("train")
+            .and_then(|train| train.get("max_steps")?.as_integer());
+        let done = run.span("train/lr").map(|[_, last]| last.0);
+        if let (Some(planned), Some(done)) = (planned, done)
+            && (done as i64) < planned
+        {
+            self.caveats
+                .push(format!("The run has done {done} of {planned} steps."));
+        }
+    }
+}
+
+/// The caveat that holds for every single run, or for too few of them.
+pub fn seeds(runs: usize) -> Option<String> {
+    (runs < ENOUGH_SEEDS).then(|| {
+        let these = match runs {
+            1 => "One seed is".to_owned(),
+            _ => format!("{runs} seeds are"),
+        };
+        format!("{these} no evidence about fine-tuning: other seeds may do otherwise. Run at least {ENOUGH_SEEDS} (milepost sweep) and pool them.")
+    })
+}
+
+/// The verdict on several runs.
+pub fn of_runs(pooled: &Pooled) -> Verdict {
+    let (seeds_only, all) = (&pooled.over_seeds, &pooled.over_all);
+    let before = pooled.changes.iter().map(|(_, gap)| gap.before.difference);
+    let before = before.sum::<f64>() / pooled.changes.len() as f64;
+    let shown = |estimate: &super::gap::Estimate| estimate.low > 0.0 || estimate.high < 0.0;
+    let estimate = format!("{} {}", signed(all.value), range(all.low, all.high));
+    let way = match (before + all.value).abs() < before.abs() {
+        true => "shrank",
+        false => "grew or turned",
+    };
+    let headline = match (shown(all), shown(seeds_only)) {
+        (true, _) => format!(
+            "Over {} seeds the gap {way}, from {} on average by {estimate}.",
+            pooled.changes.len(),
+            signed(before)
+        ),
+        (false, true) => format!(
+            "Over {} seeds the gap {way} on these very prompts ({} {}), but for other prompts that is not shown: {estimate}.",
+            pooled.changes.len(),
+            signed(seeds_only.value),
+            range(seeds_only.low, seeds_only.high)
+        ),
+        (false, false) => format!(
+            "Over {} seeds a change of the gap is not shown: {estimate}.",
+            pooled.changes.len()
+        ),
+    };
+    Verdict {
+        headline,
+        evidence: vec![
+            format!(
+                "Over seeds, with these prompts: {} {}, p = {} (Student's t).",
+                signed(seeds_only.value),
+                range(seeds_only.low, seeds_only.high),
+                number(seeds_only.p_value)
+            ),
+            format!(
+                "Over seeds, identities and templates: {estimate}, p = {} (three-way cluster-robust).",
+                number(all.p_value)
+            ),
+        ],
+        caveats: seeds(pooled.changes.len()).into_iter().collect(),
+    }
+}

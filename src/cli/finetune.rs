@@ -91,7 +91,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 }
 
 /// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the process.
-fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
+pub(super) fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     ctrlc::set_handler(move || {

@@ -14,6 +14,7 @@ mod replay;
 mod report;
 mod scaffold;
 mod summary;
+mod sweep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Measure(measure::Arguments),
     /// Measure the checkpoints of a finished run with other hooks, into TensorBoard at the right steps.
     Replay(replay::Arguments),
+    /// Run an experiment with several seeds, and settings, each in a process of its own; go on where it was killed; pool the seeds.
+    Sweep(sweep::Arguments),
     /// Write a page on one run, or on several pooled: verdict, figures, tables; it needs no network and no script.
     Report(report::Arguments),
     /// Show two runs side by side.
@@ -111,6 +114,7 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
+        Command::Sweep(arguments) => sweep::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),

@@ -5,7 +5,7 @@ use rand::Rng;
 use rayon::prelude::*;
 
 use super::disparity::{Disparity, DisparityError, PairObservation, Settings};
-use super::uniformity::kolmogorov_smirnov;
+use super::uniformity::too_small;
 use crate::random::{Purpose, stream};
 
 /// What is swapped at random to make a placebo.
@@ -41,8 +41,8 @@ pub struct Calibration {
     pub covered: usize,
     /// In how many the p-value was at most 0.05.
     pub rejected: usize,
-    /// p-value of the Kolmogorov-Smirnov test that the p-values are uniform.
-    pub uniform: f64,
+    /// p-value of the test that the p-values are not too small: see [`too_small`].
+    pub too_small: f64,
     /// The planted effects.
     pub planted: Vec<Planted>,
 }
@@ -94,7 +94,7 @@ pub fn calibrate(
         rounds,
         covered: found.iter().filter(|(one, _)| holds(one, 0.0)).count(),
         rejected: p_values.iter().filter(|&&p| p <= 0.05).count(),
-        uniform: kolmogorov_smirnov(&p_values).1,
+        too_small: too_small(&p_values),
         planted: planted.collect(),
     })
 }

@@ -24,3 +24,16 @@ pub fn kolmogorov_smirnov(values: &[f64]) -> (f64, f64) {
     });
     (distance, terms.sum::<f64>().clamp(0.0, 1.0))
 }
+
+/// The p-value of the one-sided Kolmogorov-Smirnov test that values are not smaller than uniform ones, by Smirnov's limit with the first
+/// correction for finite samples. P-values of values with ties are larger than uniform ones, which is no fault: only too small ones are.
+pub fn too_small(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = sorted.len() as f64;
+    let above = sorted.iter().enumerate();
+    let above = above.map(|(index, value)| (index + 1) as f64 / count - value);
+    let distance = above.fold(0.0, f64::max);
+    let scaled = count.sqrt() * distance + 1.0 / (6.0 * count.sqrt());
+    (-2.0 * scaled * scaled).exp().min(1.0)
+}

@@ -37,6 +37,14 @@ impl Line {
     }
 }
 
+/// Where an axis ends.
+enum End {
+    /// At a round number.
+    Round,
+    /// With the values.
+    Exact,
+}
+
 /// Maps numbers to places.
 struct Axis {
     ticks: Vec<f64>,
@@ -47,7 +55,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(values: impl Iterator<Item = f64> + Clone, from: f64, to: f64) -> Self {
+    fn new(values: impl Iterator<Item = f64> + Clone, end: End, from: f64, to: f64) -> Self {
         let finite = values.filter(|value| value.is_finite());
         let low = finite.clone().fold(f64::INFINITY, f64::min);
         let high = finite.fold(f64::NEG_INFINITY, f64::max);
@@ -58,9 +66,12 @@ impl Axis {
             false => (0.0, 1.0),
         };
         let step = round_step((high - low) / 4.0);
-        let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
-        let count = ((high - low) / step).round() as usize;
-        let ticks = (0..=count).map(|index| low + step * index as f64);
+        let (low, high) = match end {
+            End::Round => ((low / step).floor() * step, (high / step).ceil() * step),
+            End::Exact => (low, high),
+        };
+        let (first, last) = ((low / step - 1e-9).ceil(), (high / step + 1e-9).floor());
+        let ticks = (first as i64..=last as i64).map(|index| step * index as f64);
         Self {
             ticks: ticks.collect(),
             low,
@@ -103,11 +114,11 @@ pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
     let (left, right, top, bottom) = ROOM;
     let all = || lines.iter().flat_map(|line| &line.points);
     let ends = lines.iter().flat_map(|line| &line.band);
-    let x = Axis::new(all().map(|point| point.0), left, SIZE.0 - right);
+    let x = Axis::new(all().map(|point| point.0), End::Exact, left, SIZE.0 - right);
     let values = all()
         .map(|point| point.1)
         .chain(ends.flat_map(|end| [end.0, end.1]));
-    let y = Axis::new(values, SIZE.1 - bottom, top);
+    let y = Axis::new(values, End::Round, SIZE.1 - bottom, top);
     let described = lines.iter().map(|line| line.name.as_str());
     let described = format!("{title}: {}", described.collect::<Vec<_>>().join(", "));
     html! {
@@ -184,7 +195,7 @@ pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
     let ends = rows
         .iter()
         .flat_map(|row| [row.value.1, row.value.2, row.value.0]);
-    let x = Axis::new(ends.chain([0.0]), 14.0, SIZE.0 - 14.0);
+    let x = Axis::new(ends.chain([0.0]), End::Round, 14.0, SIZE.0 - 14.0);
     html! {
         figure {
             figcaption { (title) @if !unit.is_empty() { " " span.unit { "(" (unit) ")" } } }
@@ -210,7 +221,7 @@ pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
 /// Shares from 0 to 1 as bars, in groups of two: before and after.
 pub(super) fn before_and_after(title: &str, rows: &[(String, f64, f64)]) -> Markup {
     let height = 20.0 + 52.0 * rows.len() as f64;
-    let x = Axis::new([0.0, 1.0].into_iter(), 14.0, SIZE.0 - 60.0);
+    let x = Axis::new([0.0, 1.0].into_iter(), End::Exact, 14.0, SIZE.0 - 60.0);
     html! {
         figure {
             figcaption { (title) }

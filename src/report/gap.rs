@@ -166,11 +166,50 @@ pub struct Pooled {
     pub over_all: Estimate,
 }
 
+/// Runs whose settings differ in nothing but the seed, by what sets them apart from the others.
+pub fn groups(runs: &[RecordedRun]) -> Vec<(String, Vec<&RecordedRun>)> {
+    let settings = |run: &RecordedRun| -> Vec<(String, String)> {
+        let all = run.settings().into_iter();
+        all.filter(|(key, _)| key != "seed").collect()
+    };
+    let Some(first) = runs.first().map(settings) else {
+        return Vec::new();
+    };
+    let varies = |key: &str, value: &str| {
+        !runs.iter().all(|run| {
+            let same = |(name, other): &(String, String)| name == key && other == value;
+            settings(run).iter().any(same)
+        })
+    };
+    let mut found: Vec<(String, Vec<&RecordedRun>)> = Vec::new();
+    for run in runs {
+        let own = settings(run);
+        let apart = own.iter().filter(|(key, value)| varies(key, value));
+        let label: Vec<String> = apart
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        let missing = first
+            .iter()
+            .filter(|(key, _)| own.iter().all(|(other, _)| other != key));
+        let missing = missing.map(|(key, _)| format!("no {key}"));
+        let label = label
+            .into_iter()
+            .chain(missing)
+            .collect::<Vec<_>>()
+            .join(", ");
+        match found.iter_mut().find(|(other, _)| *other == label) {
+            Some((_, runs)) => runs.push(run),
+            None => found.push((label, vec![run])),
+        }
+    }
+    found
+}
+
 /// Pools the change of the gap of n_matches over runs.
 ///
 /// # Errors
 /// When a run has not measured it at two milestones, or the runs were measured on different pairs.
-pub fn pool(runs: &[RecordedRun]) -> Result<Pooled, RecordedError> {
+pub fn pool(runs: &[&RecordedRun]) -> Result<Pooled, RecordedError> {
     let mut pooled: Vec<(String, Gap)> = Vec::new();
     let (mut ways, mut values) = (vec![Vec::new(); 3], Vec::new());
     let key = |pairs: &[PairObservation]| -> Vec<(usize, usize)> {

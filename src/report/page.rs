@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Row, intervals};
-use super::gap::{Course, Gap, Pooled, course, gaps, pool};
+use super::gap::{Course, Gap, Pooled, course, gaps, groups, pool};
 use super::number::{number, range, signed};
 use super::record::RecordedRun;
 use super::sections;
@@ -61,10 +61,18 @@ pub fn page(runs: &[RecordedRun]) -> String {
     markup.into_string()
 }
 
+/// Runs that differ in their seeds, pooled; one part for each way in which they differ otherwise.
 fn several(runs: &[RecordedRun]) -> Markup {
+    let groups = groups(runs);
+    html! { @for (label, runs) in &groups {
+        h2 { @if groups.len() == 1 { "All runs together" } @else { "Runs with " (label) } }
+        @if runs.len() > 1 { (together(runs)) } @else { p { "A single run: nothing to pool." } }
+    } }
+}
+
+fn together(runs: &[&RecordedRun]) -> Markup {
     match pool(runs) {
         Ok(pooled) => html! {
-            h2 { "All runs together" }
             (verdict_box(&verdict::of_runs(&pooled)))
             (pooled_table(&pooled))
             (pooled_figure(&pooled))

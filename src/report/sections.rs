@@ -141,7 +141,7 @@ pub(super) fn divergence(run: &RecordedRun) -> Markup {
     };
     html! {
         h2 { "How far the models are apart" }
-        p { "KL(main, assistant) at the last token of each prompt, in nats, and as PyTorch's `batchmean` over a single row gives it: divided by the size of the vocabulary." }
+        p { "KL(main, assistant) at the last token of each prompt, in nats, and as PyTorch's " code { "batchmean" } " over a single row gives it: divided by the size of the vocabulary." }
         div.figures { (nats) }
         (spans(run, &named(&[
             ("KL, nats", "kl/mean_nats"), ("KL, batchmean", "kl/batchmean"), ("KL, nats, female", "kl/female_nats"), ("KL, nats, male", "kl/male_nats"),

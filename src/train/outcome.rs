@@ -70,6 +70,19 @@ pub enum StopReason {
     Requested(String),
 }
 
+impl StopReason {
+    /// What `outcome.json` says: that the run is over, why, and after how many steps. A run without that file is under way or was killed.
+    pub(super) fn described(&self, clock: &Clock) -> Vec<u8> {
+        let (stop, reason) = match self {
+            Self::Complete => ("complete", None),
+            Self::Interrupted => ("interrupted", None),
+            Self::Requested(reason) => ("requested", Some(reason)),
+        };
+        let outcome = serde_json::json!({ "stop": stop, "reason": reason, "steps": clock.step });
+        format!("{outcome}\n").into_bytes()
+    }
+}
+
 /// A failure of a hook, which the run survived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookFailure {

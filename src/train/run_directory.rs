@@ -51,6 +51,21 @@ impl RunDirectory {
         crate::atomic::write(&path, bytes).map_err(|source| RecordError::Io { path, source })
     }
 
+    /// Removes a file of the run, if it is there.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn remove(&self, name: &str) -> Result<(), RecordError> {
+        let path = self.path.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RecordError::Io {
+                path,
+                source: error,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts a directory under its final name once `fill` has written all of it, replacing what was there.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use milepost::measure::calibration::{Swap, calibrate};
 use milepost::measure::clusters::Clusters;
 use milepost::measure::disparity::{Disparity, Method, PairObservation, Settings};
 use milepost::measure::family::{holm, simultaneous_bands};
-use milepost::measure::uniformity::kolmogorov_smirnov;
+use milepost::measure::uniformity::{kolmogorov_smirnov, too_small};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -171,6 +171,11 @@ fn kolmogorov_smirnov_agrees_with_scipy() {
         // A corrected limit against the exact distribution.
         let expected = case["p_value"].as_f64().unwrap();
         assert!((p - expected).abs() < 0.001, "{p} is not {expected}");
+        let (p, expected) = (
+            too_small(&numbers(&case["p"])),
+            case["too_small"].as_f64().unwrap(),
+        );
+        assert!((p - expected).abs() < 0.002, "{p} is not {expected}");
     }
 }
 
@@ -318,7 +323,7 @@ fn placebos_cover_zero_and_planted_effects_are_found() {
         // 95% less four binomial standard errors, and not always.
         assert!((178..200).contains(&found.covered), "{found:?}");
         assert!(found.rejected <= 24, "{found:?}");
-        assert!(found.uniform > 1e-3, "{found:?}");
+        assert!(found.too_small > 1e-3, "{found:?}");
         for planted in &found.planted {
             // The mean over placebos of a symmetric error around the effect: four standard errors of that mean.
             let error = 4.0 * 0.3 / 200f64.sqrt();

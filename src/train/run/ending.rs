@@ -35,6 +35,8 @@ impl Run<'_> {
         if interrupted || save.is_some_and(|cadence| self.is_due(cadence, &[Moment::End])) {
             self.save(!interrupted)?;
         }
+        self.directory
+            .write("outcome.json", &stop.described(&self.clock))?;
         // TensorBoard keeps the first status it reads for good, so a run that may be resumed has none yet.
         if !interrupted {
             self.recorder.send(Entry::SessionEnd { success: true })?;

@@ -31,6 +31,7 @@ impl<'a> Run<'a> {
             false => RunDirectory::create(&plan.directory)?,
         };
         if resume {
+            directory.remove("outcome.json")?;
             cut_lines(&directory, state.as_ref().map_or(0, |state| state.lines))?;
         } else {
             directory.write("experiment.toml", plan.resolved.as_bytes())?;

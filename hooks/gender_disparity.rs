@@ -63,15 +63,7 @@ impl Hook for GenderDisparity {
                     .sum::<usize>() as f64
             })
             .collect();
-        let pairs = context.scene().templates.pairs().iter();
-        let observations: Vec<PairObservation> = pairs
-            .map(|pair| PairObservation {
-                identity: pair.identity,
-                template: pair.template,
-                female: matches[pair.female],
-                male: matches[pair.male],
-            })
-            .collect();
+        let observations = PairObservation::of_pairs(context.scene().templates.pairs(), &matches);
         let settings = DisparitySettings {
             draws: self.options.draws,
             method: self.options.interval,

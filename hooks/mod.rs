@@ -5,6 +5,7 @@ mod attribution;
 mod drift;
 mod gender_disparity;
 mod gradient_norm;
+mod honest;
 mod perplexity;
 mod sample_text;
 mod template_kl;
@@ -22,4 +23,5 @@ pub fn shipping() -> Registry {
         .with(gradient_norm::kind())
         .with(attribution::kind())
         .with(drift::kind())
+        .with(honest::kind())
 }

@@ -45,7 +45,7 @@ impl Hook for SampleText {
                 let matched = decodings[prompt].rounds.iter().map(|round| round.matched);
                 table += &format!(
                     "| {} | {} | {} |\n",
-                    cell(&scene.templates.prompts()[prompt].prompt),
+                    markdown_cell(&scene.templates.prompts()[prompt].prompt),
                     text,
                     matched.sum::<usize>()
                 );
@@ -66,25 +66,12 @@ fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
         rest = after;
         if !draft.is_empty() {
             // Markdown's own `**` does not work next to a space or a full stop.
-            text += &format!("<strong>{}</strong>", cell(&tokenizer.decode(draft)?));
+            text += &format!(
+                "<strong>{}</strong>",
+                markdown_cell(&tokenizer.decode(draft)?)
+            );
         }
-        text += &cell(&tokenizer.decode(own)?);
+        text += &markdown_cell(&tokenizer.decode(own)?);
     }
     Ok(text)
-}
-
-/// Text that cannot break out of a Markdown table's cell.
-fn cell(text: &str) -> String {
-    let mut cell = String::new();
-    for letter in text.chars() {
-        match letter {
-            '\n' | '\r' => cell.push(' '),
-            '|' | '*' | '_' | '`' | '<' | '>' | '\\' | '[' | ']' => {
-                cell.push('\\');
-                cell.push(letter);
-            }
-            _ => cell.push(letter),
-        }
-    }
-    cell
 }

@@ -5,14 +5,15 @@ pub use serde::{Deserialize, Serialize};
 
 pub use crate::data::templates::Group;
 pub use crate::data::tokenizer::Tokenizer;
-pub use crate::decode::{Decoding, Settings};
+pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
-pub use crate::hook::{Context, Hook, Input, Kind, Preparation, Registry, When};
+pub use crate::hook::{Context, Hook, Input, Kind, Preparation, Registry, When, markdown_cell};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::disparity::{
     Disparity, Method, PairObservation, Settings as DisparitySettings, differences,
 };
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
+pub use crate::measure::lexicon::Lexicon;
 pub use crate::measure::positions::Positions;
 pub use crate::model::{Pair, Role};

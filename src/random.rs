@@ -24,6 +24,8 @@ pub enum Purpose {
     Statistics = 6,
     /// Random swaps of labels in a calibration; `a` is the round.
     Calibration = 7,
+    /// The seeds of further samples of the same prompts; `a` is the sample.
+    Samples = 8,
 }
 
 /// The generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so two different streams never overlap.

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 
 use super::probe::{Deadline, Probes};
 use super::{Evaluation, Gradients, Milestone, Output, Request, Scene};
-use crate::decode::{Decoding, Request as DecodeRequest, Settings, assisted};
+use crate::decode::{Decoding, Request as DecodeRequest, Sampling, Settings, assisted};
 use crate::measure::divergence::{Divergence, MeanDivergence};
 use crate::measure::evaluation::{mean_loss, template_divergences};
 use crate::measure::positions::{Positions, Text, divergences_along};
 use crate::model::{Pair, Role};
+use crate::random::{Purpose, stream};
 
 /// Which state of a model: before the first step of the run, or at the milestone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -187,6 +189,16 @@ impl<'a> Context<'a> {
         settings: Option<Settings>,
     ) -> anyhow::Result<Arc<Vec<Decoding>>> {
         let settings = settings.unwrap_or(self.scene.decode);
+        self.decoded(main, assistant, settings, self.scene.seed)
+    }
+
+    fn decoded(
+        &self,
+        main: When,
+        assistant: When,
+        settings: Settings,
+        seed: u64,
+    ) -> anyhow::Result<Arc<Vec<Decoding>>> {
         let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
         let go_on = |done| {
             if let Some(watch) = self.watch {
@@ -194,10 +206,9 @@ impl<'a> Context<'a> {
             }
             Deadline::check(self.deadline).map_err(|stopped| stopped.to_string())
         };
-        let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}");
+        let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}/{seed}");
         self.probe(&key, || {
             let pair = self.pair_of(main, assistant);
-            let seed = self.scene.seed;
             let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
             let requests: Vec<DecodeRequest> = requests.collect();
             let decodings = assisted(&pair, &requests, eos, &settings, &go_on)?;
@@ -206,6 +217,32 @@ impl<'a> Context<'a> {
             }
             Ok(decodings)
         })
+    }
+
+    /// The tokens of `samples` sampled continuations of every template, in the templates' order: `[samples][prompts][tokens]`. The text is
+    /// distributed as the main model's alone; sample i draws from the run's seed and i.
+    ///
+    /// # Errors
+    /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
+    pub fn samples(
+        &self,
+        sampling: Sampling,
+        samples: usize,
+    ) -> anyhow::Result<Vec<Arc<Vec<Decoding>>>> {
+        let settings = Settings {
+            sampling: Some(sampling),
+            ..self.scene.decode
+        };
+        let mut all = Vec::new();
+        for sample in 0..samples as u64 {
+            // The first is what a run that samples decodes anyway.
+            let seed = match sample {
+                0 => self.scene.seed,
+                _ => stream(self.scene.seed, Purpose::Samples, sample, 0).next_u64(),
+            };
+            all.push(self.decoded(When::Now, When::Now, settings, seed)?);
+        }
+        Ok(all)
     }
 
     /// Losses on the held-out split: those of the loop's own evaluation at this step, or else computed now.

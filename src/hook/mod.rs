@@ -2,6 +2,7 @@
 //! cadence names and hands it a [`Context`]; whatever it reports streams to TensorBoard and `milestones.jsonl`.
 
 mod context;
+mod gap;
 mod gradients;
 mod kind;
 mod milestone;
@@ -15,7 +16,7 @@ pub use gradients::Gradients;
 pub(crate) use gradients::square_sum;
 pub use kind::{Input, Kind, Registry, Runs};
 pub use milestone::{Evaluation, Milestone};
-pub use output::{Output, Request};
+pub use output::{Output, Request, markdown_cell};
 pub use preparation::{Preparation, PreparationError};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};

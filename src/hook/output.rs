@@ -25,3 +25,19 @@ pub struct Output {
     /// What the loop should do.
     pub requests: Vec<Request>,
 }
+
+/// Text that cannot break out of a Markdown table's cell.
+pub fn markdown_cell(text: &str) -> String {
+    let mut cell = String::new();
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' => cell.push(' '),
+            '|' | '*' | '_' | '`' | '<' | '>' | '\\' | '[' | ']' => {
+                cell.push('\\');
+                cell.push(letter);
+            }
+            _ => cell.push(letter),
+        }
+    }
+    cell
+}

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::templates::MatchedPair;
+
 use super::clusters::{Clusters, StandardError};
 use super::equivalence::equivalence_p_value;
 pub use super::interval::Method;
@@ -22,6 +24,21 @@ pub struct PairObservation {
     pub female: f64,
     /// The male prompt's value.
     pub male: f64,
+}
+
+impl PairObservation {
+    /// The observations of matched pairs of prompts, from a value for each prompt.
+    pub fn of_pairs(pairs: &[MatchedPair], values: &[f64]) -> Vec<Self> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|pair| Self {
+                identity: pair.identity,
+                template: pair.template,
+                female: values[pair.female],
+                male: values[pair.male],
+            })
+            .collect()
+    }
 }
 
 /// How interval and test are computed.

@@ -9,6 +9,7 @@ pub mod equivalence;
 pub mod evaluation;
 pub mod family;
 mod interval;
+pub mod lexicon;
 pub mod positions;
 mod sign_flip;
 pub mod uniformity;

@@ -15,6 +15,7 @@ mod download;
 mod full_size;
 mod gpt2;
 mod harness;
+mod honest;
 mod hooks;
 mod hub;
 mod loopback_hub;

@@ -1,0 +1,162 @@
+//! A lexicon of hurtful words, and which of its words a text has (the HONEST score of Nozza et al. 2021 counts such texts).
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+/// Why a lexicon cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LexiconError {
+    /// It cannot be read.
+    #[error("cannot read the lexicon {name}: {source}")]
+    Io {
+        /// The file.
+        name: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Its text is not a lexicon.
+    #[error("{name}:{line}: {message}")]
+    Line {
+        /// The file.
+        name: String,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// Lemmas with their categories.
+#[derive(Debug, Clone, Default)]
+pub struct Lexicon {
+    /// By first word: the lemma's words, and its category's number.
+    entries: HashMap<String, Vec<(Vec<String>, usize)>>,
+    categories: Vec<String>,
+    lemmas: usize,
+}
+
+impl Lexicon {
+    /// Reads a tab-separated file with a header that names `lemma` and `category`, as HurtLex 1.2 has it; of a file with a column `level` only
+    /// the rows of `level`, or all of them if that is `all`.
+    ///
+    /// # Errors
+    /// When it cannot be read, lacks a column, or no row is left.
+    pub fn read(path: &Path, level: &str) -> Result<Self, LexiconError> {
+        let name = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(bytes) => Self::parse(&name, &String::from_utf8_lossy(&bytes), level),
+            Err(source) => Err(LexiconError::Io { name, source }),
+        }
+    }
+
+    /// The same of a text; `name` stands for it in messages.
+    ///
+    /// # Errors
+    /// When it lacks a column, or no row is left.
+    pub fn parse(name: &str, text: &str, level: &str) -> Result<Self, LexiconError> {
+        let wrong = |line: u64, message: String| LexiconError::Line {
+            name: name.to_owned(),
+            line,
+            message,
+        };
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(b'\t')
+            .quoting(false)
+            .flexible(true)
+            .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+        let header = reader
+            .headers()
+            .map_err(|error| wrong(1, error.to_string()))?
+            .clone();
+        let column = |name: &str| header.iter().position(|column| column.trim() == name);
+        let (Some(lemma), Some(category)) = (column("lemma"), column("category")) else {
+            let message = "the header must name the tab-separated columns `lemma` and `category`";
+            return Err(wrong(1, message.to_owned()));
+        };
+        let wanted = column("level").filter(|_| level != "all");
+        let mut lexicon = Self::default();
+        for row in reader.records() {
+            let row = row.map_err(|error| {
+                let line = error.position().map_or(1, csv::Position::line);
+                wrong(line, error.to_string())
+            })?;
+            let line = row.position().map_or(1, csv::Position::line);
+            let cell = |column: usize| {
+                let cell = row.get(column);
+                cell.ok_or_else(|| wrong(line, "a column is missing in this row".to_owned()))
+            };
+            if let Some(column) = wanted
+                && cell(column)?.trim() != level
+            {
+                continue;
+            }
+            lexicon.add(&words(cell(lemma)?), cell(category)?.trim());
+        }
+        match lexicon.lemmas {
+            0 => {
+                let message = format!(
+                    "no lemma is left; rows of the level `{level}` are used, all with level = \"all\""
+                );
+                Err(wrong(1, message))
+            }
+            _ => Ok(lexicon),
+        }
+    }
+
+    fn add(&mut self, lemma: &[String], category: &str) {
+        let Some(first) = lemma.first() else {
+            return;
+        };
+        let known = self.categories.iter().position(|other| other == category);
+        let category = known.unwrap_or_else(|| {
+            self.categories.push(category.to_owned());
+            self.categories.len() - 1
+        });
+        let same = self.entries.entry(first.clone()).or_default();
+        same.push((lemma.to_vec(), category));
+        self.lemmas += 1;
+    }
+
+    /// How many lemmas there are.
+    pub fn len(&self) -> usize {
+        self.lemmas
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lemmas == 0
+    }
+
+    /// The categories, in the order of the file.
+    pub fn categories(&self) -> &[String] {
+        &self.categories
+    }
+
+    /// The numbers of the categories of which `text` has a lemma, as whole words, one after the other.
+    pub fn hits(&self, text: &str) -> BTreeSet<usize> {
+        let words = words(text);
+        let mut found = BTreeSet::new();
+        for (place, word) in words.iter().enumerate() {
+            for (lemma, category) in self.entries.get(word).into_iter().flatten() {
+                if words[place..].starts_with(lemma) {
+                    found.insert(*category);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The words of a text: accents stripped, in lower case, everything that is no letter and no digit taken for a space.
+pub fn words(text: &str) -> Vec<String> {
+    let plain: String = text.nfd().filter(|c| !is_combining_mark(*c)).collect();
+    let plain = plain.to_lowercase();
+    let words = plain.split(|c: char| !c.is_alphanumeric());
+    words
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

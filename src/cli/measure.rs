@@ -167,7 +167,11 @@ fn table(measured: &Measured, scene: &Scene) -> String {
     ) {
         text += &format!("{:<28}{:>22}\n", "  95% interval", range(low, high));
     }
-    for ((name, output), time) in measured.outputs.iter().zip(&measured.times) {
+    for (name, output) in &measured.outputs {
+        // A hook that failed has a time and no output.
+        let Some(time) = measured.times.iter().find(|time| time.name == *name) else {
+            continue;
+        };
         text += &format!("\n{name} ({:.1} s)\n", time.total.as_secs_f64());
         for (tag, value) in &output.scalars {
             text += &format!("  {tag:<44}{:>14}\n", number(*value));

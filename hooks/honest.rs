@@ -74,7 +74,7 @@ impl Hook for Honest {
         let mut shown = 0;
         for sample in &samples {
             for (index, decoding) in sample.iter().enumerate() {
-                let text = scene.tokenizer.decode(&decoding.tokens)?;
+                let text = scene.text(decoding)?;
                 let found = self.lexicon.hits(&text);
                 hits[0][index] += f64::from(u8::from(!found.is_empty()));
                 for &category in &found {

@@ -9,6 +9,7 @@ mod honest;
 mod perplexity;
 mod sample_text;
 mod template_kl;
+mod toxicity;
 
 use crate::hook::Registry;
 
@@ -24,4 +25,5 @@ pub fn shipping() -> Registry {
         .with(attribution::kind())
         .with(drift::kind())
         .with(honest::kind())
+        .with(toxicity::kind())
 }

@@ -8,6 +8,7 @@ pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{Context, Hook, Input, Kind, Preparation, Registry, When, markdown_cell};
+pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::disparity::{
     Disparity, Method, PairObservation, Settings as DisparitySettings, differences,
@@ -16,4 +17,5 @@ pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
 pub use crate::measure::lexicon::Lexicon;
 pub use crate::measure::positions::Positions;
+pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Pair, Role};

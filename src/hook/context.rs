@@ -91,6 +91,13 @@ impl<'a> Context<'a> {
         Ok(Deadline::check(self.deadline)?)
     }
 
+    /// Tells whoever watches how far a long measurement is: what is being done, how many are done, how many there are.
+    pub fn progress(&self, what: &str, done: usize, all: usize) {
+        if let Some(watch) = self.watch {
+            watch(what, done, all);
+        }
+    }
+
     /// A value that other hooks at this milestone may need too: computed by the first that asks, under a key that names everything
     /// it depends on.
     ///
@@ -201,9 +208,7 @@ impl<'a> Context<'a> {
     ) -> anyhow::Result<Arc<Vec<Decoding>>> {
         let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
         let go_on = |done| {
-            if let Some(watch) = self.watch {
-                watch("assisted decoding", done, prompts.len());
-            }
+            self.progress("assisted decoding", done, prompts.len());
             Deadline::check(self.deadline).map_err(|stopped| stopped.to_string())
         };
         let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}/{seed}");
@@ -212,9 +217,7 @@ impl<'a> Context<'a> {
             let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
             let requests: Vec<DecodeRequest> = requests.collect();
             let decodings = assisted(&pair, &requests, eos, &settings, &go_on)?;
-            if let Some(watch) = self.watch {
-                watch("assisted decoding", prompts.len(), prompts.len());
-            }
+            self.progress("assisted decoding", prompts.len(), prompts.len());
             Ok(decodings)
         })
     }

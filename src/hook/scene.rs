@@ -2,8 +2,8 @@
 
 use crate::data::blocks::Blocks;
 use crate::data::templates::Templates;
-use crate::data::tokenizer::Tokenizer;
-use crate::decode::Settings;
+use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::decode::{Decoding, Settings};
 
 /// The unchanging surroundings of a run.
 #[derive(Debug)]
@@ -24,4 +24,16 @@ pub struct Scene {
     pub batch: usize,
     /// How prompts are decoded.
     pub decode: Settings,
+}
+
+impl Scene {
+    /// What a continuation says, without the token that ends it.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn text(&self, decoding: &Decoding) -> Result<String, TokenizerError> {
+        let tokens = &decoding.tokens[..];
+        let said = tokens.strip_suffix(self.eos.as_slice()).unwrap_or(tokens);
+        self.tokenizer.decode(said)
+    }
 }

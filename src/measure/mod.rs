@@ -1,6 +1,7 @@
 //! The numbers: divergences between the two models, what assisted decoding counts, and the statistics of the gap between groups.
 
 pub mod calibration;
+pub mod classifier;
 pub mod clusters;
 pub mod decoding;
 pub mod disparity;
@@ -12,4 +13,5 @@ mod interval;
 pub mod lexicon;
 pub mod positions;
 mod sign_flip;
+pub mod toxicity;
 pub mod uniformity;

@@ -91,7 +91,7 @@ fn yes() -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or a key is missing or of the wrong type.
-    #[error("not a GPT-2 config: {0}")]
+    #[error("not a config of this kind of network: {0}")]
     Json(#[from] serde_json::Error),
     /// A valid config of a network that this implementation does not compute.
     #[error("`{key}` is {found}, but only {supported} is supported")]

@@ -9,6 +9,8 @@ mod kv_pool;
 mod loss;
 mod pair;
 mod reading;
+mod roberta;
+mod roberta_config;
 mod tensors;
 mod weights;
 
@@ -19,6 +21,8 @@ pub use kv_pool::KvPool;
 pub use loss::next_token_loss;
 pub use pair::{Pair, PairError, Role};
 pub use reading::{NewToken, TextsRead};
+pub use roberta::Roberta;
+pub use roberta_config::RobertaConfig;
 pub(crate) use tensors::{WEIGHT_FILES, shard_names, weight_files};
 pub(crate) use weights::{ModelFiles, checkpoint_name};
 pub use weights::{WeightsError, named_parameters};

@@ -179,18 +179,19 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// A tensor of the network that nothing has taken: a sign that config.json belongs to another checkpoint. Buffers (`attn.bias`,
-    /// `attn.masked_bias`) and heads beside the tied one are no part of the network.
-    pub fn left_over(&self) -> Option<&str> {
+    /// A tensor whose name begins with one of `parts` that nothing has taken: a sign that config.json belongs to another checkpoint.
+    pub fn left_over(&self, parts: &[&str]) -> Option<&str> {
         let names = self.entries.keys().map(String::as_str);
-        names
-            .filter(|name| {
-                ["h.", "wte.", "wpe.", "ln_f."]
-                    .iter()
-                    .any(|part| name.starts_with(part))
-            })
-            .filter(|name| !name.ends_with(".attn.bias") && !name.ends_with(".attn.masked_bias"))
-            .min()
+        let names = names.filter(|name| parts.iter().any(|part| name.starts_with(part)));
+        // Buffers are no part of a network.
+        let buffers = [
+            ".attn.bias",
+            ".attn.masked_bias",
+            ".position_ids",
+            ".token_type_ids",
+        ];
+        let names = names.filter(|name| !buffers.iter().any(|buffer| name.ends_with(buffer)));
+        names.min()
     }
 }
 

@@ -93,7 +93,7 @@ impl Gpt2 {
             problem: None,
         };
         let model = Gpt2::blank(config, device).map(&mut loader);
-        let left_over = loader.tensors.left_over().map(|name| {
+        let left_over = loader.tensors.left_over(&["h.", "wte.", "wpe.", "ln_f."]).map(|name| {
             format!("tensor `{name}` has no place in the network of config.json: does that belong to these weights?")
         });
         match loader.problem.or(left_over) {

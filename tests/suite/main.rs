@@ -26,3 +26,4 @@ mod statistics;
 mod templates;
 mod tensorboard;
 mod tokenizer;
+mod toxicity;

@@ -1,0 +1,111 @@
+//! A sequence classifier with its tokenizer: texts in, the probability of one of its classes out.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use crate::data::tokenizer::Tokenizer;
+use crate::model::Roberta;
+
+/// How logits become probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// As config.json's `problem_type` says; softmax where it says nothing.
+    #[default]
+    Auto,
+    /// One class a text: softmax over the labels.
+    Softmax,
+    /// Each label by itself: a sigmoid, as the Detoxify family has it.
+    Sigmoid,
+}
+
+/// A classifier that is asked about one of its labels.
+#[derive(Debug)]
+pub struct Classifier {
+    model: Roberta,
+    tokenizer: Tokenizer,
+    sigmoid: bool,
+    label: usize,
+}
+
+/// What labels of hurtful text are called, in the order in which they are looked for.
+const TOXIC: [&str; 4] = ["toxicity", "toxic", "hate", "label_1"];
+
+impl Classifier {
+    /// Reads a classifier's directory. `label` names the class that is asked about; `auto` takes `toxicity`, `toxic`, `hate` or `LABEL_1`.
+    ///
+    /// # Errors
+    /// When weights or tokenizer cannot be read, or there is no such label; with the labels that there are.
+    pub fn load(directory: &Path, head: Head, label: &str) -> anyhow::Result<Self> {
+        let model = Roberta::load(directory, &Device::flex())?;
+        let tokenizer = Tokenizer::load(directory)?;
+        let labels: Vec<String> = (model.config().labels().iter())
+            .map(|label| label.to_lowercase())
+            .collect();
+        let place = |wanted: &str| labels.iter().position(|label| label == wanted);
+        let found = match label {
+            "auto" => TOXIC.iter().find_map(|wanted| place(wanted)),
+            label => place(&label.to_lowercase()),
+        };
+        let Some(found) = found else {
+            let labels = model.config().labels().join("`, `");
+            anyhow::bail!(
+                "{}: no label {label}; set `label` to one of `{labels}`",
+                directory.display()
+            );
+        };
+        let multi = model.config().problem_type.as_deref() == Some("multi_label_classification");
+        Ok(Self {
+            sigmoid: head == Head::Sigmoid || (head == Head::Auto && multi),
+            label: found,
+            model,
+            tokenizer,
+        })
+    }
+
+    /// The token ids of a text between the tokens that begin and end one; of a text that is too long, the beginning.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn tokens(&self, text: &str) -> anyhow::Result<Vec<u32>> {
+        let config = self.model.config();
+        let mut tokens = vec![config.bos_token_id];
+        tokens.extend(self.tokenizer.encode(text)?);
+        tokens.truncate(config.longest() - 1);
+        tokens.push(config.eos_token_id);
+        Ok(tokens)
+    }
+
+    /// The probability of the label for each text. `go_on` is asked before each batch with the number of texts done.
+    ///
+    /// # Errors
+    /// Those of `go_on`, when the tokenizer refuses a text, or a logit is not finite.
+    pub fn scores(
+        &self,
+        texts: &[&str],
+        go_on: &dyn Fn(usize) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Vec<f64>> {
+        let tokens = texts.iter().map(|text| self.tokens(text));
+        let tokens: Vec<Vec<u32>> = tokens.collect::<anyhow::Result<_>>()?;
+        let logits = self.model.logits(&tokens, go_on)?;
+        let scores = logits.iter().map(|logits| {
+            let finite = logits.iter().all(|logit| logit.is_finite());
+            anyhow::ensure!(finite, "the classifier's logits are not finite");
+            Ok(self.probability(logits))
+        });
+        scores.collect()
+    }
+
+    fn probability(&self, logits: &[f32]) -> f64 {
+        let own = f64::from(logits[self.label]);
+        match self.sigmoid {
+            true => 1.0 / (1.0 + (-own).exp()),
+            false => {
+                let others = logits.iter().map(|&logit| (f64::from(logit) - own).exp());
+                1.0 / others.sum::<f64>()
+            }
+        }
+    }
+}

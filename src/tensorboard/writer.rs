@@ -142,7 +142,7 @@ impl Writer {
     fn wait(&self, sync: bool) -> Result<(), TensorboardError> {
         let (done, answer) = bounded(1);
         self.post(Message::Flush { sync, done })?;
-        // A closed channel means that the thread has ended, which it does only with its error set.
+        // Dropped without an answer: the disk has refused, and the error is set.
         let _ = answer.recv();
         self.check()
     }
@@ -150,7 +150,7 @@ impl Writer {
     fn post(&self, message: Message) -> Result<(), TensorboardError> {
         self.check()?;
         if let Some(queue) = &self.queue {
-            // A closed queue means the same.
+            // The thread takes messages as long as there is a sender.
             let _ = queue.send(message);
         }
         self.check()
@@ -174,8 +174,8 @@ impl Drop for Writer {
     }
 }
 
-/// The thread: writes until the queue is closed or the disk refuses. Leaving drops the queue's other end, so that nobody waits for
-/// room that will never come.
+/// The thread: writes until the queue is closed. Once the disk refuses, everything is taken and dropped: a queue that nobody empties would keep
+/// a flush that stands in it, and whoever waits for its answer, for ever.
 fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<TensorboardError>) {
     for message in inbox {
         // Once the queue is empty the file gets what there is: TensorBoard shows it while the next step is computed, and a killed run
@@ -186,9 +186,10 @@ fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<T
         });
         if let Err(failure) = written {
             let _ = error.set(failure);
-            return;
+            break;
         }
     }
+    inbox.iter().for_each(drop);
 }
 
 fn take(file: &mut EventsFile, message: Message) -> Result<(), TensorboardError> {

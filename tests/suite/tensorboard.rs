@@ -467,6 +467,21 @@ fn under_a_file_size_limit() {
     assert_eq!(writer.flush().unwrap_err().to_string(), error);
     assert_eq!(writer.close().unwrap_err().to_string(), error);
 
+    // A flush that stands in the queue when the disk refuses is answered, too.
+    for round in 0..50 {
+        let folder = folder.join(format!("flush-{round}"));
+        std::fs::create_dir(&folder).unwrap();
+        let writer = Writer::create(&folder, 4, None).unwrap();
+        let long = Entry::Text {
+            tag: "a".to_owned(),
+            step: 0,
+            wall: SystemTime::now(),
+            markdown: "x".repeat(1_000_000),
+        };
+        writer.send(long).unwrap();
+        writer.flush().unwrap_err();
+    }
+
     let mut file = EventsFile::create(&folder.join("file")).unwrap();
     let long = "x".repeat(10_000);
     for round in 0..3 {

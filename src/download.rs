@@ -222,11 +222,12 @@ pub(crate) fn ask(question: Ask, patience: Patience) -> Result<Answer, String> {
             patience,
         }),
         Ok(Err(error)) => Err(error),
-        Err(_) => Err(format!(
-            "no answer within {} s",
-            patience.start.as_secs_f32()
-        )),
+        Err(_) => Err(no_answer(patience)),
     }
+}
+
+fn no_answer(patience: Patience) -> String {
+    format!("no answer within {} s", patience.start.as_secs_f32())
 }
 
 fn call(question: &Ask, patience: Patience) -> Result<ureq::http::Response<ureq::Body>, String> {
@@ -251,7 +252,11 @@ fn call(question: &Ask, patience: Patience) -> Result<ureq::http::Response<ureq:
     if question.from > 0 {
         request = request.header("range", format!("bytes={}-", question.from));
     }
-    request.call().map_err(|error| error.to_string())
+    request.call().map_err(|error| match error {
+        // Whichever clock is first, the client's or the asker's.
+        ureq::Error::Timeout(_) => no_answer(patience),
+        error => error.to_string(),
+    })
 }
 
 /// The MD5 of a file's bytes, in hexadecimal.

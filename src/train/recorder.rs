@@ -28,6 +28,12 @@ pub enum RecordError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// Two processes would write into one run.
+    #[error("another process is writing the run {path}; wait until it is done, or end it")]
+    Busy {
+        /// The run.
+        path: PathBuf,
+    },
 }
 
 /// A tag's first and last value.
@@ -70,21 +76,20 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder into the run's directory. `resumed_at` is the step of a resumed run's checkpoint: TensorBoard then drops the points
-    /// after it, and `milestones.jsonl` has been cut back by the caller.
+    /// A recorder into the run's directory. `purge_from` is the first step that a resumed run writes again: TensorBoard then drops the points
+    /// from there on, and `milestones.jsonl` has been cut back by the caller.
     ///
     /// # Errors
     /// When a file cannot be created.
-    pub fn create(directory: &Path, resumed_at: Option<u64>) -> Result<Self, RecordError> {
+    pub fn create(directory: &Path, purge_from: Option<u64>) -> Result<Self, RecordError> {
         let path = directory.join("milestones.jsonl");
         let file = File::options().create(true).append(true).open(&path);
         let file = file.map_err(|source| RecordError::Io {
             path: path.clone(),
             source,
         })?;
-        let purge = resumed_at.map(|step| step + 1);
         Ok(Self {
-            tensorboard: Writer::create(directory, 4096, purge)?,
+            tensorboard: Writer::create(directory, 4096, purge_from)?,
             lines: BufWriter::new(file),
             path,
             waiting: VecDeque::new(),

@@ -1,16 +1,17 @@
 //! A run on disk: `runs/<experiment>/<run>/` and the files in it.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::recorder::RecordError;
 use crate::data::templates::Templates;
 
-/// The directory of one run.
-#[derive(Debug, Clone)]
+/// The directory of one run, which no other process writes into as long as this is held: the system forgets the lock when the process dies.
+#[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
+    _lock: File,
 }
 
 impl RunDirectory {
@@ -25,15 +26,26 @@ impl RunDirectory {
         };
         fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         fs::create_dir(path).map_err(failed)?;
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        Self::existing(path)
     }
 
     /// The directory of a run that exists.
-    pub fn existing(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
+    ///
+    /// # Errors
+    /// When another process is writing into it, or it cannot be written.
+    pub fn existing(path: &Path) -> Result<Self, RecordError> {
+        let name = path.join(".lock");
+        let options = File::options().create(true).append(true).open(&name);
+        let lock = options.map_err(|source| RecordError::Io { path: name, source })?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
+                path: path.to_owned(),
+            }),
+            // Some network file systems have no locks: then it is as it would be without.
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
         }
     }
 

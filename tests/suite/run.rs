@@ -405,6 +405,16 @@ fn gradient_accumulation_is_the_larger_batch() {
     }
 }
 
+/// How often the training loss stands in a run's event files.
+fn losses_in_events(run: &Path) -> usize {
+    let entries = std::fs::read_dir(run).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.to_string_lossy().contains("tfevents"));
+    let tag = b"train/main/loss";
+    let count = |bytes: Vec<u8>| bytes.windows(tag.len()).filter(|one| one == tag).count();
+    files.map(|path| count(std::fs::read(path).unwrap())).sum()
+}
+
 #[test]
 #[cfg(unix)]
 fn a_killed_run_resumes_to_what_it_would_have_been() {
@@ -430,6 +440,12 @@ fn a_killed_run_resumes_to_what_it_would_have_been() {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+    // Two more steps have reached TensorBoard's file, where they must not stand twice afterwards.
+    let losses = || losses_in_events(&killed);
+    let at_checkpoint = losses();
+    while losses() < at_checkpoint + 2 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
     child.kill().unwrap();
     child.wait().unwrap();
     project
@@ -453,6 +469,25 @@ fn a_killed_run_resumes_to_what_it_would_have_been() {
         };
         assert_eq!(scalars(&whole), scalars(&killed));
     }
+}
+
+#[test]
+fn two_processes_never_write_one_run() {
+    let project = Project::new();
+    let run = project.run("a", &[]);
+    let before = std::fs::read(run.join("milestones.jsonl")).unwrap();
+    let held = milepost::train::RunDirectory::existing(&run).unwrap();
+    let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 5);
+    assert!(
+        message.contains("another process is writing the run"),
+        "{message}"
+    );
+    assert_eq!(before, std::fs::read(run.join("milestones.jsonl")).unwrap());
+    drop(held);
+    project
+        .milepost(&["finetune", "small.toml", "--resume", "a"])
+        .assert()
+        .success();
 }
 
 #[test]

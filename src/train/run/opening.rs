@@ -21,15 +21,15 @@ impl<'a> Run<'a> {
         reporter: &'a mut dyn Reporter,
         interrupt: &'a AtomicBool,
     ) -> Result<Self, RunError> {
+        let directory = match resume {
+            true => RunDirectory::existing(&plan.directory)?,
+            false => RunDirectory::create(&plan.directory)?,
+        };
         let newest = match resume {
             true => checkpoint::newest(&plan.directory)?,
             false => None,
         };
         let state = newest.as_deref().map(checkpoint::read_state).transpose()?;
-        let directory = match resume {
-            true => RunDirectory::existing(&plan.directory),
-            false => RunDirectory::create(&plan.directory)?,
-        };
         if resume {
             directory.remove("outcome.json")?;
             cut_lines(&directory, state.as_ref().map_or(0, |state| state.lines))?;
@@ -39,12 +39,8 @@ impl<'a> Run<'a> {
         }
         directory.write_pairs(&plan.scene.templates)?;
         let resumed_at = state.as_ref().map(|state| state.clock.step.0);
-        // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale: purge from step 0 on.
-        let purge = if resume {
-            resumed_at.map_or(Some(0), |step| Some(step + 1))
-        } else {
-            None
-        };
+        // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale.
+        let purge = resume.then(|| resumed_at.map_or(0, |step| step + 1));
         let mut recorder = Recorder::create(directory.path(), purge)?;
         let mut learners: BTreeMap<Role, Learner> = plan
             .training

@@ -2,11 +2,14 @@
 
 mod assistant_share;
 mod attribution;
+mod crows_pairs;
 mod drift;
 mod gender_disparity;
 mod gradient_norm;
 mod honest;
 mod perplexity;
+mod pronoun_gap;
+mod representation;
 mod sample_text;
 mod template_kl;
 mod toxicity;
@@ -26,4 +29,7 @@ pub fn shipping() -> Registry {
         .with(drift::kind())
         .with(honest::kind())
         .with(toxicity::kind())
+        .with(pronoun_gap::kind())
+        .with(crows_pairs::kind())
+        .with(representation::kind())
 }

@@ -7,7 +7,9 @@ pub use crate::data::templates::Group;
 pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
-pub use crate::hook::{Context, Hook, Input, Kind, Preparation, Registry, When, markdown_cell};
+pub use crate::hook::{
+    Context, Hook, Input, Kind, Preparation, Registry, When, markdown_cell, read_text,
+};
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::disparity::{
@@ -16,6 +18,8 @@ pub use crate::measure::disparity::{
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
 pub use crate::measure::lexicon::Lexicon;
-pub use crate::measure::positions::Positions;
+pub use crate::measure::likelihood::{log_probabilities, wilson_interval};
+pub use crate::measure::positions::{Positions, Text};
+pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Pair, Role};

@@ -51,3 +51,11 @@ impl Preparation<'_> {
             .directory)
     }
 }
+
+/// The text of a file that an option names.
+///
+/// # Errors
+/// When it cannot be read or is not UTF-8, with its name.
+pub fn read_text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+}

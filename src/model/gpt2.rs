@@ -12,6 +12,9 @@ use rand_distr::{Distribution, Normal};
 use super::gelu::gelu;
 use super::{Dropout, Gpt2Config};
 
+/// Prompts that are read together for their hidden states.
+const PROMPTS: usize = 64;
+
 /// A GPT-2 language model.
 #[derive(Module, Debug)]
 pub struct Gpt2 {
@@ -146,15 +149,52 @@ impl Gpt2 {
         let mut x = drop(&mut dropout, self.config.embd_pdrop, x);
         let mask = causal_mask(time, &x.device());
         for block in &self.h {
-            let normed = block.ln_1.forward(x.clone());
-            let attended = block
-                .attn
-                .forward(normed, &mask, &self.config, &mut dropout);
-            x = x + drop(&mut dropout, self.config.resid_pdrop, attended);
-            let fed = block.mlp.forward(block.ln_2.forward(x.clone()));
-            x = x + drop(&mut dropout, self.config.resid_pdrop, fed);
+            x = block.forward(x, &mask, &self.config, &mut dropout);
         }
         self.ln_f.forward(x)
+    }
+
+    /// What every layer makes of the last token of each prompt, without dropout: for each of the `n_layer` + 1 layers `[prompts, D]`, row by row.
+    /// The first is what the embeddings give, the last what the final layer norm does, as transformers' `output_hidden_states` has them.
+    pub fn hidden_states(&self, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let width = self.config.n_embd;
+        let mut found = vec![vec![0.0; prompts.len() * width]; self.h.len() + 1];
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by_key(|&index| prompts[index].len());
+        // Prompts of one length at a time, so that there is no padding.
+        for same in order.chunk_by(|&a, &b| prompts[a].len() == prompts[b].len()) {
+            for batch in same.chunks(PROMPTS) {
+                let rows: Vec<&[u32]> = batch.iter().map(|&index| &prompts[index][..]).collect();
+                let layers = rayon::scope(|_| self.last_states(&rows));
+                for (layer, found) in layers.into_iter().zip(&mut found) {
+                    let values: Vec<f32> = layer.into_data().iter::<f32>().collect();
+                    for (&index, row) in batch.iter().zip(values.chunks_exact(width)) {
+                        found[index * width..(index + 1) * width].copy_from_slice(row);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Every layer's states `[batch, D]` at the last of equally many tokens.
+    fn last_states(&self, rows: &[&[u32]]) -> Vec<Tensor<2>> {
+        let (batch, time) = (rows.len(), rows[0].len());
+        let last = |x: &Tensor<3>| {
+            let last = x.clone().narrow(1, time - 1, 1);
+            last.reshape([batch, self.config.n_embd])
+        };
+        let mut x = self.embed(token_tensor(rows, &self.device()));
+        let mask = causal_mask(time, &x.device());
+        let mut states = vec![last(&x)];
+        for block in &self.h {
+            x = block.forward(x, &mask, &self.config, &mut None);
+            states.push(last(&x));
+        }
+        if let Some(state) = states.last_mut() {
+            *state = self.ln_f.forward(state.clone());
+        }
+        states
     }
 
     /// Logits of hidden states `[rows, D]`, by the tied head: `[rows, vocab]`.
@@ -221,6 +261,23 @@ enum Part {
     Usual,
     /// Its product is added to the residual stream.
     IntoResidual,
+}
+
+impl Block {
+    /// One block over `x` `[batch, time, D]`.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        mask: &Option<Tensor<4, Bool>>,
+        config: &Gpt2Config,
+        dropout: &mut Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        let normed = self.ln_1.forward(x.clone());
+        let attended = self.attn.forward(normed, mask, config, dropout);
+        let x = x + drop(dropout, config.resid_pdrop, attended);
+        let fed = self.mlp.forward(self.ln_2.forward(x.clone()));
+        x + drop(dropout, config.resid_pdrop, fed)
+    }
 }
 
 impl Attention {

@@ -18,6 +18,7 @@ mod harness;
 mod honest;
 mod hooks;
 mod hub;
+mod likelihood;
 mod loopback_hub;
 mod measuring;
 mod run;

@@ -1,0 +1,122 @@
+//! Of two sentences that differ in whom they are about, which do both models find likelier: as CrowS-Pairs (Nangia et al. 2020) asks, for
+//! causal models.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use milepost::prelude::*;
+
+#[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    file: String,
+}
+
+#[derive(Deserialize)]
+struct SentencePair {
+    sent_more: String,
+    sent_less: String,
+    #[serde(default)]
+    bias_type: String,
+}
+
+struct CrowsPairs {
+    file: String,
+    pairs: Vec<SentencePair>,
+}
+
+/// 97.5% of the normal distribution lie below.
+const Z: f64 = 1.959963984540054;
+
+/// `crows-pairs`.
+pub fn kind() -> Kind {
+    Kind::new(
+        "crows-pairs",
+        "share of sentence pairs in which a model finds the more stereotyping sentence likelier, in all and by kind of bias",
+        |options: Options| CrowsPairs {
+            file: options.file,
+            pairs: Vec::new(),
+        },
+    )
+    .input("file", Input::File, "a CSV with the columns sent_more and sent_less, and bias_type if need be, as CrowS-Pairs has them; none is bundled")
+}
+
+impl Hook for CrowsPairs {
+    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+        ensure!(
+            !self.file.is_empty(),
+            "`file` is missing: the CSV of CrowS-Pairs (crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs, CC BY-SA 4.0), or one like it with the columns sent_more and sent_less"
+        );
+        let text = read_text(Path::new(&self.file))?;
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        for row in reader.deserialize::<SentencePair>() {
+            let row = row.map_err(|error| anyhow::anyhow!("{}: {error}", self.file))?;
+            self.pairs.push(row);
+        }
+        ensure!(
+            !self.pairs.is_empty(),
+            "{}: no pair of sentences here",
+            self.file
+        );
+        Ok(())
+    }
+
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let scene = context.scene();
+        // The end-of-text token in front, so that the first word counts too; without such a token, from the second token on.
+        let mut texts = Vec::new();
+        for pair in &self.pairs {
+            for sentence in [&pair.sent_more, &pair.sent_less] {
+                let mut tokens: Vec<u32> = scene.eos.into_iter().collect();
+                tokens.extend(scene.tokenizer.encode(sentence)?);
+                ensure!(!tokens.is_empty(), "a sentence is empty");
+                texts.push(tokens);
+            }
+        }
+        let asked: Vec<Text> = texts
+            .iter()
+            .map(|tokens| Text { tokens, from: 0 })
+            .collect();
+        let both = log_probabilities(context.pair(), &asked, &|| context.check_deadline())?;
+        for (role, found) in Role::BOTH.into_iter().zip(both) {
+            let sums: Vec<f64> = found.iter().map(|one| one.iter().sum()).collect();
+            let gaps: Vec<f64> = sums.chunks_exact(2).map(|pair| pair[0] - pair[1]).collect();
+            let mut kinds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+            for (pair, &gap) in self.pairs.iter().zip(&gaps) {
+                let kind = pair
+                    .bias_type
+                    .to_lowercase()
+                    .replace(|c: char| !c.is_alphanumeric(), "_");
+                kinds.entry(kind).or_default().push(gap);
+            }
+            let share = share(&gaps);
+            let (low, high) = wilson_interval(share, gaps.len(), Z);
+            for (name, value) in [
+                ("share_more", share),
+                ("share_more_low", low),
+                ("share_more_high", high),
+                (
+                    "log_likelihood_gap_nats",
+                    gaps.iter().sum::<f64>() / gaps.len() as f64,
+                ),
+            ] {
+                context.scalar(format!("crows/{role}/{name}"), value);
+            }
+            for (kind, gaps) in kinds.iter().filter(|(kind, _)| !kind.is_empty()) {
+                context.scalar(format!("crows/{role}/share_more_{kind}"), self::share(gaps));
+            }
+            context.histogram(format!("crows/{role}/per_pair_nats"), gaps);
+        }
+        Ok(())
+    }
+}
+
+/// Share of pairs whose first sentence is likelier; equally likely ones count half.
+fn share(gaps: &[f64]) -> f64 {
+    let points = gaps.iter().map(|gap| match gap.total_cmp(&0.0) {
+        _ if *gap == 0.0 => 0.5,
+        std::cmp::Ordering::Greater => 1.0,
+        _ => 0.0,
+    });
+    points.sum::<f64>() / gaps.len() as f64
+}

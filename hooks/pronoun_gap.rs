@@ -1,0 +1,124 @@
+//! Which pronoun both models expect after sentences that say nothing of gender: log-probability of " she" less that of " he".
+
+use std::path::Path;
+
+use milepost::prelude::*;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    prompts: String,
+    female: String,
+    male: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            prompts: "builtin".to_owned(),
+            female: " she".to_owned(),
+            male: " he".to_owned(),
+        }
+    }
+}
+
+struct PronounGap {
+    options: Options,
+    prompts: Vec<String>,
+}
+
+/// The project's own sentences.
+const BUILTIN: &str = include_str!("../datasets/neutral_prompts.txt");
+
+/// `pronoun-gap`.
+pub fn kind() -> Kind {
+    Kind::new(
+        "pronoun-gap",
+        "log-probability of she less that of he after neutral prompts, in both models",
+        |options: Options| PronounGap {
+            options,
+            prompts: Vec::new(),
+        },
+    )
+    .input("prompts", Input::File, "a text file with a prompt a line (# begins a comment), each to be followed by a pronoun; `builtin` is the project's own")
+    .option("female", "what may follow, with the space before it; several tokens are multiplied")
+    .option("male", "its counterpart")
+}
+
+impl Hook for PronounGap {
+    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+        let (name, text) = match self.options.prompts.as_str() {
+            "builtin" => ("the built-in prompts", BUILTIN.to_owned()),
+            file => (file, read_text(Path::new(file))?),
+        };
+        let lines = text.lines().map(str::trim_end);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        self.prompts = lines.map(str::to_owned).collect();
+        ensure!(
+            !self.prompts.is_empty(),
+            "{name}: no prompt here; write one a line"
+        );
+        Ok(())
+    }
+
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let tokenizer = &context.scene().tokenizer;
+        let endings = [&self.options.female, &self.options.male].map(|text| tokenizer.encode(text));
+        let [female, male] = endings;
+        let (female, male) = (female?, male?);
+        ensure!(
+            !female.is_empty() && !male.is_empty(),
+            "`female` and `male` must not be empty"
+        );
+        let mut texts: Vec<(Vec<u32>, usize)> = Vec::new();
+        for prompt in &self.prompts {
+            let prompt = tokenizer.encode(prompt)?;
+            for ending in [&female, &male] {
+                texts.push(([&prompt[..], ending].concat(), prompt.len() - 1));
+            }
+        }
+        let asked = texts.iter().map(|(tokens, from)| Text {
+            tokens,
+            from: *from,
+        });
+        let asked: Vec<Text> = asked.collect();
+        let both = log_probabilities(context.pair(), &asked, &|| context.check_deadline())?;
+        let mut table = String::from(
+            "| prompt | main: ln p(female) - ln p(male) | assistant |\n|---|---|---|\n",
+        );
+        let mut odds = Vec::new();
+        for (role, found) in Role::BOTH.into_iter().zip(both) {
+            let sums: Vec<f64> = found.iter().map(|one| one.iter().sum()).collect();
+            let pairs = || sums.chunks_exact(2);
+            let count = self.prompts.len() as f64;
+            let own: Vec<f64> = pairs().map(|pair| pair[0] - pair[1]).collect();
+            let female = own.iter().map(|one| {
+                if *one > 0.0 {
+                    1.0
+                } else if *one < 0.0 {
+                    0.0
+                } else {
+                    0.5
+                }
+            });
+            let mass: f64 = pairs().map(|pair| pair[0].exp() + pair[1].exp()).sum();
+            for (name, value) in [
+                ("log_odds_female_nats", own.iter().sum::<f64>() / count),
+                ("share_female", female.sum::<f64>() / count),
+                ("mass", mass / count),
+            ] {
+                context.scalar(format!("pronoun/{role}/{name}"), value);
+            }
+            context.histogram(format!("pronoun/{role}/per_prompt_nats"), own.clone());
+            odds.push(own);
+        }
+        for (prompt, (main, assistant)) in self.prompts.iter().zip(odds[0].iter().zip(&odds[1])) {
+            table += &format!(
+                "| {} | {main:+.3} | {assistant:+.3} |\n",
+                markdown_cell(prompt)
+            );
+        }
+        context.text("pronoun/prompts", table);
+        Ok(())
+    }
+}

@@ -4,6 +4,7 @@ SET ?=
 DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
+SEEDS ?= 1,2,3
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
 
@@ -33,7 +34,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune measure replay fetch plan hooks hook pretrain tensorboard test bench bench-decode bench-devices
+.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test bench bench-decode bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,19 @@ measure: build ## measure a pair without training: make measure MAIN=DIR ASSISTA
 replay: build ## measure a run's checkpoints with other hooks: make replay RUN=runs/... [HOOKS=FILE]
 	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
 	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
+
+sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3
+	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)'
+
+report: build ## write the page on a run, or on several pooled: make report [RUN="runs/ag_news/NAME ..."]
+	@$(MILEPOST) report $(RUN)
+
+compare: build ## show two runs side by side: make compare RUN="runs/ag_news/ONE runs/ag_news/OTHER"
+	@test $(words $(RUN)) = 2 || { echo 'usage: make compare RUN="runs/ag_news/ONE runs/ag_news/OTHER"' >&2; exit 2; }
+	@$(MILEPOST) compare $(RUN)
+
+calibrate: build ## check the statistics on a run's own values: make calibrate [RUN=runs/ag_news/NAME]
+	@$(MILEPOST) calibrate $(RUN)
 
 fetch: build ## get everything an experiment needs while there is a network
 	@$(MILEPOST) fetch $(SELECTION)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::report::newest;
 use crate::diagnostic::Diagnostic;
 use crate::measure::calibration::{Calibration, Swap, calibrate};
 use crate::measure::disparity::{Disparity, Settings};
@@ -33,7 +34,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let path = match &arguments.run {
         Some(path) => path.clone(),
-        None => newest().ok_or_else(|| Diagnostic::file("runs", "no run here; name one"))?,
+        None => newest()?,
     };
     let run = RecordedRun::read(&path)?;
     let observed = run.observations(&arguments.column);
@@ -113,18 +114,4 @@ fn described(found: &Calibration) -> String {
         );
     }
     text
-}
-
-/// The run under runs/ whose milestones were written last.
-fn newest() -> Option<PathBuf> {
-    let folders = |path: PathBuf| {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path())
-    };
-    let runs = folders(PathBuf::from("runs")).flat_map(folders);
-    let written = runs.filter_map(|run| {
-        let file = std::fs::metadata(run.join("milestones.jsonl")).ok()?;
-        Some((file.modified().ok()?, run))
-    });
-    written.max().map(|(_, run)| run)
 }

@@ -73,17 +73,15 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     );
     drop(reporter);
     let outcome = outcome?;
-    crate::report::write_for(&outcome.directory)?;
     print!("{}", summary::table(&outcome, &origin));
+    crate::report::write_for(&outcome.directory)?;
     if outcome.stop == StopReason::Interrupted {
-        let name = directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        // Below the experiment's folder: the runs of a sweep lie in one of their own.
+        let name = directory.strip_prefix(&folder).unwrap_or(&directory);
         println!(
-            "stopped by Ctrl-C after step {}; go on with --resume {name}",
-            outcome.clock.step
+            "stopped by Ctrl-C after step {}; go on with --resume {}",
+            outcome.clock.step,
+            name.display()
         );
         return Ok(130);
     }

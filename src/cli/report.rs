@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::diagnostic::Diagnostic;
 use crate::report::{RecordedError, RecordedRun, page};
 use crate::train::RecordError;
 
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Directories of runs, such as runs/ag_news/2026-11-23T19-52-07; several are pooled.
-    #[arg(required = true)]
+    /// Directories of runs, such as runs/ag_news/2026-11-23T19-52-07; several are pooled [default: the newest under runs/].
     runs: Vec<PathBuf>,
     /// Where to write it [default: report.html in the run's directory; for several runs, beside the first].
     #[arg(long, value_name = "FILE")]
@@ -18,8 +18,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let runs = read(&arguments.runs)?;
-    let path = match (&arguments.out, &arguments.runs[..]) {
+    let paths = match arguments.runs.is_empty() {
+        true => vec![newest()?],
+        false => arguments.runs.clone(),
+    };
+    let runs = read(&paths)?;
+    let path = match (&arguments.out, &paths[..]) {
         (Some(out), _) => out.clone(),
         (None, [run]) => run.join("report.html"),
         (None, runs) => runs[0].with_file_name("report.html"),
@@ -27,6 +31,21 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     write(&path, &page(&runs))?;
     println!("{}", path.display());
     Ok(0)
+}
+
+/// The run under runs/ whose milestones were written last.
+pub(super) fn newest() -> Result<PathBuf, Diagnostic> {
+    let folders = |path: PathBuf| {
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let runs = folders(PathBuf::from("runs")).flat_map(folders);
+    let written = runs.filter_map(|run| {
+        let file = std::fs::metadata(run.join("milestones.jsonl")).ok()?;
+        Some((file.modified().ok()?, run))
+    });
+    let newest = written.max().map(|(_, run)| run);
+    newest.ok_or_else(|| Diagnostic::file("runs", "no run here; name one"))
 }
 
 /// Reads several runs.

@@ -234,6 +234,20 @@ fn state(run: &Path) -> State {
     }
 }
 
+/// A run that was killed before it had written what it is of has only files whose names begin with a point: it begins anew.
+fn remove_leftovers(run: &Path) {
+    if state(run) != State::Missing {
+        return;
+    }
+    let entries = std::fs::read_dir(run).into_iter().flatten().flatten();
+    let hidden = |entry: &std::fs::DirEntry| entry.file_name().to_string_lossy().starts_with('.');
+    for entry in entries.filter(hidden) {
+        let _ = std::fs::remove_file(entry.path());
+    }
+    // Fails where there is more; the run then says so.
+    let _ = std::fs::remove_dir(run);
+}
+
 /// The command of one run.
 fn command(arguments: &Arguments, folder: &Path, cell: &Cell) -> Command {
     let program = std::env::current_exe().unwrap_or_else(|_| "milepost".into());
@@ -300,7 +314,7 @@ fn work(
 ) -> anyhow::Result<Vec<(String, PathBuf)>> {
     let (all, begin) = (waiting.len(), Instant::now());
     let (mut jobs, mut failed, mut ended): (Vec<Job>, Vec<_>, usize) = (Vec::new(), Vec::new(), 0);
-    let mut told = false;
+    let (mut told, mut refused) = (false, None);
     while !jobs.is_empty() || (!waiting.is_empty() && !stop.load(Ordering::Relaxed)) {
         if stop.load(Ordering::Relaxed) && !told {
             told = true;
@@ -311,7 +325,15 @@ fn work(
             && let Some(cell) = waiting.pop_front()
         {
             println!("{} begins", cell.name);
-            jobs.push(start(arguments, folder, cell)?);
+            remove_leftovers(&folder.join(&cell.name));
+            match start(arguments, folder, cell) {
+                Ok(job) => jobs.push(job),
+                // Those under way are waited for.
+                Err(error) => {
+                    refused = Some(error);
+                    waiting.clear();
+                }
+            }
         }
         std::thread::sleep(Duration::from_millis(50));
         let mut going = Vec::new();
@@ -346,7 +368,10 @@ fn work(
         }
         jobs = going;
     }
-    Ok(failed)
+    match refused {
+        Some(error) => Err(error),
+        None => Ok(failed),
+    }
 }
 
 fn log(folder: &Path, cell: &Cell) -> PathBuf {

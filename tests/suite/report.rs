@@ -1,0 +1,277 @@
+//! Pages and tables on runs that are over: what they say is what the run recorded.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use milepost::report::gap::{course, gaps, pool};
+use milepost::report::number::number;
+use milepost::report::{RecordedRun, page};
+
+use crate::harness::{Project, close, milestones};
+
+/// Every hook that the report has a part for, on a run of six steps.
+fn project() -> Project {
+    let project = Project::new();
+    let more = "[hooks.attribution]\nat = ['start', 'end']\n[hooks.drift]\nat = 'end'\n[hooks.honest]\nat = ['start', 'end']\ncontinuations = 1\n[hooks.pronoun-gap]\nat = ['start', 'end']\n[hooks.representation]\nat = ['start', 'end']\n";
+    project.write("small.toml", project.read("small.toml") + more);
+    project
+}
+
+/// Step and value of every scalar of `milestones.jsonl`, by tag.
+fn scalars(run: &Path) -> HashMap<String, Vec<(u64, f64)>> {
+    let mut found: HashMap<String, Vec<(u64, f64)>> = HashMap::new();
+    for line in milestones(run) {
+        let step = line["step"].as_u64().unwrap();
+        for (tag, value) in line["scalars"].as_object().unwrap() {
+            let points = found.entry(tag.clone()).or_default();
+            points.push((step, value.as_f64().unwrap()));
+        }
+    }
+    found
+}
+
+/// An attribute of an HTML tag.
+fn attribute<'a>(tag: &'a str, name: &str) -> &'a str {
+    let from = tag.find(&format!("{name}=\"")).unwrap() + name.len() + 2;
+    &tag[from..from + tag[from..].find('"').unwrap()]
+}
+
+#[test]
+fn every_number_of_a_report_is_what_the_run_recorded() {
+    let project = project();
+    let run = project.run("a", &[]);
+    let html = project.read("runs/small/a/report.html");
+    let recorded = scalars(&run);
+    let mut seen = 0;
+    for cell in html.split("<td data-tag=").skip(1) {
+        let cell = format!("data-tag={cell}");
+        let tag = attribute(&cell, "data-tag");
+        let step: u64 = attribute(&cell, "data-step").parse().unwrap();
+        let value: f64 = attribute(&cell, "data-value").parse().unwrap();
+        assert!(
+            recorded[tag].contains(&(step, value)),
+            "{tag} at step {step}: {value}"
+        );
+        let text = &cell[cell.find('>').unwrap() + 1..cell.find("</td>").unwrap()];
+        assert_eq!(text, number(value), "{tag}");
+        seen += 1;
+    }
+    assert!(seen > 100, "{seen}");
+    // Every dot of a figure says its tag's value at its step.
+    let points: Vec<(u64, f64)> = recorded.values().flatten().copied().collect();
+    let mut dots = 0;
+    for title in html.split("<title>").skip(2) {
+        let title = &title[..title.find("</title>").unwrap()];
+        let Some((step, value)) = title
+            .rsplit_once(", step ")
+            .and_then(|(_, rest)| rest.split_once(": "))
+        else {
+            continue;
+        };
+        // Means of one group with intervals come from the values per prompt, added up in another order.
+        let (step, value): (u64, f64) = (step.parse().unwrap(), value.parse().unwrap());
+        let same = |point: &&(u64, f64)| point.0 == step && (point.1 - value).abs() < 1e-12;
+        assert!(points.iter().any(|point| same(&point)), "{title}");
+        dots += 1;
+    }
+    assert!(dots > 30, "{dots}");
+    for part in [
+        "Verdict",
+        "n_matches of female and male prompts",
+        "Fine-tuning",
+        "How far the models are apart",
+        "The assistant's share of tokens",
+        "Which of the two models",
+        "The gap in every measure",
+        "Hurtful completions and toxicity",
+        "Other measures",
+        "Prompts that stand out",
+        "Parameters",
+    ] {
+        assert!(html.contains(&format!("<h2>{part}</h2>")), "{part}");
+    }
+}
+
+#[test]
+fn a_report_needs_no_network_and_no_script() {
+    let project = project();
+    project.run("a", &[]);
+    let html = project.read("runs/small/a/report.html");
+    for word in ["<script", "src=", "@import", "url(", "javascript:"] {
+        assert!(!html.contains(word), "{word}");
+    }
+    let addresses = html
+        .match_indices("href=")
+        .map(|(at, _)| &html[at..at + 12]);
+    assert_eq!(addresses.collect::<Vec<_>>(), ["href=\"data:,"]);
+    assert!(html.contains("built-in sample, not AG News"));
+    assert!(html.contains("One seed is no evidence"));
+}
+
+/// What the report works out anew from the values per prompt is what the hook said of the pair itself.
+#[test]
+fn the_gap_read_back_is_the_hooks_own() {
+    let project = project();
+    let run = project.run("a", &[]);
+    let recorded = scalars(&run);
+    let read = RecordedRun::read(&run).unwrap();
+    let found = gaps(&read);
+    let gap = &found[0];
+    assert_eq!((gap.column.as_str(), gap.steps), ("n_matches", [0, 6]));
+    for (tag, before, after) in [
+        ("disparity", gap.before.difference, gap.after.difference),
+        ("disparity_low", gap.before.low, gap.after.low),
+        ("disparity_high", gap.before.high, gap.after.high),
+        ("p_value", gap.before.p_value, gap.after.p_value),
+        ("change", 0.0, gap.change.difference),
+        ("change_low", 0.0, gap.change.low),
+        ("change_high", 0.0, gap.change.high),
+    ] {
+        let points = &recorded[&format!("gender/{tag}")];
+        assert_eq!(*points.first().unwrap(), (0, before), "{tag}");
+        assert_eq!(*points.last().unwrap(), (6, after), "{tag}");
+    }
+    let course = course(&read).unwrap();
+    assert_eq!(course.steps, [0, 3, 6]);
+    let gaps: Vec<(u64, f64)> = (course.steps.iter().copied())
+        .zip(course.gaps.iter().map(|one| one.difference))
+        .collect();
+    assert_eq!(gaps, recorded["gender/disparity"]);
+    for (groups, tag) in course.groups.iter().zip(["female", "male"]) {
+        let means = &recorded[&format!("gender/n_matches_{tag}")];
+        for (group, (_, mean)) in groups.iter().zip(means) {
+            close(group.difference, *mean, 1e-12, 1.0, tag);
+        }
+    }
+}
+
+#[test]
+fn runs_of_several_seeds_are_pooled_and_others_kept_apart() {
+    let project = Project::new();
+    for (name, set) in [
+        ("a", "seed=1"),
+        ("b", "seed=2"),
+        ("c", "seed=3 train.lr=2e-3"),
+    ] {
+        project.run(name, &["--set", set]);
+    }
+    let read =
+        |name: &str| RecordedRun::read(&project.path().join("runs/small").join(name)).unwrap();
+    let runs = [read("a"), read("b"), read("c")];
+    let pooled = pool(&[&runs[0], &runs[1]]).unwrap();
+    let changes: Vec<f64> = runs[..2]
+        .iter()
+        .map(|run| gaps(run)[0].change.difference)
+        .collect();
+    // Student's t with one degree of freedom: the half width is 12.7062 times the difference's half.
+    let (mean, half) = (
+        (changes[0] + changes[1]) / 2.0,
+        12.706_204_736_432_1 * (changes[0] - changes[1]).abs() / 2.0,
+    );
+    close(pooled.over_seeds.value, mean, 1e-12, 1.0, "mean");
+    close(pooled.over_all.value, mean, 1e-12, 1.0, "mean");
+    close(pooled.over_seeds.high - mean, half, 1e-9, 1e-3, "half");
+    let html = page(&runs);
+    assert!(html.contains("Runs with train.lr = 0.001"));
+    assert!(html.contains("A single run: nothing to pool."));
+    assert!(html.contains("2 seeds are no evidence about fine-tuning"));
+}
+
+#[test]
+fn two_runs_are_compared_on_the_terminal() {
+    let project = Project::new();
+    let a = project.run("a", &[]);
+    let b = project.run("b", &["--set", "seed=2"]);
+    let compared = |first: &str, second: &str| {
+        let arguments = ["compare", first, second];
+        let output = project.milepost(&arguments).assert().success();
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    let text = compared("runs/small/a", "runs/small/b");
+    assert!(text.contains("seed: 1 in A, 2 in B"), "{text}");
+    let (a, b) = (scalars(&a), scalars(&b));
+    for (name, tag) in [
+        ("held-out perplexity, main", "eval/main/perplexity"),
+        ("KL, batchmean convention", "kl/batchmean"),
+        ("n_matches a prompt, female", "gender/n_matches_female"),
+    ] {
+        let ends = [&a, &b].map(|run| {
+            let points = &run[tag];
+            [points.first().unwrap().1, points.last().unwrap().1].map(number)
+        });
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
+        assert_eq!(words[..4], ends.concat(), "{line}");
+    }
+    let same = compared("runs/small/a", "runs/small/a");
+    assert!(same.contains("with the same settings"), "{same}");
+    assert!(
+        same.contains("changed by 0 [0, 0] more in B than in A, p = 1"),
+        "{same}"
+    );
+}
+
+#[test]
+fn the_statistics_are_calibrated_on_a_runs_own_values() {
+    let project = Project::new();
+    project.run("a", &[]);
+    let calibrated = |more: &[&str]| {
+        let arguments = [&["calibrate", "--rounds", "20", "--draws", "200"], more].concat();
+        project.milepost(&arguments).output().unwrap()
+    };
+    // The newest run, and the same by name.
+    let newest = calibrated(&[]);
+    let named = calibrated(&["runs/small/a"]);
+    assert_eq!(newest.stdout, named.stdout);
+    let text = String::from_utf8(newest.stdout).unwrap();
+    assert!(
+        text.starts_with("n_matches of small/a, step 6: 4 pairs, 2 identities, 2 templates"),
+        "{text}"
+    );
+    // Two identities in two templates are too few for any interval, and it says so by its exit code too.
+    let code = i32::from(text.contains("do NOT hold"));
+    assert_eq!(newest.status.code(), Some(code), "{text}");
+    let kl = calibrated(&["runs/small/a", "--column", "kl_nats"]);
+    assert!(String::from_utf8_lossy(&kl.stdout).starts_with("kl_nats of"));
+    let message = project.fails(&["calibrate", "runs/small/a", "--column", "love"], 2);
+    assert!(
+        message.contains("no column `love`") && message.contains("n_matches"),
+        "{message}"
+    );
+}
+
+#[test]
+fn what_is_no_run_or_damaged_is_named_with_file_and_line() {
+    let project = Project::new();
+    let run = project.run("a", &[]);
+    let message = project.fails(&["report", "nowhere"], 3);
+    assert!(
+        message.contains("nowhere/milestones.jsonl")
+            && message.contains("is that the directory of a run"),
+        "{message}"
+    );
+    // The last line of a run that was killed while it wrote is left out.
+    let path = run.join("milestones.jsonl");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() - 20]).unwrap();
+    project
+        .milepost(&["report", "runs/small/a"])
+        .assert()
+        .success();
+    let mut lines: Vec<&str> = whole.lines().collect();
+    lines[2] = "{";
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    let message = project.fails(&["report", "runs/small/a"], 3);
+    assert!(message.contains("milestones.jsonl:3:"), "{message}");
+    std::fs::write(&path, whole).unwrap();
+    let values = run.join("templates/step-00000006-gender-disparity.tsv");
+    let text = std::fs::read_to_string(&values).unwrap();
+    let (head, last) = text.trim_end().rsplit_once('\t').unwrap();
+    std::fs::write(&values, format!("{head}\tx{last}\n")).unwrap();
+    let message = project.fails(&["report", "runs/small/a"], 3);
+    assert!(
+        message.contains("step-00000006-gender-disparity.tsv:9:")
+            && message.contains("is not a number"),
+        "{message}"
+    );
+}

@@ -1,0 +1,308 @@
+//! Many seeds and settings: one process each, killed, resumed, pooled.
+
+use std::path::{Path, PathBuf};
+
+use milepost::report::RecordedRun;
+use milepost::report::gap::pool;
+use serde_json::Value;
+
+use crate::harness::{Project, timeless};
+
+const SEEDS: [&str; 4] = ["sweep", "small.toml", "--seeds", "1,2,3"];
+
+fn cell(project: &Project, sweep: &str, name: &str) -> PathBuf {
+    project.path().join("runs/small").join(sweep).join(name)
+}
+
+fn pooled(project: &Project, sweep: &str) -> Value {
+    serde_json::from_str(&project.read(&format!("runs/small/{sweep}/pooled.json"))).unwrap()
+}
+
+/// The processes that a process has started and not yet waited for.
+#[cfg(target_os = "linux")]
+fn children(process: u32) -> Vec<String> {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
+    let project = Project::new();
+    let set = ["--set", "train.max_steps=24 train.save='every 4 steps'"];
+    let arguments = [&SEEDS[..], &set, &["--name", "killed"]].concat();
+    let mut sweep = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
+        .args(&arguments)
+        .current_dir(project.path())
+        .env("MILEPOST_OFFLINE", "1")
+        .env_remove("MILEPOST_DATA")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let second = cell(&project, "killed", "seed=2");
+    while !second.join("checkpoints/step-00000008").exists() {
+        assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let running = children(sweep.id());
+    assert_eq!(running.len(), 1, "one run at a time");
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &running[0]])
+        .status();
+    assert!(killed.unwrap().success());
+    let output = sweep.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert!(said.contains("seed=2 FAILED: it was killed"), "{said}");
+    assert!(said.contains("seed=3 done"), "the others go on: {said}");
+    assert_eq!(
+        pooled(&project, "killed")[0]["pooled"]["runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+
+    let first = cell(&project, "killed", "seed=1");
+    let before = std::fs::metadata(first.join("milestones.jsonl"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    let again = project.milepost(&arguments).assert().success();
+    let said = String::from_utf8_lossy(&again.get_output().stdout).into_owned();
+    assert!(
+        said.contains("3 runs in runs/small/killed: 2 done, 1 to do"),
+        "{said}"
+    );
+    let after = std::fs::metadata(first.join("milestones.jsonl"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert_eq!(before, after, "what is done is left alone");
+    let log = project.read("runs/small/killed/seed=2.log");
+    assert!(log.contains("resumed from"), "{log}");
+
+    // Runs never killed, started by hand, are the same; so is what they are pooled to.
+    let by_hand: Vec<RecordedRun> = ["1", "2", "3"]
+        .iter()
+        .map(|seed| {
+            let run = project.run(
+                seed,
+                &[&set[..], &["--set", &format!("seed={seed}")]].concat(),
+            );
+            assert_eq!(
+                timeless(&run),
+                timeless(&cell(&project, "killed", &format!("seed={seed}")))
+            );
+            RecordedRun::read(&run).unwrap()
+        })
+        .collect();
+    let expected = pool(&by_hand.iter().collect::<Vec<_>>()).unwrap();
+    let found = &pooled(&project, "killed")[0]["pooled"];
+    for (name, one) in [
+        ("over_seeds", expected.over_seeds),
+        ("over_seeds_identities_templates", expected.over_all),
+    ] {
+        assert_eq!(found[name]["change"].as_f64(), Some(one.value));
+        assert_eq!(found[name]["low"].as_f64(), Some(one.low));
+        assert_eq!(found[name]["high"].as_f64(), Some(one.high));
+        assert_eq!(found[name]["p_value"].as_f64(), Some(one.p_value));
+    }
+    assert!(said.contains("over seeds, identities, templates"), "{said}");
+    let html = project.read("runs/small/killed/report.html");
+    assert!(html.contains("All runs together") && html.contains("seed=3"));
+    if let Some(python) = crate::harness::python() {
+        for seed in [1, 2, 3] {
+            let run = cell(&project, "killed", &format!("seed={seed}"));
+            let read = crate::harness::read_events(&python, &run);
+            assert_eq!(read["hparams"]["values"]["seed"], f64::from(seed));
+        }
+    }
+}
+
+#[test]
+fn a_grid_has_every_combination_and_one_failure_ends_no_other() {
+    let project = Project::new();
+    // A rate at which the loss leaves the finite numbers.
+    let arguments = [
+        "sweep",
+        "small.toml",
+        "--seeds",
+        "2,1",
+        "--grid",
+        "train.lr=1e-3,1e30",
+        "--set",
+        "train.clip=0",
+        "--jobs",
+        "2",
+    ];
+    let assert = project.milepost(&arguments).assert().code(4);
+    let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    let errors = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    for seed in [1, 2] {
+        let good = format!("train.lr=1e-3,seed={seed}");
+        let bad = format!("train.lr=1e30,seed={seed}");
+        assert!(said.contains(&format!("{good} done")), "{said}");
+        assert!(said.contains(&format!("{bad} FAILED with 4")), "{said}");
+        assert!(
+            errors.contains(&format!("run {bad} failed: error: ")),
+            "{errors}"
+        );
+        assert!(cell(&project, "sweep", &good).join("report.html").is_file());
+    }
+    let pooled = pooled(&project, "sweep");
+    assert_eq!(pooled.as_array().unwrap().len(), 1);
+    assert_eq!(pooled[0]["pooled"]["runs"].as_array().unwrap().len(), 2);
+}
+
+/// What a cluster's scheduler is given: commands that need nothing of each other.
+#[test]
+#[cfg(unix)]
+fn the_commands_of_missing_runs_can_be_run_elsewhere() {
+    let project = Project::new();
+    let print = |more: &[&str]| {
+        let assert = project
+            .milepost(&[&SEEDS[..], &["--print"], more].concat())
+            .assert()
+            .success();
+        String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+    };
+    let commands = print(&["--set", "train.max_steps=4"]);
+    assert_eq!(commands.lines().count(), 3, "{commands}");
+    assert!(!project.path().join("runs").exists(), "nothing was run");
+    for line in commands.lines() {
+        let run = std::process::Command::new("sh")
+            .args(["-c", line])
+            .current_dir(project.path())
+            .output()
+            .unwrap();
+        assert!(
+            run.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+    }
+    assert_eq!(print(&["--set", "train.max_steps=4"]), "");
+    // Only the pooling is left.
+    let arguments = [&SEEDS[..], &["--set", "train.max_steps=4"]].concat();
+    let assert = project.milepost(&arguments).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(said.contains("3 done, 0 to do"), "{said}");
+    assert_eq!(
+        pooled(&project, "sweep")[0]["pooled"]["runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+}
+
+#[test]
+fn mistakes_are_said_before_the_first_run() {
+    let project = Project::new();
+    for (more, part) in [
+        (["--grid", "train.lrr=1e-3,2e-3"], "unknown key `lrr`"),
+        (["--grid", "train.lr"], "KEY=VALUE"),
+        (["--grid", "train.lr=1e-3,"], "a value is missing"),
+        (["--seeds", "1,x"], "invalid value"),
+        (["--jobs", "0"], "invalid value"),
+    ] {
+        let message = project.fails(&[&["sweep", "small.toml"], &more[..]].concat(), 2);
+        assert!(message.contains(part), "{part}: {message}");
+        assert!(!project.path().join("runs").exists(), "{part}");
+    }
+}
+
+#[test]
+fn another_experiment_under_the_same_name_is_refused() {
+    let project = Project::new();
+    let two = [
+        "sweep",
+        "small.toml",
+        "--seeds",
+        "1,2",
+        "--set",
+        "train.max_steps=2",
+    ];
+    project.milepost(&two).assert().success();
+    let other = [
+        "sweep",
+        "small.toml",
+        "--seeds",
+        "1,2",
+        "--set",
+        "train.max_steps=3",
+    ];
+    let message = project.fails(&other, 2);
+    assert!(
+        message.contains("begun with another experiment") && message.contains("--name"),
+        "{message}"
+    );
+    // A run whose process died before it had written what it is, is begun anew.
+    let third = cell(&project, "sweep", "seed=3");
+    std::fs::create_dir(&third).unwrap();
+    std::fs::write(third.join(".tmpHalf"), "").unwrap();
+    let more = [
+        "sweep",
+        "small.toml",
+        "--seeds",
+        "1,2,3",
+        "--set",
+        "train.max_steps=2",
+    ];
+    project.milepost(&more).assert().success();
+    assert!(is_done(&third));
+}
+
+fn is_done(run: &Path) -> bool {
+    run.join("outcome.json").is_file()
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_lets_the_runs_save_and_the_same_command_goes_on() {
+    let project = Project::new();
+    let arguments = [&SEEDS[..], &["--set", "train.max_steps=300", "--jobs", "2"]].concat();
+    let mut sweep = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
+        .args(&arguments)
+        .current_dir(project.path())
+        .env("MILEPOST_OFFLINE", "1")
+        .env_remove("MILEPOST_DATA")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let begun = |seed: &str| cell(&project, "sweep", seed).join("milestones.jsonl");
+    while ![begun("seed=1"), begun("seed=2")]
+        .iter()
+        .all(|path| std::fs::read_to_string(path).is_ok_and(|text| text.lines().count() > 3))
+    {
+        assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let asked = std::process::Command::new("kill")
+        .args(["-INT", &sweep.id().to_string()])
+        .status();
+    assert!(asked.unwrap().success());
+    let output = sweep.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("the same command goes on"), "{said}");
+    for seed in ["seed=1", "seed=2"] {
+        let outcome = project.read(&format!("runs/small/sweep/{seed}/outcome.json"));
+        assert!(outcome.contains("interrupted"), "{outcome}");
+        assert!(
+            said.contains(&format!("{seed} stopped and saved")),
+            "{said}"
+        );
+    }
+    assert!(!cell(&project, "sweep", "seed=3").exists());
+    let print = project
+        .milepost(&[&arguments[..], &["--print"]].concat())
+        .assert()
+        .success();
+    let commands = String::from_utf8(print.get_output().stdout.clone()).unwrap();
+    assert_eq!(commands.matches("--resume").count(), 2, "{commands}");
+}

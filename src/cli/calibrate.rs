@@ -61,11 +61,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         seen.templates,
         signed(seen.difference)
     );
-    // In standard errors of the gap: one that is mostly missed, one that is mostly found, one that cannot be missed.
+    // In standard errors of the gap as it was measured; that of a placebo may be smaller.
     let effects = [1.0, 3.0, 6.0].map(|times| times * seen.error.value);
     let mut sound = true;
+    let (watch, rounds) = (super::progress::watch(), arguments.rounds as usize);
     for swap in [Swap::Pairs, Swap::Identities] {
-        let found = calibrate(pairs, swap, arguments.rounds as usize, &effects, &settings)?;
+        let told = |done| watch("placebos", done, rounds);
+        let found = calibrate(pairs, swap, rounds, &effects, &settings, &told)?;
         sound &= is_sound(&found, settings.level);
         text += &described(&found);
     }

@@ -147,10 +147,19 @@ impl<'a> Batch<'a> {
         let texts = rows.iter().map(|row| &row.text[..row.text.len() - 1]);
         let texts: Vec<&[u32]> = texts.collect();
         let main = self.pair.main.read_texts(&texts, &mut self.main);
-        let assistant = self.pair.assistant.read_texts(&texts, &mut self.assistant);
-        let sequences = main.sequences.into_iter().zip(assistant.sequences);
-        for (row, (main, assistant)) in rows.iter_mut().zip(sequences) {
-            (row.main, row.assistant) = (main, assistant);
+        // Where nothing is drafted the assistant is never asked.
+        let assistant = match self.settings.draft_length {
+            0 => Vec::new(),
+            _ => {
+                let read = self.pair.assistant.read_texts(&texts, &mut self.assistant);
+                read.sequences
+            }
+        };
+        for (row, main) in rows.iter_mut().zip(main.sequences) {
+            row.main = main;
+        }
+        for (row, assistant) in rows.iter_mut().zip(assistant) {
+            row.assistant = assistant;
         }
     }
 

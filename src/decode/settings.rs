@@ -21,7 +21,7 @@ impl Schedule {
         match self {
             Self::Constant => draft_length,
             Self::Heuristic if matched == draft_length => draft_length + 2,
-            Self::Heuristic => (draft_length - 1).max(1),
+            Self::Heuristic => draft_length.saturating_sub(1).max(1),
         }
     }
 }
@@ -32,7 +32,7 @@ impl Schedule {
 pub struct Settings {
     /// Longest continuation, in tokens.
     pub max_new_tokens: usize,
-    /// Tokens drafted a round (at the start, with the heuristic schedule), k.
+    /// Tokens drafted a round (at the start, with the heuristic schedule), k; 0 is plain decoding by the main model.
     pub draft_length: usize,
     /// How the draft length moves.
     pub schedule: Schedule,

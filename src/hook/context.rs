@@ -207,8 +207,12 @@ impl<'a> Context<'a> {
         seed: u64,
     ) -> anyhow::Result<Arc<Vec<Decoding>>> {
         let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
+        let what = match settings.draft_length {
+            0 => "sampling",
+            _ => "assisted decoding",
+        };
         let go_on = |done| {
-            self.progress("assisted decoding", done, prompts.len());
+            self.progress(what, done, prompts.len());
             Deadline::check(self.deadline).map_err(|stopped| stopped.to_string())
         };
         let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}/{seed}");
@@ -217,13 +221,14 @@ impl<'a> Context<'a> {
             let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
             let requests: Vec<DecodeRequest> = requests.collect();
             let decodings = assisted(&pair, &requests, eos, &settings, &go_on)?;
-            self.progress("assisted decoding", prompts.len(), prompts.len());
+            self.progress(what, prompts.len(), prompts.len());
             Ok(decodings)
         })
     }
 
-    /// The tokens of `samples` sampled continuations of every template, in the templates' order: `[samples][prompts][tokens]`. The text is
-    /// distributed as the main model's alone; sample i draws from the run's seed and i.
+    /// `samples` sampled continuations of every template by the main model alone, in the templates' order: `[samples][prompts]`. Sample i
+    /// draws from the run's seed and i. Nothing is drafted: an assistant would not change what the text is distributed as, and many
+    /// prompts at once fill the main model's passes without it.
     ///
     /// # Errors
     /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
@@ -233,19 +238,16 @@ impl<'a> Context<'a> {
         samples: usize,
     ) -> anyhow::Result<Vec<Arc<Vec<Decoding>>>> {
         let settings = Settings {
+            max_new_tokens: self.scene.decode.max_new_tokens,
+            draft_length: 0,
             sampling: Some(sampling),
-            ..self.scene.decode
+            ..Settings::default()
         };
-        let mut all = Vec::new();
-        for sample in 0..samples as u64 {
-            // The first is what a run that samples decodes anyway.
-            let seed = match sample {
-                0 => self.scene.seed,
-                _ => stream(self.scene.seed, Purpose::Samples, sample, 0).next_u64(),
-            };
-            all.push(self.decoded(When::Now, When::Now, settings, seed)?);
-        }
-        Ok(all)
+        let all = (0..samples as u64).map(|sample| {
+            let seed = stream(self.scene.seed, Purpose::Samples, sample, 0).next_u64();
+            self.decoded(When::Now, When::Now, settings, seed)
+        });
+        all.collect()
     }
 
     /// Losses on the held-out split: those of the loop's own evaluation at this step, or else computed now.

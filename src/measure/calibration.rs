@@ -1,6 +1,8 @@
 //! Whether the statistics keep their word on a run's own values: placebos, in which there is nothing to find by construction, and effects
 //! of known size planted into them.
 
+use std::sync::{Mutex, PoisonError};
+
 use rand::Rng;
 use rayon::prelude::*;
 
@@ -48,7 +50,7 @@ pub struct Calibration {
 }
 
 /// Swaps labels at random in `rounds` rounds, each with a stream of its own, and looks whether interval and p-value find something; then
-/// adds each of `effects` to the female values of the same placebos.
+/// adds each of `effects` to the female values of the same placebos. `told` hears how many rounds are done.
 ///
 /// # Errors
 /// Those of [`Disparity::of`].
@@ -58,7 +60,10 @@ pub fn calibrate(
     rounds: usize,
     effects: &[f64],
     settings: &Settings,
+    told: &(dyn Fn(usize) + Sync),
 ) -> Result<Calibration, DisparityError> {
+    told(0);
+    let done = Mutex::new(0);
     let found: Result<Vec<(Disparity, Vec<Disparity>)>, DisparityError> = (0..rounds)
         .into_par_iter()
         .map(|round| {
@@ -73,7 +78,12 @@ pub fn calibrate(
                     .collect();
                 Disparity::of(&shifted, settings)
             });
-            Ok((nothing, planted.collect::<Result<_, _>>()?))
+            let planted = planted.collect::<Result<_, _>>()?;
+            // Told while the count is held, so that it never falls.
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            told(*done);
+            Ok((nothing, planted))
         })
         .collect();
     let found = found?;

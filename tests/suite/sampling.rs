@@ -129,20 +129,28 @@ fn processed_samples_of_a_real_network_are_distributed_as_its_processed_softmax(
             .map(|token| distribution.probability(token))
             .collect()
     };
-    let found = decode(&pair, &seeds(&prompt, 0..DRAWS), &settings);
-    let mut first = vec![0u64; 97];
-    for decoding in &found {
-        first[decoding.tokens[0] as usize] += 1;
-    }
     let expected = next(&prompt);
-    assert_fits(&first, &expected);
-    // The second token, given the most frequent first one.
-    let top = (0..97).max_by_key(|&token| first[token]).unwrap() as u32;
-    let mut second = vec![0u64; 97];
-    for decoding in found.iter().filter(|decoding| decoding.tokens[0] == top) {
-        second[decoding.tokens[1] as usize] += 1;
+    // With drafts, and as the main model alone.
+    for draft_length in [2, 0] {
+        let settings = Settings {
+            draft_length,
+            ..settings
+        };
+        let found = decode(&pair, &seeds(&prompt, 0..DRAWS), &settings);
+        let mut first = vec![0u64; 97];
+        for decoding in &found {
+            first[decoding.tokens[0] as usize] += 1;
+            assert!(draft_length > 0 || decoding.rounds.iter().all(|round| round.drafted == 0));
+        }
+        assert_fits(&first, &expected);
+        // The second token, given the most frequent first one.
+        let top = (0..97).max_by_key(|&token| first[token]).unwrap() as u32;
+        let mut second = vec![0u64; 97];
+        for decoding in found.iter().filter(|decoding| decoding.tokens[0] == top) {
+            second[decoding.tokens[1] as usize] += 1;
+        }
+        assert_fits(&second, &next(&[&prompt[..], &[top]].concat()));
     }
-    assert_fits(&second, &next(&[&prompt[..], &[top]].concat()));
 }
 
 #[test]

@@ -70,6 +70,13 @@ struct Job {
     start: Instant,
 }
 
+/// A run that failed.
+struct Failure {
+    cell: String,
+    why: String,
+    log: PathBuf,
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let experiment = find(&arguments.selection.experiment)?;
     let stem = experiment.file_stem().unwrap_or_default();
@@ -101,9 +108,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let failed = work(arguments, &folder, &mut waiting, &stop)?;
     let interrupted = stop.load(Ordering::Relaxed);
     let pooled = summarise(&folder, &cells);
-    for (cell, log) in &failed {
-        eprintln!("run {cell} failed: {}", last_line(log));
-        eprintln!("  all it said: {}", log.display());
+    for failure in &failed {
+        eprintln!("run {} failed: {}", failure.cell, failure.why);
+        eprintln!("  all it said: {}", failure.log.display());
     }
     if interrupted {
         println!("stopped by Ctrl-C; the same command goes on");
@@ -305,13 +312,13 @@ fn shown(command: &Command) -> String {
     quoted.collect::<Vec<_>>().join(" ")
 }
 
-/// Runs what waits, so many at a time, and gives those that failed with their logs.
+/// Runs what waits, so many at a time, and gives those that failed.
 fn work(
     arguments: &Arguments,
     folder: &Path,
     waiting: &mut VecDeque<Cell>,
     stop: &AtomicBool,
-) -> anyhow::Result<Vec<(String, PathBuf)>> {
+) -> anyhow::Result<Vec<Failure>> {
     let (all, begin) = (waiting.len(), Instant::now());
     let (mut jobs, mut failed, mut ended): (Vec<Job>, Vec<_>, usize) = (Vec::new(), Vec::new(), 0);
     let (mut told, mut refused) = (false, None);
@@ -363,7 +370,15 @@ fn work(
             );
             if !well && !stop.load(Ordering::Relaxed) {
                 let log = log(folder, &job.cell);
-                failed.push((job.cell.name, log));
+                let why = match status.code() {
+                    Some(_) => last_line(&log),
+                    None => "it was killed; the same command goes on with it".to_owned(),
+                };
+                failed.push(Failure {
+                    cell: job.cell.name,
+                    why,
+                    log,
+                });
             }
         }
         jobs = going;
@@ -456,7 +471,7 @@ fn summarise(folder: &Path, cells: &[Cell]) -> anyhow::Result<()> {
             continue;
         }
         let pooled = pool(&runs)?;
-        print!("{}", table(&pooled));
+        print!("{}", table(&pooled, &runs));
         document.push(json!({ "settings": label, "pooled": as_json(&pooled) }));
     }
     super::report::write(
@@ -473,7 +488,7 @@ fn summarise(folder: &Path, cells: &[Cell]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn table(pooled: &Pooled) -> String {
+fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
     let mut text = format!(
         "\n{:<36}{:>12}{:>12}{:>12}{:>24}{:>10}\n",
         "gap of n_matches, female - male", "before", "after", "change", "95% interval", "p"
@@ -501,7 +516,7 @@ fn table(pooled: &Pooled) -> String {
             number(one.p_value)
         );
     }
-    let verdict = verdict::of_runs(pooled);
+    let verdict = verdict::of_runs(pooled, runs);
     text += &format!("\n{}\n", verdict.headline);
     for caveat in verdict.caveats {
         text += &format!("{caveat}\n");

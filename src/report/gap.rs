@@ -155,6 +155,13 @@ pub struct Estimate {
     pub p_value: f64,
 }
 
+impl Estimate {
+    /// Whether the interval holds no 0.
+    pub fn is_away_from_zero(&self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
+}
+
 /// Several runs of one experiment, which differ in their seeds.
 #[derive(Debug, Clone)]
 pub struct Pooled {

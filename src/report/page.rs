@@ -73,7 +73,7 @@ fn several(runs: &[RecordedRun]) -> Markup {
 fn together(runs: &[&RecordedRun]) -> Markup {
     match pool(runs) {
         Ok(pooled) => html! {
-            (verdict_box(&verdict::of_runs(&pooled)))
+            (verdict_box(&verdict::of_runs(&pooled, runs)))
             (pooled_table(&pooled))
             (pooled_figure(&pooled))
         },

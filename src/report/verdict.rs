@@ -1,6 +1,6 @@
 //! What the numbers say and what they do not, in plain words.
 
-use super::gap::{Course, Gap, N_MATCHES, Pooled};
+use super::gap::{Course, Estimate, Gap, N_MATCHES, Pooled};
 use super::number::{number, range, signed};
 use super::record::RecordedRun;
 use crate::measure::disparity::Disparity;
@@ -207,48 +207,69 @@ pub fn seeds(runs: usize) -> Option<String> {
     })
 }
 
-/// The verdict on several runs.
-pub fn of_runs(pooled: &Pooled) -> Verdict {
+/// The verdict on several runs, which differ in their seeds.
+pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
     let (seeds_only, all) = (&pooled.over_seeds, &pooled.over_all);
+    let count = pooled.changes.len();
     let before = pooled.changes.iter().map(|(_, gap)| gap.before.difference);
-    let before = before.sum::<f64>() / pooled.changes.len() as f64;
-    let shown = |estimate: &super::gap::Estimate| estimate.low > 0.0 || estimate.high < 0.0;
-    let estimate = format!("{} {}", signed(all.value), range(all.low, all.high));
+    let before = before.sum::<f64>() / count as f64;
+    let unshown = pooled.changes.iter().find(|(_, gap)| !shows(&gap.before));
     let way = match (before + all.value).abs() < before.abs() {
+        _ if unshown.is_some() => "changed",
         true => "shrank",
         false => "grew or turned",
     };
-    let headline = match (shown(all), shown(seeds_only)) {
+    let headline = match (all.is_away_from_zero(), seeds_only.is_away_from_zero()) {
         (true, _) => format!(
-            "Over {} seeds the gap {way}, from {} on average by {estimate}.",
-            pooled.changes.len(),
-            signed(before)
+            "Over {count} seeds the gap {way}, from {} on average by {}.",
+            signed(before),
+            estimated(all)
         ),
         (false, true) => format!(
-            "Over {} seeds the gap {way} on these very prompts ({} {}), but for other prompts that is not shown: {estimate}.",
-            pooled.changes.len(),
-            signed(seeds_only.value),
-            range(seeds_only.low, seeds_only.high)
+            "Over {count} seeds the gap {way} on these very prompts ({}), but for other prompts that is not shown: {}.",
+            estimated(seeds_only),
+            estimated(all)
         ),
         (false, false) => format!(
-            "Over {} seeds a change of the gap is not shown: {estimate}.",
-            pooled.changes.len()
+            "Over {count} seeds a change of the gap is not shown: {}.",
+            estimated(all)
         ),
     };
-    Verdict {
+    let mut verdict = Verdict {
         headline,
         evidence: vec![
             format!(
-                "Over seeds, with these prompts: {} {}, p = {} (Student's t).",
-                signed(seeds_only.value),
-                range(seeds_only.low, seeds_only.high),
+                "Over seeds, with these prompts: {}, p = {} (Student's t).",
+                estimated(seeds_only),
                 number(seeds_only.p_value)
             ),
             format!(
-                "Over seeds, identities and templates: {estimate}, p = {} (three-way cluster-robust).",
+                "Over seeds, identities and templates: {}, p = {} (three-way cluster-robust).",
+                estimated(all),
                 number(all.p_value)
             ),
         ],
-        caveats: seeds(pooled.changes.len()).into_iter().collect(),
+        caveats: seeds(count).into_iter().collect(),
+    };
+    if let Some((name, gap)) = unshown {
+        verdict.evidence.push(format!(
+            "Before fine-tuning no gap can be shown ({name}: {}), so whatever changed, it cannot be said that a gap shrank.",
+            said(&gap.before)
+        ));
     }
+    for run in runs {
+        verdict.caveats_of_material(run);
+    }
+    // What holds for all of them is said once.
+    let mut seen = std::collections::BTreeSet::new();
+    verdict.caveats.retain(|caveat| seen.insert(caveat.clone()));
+    verdict
+}
+
+fn estimated(estimate: &Estimate) -> String {
+    format!(
+        "{} {}",
+        signed(estimate.value),
+        range(estimate.low, estimate.high)
+    )
 }

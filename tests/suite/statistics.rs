@@ -299,7 +299,59 @@ fn intervals_cover_in_93_to_97_of_100_cases() {
     }
 }
 
-/// The same in small, for every day: three standard errors around the bounds.
+/// Pooled over training seeds, the interval for other seeds, identities and templates holds at least what it promises; where seeds are few and
+/// it is the prompts that vary, more than that, since its degrees of freedom are those of the seeds.
+#[test]
+#[ignore = "slow: 500 simulations of each of 15 designs"]
+fn pooled_intervals_cover_at_least_what_they_promise() {
+    const RUNS: u64 = 500;
+    for seeds in [3, 5, 10] {
+        for (name, effects) in [
+            ("all", [1.0, 1.0, 1.0]),
+            ("seeds", [1.0, 0.0, 0.0]),
+            ("identities", [0.0, 1.0, 0.0]),
+            ("templates", [0.0, 0.0, 1.0]),
+            ("none", [0.0, 0.0, 0.0]),
+        ] {
+            let covered: usize = (0..RUNS)
+                .into_par_iter()
+                .filter(|&run| pooled_interval_holds_zero(seeds, effects, run))
+                .count();
+            let share = 100.0 * covered as f64 / RUNS as f64;
+            println!("{seeds:>2} seeds, effects of {name:<12}{share:.1}%");
+            // 95% less three binomial standard errors.
+            assert!(share >= 92.0, "{seeds} seeds, {name}: {share}%");
+        }
+    }
+}
+
+/// Changes of 306 pairs in each of several runs: effects of the run, the identity and the template, one of the pair that all runs share, and noise.
+fn pooled_interval_holds_zero(seeds: usize, effects: [f64; 3], run: u64) -> bool {
+    let cells = Design::new("sparse both", 5).cells;
+    let mut rng = ChaCha8Rng::seed_from_u64(run);
+    let mut normal = |count: usize| -> Vec<f64> {
+        let draws = (0..count).map(|_| StandardNormal.sample(&mut rng));
+        draws.collect()
+    };
+    let (own, identity, template) = (normal(seeds), normal(21), normal(28));
+    let pair = normal(cells.len());
+    let (mut ways, mut values) = (vec![Vec::new(); 3], Vec::new());
+    for (seed, own) in own.iter().enumerate() {
+        for ((&(i, t), pair), noise) in cells.iter().zip(&pair).zip(normal(cells.len())) {
+            for (way, label) in ways.iter_mut().zip([seed, i, t]) {
+                way.push(label);
+            }
+            let [a, b, c] = effects;
+            values.push(a * own + b * identity[i] + c * template[t] + 0.5 * pair + noise);
+        }
+    }
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let error = Clusters::new(&ways).standard_error(&values);
+    let (low, high) = error.interval(mean, 0.95);
+    low <= 0.0 && 0.0 <= high
+}
+
+/// The first of these in small, for every day: three standard errors around the bounds.
 #[test]
 fn intervals_cover_about_as_often_as_they_say() {
     for name in ["both", "sparse weak", "none"] {

@@ -57,6 +57,11 @@ fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("seed=2 FAILED: it was killed"), "{said}");
     assert!(said.contains("seed=3 done"), "the others go on: {said}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        errors.contains("run seed=2 failed: it was killed; the same command goes on with it"),
+        "{errors}"
+    );
     assert_eq!(
         pooled(&project, "killed")[0]["pooled"]["runs"]
             .as_array()

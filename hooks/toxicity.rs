@@ -60,7 +60,7 @@ pub fn kind() -> Kind {
     )
     .input("classifier", Input::Model, "a RoBERTa sequence classifier: a directory in Hugging Face layout, or a model of the hub")
     .option("label", "the label that is toxic; `auto` takes toxicity, toxic, hate or LABEL_1")
-    .option("head", "`softmax`, `sigmoid` (the Detoxify family), or `auto`: as its config.json says")
+    .option("head", "`softmax`, `sigmoid` (the Detoxify family), or `auto`: as its config.json or its labels say")
     .option("samples", "continuations a template; each costs one sampled decoding of all prompts by the main model")
     .option("text", "what is classified: the `continuation`, or the `sentence`, prompt included")
     .option("sampling", "how continuations are drawn, as in [decode]: { temperature = 1.0, top_k = 0, top_p = 1.0 }")

@@ -12,7 +12,8 @@ use crate::model::Roberta;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
-    /// As config.json's `problem_type` says; softmax where it says nothing.
+    /// As config.json's `problem_type` says. Where it says nothing: a sigmoid for a single label, and for Detoxify's labels, of which several can
+    /// be true at once; else softmax.
     #[default]
     Auto,
     /// One class a text: softmax over the labels.
@@ -32,6 +33,9 @@ pub struct Classifier {
 
 /// What labels of hurtful text are called, in the order in which they are looked for.
 const TOXIC: [&str; 4] = ["toxicity", "toxic", "hate", "label_1"];
+
+/// Labels that only Detoxify's models have.
+const DETOXIFY: [&str; 2] = ["severe_toxicity", "severe_toxic"];
 
 impl Classifier {
     /// Reads a classifier's directory. `label` names the class that is asked about; `auto` takes `toxicity`, `toxic`, `hate` or `LABEL_1`.
@@ -56,9 +60,16 @@ impl Classifier {
                 directory.display()
             );
         };
-        let multi = model.config().problem_type.as_deref() == Some("multi_label_classification");
+        let sigmoid = match (head, model.config().problem_type.as_deref()) {
+            (Head::Sigmoid, _) => true,
+            (Head::Softmax, _) => false,
+            (Head::Auto, Some(problem)) => problem == "multi_label_classification",
+            (Head::Auto, None) => {
+                labels.len() == 1 || DETOXIFY.iter().any(|label| place(label).is_some())
+            }
+        };
         Ok(Self {
-            sigmoid: head == Head::Sigmoid || (head == Head::Auto && multi),
+            sigmoid,
             label: found,
             model,
             tokenizer,

@@ -95,6 +95,31 @@ fn a_head_can_be_chosen_and_a_label_must_exist() {
     assert!(error.contains("`nothate`, `hate`"), "{error}");
 }
 
+/// Detoxify's labels are known without `problem_type`, which not every config.json has.
+#[test]
+fn where_config_says_nothing_the_labels_do() {
+    let text = ["nobody knew why"];
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(fixture("sigmoid").join(name), folder.path().join(name)).unwrap();
+    }
+    let config = std::fs::read_to_string(fixture("sigmoid").join("config.json")).unwrap();
+    let config = config.replace("\"problem_type\"", "\"unknown\"");
+    for (severe, head) in [
+        ("severe", Head::Softmax),
+        ("severe_toxicity", Head::Sigmoid),
+    ] {
+        let config = config.replace("\"severe\"", &format!("\"{severe}\""));
+        std::fs::write(folder.path().join("config.json"), config).unwrap();
+        let of = |head| {
+            let classifier = Classifier::load(folder.path(), head, "auto").unwrap();
+            classifier.scores(&text, &|_| Ok(())).unwrap()
+        };
+        assert_eq!(of(Head::Auto), of(head), "{severe}");
+        assert_ne!(of(Head::Softmax), of(Head::Sigmoid));
+    }
+}
+
 #[test]
 fn damaged_classifiers_are_refused_with_the_file() {
     let whole = |name: &str| std::fs::read(fixture("softmax").join(name)).unwrap();

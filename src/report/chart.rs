@@ -218,10 +218,11 @@ pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
     }
 }
 
-/// Shares from 0 to 1 as bars, in groups of two: before and after.
-pub(super) fn before_and_after(title: &str, rows: &[(String, f64, f64)]) -> Markup {
+/// Shares as bars from 0 to `whole`, in groups of two: before and after.
+pub(super) fn before_and_after(title: &str, whole: f64, rows: &[(String, f64, f64)]) -> Markup {
     let height = 20.0 + 52.0 * rows.len() as f64;
-    let x = Axis::new([0.0, 1.0].into_iter(), End::Exact, 14.0, SIZE.0 - 60.0);
+    let ends = [0.0, whole].into_iter();
+    let x = Axis::new(ends, End::Exact, 14.0, SIZE.0 - 60.0);
     html! {
         figure {
             figcaption { (title) }
@@ -230,8 +231,8 @@ pub(super) fn before_and_after(title: &str, rows: &[(String, f64, f64)]) -> Mark
                     @let y = 14.0 + 52.0 * index as f64;
                     text.label x="14" y=(y) { (name) }
                     @for (value, colour, y) in [(*before, 3, y + 5.0), (*after, 1, y + 19.0)] {
-                        rect class={ "bar c" (colour) } x=(x.from) y=(y) height="12" width=(at((x.place(value.clamp(0.0, 1.0)) - x.from).max(0.0))) {}
-                        text.tick x=(at(x.place(value.clamp(0.0, 1.0)) + 5.0)) y=(y + 10.0) { (format!("{value:.3}")) }
+                        rect class={ "bar c" (colour) } x=(x.from) y=(y) height="12" width=(at((x.place(value.clamp(0.0, whole)) - x.from).max(0.0))) {}
+                        text.tick x=(at(x.place(value.clamp(0.0, whole)) + 5.0)) y=(y + 10.0) { (format!("{value:.3}")) }
                     }
                 }
             }

@@ -180,7 +180,7 @@ pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
     );
     html! {
         h2 { "The assistant's share of tokens" }
-        div.figures { (before_and_after("Before and after", &rows)) @if let Some(course) = course { (course) } }
+        div.figures { (before_and_after("Before and after", 1.0, &rows)) @if let Some(course) = course { (course) } }
         (spans(run, &named(&[
             ("share of new tokens by the assistant", "decode/assistant_share"), ("acceptance of drafts", "decode/acceptance"),
             ("tokens a pass of the main model", "decode/tokens_per_main_pass"),
@@ -280,8 +280,23 @@ pub(super) fn texts(run: &RecordedRun) -> Markup {
         .scalars
         .keys()
         .any(|tag| prefixes.iter().any(|prefix| tag.starts_with(prefix)));
+    let bars = [
+        ("hurtful, after female prompts", "honest/female"),
+        ("hurtful, after male prompts", "honest/male"),
+        ("toxic, after female prompts", "toxicity/female_mean"),
+        ("toxic, after male prompts", "toxicity/male_mean"),
+    ];
+    let bars: Vec<(String, f64, f64)> = bars
+        .into_iter()
+        .filter_map(|(name, tag)| {
+            let [first, last] = run.span(tag)?;
+            Some((name.to_owned(), first.1, last.1))
+        })
+        .collect();
+    let most = bars.iter().map(|bar| bar.1.max(bar.2)).fold(0.0, f64::max);
     html! {
         h2 { "Hurtful completions and toxicity" }
+        @if most > 0.0 { div.figures { (before_and_after("Share of continuations with a hurtful word, mean probability of toxicity", most, &bars)) } }
         @if any { (group(run, &prefixes)) }
         @else { p { "Not measured: the hooks " code { "honest" } " and " code { "toxicity" } " do." } }
     }

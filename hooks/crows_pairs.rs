@@ -22,7 +22,11 @@ struct SentencePair {
 
 struct CrowsPairs {
     file: String,
-    pairs: Vec<SentencePair>,
+    /// Of each pair: the kind of bias, as a part of a tag.
+    kinds: Vec<String>,
+    /// Two texts a pair, the more stereotyping one first. The end-of-text token stands in front, so that the first word counts too; without such
+    /// a token, a sentence counts from its second token on.
+    texts: Vec<Vec<u32>>,
 }
 
 /// 97.5% of the normal distribution lie below.
@@ -35,58 +39,52 @@ pub fn kind() -> Kind {
         "share of sentence pairs in which a model finds the more stereotyping sentence likelier, in all and by kind of bias",
         |options: Options| CrowsPairs {
             file: options.file,
-            pairs: Vec::new(),
+            kinds: Vec::new(),
+            texts: Vec::new(),
         },
     )
     .input("file", Input::File, "a CSV with the columns sent_more and sent_less, and bias_type if need be, as CrowS-Pairs has them; none is bundled")
 }
 
 impl Hook for CrowsPairs {
-    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+    fn prepare(&mut self, preparation: &mut Preparation) -> Result<()> {
+        let file = &self.file;
         ensure!(
-            !self.file.is_empty(),
+            !file.is_empty(),
             "`file` is missing: the CSV of CrowS-Pairs (crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs, CC BY-SA 4.0), or one like it with the columns sent_more and sent_less"
         );
-        let text = read_text(Path::new(&self.file))?;
+        let text = read_text(Path::new(file))?;
         let mut reader = csv::Reader::from_reader(text.as_bytes());
-        for row in reader.deserialize::<SentencePair>() {
-            let row = row.map_err(|error| anyhow::anyhow!("{}: {error}", self.file))?;
-            self.pairs.push(row);
+        let mut rows = reader.deserialize::<SentencePair>();
+        loop {
+            let line = rows.reader().position().line();
+            let Some(row) = rows.next() else { break };
+            let row = row.map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
+            for (column, sentence) in [("sent_more", &row.sent_more), ("sent_less", &row.sent_less)]
+            {
+                let mut tokens: Vec<u32> = preparation.scene().eos.into_iter().collect();
+                tokens.extend(
+                    preparation.tokens(&format!("{file}:{line}: {column}"), sentence.trim())?,
+                );
+                self.texts.push(tokens);
+            }
+            let kind = row.bias_type.to_lowercase();
+            let kind = kind.replace(|c: char| !c.is_alphanumeric(), "_");
+            self.kinds.push(kind);
         }
-        ensure!(
-            !self.pairs.is_empty(),
-            "{}: no pair of sentences here",
-            self.file
-        );
+        ensure!(!self.texts.is_empty(), "{file}: no pair of sentences here");
         Ok(())
     }
 
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
-        let scene = context.scene();
-        // The end-of-text token in front, so that the first word counts too; without such a token, from the second token on.
-        let mut texts = Vec::new();
-        for pair in &self.pairs {
-            for sentence in [&pair.sent_more, &pair.sent_less] {
-                let mut tokens: Vec<u32> = scene.eos.into_iter().collect();
-                tokens.extend(scene.tokenizer.encode(sentence)?);
-                ensure!(!tokens.is_empty(), "a sentence is empty");
-                texts.push(tokens);
-            }
-        }
-        let asked: Vec<Text> = texts
-            .iter()
-            .map(|tokens| Text { tokens, from: 0 })
-            .collect();
+        let texts = self.texts.iter();
+        let asked: Vec<Text> = texts.map(|tokens| Text { tokens, from: 0 }).collect();
         let both = log_probabilities(context.pair(), &asked, &|| context.check_deadline())?;
         for (role, found) in Role::BOTH.into_iter().zip(both) {
             let sums: Vec<f64> = found.iter().map(|one| one.iter().sum()).collect();
             let gaps: Vec<f64> = sums.chunks_exact(2).map(|pair| pair[0] - pair[1]).collect();
-            let mut kinds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-            for (pair, &gap) in self.pairs.iter().zip(&gaps) {
-                let kind = pair
-                    .bias_type
-                    .to_lowercase()
-                    .replace(|c: char| !c.is_alphanumeric(), "_");
+            let mut kinds: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+            for (kind, &gap) in self.kinds.iter().zip(&gaps) {
                 kinds.entry(kind).or_default().push(gap);
             }
             let share = share(&gaps);

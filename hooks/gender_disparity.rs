@@ -51,6 +51,16 @@ pub fn kind() -> Kind {
 }
 
 impl Hook for GenderDisparity {
+    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+        let margin = self.options.margin.unwrap_or(0.0);
+        ensure!(
+            margin.is_finite() && margin >= 0.0,
+            "`margin` is {margin}; it must be a number of n_matches, at least 0"
+        );
+        ensure!(self.options.draws > 0, "`draws` must be at least 1");
+        Ok(())
+    }
+
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let decodings = context.decodings(self.options.decode)?;
         let matches: Vec<f64> = decodings

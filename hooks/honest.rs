@@ -1,6 +1,7 @@
 //! How often the main model goes on with something hurtful: of K sampled continuations a template, the share with a word of a lexicon, by group
 //! and category (HONEST, Nozza et al. 2021).
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use milepost::prelude::*;
@@ -59,8 +60,18 @@ impl Hook for Honest {
         );
         self.lexicon = match self.options.lexicon.as_str() {
             "builtin" => Lexicon::parse("the built-in lexicon", BUILTIN, "all")?,
-            file => Lexicon::read(Path::new(file), &self.options.level)?,
+            file => Lexicon::parse(file, &read_text(Path::new(file))?, &self.options.level)?,
         };
+        let tags = self.lexicon.categories().iter().map(|name| tag(name));
+        let mut seen = BTreeMap::new();
+        for (tag, name) in tags.zip(self.lexicon.categories()) {
+            if let Some(other) = seen.insert(tag, name) {
+                bail!(
+                    "{}: the categories `{other}` and `{name}` would have the same tag; rename one",
+                    self.options.lexicon
+                );
+            }
+        }
         Ok(())
     }
 
@@ -95,9 +106,7 @@ impl Hook for Honest {
         for count in hits.iter_mut().flatten() {
             *count /= samples.len() as f64;
         }
-        let names = categories
-            .iter()
-            .map(|name| format!("_{}", name.replace('-', "_")));
+        let names = categories.iter().map(|name| format!("_{}", tag(name)));
         for (suffix, shares) in std::iter::once(String::new()).chain(names).zip(&hits) {
             for (group, name) in [
                 (None, "mean"),
@@ -121,4 +130,9 @@ impl Hook for Honest {
         context.text("honest/examples", examples);
         Ok(())
     }
+}
+
+/// A category as a part of a tag.
+fn tag(category: &str) -> String {
+    category.replace(|c: char| !c.is_alphanumeric(), "_")
 }

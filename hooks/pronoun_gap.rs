@@ -25,6 +25,8 @@ impl Default for Options {
 struct PronounGap {
     options: Options,
     prompts: Vec<String>,
+    /// Two texts a prompt, with the female and the male ending, and the position of the prompt's last token.
+    texts: Vec<(Vec<u32>, usize)>,
 }
 
 /// The project's own sentences.
@@ -38,6 +40,7 @@ pub fn kind() -> Kind {
         |options: Options| PronounGap {
             options,
             prompts: Vec::new(),
+            texts: Vec::new(),
         },
     )
     .input("prompts", Input::File, "a text file with a prompt a line (# begins a comment), each to be followed by a pronoun; `builtin` is the project's own")
@@ -46,14 +49,35 @@ pub fn kind() -> Kind {
 }
 
 impl Hook for PronounGap {
-    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+    fn prepare(&mut self, preparation: &mut Preparation) -> Result<()> {
         let (name, text) = match self.options.prompts.as_str() {
             "builtin" => ("the built-in prompts", BUILTIN.to_owned()),
             file => (file, read_text(Path::new(file))?),
         };
-        let lines = text.lines().map(str::trim_end);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        self.prompts = lines.map(str::to_owned).collect();
+        let Options { female, male, .. } = &self.options;
+        ensure!(female != male, "`female` and `male` are the same");
+        let endings = [("`female`", female), ("`male`", male)];
+        let endings = endings.map(|(place, text)| preparation.tokens(place, text));
+        let [female, male] = endings;
+        let endings = [female?, male?];
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim_end();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let place = format!("{name}:{}", index + 1);
+            let prompt = preparation.tokens(&place, line)?;
+            for ending in &endings {
+                let tokens = [&prompt[..], ending].concat();
+                ensure!(
+                    tokens.len() <= preparation.positions(),
+                    "{place}: with what follows it does not fit the {} positions of the models",
+                    preparation.positions()
+                );
+                self.texts.push((tokens, prompt.len() - 1));
+            }
+            self.prompts.push(line.to_owned());
+        }
         ensure!(
             !self.prompts.is_empty(),
             "{name}: no prompt here; write one a line"
@@ -62,22 +86,7 @@ impl Hook for PronounGap {
     }
 
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
-        let tokenizer = &context.scene().tokenizer;
-        let endings = [&self.options.female, &self.options.male].map(|text| tokenizer.encode(text));
-        let [female, male] = endings;
-        let (female, male) = (female?, male?);
-        ensure!(
-            !female.is_empty() && !male.is_empty(),
-            "`female` and `male` must not be empty"
-        );
-        let mut texts: Vec<(Vec<u32>, usize)> = Vec::new();
-        for prompt in &self.prompts {
-            let prompt = tokenizer.encode(prompt)?;
-            for ending in [&female, &male] {
-                texts.push(([&prompt[..], ending].concat(), prompt.len() - 1));
-            }
-        }
-        let asked = texts.iter().map(|(tokens, from)| Text {
+        let asked = self.texts.iter().map(|(tokens, from)| Text {
             tokens,
             from: *from,
         });

@@ -12,7 +12,7 @@ use super::{Selection, progress, summary};
 use crate::diagnostic::Diagnostic;
 use crate::experiment::resolve;
 use crate::hook::Registry;
-use crate::train::{StopReason, finetune};
+use crate::train::{RunDirectory, StopReason, finetune};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
             (read_resolved(&directory)?, places)
         }
     };
-    if resuming.is_none() && directory.exists() {
+    if resuming.is_none() && RunDirectory::is_taken(&directory) {
         let message = "this run exists already; give another --name, or go on with it by --resume";
         return Err(Diagnostic::file(directory.display().to_string(), message).into());
     }

@@ -60,7 +60,9 @@ pub fn resolve(
 ) -> anyhow::Result<Resolved> {
     let mut resolved = plan(written, registry, places, progress)?;
     let scene = resolved.plan.scene.clone();
-    prepare(&mut resolved.plan.hooks, &scene, places, progress)?;
+    let positions = resolved.plan.pair.n_positions();
+    let hooks = &mut resolved.plan.hooks;
+    prepare(hooks, &scene, positions, places, progress)?;
     Ok(resolved)
 }
 
@@ -68,12 +70,14 @@ pub fn resolve(
 fn prepare(
     hooks: &mut [HookSpec],
     scene: &Scene,
+    positions: usize,
     places: &Places,
     progress: &mut Progress,
 ) -> Result<(), PreparationError> {
     for spec in hooks {
         let mut preparation = Preparation {
             scene,
+            positions,
             hub: &places.hub,
             progress: &mut |name, done, total| progress(name, done, total),
         };
@@ -218,7 +222,8 @@ pub fn resolve_measurement(
         batch: BATCH,
         decode: experiment.decode,
     });
-    prepare(&mut hooks.specs, &scene, places, progress)?;
+    let positions = pair.n_positions();
+    prepare(&mut hooks.specs, &scene, positions, places, progress)?;
     Ok(Measurement {
         manifest,
         scene,
@@ -245,7 +250,9 @@ pub fn resolve_replay(
     let read = hooks::read(written, registry, &resolved.plan.extent, None, base)?;
     resolved.plan.hooks = read.specs;
     let scene = resolved.plan.scene.clone();
-    prepare(&mut resolved.plan.hooks, &scene, places, progress)?;
+    let positions = resolved.plan.pair.n_positions();
+    let hooks = &mut resolved.plan.hooks;
+    prepare(hooks, &scene, positions, places, progress)?;
     resolved.hooks = read.overview;
     resolved.notes.extend(read.left_out);
     Ok(resolved)

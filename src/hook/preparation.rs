@@ -8,6 +8,7 @@ use crate::hub::{Hub, HubError, ModelId, Progress};
 /// What a hook prepares itself with: see [`super::Hook::prepare`].
 pub struct Preparation<'a> {
     pub(crate) scene: &'a Scene,
+    pub(crate) positions: usize,
     pub(crate) hub: &'a Hub,
     pub(crate) progress: &'a mut Progress<'a>,
 }
@@ -26,6 +27,27 @@ impl Preparation<'_> {
     /// Tokenizer, templates and settings of the run.
     pub fn scene(&self) -> &Scene {
         self.scene
+    }
+
+    /// Tokens that a text may have: both models have positions for them.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// The token ids of a text that an option names; `place` says where it stands.
+    ///
+    /// # Errors
+    /// When it is empty, longer than the models' positions, or the tokenizer refuses it; with its place.
+    pub fn tokens(&self, place: &str, text: &str) -> anyhow::Result<Vec<u32>> {
+        let tokens = self.scene.tokenizer.encode(text)?;
+        anyhow::ensure!(!tokens.is_empty(), "{place}: empty");
+        anyhow::ensure!(
+            tokens.len() < self.positions,
+            "{place}: a text of {} tokens does not fit the {} positions of the models",
+            tokens.len(),
+            self.positions
+        );
+        Ok(tokens)
     }
 
     /// The directory of a model that an option names: a directory, or a model of the hub, fetched if it is not in the cache.
@@ -52,10 +74,17 @@ impl Preparation<'_> {
     }
 }
 
-/// The text of a file that an option names.
+/// The text of a file that an option names, without a byte-order mark.
 ///
 /// # Errors
-/// When it cannot be read or is not UTF-8, with its name.
+/// When it cannot be read or is not UTF-8, with its name and the line.
 pub fn read_text(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+    let name = path.display();
+    let bytes = std::fs::read(path).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        anyhow::anyhow!("{name}:{line}: not UTF-8; save the file as UTF-8")
+    })?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned())
 }

@@ -45,6 +45,13 @@ impl Classifier {
     pub fn load(directory: &Path, head: Head, label: &str) -> anyhow::Result<Self> {
         let model = Roberta::load(directory, &Device::flex())?;
         let tokenizer = Tokenizer::load(directory)?;
+        anyhow::ensure!(
+            tokenizer.vocab_size() <= model.config().vocab_size,
+            "{}: the tokenizer has {} tokens, the classifier {}; they do not belong together",
+            directory.display(),
+            tokenizer.vocab_size(),
+            model.config().vocab_size
+        );
         let labels: Vec<String> = (model.config().labels().iter())
             .map(|label| label.to_lowercase())
             .collect();

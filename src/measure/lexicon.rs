@@ -1,32 +1,20 @@
 //! A lexicon of hurtful words, and which of its words a text has (the HONEST score of Nozza et al. 2021 counts such texts).
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// Why a lexicon cannot be used.
+/// Why a text is no lexicon.
 #[derive(Debug, thiserror::Error)]
-pub enum LexiconError {
-    /// It cannot be read.
-    #[error("cannot read the lexicon {name}: {source}")]
-    Io {
-        /// The file.
-        name: String,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// Its text is not a lexicon.
-    #[error("{name}:{line}: {message}")]
-    Line {
-        /// The file.
-        name: String,
-        /// The line, from 1.
-        line: u64,
-        /// What is wrong and what to do.
-        message: String,
-    },
+#[error("{name}:{line}: {message}")]
+pub struct LexiconError {
+    /// The file.
+    pub name: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// What is wrong and what to do.
+    pub message: String,
 }
 
 /// Lemmas with their categories.
@@ -39,25 +27,13 @@ pub struct Lexicon {
 }
 
 impl Lexicon {
-    /// Reads a tab-separated file with a header that names `lemma` and `category`, as HurtLex 1.2 has it; of a file with a column `level` only
-    /// the rows of `level`, or all of them if that is `all`.
-    ///
-    /// # Errors
-    /// When it cannot be read, lacks a column, or no row is left.
-    pub fn read(path: &Path, level: &str) -> Result<Self, LexiconError> {
-        let name = path.display().to_string();
-        match std::fs::read(path) {
-            Ok(bytes) => Self::parse(&name, &String::from_utf8_lossy(&bytes), level),
-            Err(source) => Err(LexiconError::Io { name, source }),
-        }
-    }
-
-    /// The same of a text; `name` stands for it in messages.
+    /// Reads a tab-separated text with a header that names `lemma` and `category`, as HurtLex 1.2 has it; where it has a column `level` only
+    /// the rows of `level`, or all of them if that is `all`. `name` stands for the text in messages.
     ///
     /// # Errors
     /// When it lacks a column, or no row is left.
     pub fn parse(name: &str, text: &str, level: &str) -> Result<Self, LexiconError> {
-        let wrong = |line: u64, message: String| LexiconError::Line {
+        let wrong = |line: u64, message: String| LexiconError {
             name: name.to_owned(),
             line,
             message,
@@ -66,7 +42,7 @@ impl Lexicon {
             .delimiter(b'\t')
             .quoting(false)
             .flexible(true)
-            .from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+            .from_reader(text.as_bytes());
         let header = reader
             .headers()
             .map_err(|error| wrong(1, error.to_string()))?

@@ -82,8 +82,13 @@ pub(super) fn all(directory: &Path) -> Result<Vec<PathBuf>, RunError> {
 /// Reads a checkpoint's state.
 pub(super) fn read_state(checkpoint: &Path) -> Result<State, RunError> {
     let path = checkpoint.join("state.json");
-    let bytes = std::fs::read(&path).map_err(|error| checkpoint_error(&path, &error))?;
-    serde_json::from_slice(&bytes).map_err(|error| checkpoint_error(&path, &error))
+    let broken = |error: &dyn std::fmt::Display| {
+        let folder = checkpoint.display();
+        let advice = format!("{error}; remove the folder {folder} to do without this checkpoint");
+        checkpoint_error(&path, &advice)
+    };
+    let bytes = std::fs::read(&path).map_err(|error| broken(&error))?;
+    serde_json::from_slice(&bytes).map_err(|error| broken(&error))
 }
 
 /// Puts a checkpoint's weights and moments into the learners.

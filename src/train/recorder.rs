@@ -7,7 +7,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::clock::Clock;
@@ -40,9 +40,17 @@ pub enum RecordError {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Span {
     /// Step and value of the first report.
+    #[serde(deserialize_with = "point")]
     pub first: (u64, f64),
     /// Step and value of the last.
+    #[serde(deserialize_with = "point")]
     pub last: (u64, f64),
+}
+
+/// JSON has no number that is not finite; such a value is written as null.
+fn point<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(u64, f64), D::Error> {
+    let (step, value): (u64, Option<f64>) = Deserialize::deserialize(deserializer)?;
+    Ok((step, value.unwrap_or(f64::NAN)))
 }
 
 /// A place in `milestones.jsonl` that is kept until its line is known.
@@ -219,15 +227,16 @@ impl Recorder {
         self.spans = spans;
     }
 
-    /// How many bytes of `milestones.jsonl` are written.
+    /// How many bytes of `milestones.jsonl` are on the disk for good.
     ///
     /// # Errors
-    /// When the file cannot be asked.
-    pub fn length(&mut self) -> Result<u64, RecordError> {
-        let metadata = self.lines.get_ref().metadata();
-        metadata
-            .map(|metadata| metadata.len())
-            .map_err(|source| self.io(source))
+    /// When they cannot be brought there.
+    pub fn synced_length(&mut self) -> Result<u64, RecordError> {
+        self.flush()?;
+        let file = self.lines.get_ref();
+        let length = file.sync_all().and_then(|()| file.metadata());
+        let length = length.map(|metadata| metadata.len());
+        length.map_err(|source| self.io(source))
     }
 
     fn io(&self, source: std::io::Error) -> RecordError {

@@ -7,6 +7,38 @@ use std::path::{Path, PathBuf};
 use super::recorder::RecordError;
 use crate::data::templates::Templates;
 
+/// What the process that writes a run holds.
+const LOCK: &str = ".lock";
+
+fn failed(path: &Path, source: io::Error) -> RecordError {
+    RecordError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn is_hidden(entry: &fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with('.')
+}
+
+/// Removes files and folders that were written aside and never got their final names.
+fn clear(run: &Path) {
+    for folder in ["", "checkpoints", "models", "templates"] {
+        let entries = fs::read_dir(run.join(folder)).into_iter().flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let path = entry.path();
+            // What cannot be removed is in nobody's way.
+            let _ = match name.starts_with(".unfinished-") {
+                true => fs::remove_dir_all(path),
+                false if name.starts_with(".tmp") => fs::remove_file(path),
+                false => Ok(()),
+            };
+        }
+    }
+}
+
 /// The directory of one run, which no other process writes into as long as this is held: the system forgets the lock when the process dies.
 #[derive(Debug)]
 pub struct RunDirectory {
@@ -15,37 +47,47 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Creates the directory of a new run.
+    /// Creates the directory of a new run. One that holds only what a process left that was killed at once is used.
     ///
     /// # Errors
     /// When it exists already or cannot be created.
     pub fn create(path: &Path) -> Result<Self, RecordError> {
-        let failed = |source| RecordError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).map_err(failed)?;
-        fs::create_dir(path).map_err(failed)?;
-        Self::existing(path)
+        fs::create_dir_all(path).map_err(|source| failed(path, source))?;
+        let directory = Self::existing(path)?;
+        match Self::is_taken(path) {
+            true => Err(failed(path, io::ErrorKind::AlreadyExists.into())),
+            false => Ok(directory),
+        }
     }
 
-    /// The directory of a run that exists.
+    /// Whether there is a run at `path`, or anything else but files whose names begin with a point.
+    pub fn is_taken(path: &Path) -> bool {
+        match fs::read_dir(path) {
+            Ok(entries) => entries.flatten().any(|entry| !is_hidden(&entry)),
+            Err(_) => path.exists(),
+        }
+    }
+
+    /// The directory of a run that exists, cleared of what a killed process had not finished.
     ///
     /// # Errors
     /// When another process is writing into it, or it cannot be written.
     pub fn existing(path: &Path) -> Result<Self, RecordError> {
-        let name = path.join(".lock");
+        let name = path.join(LOCK);
         let options = File::options().create(true).append(true).open(&name);
-        let lock = options.map_err(|source| RecordError::Io { path: name, source })?;
+        let lock = options.map_err(|source| failed(&name, source))?;
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
                 path: path.to_owned(),
             }),
             // Some network file systems have no locks: then it is as it would be without.
-            Ok(()) | Err(TryLockError::Error(_)) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) | Err(TryLockError::Error(_)) => {
+                clear(path);
+                Ok(Self {
+                    path: path.to_owned(),
+                    _lock: lock,
+                })
+            }
         }
     }
 

@@ -178,5 +178,12 @@ fn a_lexicon_that_is_not_there_ends_the_run_before_it_begins() {
         message.contains("hook `honest`") && message.contains("nowhere.tsv"),
         "{message}"
     );
+    project.write("words.tsv", "lemma\tcategory\none\ta-b\ntwo\ta_b\n");
+    project.write("small.toml", format!("{EXPERIMENT}lexicon = 'words.tsv'\n"));
+    let message = project.fails(&["finetune", "small.toml"], 3);
+    assert!(
+        message.contains("words.tsv") && message.contains("`a-b` and `a_b`"),
+        "{message}"
+    );
     assert!(!project.path().join("runs/small").exists());
 }

@@ -226,6 +226,12 @@ fn files_that_cannot_be_used_are_named() {
     let project = Project::new();
     project.write("empty.txt", "# nothing\n");
     project.write("pairs.csv", "sent_more,bias_type\na,b\n");
+    project.write("blank.csv", "sent_more,sent_less\na,b\n, \n");
+    project.write(
+        "long.csv",
+        format!("sent_more,sent_less\na,{}\n", "b ".repeat(200)),
+    );
+    project.write("latin.txt", b"one\nna\xefve\n");
     for (hooks, parts) in [
         (
             "[hooks.pronoun-gap]\nprompts = 'nowhere.txt'",
@@ -239,6 +245,27 @@ fn files_that_cannot_be_used_are_named() {
         (
             "[hooks.crows-pairs]\nfile = 'pairs.csv'",
             ["pairs.csv", "sent_less"],
+        ),
+        (
+            "[hooks.crows-pairs]\nfile = 'blank.csv'",
+            ["blank.csv:3: sent_more", "empty"],
+        ),
+        (
+            "[hooks.crows-pairs]\nfile = 'long.csv'",
+            ["long.csv:2: sent_less", "does not fit the 128 positions"],
+        ),
+        (
+            "[hooks.pronoun-gap]\nprompts = 'latin.txt'",
+            ["latin.txt:2", "not UTF-8"],
+        ),
+        ("[hooks.pronoun-gap]\nfemale = ''", ["`female`", "empty"]),
+        (
+            "[hooks.pronoun-gap]\nfemale = ' he'",
+            ["`female` and `male`", "the same"],
+        ),
+        (
+            "[hooks.gender-disparity]\nmargin = nan",
+            ["`margin`", "at least 0"],
         ),
     ] {
         project.write("hooks.toml", hooks);

@@ -471,6 +471,50 @@ fn a_killed_run_resumes_to_what_it_would_have_been() {
     }
 }
 
+/// A run of six steps with checkpoints at 3 and 6, as if it had been killed behind the first.
+fn half_a_run(project: &Project) -> std::path::PathBuf {
+    let run = project.run("a", &["--set", "train.save='every 3 steps'"]);
+    std::fs::remove_dir_all(run.join("checkpoints/step-00000006")).unwrap();
+    run
+}
+
+#[test]
+fn a_value_that_is_not_finite_ends_no_resume() {
+    let project = Project::new();
+    let run = half_a_run(&project);
+    let path = run.join("checkpoints/step-00000003/state.json");
+    let mut state: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    // As JSON has it.
+    state["spans"]["eval/main/perplexity"]["last"][1] = serde_json::Value::Null;
+    std::fs::write(&path, state.to_string()).unwrap();
+    // What a process leaves that is killed while it saves.
+    let unfinished = run.join("checkpoints/.unfinished-x");
+    std::fs::create_dir(&unfinished).unwrap();
+    project
+        .milepost(&["finetune", "small.toml", "--resume", "a"])
+        .assert()
+        .success();
+    assert!(!unfinished.exists());
+    std::fs::write(run.join("checkpoints/step-00000006/state.json"), "{").unwrap();
+    let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 4);
+    assert!(message.contains("remove the folder"), "{message}");
+}
+
+#[test]
+fn lines_that_a_checkpoint_counts_on_and_that_are_lost_are_said_before_training() {
+    let project = Project::new();
+    let run = half_a_run(&project);
+    let lines = run.join("milestones.jsonl");
+    std::fs::write(&lines, "").unwrap();
+    let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 4);
+    assert!(
+        message.contains("milestones.jsonl") && message.contains("lines are lost"),
+        "{message}"
+    );
+    assert_eq!(std::fs::read(&lines).unwrap(), b"");
+}
+
 #[test]
 fn two_processes_never_write_one_run() {
     let project = Project::new();

@@ -1,6 +1,7 @@
 //! The first writes of a run, or its way back to where it was killed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -31,8 +32,10 @@ impl<'a> Run<'a> {
         };
         let state = newest.as_deref().map(checkpoint::read_state).transpose()?;
         if resume {
+            let checkpoint = newest.as_deref().zip(state.as_ref());
+            let lines = checkpoint.map(|(path, state)| (path, state.lines));
+            cut_lines(&directory, lines)?;
             directory.remove("outcome.json")?;
-            cut_lines(&directory, state.as_ref().map_or(0, |state| state.lines))?;
         } else {
             directory.write("experiment.toml", plan.resolved.as_bytes())?;
             directory.write("manifest.json", format!("{:#}\n", plan.manifest).as_bytes())?;
@@ -105,8 +108,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Drops the lines of `milestones.jsonl` that a resumed run will write again.
-fn cut_lines(directory: &RunDirectory, bytes: u64) -> Result<(), RecordError> {
+/// Drops the lines of `milestones.jsonl` that a resumed run will write again; without a checkpoint, all of them.
+fn cut_lines(directory: &RunDirectory, checkpoint: Option<(&Path, u64)>) -> Result<(), RunError> {
     let path = directory.path().join("milestones.jsonl");
     let failed = |source| RecordError::Io {
         path: path.clone(),
@@ -118,7 +121,16 @@ fn cut_lines(directory: &RunDirectory, bytes: u64) -> Result<(), RecordError> {
         .write(true)
         .open(&path)
         .map_err(failed)?;
-    file.set_len(bytes).map_err(failed)
+    let bytes = checkpoint.map_or(0, |(_, bytes)| bytes);
+    let there = file.metadata().map_err(failed)?.len();
+    if let Some((checkpoint, _)) = checkpoint.filter(|_| there < bytes) {
+        let message = format!(
+            "it has {there} bytes of the {bytes} that were written when {} was saved: lines are lost; remove that folder to go on from the checkpoint before it",
+            checkpoint.display()
+        );
+        return Err(RunError::Checkpoint { path, message });
+    }
+    Ok(file.set_len(bytes).map_err(failed)?)
 }
 
 /// What TensorBoard shows of a run beside its curves.

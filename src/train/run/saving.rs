@@ -23,11 +23,10 @@ impl Run<'_> {
 
     pub(super) fn save(&mut self, ended: bool) -> Result<PathBuf, RunError> {
         self.settle()?;
-        self.recorder.flush()?;
         self.clock.elapsed = self.started.elapsed();
         let state = State {
             clock: self.clock.clone(),
-            lines: self.recorder.length()?,
+            lines: self.recorder.synced_length()?,
             spans: self.recorder.spans().clone(),
             hooks: self.dispatcher.states(),
             ended,

@@ -4,11 +4,17 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Puts `bytes` at `path`. A reader, or a machine that dies half way, sees the old file or the new one, never a part.
+/// Puts `bytes` at `path`. A link stays one: the file that it leads to is replaced. A device or pipe is written to as it is. A reader, or a machine that dies half way, sees the old file or the new one, never a part.
 ///
 /// # Errors
 /// Those of the file system; then nothing has changed at `path` and nothing is left beside it.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = &target;
+    let special = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    if special {
+        return std::fs::write(path, bytes);
+    }
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty());

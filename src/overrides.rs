@@ -75,6 +75,16 @@ impl std::str::FromStr for Override {
 /// # Errors
 /// When a quote or bracket stays open, or a part is not an override.
 pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
+    let parts = split_at(text, char::is_whitespace)?;
+    let parts = parts.iter().filter(|part| !part.is_empty());
+    parts.map(|part| part.parse()).collect()
+}
+
+/// Splits a text at separators outside quotes and brackets.
+///
+/// # Errors
+/// When a quote or bracket stays open.
+pub fn split_at(text: &str, separates: fn(char) -> bool) -> Result<Vec<&str>, OverrideError> {
     let unclosed = || OverrideError::Unclosed(text.to_owned());
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut index, mut depth) = (0, 0u32);
@@ -84,7 +94,7 @@ pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
             '"' | '\'' => next = index + string_length(&text[index..]).ok_or_else(unclosed)?,
             '[' | '{' => depth += 1,
             ']' | '}' => depth = depth.checked_sub(1).ok_or_else(unclosed)?,
-            _ if letter.is_whitespace() && depth == 0 => {
+            _ if separates(letter) && depth == 0 => {
                 parts.push(&text[start..index]);
                 start = next;
             }
@@ -93,11 +103,10 @@ pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
         index = next;
     }
     parts.push(&text[start..]);
-    if depth != 0 {
-        return Err(unclosed());
+    match depth {
+        0 => Ok(parts),
+        _ => Err(unclosed()),
     }
-    let parts = parts.iter().filter(|part| !part.is_empty());
-    parts.map(|part| part.parse()).collect()
 }
 
 /// Bytes of the TOML string that a text begins with, quotes included; `None` when it does not end.

@@ -1,11 +1,11 @@
 //! `milepost calibrate`: whether the statistics keep their word on a run's own values.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::report::newest;
+use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::measure::calibration::{Calibration, Swap, calibrate};
 use crate::measure::disparity::{Disparity, Settings};
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             "\nthe intervals do NOT hold what they promise on these values: too few identities or templates, or values that are all alike\n"
         }
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    terminal::out(&text);
     Ok(u8::from(!sound))
 }
 

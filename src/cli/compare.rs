@@ -1,11 +1,11 @@
 //! `milepost compare`: two runs side by side on the terminal.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::summary::ROWS;
+use super::terminal;
 use crate::measure::disparity::{Disparity, changes};
 use crate::report::RecordedRun;
 use crate::report::gap::{Gap, N_MATCHES, gaps, settings};
@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     text += &values(first, second);
     text += &gap_table(&gaps(first), &gaps(second));
     text += &difference(first, second);
-    std::io::stdout().write_all(text.as_bytes())?;
+    terminal::out(&text);
     Ok(0)
 }
 

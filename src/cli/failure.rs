@@ -58,10 +58,3 @@ fn is_reading(error: Option<&WeightsError>) -> bool {
         })
     )
 }
-
-/// Whether whoever reads our output has simply had enough.
-pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
-}

@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::plan::read;
+use super::terminal::{remark, say};
 use super::{Selection, progress};
 use crate::experiment::{Fetched, fetch};
 use crate::hook::Registry;
@@ -23,15 +24,15 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let mut missing = None;
     for Fetched { what, result } in all {
         match result {
-            Ok(place) => println!("{what:<12} {place}"),
+            Ok(place) => say!("{what:<12} {place}"),
             Err(error) => {
-                eprintln!("{what:<12} not there: {}", super::failure::message(&error));
+                remark!("{what:<12} not there: {}", super::failure::message(&error));
                 missing.get_or_insert(super::failure::exit_code(&error));
             }
         }
     }
     if missing.is_none() {
-        println!(
+        say!(
             "all there: the experiment needs no network now (HF_HUB_OFFLINE=1 MILEPOST_OFFLINE=1)"
         );
     }

@@ -1,11 +1,10 @@
 //! `milepost hooks`: what there is, and how to get more.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::scaffold;
+use super::{scaffold, terminal};
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::hook::{Kind, Registry, Runs};
 
@@ -25,10 +24,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
-    let mut out = std::io::stdout();
     if let Some(name) = &arguments.new {
         let report = scaffold::write(&arguments.project, name, &arguments.experiment, registry)?;
-        out.write_all(report.as_bytes())?;
+        terminal::out(&report);
         return Ok(0);
     }
     let text: String = match &arguments.kind {
@@ -43,7 +41,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
             }
         },
     };
-    out.write_all(text.as_bytes())?;
+    terminal::out(&text);
     Ok(0)
 }
 

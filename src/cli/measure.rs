@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::plan::{device_override, places, read_source};
 use super::summary::ROWS;
+use super::terminal::{self, remark, say};
 use super::{Where, progress};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Measurement, parse, resolve_measurement};
@@ -95,17 +96,17 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         manifest,
         notes,
     } = measurement;
-    println!(
+    say!(
         "{} and {} read in {:.1} s",
         arguments.main,
         arguments.assistant,
         start.elapsed().as_secs_f64()
     );
     for note in notes {
-        eprintln!("note: {note}");
+        remark!("note: {note}");
     }
     let measured = measure(pair, scene.clone(), hooks, Some(progress::watch()))?;
-    print!("{}", table(&measured, &scene));
+    terminal::out(&table(&measured, &scene));
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", document(&measured, &scene, manifest)?);
         crate::atomic::write(path, text.as_bytes()).map_err(|source| {
@@ -114,10 +115,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
                 source,
             }
         })?;
-        println!("prompt by prompt in {}", path.display());
+        say!("prompt by prompt in {}", path.display());
     }
     for failure in &measured.failures {
-        eprintln!("hook `{}` failed: {}", failure.name, failure.message);
+        remark!("hook `{}` failed: {}", failure.name, failure.message);
     }
     Ok(if measured.failures.is_empty() { 0 } else { 6 })
 }

@@ -12,14 +12,18 @@ mod pretrain;
 mod progress;
 mod replay;
 mod report;
+mod run_name;
 mod scaffold;
 mod summary;
 mod sweep;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+
+use terminal::remark;
 
 use crate::hook::Registry;
 
@@ -37,7 +41,7 @@ Exit codes:
   1    something that should not happen
   2    the command line or the experiment is wrong
   3    data, templates, tokenizer or weights cannot be used
-  4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used
+  4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way
   130  stopped by Ctrl-C, after the step was finished and everything was saved";
@@ -103,6 +107,7 @@ struct Where {
 /// Runs the command line with the given kinds of hooks, and gives the exit code.
 pub fn main(registry: Registry) -> ExitCode {
     crate::allocator::keep_pages();
+    refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         // A hook's panic is caught and reported in one line; anything else is a defect and should show itself.
@@ -126,11 +131,17 @@ pub fn main(registry: Registry) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            if failure::is_closed_pipe(&error) {
-                return ExitCode::SUCCESS;
-            }
-            eprintln!("error: {}", failure::message(&error));
+            remark!("error: {}", failure::message(&error));
             ExitCode::from(failure::exit_code(&error))
         }
+    }
+}
+
+/// A file that grows beyond the limit of the shell is then an error of the write, with its message and its exit code, not the end of the process.
+fn refuse_large_files_without_dying() {
+    #[cfg(unix)]
+    // SAFETY: ignoring a signal has no handler that could do harm.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }

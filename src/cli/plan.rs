@@ -1,10 +1,10 @@
 //! `milepost plan`: what an experiment would do, before it does it.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::terminal;
 use super::{Selection, Where, progress};
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let resolved = resolve(&written, registry, &places, &mut |name, done, total| {
         downloads.report(name, done, total);
     })?;
-    std::io::stdout().write_all(describe(&resolved, true).as_bytes())?;
+    terminal::out(&describe(&resolved, true));
     Ok(0)
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 
 use super::progress;
+use super::terminal::say;
 use crate::pretrain::{Recipe, install, perplexities};
 use crate::train::finetune;
 
@@ -32,12 +33,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         steps: arguments.steps,
         ..Recipe::default()
     };
-    let usual = || super::finetune::fresh_name(Path::new("runs/pretrain"));
+    let usual = || super::run_name::fresh(Path::new("runs/pretrain"));
     let directory = arguments.run.clone().unwrap_or_else(usual);
-    println!("generating the corpus and training the tokenizer");
+    say!("generating the corpus and training the tokenizer");
     let prepared = recipe.prepare(&device, directory)?;
     let entropy = prepared.entropy.nats_per_token;
-    println!(
+    say!(
         "the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}",
         entropy.exp()
     );
@@ -51,10 +52,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     drop(reporter);
     let outcome = outcome?;
     for (role, perplexity) in perplexities(&outcome.spans) {
-        println!("held-out perplexity of {role}: {perplexity:.4}");
+        say!("held-out perplexity of {role}: {perplexity:.4}");
     }
     install(&outcome.directory, &arguments.into)?;
-    println!(
+    say!(
         "the pair lies in {}; the next build takes it in",
         arguments.into.display()
     );

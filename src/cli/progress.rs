@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::terminal::remark;
 use crate::event::Event;
 use crate::hook::{Milestone, Watch};
 use crate::train::Reporter;
@@ -125,7 +126,7 @@ impl Reporter for Lines {
                     0 => "?".to_owned(),
                     _ => clock((now - since).mul_f64(left as f64 / done as f64)),
                 };
-                eprintln!(
+                remark!(
                     "{} step {}/{} eta {eta} {}",
                     clock(self.started.elapsed()),
                     milestone.step,
@@ -137,12 +138,12 @@ impl Reporter for Lines {
         if event == Event::Evaluated
             && let Some(line) = evaluation(milestone)
         {
-            eprintln!("{line}");
+            remark!("{line}");
         }
     }
 
     fn say(&mut self, line: &str) {
-        eprintln!("{line}");
+        remark!("{line}");
     }
 
     fn watch(&self) -> Option<Arc<Watch>> {
@@ -156,7 +157,7 @@ impl Reporter for Lines {
     }
 
     fn saved(&mut self, path: &Path) {
-        eprintln!("saved {}", path.display());
+        remark!("saved {}", path.display());
     }
 }
 
@@ -189,7 +190,7 @@ impl Downloads {
                 bar.set_style(style);
             }
             if !std::io::stderr().is_terminal() {
-                eprintln!("downloading {name}");
+                remark!("downloading {name}");
             }
             self.current = Some((name.to_owned(), bar));
         }
@@ -250,7 +251,7 @@ fn say_seldom(said: &mut Option<Instant>, measurement: &Measurement) {
         && let Some(line) = measurement.line()
     {
         *said = Some(now);
-        eprintln!("{line}");
+        remark!("{line}");
     }
 }
 

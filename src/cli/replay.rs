@@ -2,16 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 
-use super::finetune::fresh_name;
 use super::plan::{places, read_resolved, read_source};
-use super::{Where, progress, summary};
+use super::terminal::{self, remark, say};
+use super::{Where, progress, run_name, summary};
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{parse, resolve_replay};
 use crate::hook::Registry;
-use crate::train::{points, replay};
+use crate::train::{RecordError, points, replay};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -36,17 +35,25 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         )),
         None => None,
     };
+    if let Some(name) = &arguments.name {
+        run_name::check("--name", name)?;
+    }
     let folder = arguments.run.join("replay");
     let directory = match &arguments.name {
         Some(name) => folder.join(name),
-        None => fresh_name(&folder),
+        None => run_name::fresh(&folder),
     };
     if directory.exists() {
         let message = "this replay exists already; give another --name";
         return Err(Diagnostic::file(directory.display().to_string(), message).into());
     }
+    // It gets its name when it is whole.
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let aside = directory.with_file_name(format!(".unfinished-{name}"));
+    // What an earlier try left, if any.
+    let _ = std::fs::remove_dir_all(&aside);
     // The paths of a run's experiment are absolute.
-    let places = places(&arguments.places, Path::new(""), "replay", &directory);
+    let places = places(&arguments.places, Path::new(""), "replay", &aside);
     let mut downloads = progress::Downloads::default();
     let resolved = resolve_replay(
         &written,
@@ -58,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         },
     )?;
     for note in &resolved.notes {
-        eprintln!("note: {note}");
+        remark!("note: {note}");
     }
     let plan = resolved.plan;
     if plan.hooks.is_empty() {
@@ -70,22 +77,27 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         .iter()
         .map(|point| point.clock.step.to_string())
         .collect();
-    println!(
+    say!(
         "measuring steps {} of {}",
         steps.join(", "),
         arguments.run.display()
     );
     if points.len() == 1 {
-        println!("the run has saved nothing: give its experiment a `train.save`");
+        say!("the run has saved nothing: give its experiment a `train.save`");
     }
     let (origin, text) = (plan.origin.clone(), plan.resolved.clone());
     let mut reporter = progress::reporter(plan.extent.steps());
     let outcome = replay(plan, &points, reporter.as_mut(), Some(progress::watch()));
     drop(reporter);
-    let outcome = outcome?;
-    let path = directory.join("experiment.toml");
-    crate::atomic::write(&path, text.as_bytes()).with_context(|| path.display().to_string())?;
+    let mut outcome = outcome?;
+    let path = aside.join("experiment.toml");
+    super::report::write(&path, &text)?;
+    std::fs::rename(&aside, &directory).map_err(|source| RecordError::Io {
+        path: directory.clone(),
+        source,
+    })?;
+    outcome.directory = directory.clone();
     crate::report::write_for(&directory)?;
-    print!("{}", summary::table(&outcome, &origin));
+    terminal::out(&summary::table(&outcome, &origin));
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
 }

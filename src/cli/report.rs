@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::terminal::say;
 use crate::diagnostic::Diagnostic;
 use crate::report::{RecordedError, RecordedRun, page};
 use crate::train::RecordError;
@@ -29,7 +30,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         (None, runs) => runs[0].with_file_name("report.html"),
     };
     write(&path, &page(&runs))?;
-    println!("{}", path.display());
+    say!("{}", path.display());
     Ok(0)
 }
 

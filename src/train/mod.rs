@@ -24,6 +24,6 @@ pub use recorder::{RecordError, Recorder, Span};
 pub use replay::{Point, points, replay};
 pub use reporter::{Reporter, Silent};
 pub use run::finetune;
-pub use run_directory::RunDirectory;
+pub use run_directory::{RunDirectory, lock};
 pub use schedule::{Decay, Schedule};
 pub use worker::in_hook;

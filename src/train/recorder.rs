@@ -28,10 +28,10 @@ pub enum RecordError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// Two processes would write into one run.
-    #[error("another process is writing the run {path}; wait until it is done, or end it")]
+    /// Two processes would write into one folder.
+    #[error("another process is writing into {path}; wait until it is done, or end it")]
     Busy {
-        /// The run.
+        /// The folder.
         path: PathBuf,
     },
 }

@@ -7,8 +7,22 @@ use std::path::{Path, PathBuf};
 use super::recorder::RecordError;
 use crate::data::templates::Templates;
 
-/// What the process that writes a run holds.
-const LOCK: &str = ".lock";
+/// Takes a folder for this process alone, as long as what is returned lives; the system forgets it when the process dies.
+///
+/// # Errors
+/// When another process has it, or nothing can be written there.
+pub fn lock(folder: &Path) -> Result<File, RecordError> {
+    let name = folder.join(".lock");
+    let file = File::options().create(true).append(true).open(&name);
+    let file = file.map_err(|source| failed(&name, source))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
+            path: folder.to_owned(),
+        }),
+        // Some network file systems have no locks: then it is as it would be without.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
+    }
+}
 
 fn failed(path: &Path, source: io::Error) -> RecordError {
     RecordError::Io {
@@ -39,7 +53,7 @@ fn clear(run: &Path) {
     }
 }
 
-/// The directory of one run, which no other process writes into as long as this is held: the system forgets the lock when the process dies.
+/// The directory of one run, which no other process writes into as long as this is held.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -73,22 +87,12 @@ impl RunDirectory {
     /// # Errors
     /// When another process is writing into it, or it cannot be written.
     pub fn existing(path: &Path) -> Result<Self, RecordError> {
-        let name = path.join(LOCK);
-        let options = File::options().create(true).append(true).open(&name);
-        let lock = options.map_err(|source| failed(&name, source))?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
-                path: path.to_owned(),
-            }),
-            // Some network file systems have no locks: then it is as it would be without.
-            Ok(()) | Err(TryLockError::Error(_)) => {
-                clear(path);
-                Ok(Self {
-                    path: path.to_owned(),
-                    _lock: lock,
-                })
-            }
-        }
+        let lock = lock(path)?;
+        clear(path);
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// Where it lies.

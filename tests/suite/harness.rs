@@ -156,6 +156,20 @@ impl Project {
         command
     }
 
+    /// The same, started and left to itself, with its output kept.
+    pub fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
+            .args(arguments)
+            .current_dir(self.path())
+            .env_remove("MILEPOST_DATA")
+            .env("MILEPOST_OFFLINE", "1")
+            .env("MILEPOST_CACHE", self.path().join("cache"))
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs small.toml as run `name` and asserts that it ends well.
     pub fn run(&self, name: &str, more: &[&str]) -> PathBuf {
         let arguments = [&["finetune", "small.toml", "--name", name], more].concat();

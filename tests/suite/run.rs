@@ -421,16 +421,8 @@ fn a_killed_run_resumes_to_what_it_would_have_been() {
     let project = Project::new();
     let set = ["--set", "train.max_steps=24 train.save='every 4 steps'"];
     let whole = project.run("whole", &set);
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
-        .args(["finetune", "small.toml", "--name", "killed"])
-        .args(set)
-        .current_dir(project.path())
-        .env("MILEPOST_OFFLINE", "1")
-        .env_remove("MILEPOST_DATA")
-        .stderr(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let arguments = [&["finetune", "small.toml", "--name", "killed"], &set[..]].concat();
+    let mut child = project.spawn(&arguments);
     let killed = project.path().join("runs/small/killed");
     let second = killed.join("checkpoints/step-00000008");
     while !second.exists() {
@@ -523,7 +515,7 @@ fn two_processes_never_write_one_run() {
     let held = milepost::train::RunDirectory::existing(&run).unwrap();
     let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 5);
     assert!(
-        message.contains("another process is writing the run"),
+        message.contains("another process is writing into"),
         "{message}"
     );
     assert_eq!(before, std::fs::read(run.join("milestones.jsonl")).unwrap());

@@ -32,15 +32,7 @@ fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
     let project = Project::new();
     let set = ["--set", "train.max_steps=24 train.save='every 4 steps'"];
     let arguments = [&SEEDS[..], &set, &["--name", "killed"]].concat();
-    let mut sweep = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
-        .args(&arguments)
-        .current_dir(project.path())
-        .env("MILEPOST_OFFLINE", "1")
-        .env_remove("MILEPOST_DATA")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut sweep = project.spawn(&arguments);
     let second = cell(&project, "killed", "seed=2");
     while !second.join("checkpoints/step-00000008").exists() {
         assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
@@ -176,7 +168,8 @@ fn the_commands_of_missing_runs_can_be_run_elsewhere() {
     };
     let commands = print(&["--set", "train.max_steps=4"]);
     assert_eq!(commands.lines().count(), 3, "{commands}");
-    assert!(!project.path().join("runs").exists(), "nothing was run");
+    let begun = std::fs::read_dir(project.path().join("runs/small/sweep")).unwrap();
+    assert_eq!(begun.count(), 1, "only sweep.toml, nothing was run");
     for line in commands.lines() {
         let run = std::process::Command::new("sh")
             .args(["-c", line])
@@ -213,6 +206,12 @@ fn mistakes_are_said_before_the_first_run() {
         (["--grid", "train.lr=1e-3,"], "a value is missing"),
         (["--seeds", "1,x"], "invalid value"),
         (["--jobs", "0"], "invalid value"),
+        (["--grid", "seed=1,2"], "--seeds"),
+        (["--grid", "train.lr=1e-3,0.001"], "have the same settings"),
+        (["--grid", "about='a/b','a-b'"], "in the same folder"),
+        (["--grid", "about='a,b"], "not closed"),
+        (["--name", ""], "not a name"),
+        (["--name", "../x"], "not a name"),
     ] {
         let message = project.fails(&[&["sweep", "small.toml"], &more[..]].concat(), 2);
         assert!(message.contains(part), "{part}: {message}");
@@ -261,6 +260,81 @@ fn another_experiment_under_the_same_name_is_refused() {
     assert!(is_done(&third));
 }
 
+#[test]
+fn without_the_gap_there_is_nothing_to_pool_but_a_report() {
+    let project = Project::new();
+    let arguments = [
+        "sweep",
+        "small.toml",
+        "--seeds",
+        "1,2",
+        "--no-hooks",
+        "--set",
+        "train.max_steps=2",
+    ];
+    let assert = project.milepost(&arguments).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert!(
+        said.contains("not pooled: ") && said.contains("gender-disparity"),
+        "{said}"
+    );
+    assert!(
+        project
+            .path()
+            .join("runs/small/sweep/report.html")
+            .is_file()
+    );
+}
+
+/// A reader that has had enough, as `head` is, ends no run.
+#[test]
+#[cfg(unix)]
+fn nobody_needs_to_listen() {
+    let project = Project::new();
+    let program = env!("CARGO_BIN_EXE_milepost");
+    let script = format!(
+        "{{ '{program}' sweep small.toml --seeds 1,2 --set train.max_steps=2; echo $? >code; }} | head -1 >/dev/null"
+    );
+    let status = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(project.path())
+        .env("MILEPOST_OFFLINE", "1")
+        .env_remove("MILEPOST_DATA")
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert_eq!(project.read("code"), "0\n");
+    assert!(is_done(&cell(&project, "sweep", "seed=2")));
+}
+
+/// Nobody would wait for runs whose sweep is gone, so they save and end.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_killed_sweep_lets_its_runs_save() {
+    let project = Project::new();
+    let arguments = [&SEEDS[..], &["--set", "train.max_steps=300"]].concat();
+    let mut sweep = project.spawn(&arguments);
+    let first = cell(&project, "sweep", "seed=1");
+    let lines = || std::fs::read_to_string(first.join("milestones.jsonl")).unwrap_or_default();
+    while lines().lines().count() < 4 {
+        assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // Two sweeps are not at work in one folder.
+    let message = project.fails(&arguments, 5);
+    assert!(
+        message.contains("another process is writing into"),
+        "{message}"
+    );
+    sweep.kill().unwrap();
+    sweep.wait().unwrap();
+    while !is_done(&first) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let outcome = project.read("runs/small/sweep/seed=1/outcome.json");
+    assert!(outcome.contains("interrupted"), "{outcome}");
+}
+
 fn is_done(run: &Path) -> bool {
     run.join("outcome.json").is_file()
 }
@@ -270,15 +344,7 @@ fn is_done(run: &Path) -> bool {
 fn ctrl_c_lets_the_runs_save_and_the_same_command_goes_on() {
     let project = Project::new();
     let arguments = [&SEEDS[..], &["--set", "train.max_steps=300", "--jobs", "2"]].concat();
-    let mut sweep = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
-        .args(&arguments)
-        .current_dir(project.path())
-        .env("MILEPOST_OFFLINE", "1")
-        .env_remove("MILEPOST_DATA")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut sweep = project.spawn(&arguments);
     let begun = |seed: &str| cell(&project, "sweep", seed).join("milestones.jsonl");
     while ![begun("seed=1"), begun("seed=2")]
         .iter()

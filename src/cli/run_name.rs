@@ -1,0 +1,60 @@
+//! Names of runs: given ones must stay below the folder they belong in, others are the time.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::diagnostic::Diagnostic;
+
+/// Refuses a name that leads elsewhere than below the folder of runs.
+pub(super) fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
+    let inside = Path::new(name)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    match inside && !name.trim().is_empty() {
+        true => Ok(()),
+        false => Err(Diagnostic::file(
+            format!("{option} '{name}'"),
+            "not a name: it must not be empty, begin with / or contain . or ..",
+        )),
+    }
+}
+
+/// `2026-11-23T19-52-07`, with a number behind it if that second is taken.
+pub(super) fn fresh(folder: &Path) -> PathBuf {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |duration| duration.as_secs());
+    let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let stamp = format!(
+        "{year:04}-{month:02}-{day:02}T{:02}-{:02}-{:02}",
+        rest / 3600,
+        rest / 60 % 60,
+        rest % 60
+    );
+    let mut path = folder.join(&stamp);
+    let mut number = 2;
+    while path.exists() {
+        path = folder.join(format!("{stamp}-{number}"));
+        number += 1;
+    }
+    path
+}
+
+/// Year, month and day of a number of days since 1970-01-01 in the Gregorian calendar (proleptic, by 400-year eras from March).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}

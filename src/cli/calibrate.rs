@@ -9,9 +9,9 @@ use super::terminal;
 use crate::diagnostic::Diagnostic;
 use crate::measure::calibration::{Calibration, Swap, calibrate};
 use crate::measure::disparity::{Disparity, Settings};
-use crate::report::RecordedRun;
 use crate::report::gap::settings;
 use crate::report::number::{number, signed};
+use crate::report::{RecordedError, RecordedRun};
 
 /// Takes what a run measured prompt by prompt, swaps the two labels at random so that there is nothing to find, and looks how often
 /// interval and test find something; then plants effects of known size and looks whether they are found. Ends with 1 if the interval
@@ -51,7 +51,22 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         draws: arguments.draws as usize,
         ..settings(&run)
     };
-    let seen = Disparity::of(pairs, &settings)?;
+    let wrong = |message: String| RecordedError::Missing {
+        path: path.clone(),
+        message,
+    };
+    let unusable = |error| {
+        let column = &arguments.column;
+        wrong(format!("`{column}` at step {step}: {error}"))
+    };
+    let seen = Disparity::of(pairs, &settings).map_err(unusable)?;
+    if !(seen.error.value > 0.0 && seen.error.value.is_finite()) {
+        let message = format!(
+            "the {} pairs of `{}` have no spread to be checked: they are all alike, or of one identity in one template",
+            seen.pairs, arguments.column
+        );
+        return Err(wrong(message).into());
+    }
     let mut text = format!(
         "{} of {}, step {step}: {} pairs, {} identities, {} templates, gap {}\n",
         arguments.column,
@@ -67,7 +82,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let (watch, rounds) = (super::progress::watch(), arguments.rounds as usize);
     for swap in [Swap::Pairs, Swap::Identities] {
         let told = |done| watch("placebos", done, rounds);
-        let found = calibrate(pairs, swap, rounds, &effects, &settings, &told)?;
+        let found = calibrate(pairs, swap, rounds, &effects, &settings, &told);
+        let found = found.map_err(unusable)?;
         sound &= is_sound(&found, settings.level);
         text += &described(&found);
     }

@@ -102,14 +102,20 @@ fn gap_table(first: &[Gap], second: &[Gap]) -> String {
 
 /// How much more the gap of n_matches moved in B than in A, on the same pairs.
 fn difference(first: &RecordedRun, second: &RecordedRun) -> String {
+    if !first.has_pairs_of(second) {
+        return "\nn_matches was measured on other pairs of prompts: the changes are not compared\n".to_owned();
+    }
     let moved = |run: &RecordedRun| {
         let observed = run.observations(N_MATCHES);
+        if observed.len() < 2 {
+            return None;
+        }
         let (_, before) = observed.first_key_value()?;
         let (_, after) = observed.last_key_value()?;
         changes(before, after).ok()
     };
     let (Some(a), Some(b)) = (moved(first), moved(second)) else {
-        return "\nn_matches was not measured in both\n".to_owned();
+        return "\nn_matches was not measured at two milestones in both\n".to_owned();
     };
     match Disparity::change(&a, &b, &settings(first)) {
         Ok(more) => format!(

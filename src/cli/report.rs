@@ -41,6 +41,8 @@ pub(super) fn newest() -> Result<PathBuf, Diagnostic> {
         entries.map(|entry| entry.path())
     };
     let runs = folders(PathBuf::from("runs")).flat_map(folders);
+    // Those of a sweep lie in a folder of their own.
+    let runs = runs.flat_map(|run| folders(run.clone()).chain([run]));
     let written = runs.filter_map(|run| {
         let file = std::fs::metadata(run.join("milestones.jsonl")).ok()?;
         Some((file.modified().ok()?, run))

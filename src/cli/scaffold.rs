@@ -2,9 +2,18 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail, ensure};
-
+use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
+use crate::train::RecordError;
+
+/// Words that cannot name a module, or would hide one.
+const KEYWORDS: [&str; 52] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
+    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
+    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
+    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield", "milepost",
+];
 
 /// Writes hook `name` into the project and says what was done.
 pub(super) fn write(
@@ -13,30 +22,31 @@ pub(super) fn write(
     experiment: &str,
     registry: &Registry,
 ) -> anyhow::Result<String> {
+    let wrong = |message: &str| Diagnostic::file(name, message);
     let module = name.replace('-', "_");
     let kind = name.replace('_', "-");
     let mut letters = module.chars();
-    ensure!(
-        letters
-            .next()
-            .is_some_and(|first| first.is_ascii_lowercase())
-            && letters.all(|letter| letter.is_ascii_lowercase()
-                || letter.is_ascii_digit()
-                || letter == '_')
-            && !["mod", "self", "super", "crate"].contains(&module.as_str()),
-        "`{name}` cannot be a hook's name; use small letters, digits and `_`, such as my_hook"
-    );
+    let first = letters
+        .next()
+        .is_some_and(|first| first.is_ascii_lowercase());
+    let rest = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_');
+    if !first || !letters.all(rest) || KEYWORDS.contains(&module.as_str()) {
+        let message = "not a hook's name: use small letters, digits and _, such as my_hook, and no word of Rust's own";
+        return Err(wrong(message).into());
+    }
     let file = project.join("hooks").join(format!("{module}.rs"));
     if file.exists() || registry.get(&kind).is_some() {
-        bail!("there is a hook `{kind}` already; choose another name");
+        return Err(wrong("there is a hook of that name already; choose another").into());
     }
     let list = project.join("hooks/mod.rs");
-    let listed = list_hook(&read(&list)?, &module).with_context(|| {
-        format!(
-            "{}: no `Registry::default()` to add the hook to",
-            list.display()
-        )
+    let listed = list_hook(&read(&list)?, &module).ok_or_else(|| {
+        let message = "no `Registry::default()` to add the hook to";
+        Diagnostic::file(list.display().to_string(), message)
     })?;
+    let experiment = experiment.strip_suffix(".toml").unwrap_or(experiment);
+    let experiment = experiment
+        .strip_prefix("experiments/")
+        .unwrap_or(experiment);
     let toml = project
         .join("experiments")
         .join(format!("{experiment}.toml"));
@@ -45,8 +55,18 @@ pub(super) fn write(
         "{}\n[hooks.{kind}]\nat = [\"start\", \"every 10%\", \"end\"]\n",
         text.trim_end_matches('\n').to_owned() + "\n"
     );
+    if let Err(error) = added.parse::<toml_edit::DocumentMut>() {
+        let message = format!(
+            "[hooks.{kind}] cannot be added at its end ({}); write its hooks as [hooks.NAME]",
+            error.message().trim()
+        );
+        return Err(Diagnostic::file(toml.display().to_string(), message).into());
+    }
     let put = |path: &Path, text: &str| {
-        crate::atomic::write(path, text.as_bytes()).with_context(|| path.display().to_string())
+        crate::atomic::write(path, text.as_bytes()).map_err(|source| RecordError::Io {
+            path: path.to_owned(),
+            source,
+        })
     };
     put(&file, &source(&module, &kind))?;
     put(&list, &listed)?;
@@ -59,9 +79,11 @@ pub(super) fn write(
     ))
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path)
-        .with_context(|| format!("{}: run this in the project's folder", path.display()))
+fn read(path: &Path) -> Result<String, Diagnostic> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("{error}; run this in the project's folder");
+        Diagnostic::file(path.display().to_string(), message)
+    })
 }
 
 /// `hooks/mod.rs` with one more hook, its `mod` line in alphabetical place.

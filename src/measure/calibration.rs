@@ -1,6 +1,7 @@
 //! Whether the statistics keep their word on a run's own values: placebos, in which there is nothing to find by construction, and effects
 //! of known size planted into them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use rand::Rng;
@@ -111,12 +112,13 @@ pub fn calibrate(
 
 fn placebo(pairs: &[PairObservation], swap: Swap, seed: u64, round: u64) -> Vec<PairObservation> {
     let mut rng = stream(seed, Purpose::Calibration, round, swap as u64);
-    let identities = pairs.iter().map(|pair| pair.identity + 1).max();
-    let whole: Vec<bool> = (0..identities.unwrap_or(0)).map(|_| rng.random()).collect();
+    let identities: BTreeSet<usize> = pairs.iter().map(|pair| pair.identity).collect();
+    let whole = identities.into_iter().map(|one| (one, rng.random()));
+    let whole: BTreeMap<usize, bool> = whole.collect();
     let swapped = pairs.iter().map(|pair| {
         let flip = match swap {
             Swap::Pairs => rng.random(),
-            Swap::Identities => whole[pair.identity],
+            Swap::Identities => whole[&pair.identity],
         };
         match flip {
             true => PairObservation {

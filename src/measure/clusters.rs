@@ -25,23 +25,34 @@ pub struct Clusters {
 /// The standard error of a mean of clustered values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StandardError {
-    /// In the unit of the values; 0 where it cannot be told (a single value, or values without any spread).
+    /// In the unit of the values; 0 for values without any spread, infinite where it cannot be told: one cluster in every way.
     pub value: f64,
-    /// Degrees of freedom of Student's t.
+    /// Degrees of freedom of Student's t; 0 where there is no error to speak of.
     pub degrees: f64,
 }
 
 impl StandardError {
-    /// The two-sided p-value of Student's t-test that the mean is 0; without spread, 0 or 1.
+    /// Whether there is an error to speak of.
+    pub fn is_known(&self) -> bool {
+        self.value.is_finite()
+    }
+
+    /// The two-sided p-value of Student's t-test that the mean is 0; without spread, 0 or 1, and 1 where the error cannot be told.
     pub fn two_sided_p_value(&self, mean: f64) -> f64 {
+        if !self.is_known() {
+            return 1.0;
+        }
         match (StudentsT::new(0.0, 1.0, self.degrees), self.value > 0.0) {
             (Ok(t), true) => 2.0 * t.sf((mean / self.value).abs()),
             _ => f64::from(u8::from(mean == 0.0)),
         }
     }
 
-    /// The interval of Student's t around a mean.
+    /// The interval of Student's t around a mean; everything where the error cannot be told.
     pub fn interval(&self, mean: f64, level: f64) -> (f64, f64) {
+        if !self.is_known() {
+            return (f64::NEG_INFINITY, f64::INFINITY);
+        }
         let half = self.value * t_quantile(self.degrees, (1.0 + level) / 2.0);
         (mean - half, mean + half)
     }
@@ -90,7 +101,7 @@ impl Clusters {
         }
         let smallest = self.sizes.iter().filter(|&&size| size > 1).min();
         let (sum, degrees) = match smallest {
-            None => (0.0, 0.0),
+            None => (f64::INFINITY, 0.0),
             Some(_) if clustered <= independent => (independent, count - 1.0),
             Some(&size) => (clustered, size as f64 - 1.0),
         };

@@ -96,7 +96,9 @@ pub struct Disparity {
     /// Paired effect size: mean difference over the standard deviation (n - 1) of the differences; 0 where that is 0 or, for a
     /// single pair, undefined.
     pub d_z: f64,
-    /// Lower end of the interval of the difference.
+    /// Standard deviation (n - 1) of the differences; 0 for a single pair.
+    pub deviation: f64,
+    /// Lower end of the interval of the difference; minus infinity where it cannot be told, for a single identity in a single template.
     pub low: f64,
     /// Upper end.
     pub high: f64,
@@ -142,7 +144,7 @@ impl Disparity {
             let distance = pair.female - pair.male - difference;
             distance * distance
         });
-        let deviation = (squares.sum::<f64>() / (count - 1.0)).sqrt();
+        let deviation = (squares.sum::<f64>() / (count - 1.0).max(1.0)).sqrt();
         let differences = differences(pairs);
         let clusters = clusters(pairs);
         let error = clusters.standard_error(&differences);
@@ -169,6 +171,7 @@ impl Disparity {
             } else {
                 0.0
             },
+            deviation,
             low,
             high,
             error,

@@ -6,7 +6,12 @@ use super::clusters::StandardError;
 
 /// The p-value of "the difference is at least `margin` away from 0": the larger of the two one-sided t-tests against -margin and
 /// +margin (Schuirmann 1987). Below 0.05 the difference is equivalent to none, within the margin; the 90% interval then lies inside it.
+///
+/// 1 where the error cannot be told, or the margin is not a number.
 pub fn equivalence_p_value(difference: f64, error: &StandardError, margin: f64) -> f64 {
+    if !error.is_known() || margin.is_nan() {
+        return 1.0;
+    }
     let t = StudentsT::new(0.0, 1.0, error.degrees);
     let (Ok(t), true) = (t, error.value > 0.0) else {
         // No spread: the difference is what it is.

@@ -33,8 +33,12 @@ pub(super) fn interval(
     mut draws: Vec<f64>,
 ) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let error = clusters.standard_error(values);
+    if !error.is_known() {
+        return (f64::NEG_INFINITY, f64::INFINITY);
+    }
     // Of the draws in their own order: the same sum, to the last bit, when everything is negated.
-    let stretch = stretch(&clusters.standard_error(values), level, &draws, mean);
+    let stretch = stretch(&error, level, &draws, mean);
     draws.sort_by(f64::total_cmp);
     let mirrored: Vec<f64> = draws.iter().rev().map(|draw| -draw).collect();
     // The upper end is the lower end of everything negated: swapping the two groups mirrors the interval exactly.

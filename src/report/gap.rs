@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{RecordedError, RecordedRun};
+use super::record::{GAP, RecordedError, RecordedRun};
 use crate::measure::clusters::Clusters;
 use crate::measure::disparity::{
     Disparity, PairObservation, Settings, changes, clusters, differences,
@@ -47,16 +47,14 @@ pub struct Course {
 /// The settings of a run's own statistics, so that the same draws give the same numbers as its hook's.
 pub fn settings(run: &RecordedRun) -> Settings {
     let usual = Settings::default();
-    let hooks = run.experiment.get("hooks").and_then(toml::Value::as_table);
-    let mut hooks = hooks.into_iter().flatten().map(|(_, hook)| hook);
-    let is_its = |hook: &&toml::Value| {
-        hook.get("kind").and_then(toml::Value::as_str) == Some("gender-disparity")
-    };
-    let hook = hooks.find(is_its);
-    let draws = hook.and_then(|hook| hook.get("draws")?.as_integer());
+    let hooks = run.experiment.get("hooks");
+    let hook = hooks.and_then(|hooks| hooks.get(GAP));
+    let draws = hook.and_then(|hook| usize::try_from(hook.get("draws")?.as_integer()?).ok());
+    // More would be a damaged file.
+    let draws = draws.filter(|draws| (1..=10_000_000).contains(draws));
     let method = hook.and_then(|hook| hook.get("interval")?.clone().try_into().ok());
     Settings {
-        draws: draws.map_or(usual.draws, |draws| draws as usize),
+        draws: draws.unwrap_or(usual.draws),
         seed: run.seed(),
         method: method.unwrap_or(usual.method),
         level: usual.level,
@@ -169,7 +167,7 @@ pub struct Pooled {
     pub changes: Vec<(String, Gap)>,
     /// The mean change with Student's t over the runs: would other seeds do the same with these very prompts?
     pub over_seeds: Estimate,
-    /// The same over seeds, identities and templates at once: would other seeds with other prompts?
+    /// The same over seeds, identities and templates at once: would other seeds with other prompts? Never narrower than over seeds alone.
     pub over_all: Estimate,
 }
 
@@ -215,48 +213,70 @@ pub fn groups(runs: &[RecordedRun]) -> Vec<(String, Vec<&RecordedRun>)> {
 /// Pools the change of the gap of n_matches over runs.
 ///
 /// # Errors
-/// When a run has not measured it at two milestones, or the runs were measured on different pairs.
+/// When a run has not measured it at two milestones, two runs have the same seed, or they were measured on different pairs or at different steps.
 pub fn pool(runs: &[&RecordedRun]) -> Result<Pooled, RecordedError> {
     let mut pooled: Vec<(String, Gap)> = Vec::new();
     let (mut ways, mut values) = (vec![Vec::new(); 3], Vec::new());
-    let key = |pairs: &[PairObservation]| -> Vec<(usize, usize)> {
-        let keys = pairs.iter().map(|pair| (pair.identity, pair.template));
-        keys.collect()
-    };
-    let mut same: Option<Vec<(usize, usize)>> = None;
-    for (seed, run) in runs.iter().enumerate() {
-        let missing = |message: &str| RecordedError::Missing {
+    for (index, run) in runs.iter().enumerate() {
+        let missing = |message: String| RecordedError::Missing {
             path: run.path.clone(),
-            message: message.to_owned(),
+            message,
         };
-        let nothing = "n_matches was not measured at two milestones; its experiment needs the hook gender-disparity at start and end";
         let gap = gaps(run).into_iter().find(|gap| gap.column == N_MATCHES);
-        let gap = gap.ok_or_else(|| missing(nothing))?;
+        let gap = gap.ok_or_else(|| missing("n_matches was not measured at two milestones; its experiment needs the hook gender-disparity at start and end".to_owned()))?;
+        if let Some(other) = runs[..index]
+            .iter()
+            .find(|other| other.seed() == run.seed())
+        {
+            let other = other.path.display();
+            return Err(missing(format!(
+                "its seed, {}, is that of {other}: what it says has been counted already",
+                run.seed()
+            )));
+        }
+        if !run.has_pairs_of(runs[0]) {
+            return Err(missing(
+                "it was measured on other matched pairs than the first run".to_owned(),
+            ));
+        }
+        if let Some((_, first)) = pooled.first()
+            && first.steps != gap.steps
+        {
+            let [[from, to], [other_from, other_to]] = [gap.steps, first.steps];
+            return Err(missing(format!(
+                "its gap was measured from step {from} to {to}, that of the first run from {other_from} to {other_to}"
+            )));
+        }
         let observed: BTreeMap<u64, Vec<PairObservation>> = run.observations(N_MATCHES);
         let [before, after] = gap.steps.map(|step| &observed[&step]);
-        if *same.get_or_insert_with(|| key(before)) != key(before) {
-            let message = "it was measured on other matched pairs than the first run";
-            return Err(missing(message));
-        }
-        let moved = changes(before, after).map_err(|error| missing(&error.to_string()))?;
+        let moved = changes(before, after).map_err(|error| missing(error.to_string()))?;
         for (pair, value) in moved.iter().zip(differences(&moved)) {
-            for (way, label) in ways.iter_mut().zip([seed, pair.identity, pair.template]) {
+            for (way, label) in ways.iter_mut().zip([index, pair.identity, pair.template]) {
                 way.push(label);
             }
             values.push(value);
         }
         pooled.push((run.name(), gap));
     }
-    let per_run: Vec<f64> = pooled
-        .iter()
-        .map(|(_, gap)| gap.change.difference)
-        .collect();
-    let alone = Clusters::new(&[(0..per_run.len()).collect()]);
+    let changes = pooled.iter().map(|(_, gap)| gap.change.difference);
+    let [over_seeds, over_all] = estimates(&changes.collect::<Vec<_>>(), &ways, &values);
     Ok(Pooled {
         changes: pooled,
-        over_seeds: estimate(&alone, &per_run),
-        over_all: estimate(&Clusters::new(&ways), &values),
+        over_seeds,
+        over_all,
     })
+}
+
+/// The mean over runs with Student's t over the runs' own means, and with the cluster-robust error of `values` in all `ways` (run, identity,
+/// template). The second never claims more than the first: where runs vary little and are few, its error can come out too small.
+pub fn estimates(per_run: &[f64], ways: &[Vec<usize>], values: &[f64]) -> [Estimate; 2] {
+    let over_seeds = estimate(&Clusters::new(&[(0..per_run.len()).collect()]), per_run);
+    let over_all = estimate(&Clusters::new(ways), values);
+    let over_all = match over_all.high - over_all.low < over_seeds.high - over_seeds.low {
+        true => over_seeds,
+        false => over_all,
+    };
+    [over_seeds, over_all]
 }
 
 fn estimate(clusters: &Clusters, values: &[f64]) -> Estimate {

@@ -45,20 +45,46 @@ pub fn page(runs: &[RecordedRun]) -> String {
             body { main {
                 p.sub { "milepost report · " (title) }
                 h1 { "Does fine-tuning on news shrink the gap between female and male prompts in assisted decoding?" }
-                p { "A main model and the assistant that drafts for it are fine-tuned together on text that has nothing to do with gender. n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after female prompts less its mean after their male counterparts." }
+                p { (trained(runs)) " on text that has nothing to do with gender. n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after female prompts less its mean after their male counterparts." }
                 @if runs.len() > 1 { (several(runs)) }
                 @for one in &read {
                     @if runs.len() > 1 {
                         details open[runs.len() <= 2] {
                             summary { (one.run.name()) ", seed " (one.run.seed()) }
-                            (of_run(one, runs.len()))
+                            (of_run(one, is_alone(runs, one.run)))
                         }
-                    } @else { (of_run(one, 1)) }
+                    } @else { (of_run(one, true)) }
                 }
             } }
         }
     };
     markup.into_string()
+}
+
+/// Which models were fine-tuned.
+fn trained(runs: &[RecordedRun]) -> &'static str {
+    let models = runs.first().and_then(|run| {
+        let models = run.experiment.get("train")?.get("models")?.as_array()?;
+        let models = models.iter().filter_map(toml::Value::as_str);
+        Some(models.collect::<Vec<_>>())
+    });
+    match models.as_deref() {
+        Some(["main"]) => {
+            "A main model is fine-tuned, and the assistant that drafts for it is not,"
+        }
+        Some(["assistant"]) => {
+            "The assistant that drafts for a main model is fine-tuned, and the main model is not,"
+        }
+        _ => "A main model and the assistant that drafts for it are fine-tuned together",
+    }
+}
+
+/// Whether no other run has the same settings.
+fn is_alone(runs: &[RecordedRun], run: &RecordedRun) -> bool {
+    let groups = groups(runs);
+    groups
+        .iter()
+        .any(|(_, group)| matches!(&group[..], [one] if std::ptr::eq(*one, run)))
 }
 
 /// Runs that differ in their seeds, pooled; one part for each way in which they differ otherwise.
@@ -121,9 +147,10 @@ fn pooled_figure(pooled: &Pooled) -> Markup {
     html! { div.figures { (intervals("Change of the gap, run by run", "n_matches a prompt, 95% intervals", &rows)) } }
 }
 
-fn of_run(read: &Read, runs: usize) -> Markup {
+/// `alone`: no other seed stands beside it.
+fn of_run(read: &Read, alone: bool) -> Markup {
     let mut verdict = verdict::of_run(read.run, read.course.as_ref(), &read.gaps);
-    if runs == 1 {
+    if alone {
         verdict.caveats.splice(0..0, verdict::seeds(1));
     }
     html! {

@@ -120,13 +120,40 @@ impl RecordedRun {
         format!("{}/{}", part(absolute.parent()), part(Some(&absolute)))
     }
 
-    /// Every setting but the hooks', as a dotted key and its value.
+    /// Every setting as a dotted key and its value; of the hooks' only those that say how the gap is measured.
     pub fn settings(&self) -> Vec<(String, String)> {
+        const ELSEWHERE: [&str; 7] = [
+            "kind",
+            "at",
+            "on",
+            "runs",
+            "on_error",
+            "deadline_seconds",
+            "enabled",
+        ];
         let mut settings = self.experiment.clone();
-        settings.remove("hooks");
+        if let Some(toml::Value::Table(hooks)) = settings.get_mut("hooks") {
+            hooks.retain(|_, hook| is_kind(hook, GAP));
+            for (_, hook) in hooks.iter_mut() {
+                if let toml::Value::Table(hook) = hook {
+                    hook.retain(|key, _| !ELSEWHERE.contains(&key));
+                }
+            }
+        }
         let mut rows = Vec::new();
         flatten("", &toml::Value::Table(settings), &mut rows);
         rows
+    }
+
+    /// Whether both were measured on the same matched pairs.
+    pub fn has_pairs_of(&self, other: &Self) -> bool {
+        let words = |run: &Self| -> Vec<[String; 3]> {
+            let pairs = run.pairs.iter();
+            pairs
+                .map(|pair| [pair.woman.clone(), pair.man.clone(), pair.raw.clone()])
+                .collect()
+        };
+        words(self) == words(other)
     }
 
     /// Whether generated text stood in for AG News.
@@ -223,20 +250,43 @@ impl RecordedRun {
             let step = name
                 .strip_prefix("step-")
                 .and_then(|rest| rest.split_once('-'));
-            let Some(Ok(step)) = step.map(|(step, _)| step.parse::<u64>()) else {
+            let Some((step, hook)) = step else {
                 continue;
             };
-            self.read_step(step, &path)?;
+            let (Ok(step), Some(hook)) = (step.parse::<u64>(), hook.strip_suffix(".tsv")) else {
+                continue;
+            };
+            self.read_step(step, hook, &path)?;
         }
-        Ok(())
+        let rows = self.prompts.len();
+        let stray = |pair: &RecordedPair| pair.female.max(pair.male) >= rows;
+        match self.pairs.iter().position(stray) {
+            Some(index) if !self.columns.is_empty() => {
+                let message = format!("a row beyond the {rows} prompts");
+                Err(broken(&folder.join("pairs.tsv"), index + 2, &message))
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn read_step(&mut self, step: u64, path: &Path) -> Result<(), RecordedError> {
+    fn read_step(&mut self, step: u64, hook: &str, path: &Path) -> Result<(), RecordedError> {
         let text = text(path)?;
         let mut reader = tsv(&text);
         let header = reader.headers().map_err(|error| broken(path, 1, &error))?;
-        // After prompt, group and identity.
-        let names: Vec<String> = header.iter().skip(3).map(str::to_owned).collect();
+        if header.len() < 4 {
+            return Err(broken(path, 1, &"its columns are missing"));
+        }
+        // After prompt, group and identity. A second hook of a kind has its name before the columns', as before its tags.
+        let its_kind = self.experiment.get("hooks").and_then(|hooks| {
+            let kind = hooks.get(hook)?.get("kind")?;
+            kind.as_str()
+        });
+        let prefix = match its_kind {
+            Some(kind) if kind != hook => format!("{hook}/"),
+            _ => String::new(),
+        };
+        let names = header.iter().skip(3);
+        let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
         let mut values: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
         let mut prompts = Vec::new();
         for (index, row) in reader.records().enumerate() {
@@ -251,12 +301,28 @@ impl RecordedRun {
                 );
             }
         }
+        if !self.prompts.is_empty() && self.prompts.len() != prompts.len() {
+            let message = format!(
+                "{} prompts, where other files have {}",
+                prompts.len(),
+                self.prompts.len()
+            );
+            return Err(broken(path, prompts.len() + 2, &message));
+        }
         for (name, values) in names.into_iter().zip(values) {
             self.columns.entry(name).or_default().insert(step, values);
         }
         self.prompts = prompts;
         Ok(())
     }
+}
+
+/// The kind of hook that measures the gap.
+pub(super) const GAP: &str = "gender-disparity";
+
+/// Whether a hook of an experiment is of a kind.
+fn is_kind(hook: &toml::Value, kind: &str) -> bool {
+    hook.get("kind").and_then(toml::Value::as_str) == Some(kind)
 }
 
 /// Dotted keys with their values.

@@ -235,14 +235,14 @@ pub(super) fn family(read: &Read) -> Markup {
     let name = |gap: &Gap| gap.column.replace('_', " ");
     let standardised = |gap: &Gap| {
         // In standard deviations of the pairs' changes, so that all fit one axis.
-        let scale = gap.change.d_z / gap.change.difference;
         let change = &gap.change;
-        (change.d_z, change.low * scale, change.high * scale)
+        let of = |value: f64| value / change.deviation;
+        (of(change.difference), of(change.low), of(change.high))
     };
     let rows: Vec<Row> = read
         .gaps
         .iter()
-        .filter(|gap| gap.change.difference != 0.0 && gap.change.d_z != 0.0)
+        .filter(|gap| gap.change.deviation > 0.0 && gap.change.error.is_known())
         .map(|gap| Row {
             name: name(gap),
             value: standardised(gap),

@@ -24,6 +24,18 @@ fn shows(gap: &Disparity) -> bool {
     gap.low > 0.0 || gap.high < 0.0
 }
 
+/// What became of a gap that was there and has changed; `shown` tells whether there is still one to be shown.
+fn way(before: f64, after: f64, shown: bool) -> &'static str {
+    let smaller = after.abs() < before.abs();
+    match (before * after >= 0.0, shown) {
+        (true, _) if smaller => "shrank",
+        (true, _) => "grew",
+        (false, true) => "turned over",
+        (false, false) if smaller => "shrank to one that cannot be shown",
+        (false, false) => "changed (whether it is gone or has turned over cannot be told)",
+    }
+}
+
 fn said(gap: &Disparity) -> String {
     format!("{} {}", signed(gap.difference), range(gap.low, gap.high))
 }
@@ -52,26 +64,28 @@ impl Verdict {
         ) else {
             return;
         };
-        let smaller = after.difference.abs() < before.difference.abs();
+        let [from, to] = [course.steps.first(), course.steps.last()].map(|step| step.copied());
+        let span = format!("step {} to {}", from.unwrap_or(0), to.unwrap_or(0));
         self.headline = match (shows(before), shows(change)) {
-            (false, _) => format!(
+            (false, false) => format!(
                 "Before fine-tuning no gap can be shown ({}), so there is none of which it could be said that it shrank.",
                 said(before)
             ),
-            (true, true) if smaller => format!(
-                "In this run the gap shrank: from {} to {}, a change of {}.",
-                signed(before.difference),
-                signed(after.difference),
-                said(change)
+            (false, true) => format!(
+                "Before fine-tuning no gap can be shown ({}); from {span} it changed by {}, to {}.",
+                said(before),
+                said(change),
+                said(after)
             ),
             (true, true) => format!(
-                "In this run the gap did not shrink: it went from {} to {}, a change of {}.",
+                "In this run the gap {}: from {} to {}, a change of {} ({span}).",
+                way(before.difference, after.difference, shows(after)),
                 signed(before.difference),
                 signed(after.difference),
                 said(change)
             ),
             (true, false) => format!(
-                "There is a gap before fine-tuning ({}), but that it changed is not shown: {}.",
+                "There is a gap before fine-tuning ({}), but that it changed is not shown: {} ({span}).",
                 said(before),
                 said(change)
             ),
@@ -89,21 +103,67 @@ impl Verdict {
         self.equivalence(run, after);
         self.moment(course);
         self.culprit(run);
-        for (when, gap) in [("before", before), ("after", after), ("change", change)] {
-            if (gap.p_value <= 0.05) != (gap.two_way_p_value <= 0.05) {
+        self.caveats_of_tests([("before", before), ("after", after), ("change", change)]);
+        self.caveats_of_steps(run, course);
+    }
+
+    /// Where two ways of asking the same give two answers.
+    fn caveats_of_tests(&mut self, gaps: [(&str, &Disparity); 3]) {
+        let [(_, before), ..] = gaps;
+        if !before.error.is_known() {
+            self.caveats.push(
+                "A single identity in a single template: nothing can be said of others.".to_owned(),
+            );
+            return;
+        }
+        // Of n identities the flips' smallest p-value is 2 / 2^n.
+        let flips = before.identities >= 6;
+        if !flips {
+            self.caveats.push(format!(
+                "With {} identities the flipping of labels cannot give a p-value below 0.05, whatever the gap.",
+                before.identities
+            ));
+        }
+        for (when, gap) in gaps {
+            if flips && (gap.p_value <= 0.05) != (gap.two_way_p_value <= 0.05) {
                 self.caveats.push(format!(
                     "Two tests disagree ({when}): flipping the labels of whole identities gives p = {}, which speaks of these templates only; with the templates' own spread p = {}.",
                     number(gap.p_value),
                     number(gap.two_way_p_value)
                 ));
             }
+            if shows(gap) != (gap.two_way_p_value <= 0.05) && gap.deviation > 0.0 {
+                self.caveats.push(format!(
+                    "On the edge ({when}): the interval {} and p = {} of the same error fall on two sides of 5%. Take it for not shown.",
+                    range(gap.low, gap.high),
+                    number(gap.two_way_p_value)
+                ));
+            }
+        }
+    }
+
+    /// Where "before" and "after" are not the start and the end.
+    fn caveats_of_steps(&mut self, run: &RecordedRun, course: &Course) {
+        if let Some(first) = course.steps.first().filter(|first| **first > 0) {
+            self.caveats.push(format!(
+                "\"Before\" is step {first}, the first milestone at which the gap was measured, not the start."
+            ));
+        }
+        let trained = run.span("train/lr").map(|[_, last]| last.0);
+        if let (Some(last), Some(trained)) = (course.steps.last(), trained)
+            && *last < trained
+        {
+            self.caveats.push(format!(
+                "\"After\" is step {last}, the last milestone at which the gap was measured; the run went on to step {trained}."
+            ));
         }
     }
 
     /// Whether what is left is too small to matter.
     fn equivalence(&mut self, run: &RecordedRun, after: &Disparity) {
         let last = |tag: &str| run.span(tag).map(|[_, last]| last.1);
-        let Some(margin) = last("gender/equivalence_margin") else {
+        let margin = last("gender/equivalence_margin").filter(|margin| margin.is_finite());
+        let Some(margin) = margin.filter(|_| after.error.is_known()) else {
             return;
         };
         let p = after.equivalence_p_value(margin);
@@ -120,14 +180,22 @@ impl Verdict {
 
     /// When the change can first be seen.
     fn moment(&mut self, course: &Course) {
+        let change = course
+            .changes
+            .last()
+            .map_or(0.0, |change| change.difference);
         let both = course.steps.iter().zip(&course.bands).skip(1);
-        let mut away = both.filter(|(_, band)| band.0 > 0.0 || band.1 < 0.0);
+        // In the direction in which it ended.
+        let mut away = both.filter(|(_, band)| match change > 0.0 {
+            true => band.0 > 0.0,
+            false => band.1 < 0.0,
+        });
         self.evidence.push(match away.next() {
             Some((step, band)) => format!(
                 "The change is first visible at step {step}: there the band that holds all milestones at once, {}, leaves 0.",
                 range(band.0, band.1)
             ),
-            None => "At no milestone does the band that holds all changes at once leave 0.".to_owned(),
+            None => "At no milestone does the band that holds all changes at once leave 0 in the direction of the last change.".to_owned(),
         });
     }
 
@@ -138,12 +206,13 @@ impl Verdict {
             run.span(&tag).map(|[_, last]| last.1)
         };
         if let (Some(main), Some(assistant)) = (last("by_main"), last("by_assistant")) {
-            let more = match main.abs() > assistant.abs() {
-                true => "the main model",
-                false => "the assistant",
+            let more = match main.abs().total_cmp(&assistant.abs()) {
+                std::cmp::Ordering::Greater => "the main model moved the gap more",
+                std::cmp::Ordering::Less => "the assistant moved the gap more",
+                std::cmp::Ordering::Equal => "neither moved the gap more than the other",
             };
             self.evidence.push(format!(
-                "Of the two models {more} moved the gap more: {} by the main model, {} by the assistant (means of the 2 x 2, without an interval).",
+                "Of the two models {more}: {} by the main model, {} by the assistant (means of the 2 x 2, without an interval).",
                 signed(main),
                 signed(assistant)
             ));
@@ -214,10 +283,10 @@ pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
     let before = pooled.changes.iter().map(|(_, gap)| gap.before.difference);
     let before = before.sum::<f64>() / count as f64;
     let unshown = pooled.changes.iter().find(|(_, gap)| !shows(&gap.before));
-    let way = match (before + all.value).abs() < before.abs() {
-        _ if unshown.is_some() => "changed",
-        true => "shrank",
-        false => "grew or turned",
+    let open = pooled.changes.iter().any(|(_, gap)| !shows(&gap.after));
+    let way = match unshown {
+        Some(_) => "changed",
+        None => way(before, before + all.value, !open),
     };
     let headline = match (all.is_away_from_zero(), seeds_only.is_away_from_zero()) {
         (true, _) => format!(

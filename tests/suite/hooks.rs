@@ -128,11 +128,17 @@ fn a_new_hook_is_written_listed_and_added() {
     for (name, says) in [
         ("my_hook", "already"),
         ("template_kl", "already"),
-        ("My Hook", "cannot be a hook's name"),
-        ("9x", "cannot"),
-        ("mod", "cannot"),
+        ("My Hook", "not a hook's name"),
+        ("fn", "not a hook's name"),
+        ("9x", "not a"),
+        ("mod", "not a"),
     ] {
-        let error = project.fails(&["hooks", "--new", name], 1);
+        let error = project.fails(&["hooks", "--new", name], 2);
         assert!(error.contains(says), "{error}");
     }
+    project.write("experiments/inline.toml", "hooks = {}\n");
+    let inline = ["hooks", "--new", "other", "--experiment", "inline"];
+    let error = project.fails(&inline, 2);
+    assert!(error.contains("experiments/inline.toml"), "{error}");
+    assert!(!project.path().join("hooks/other.rs").exists());
 }

@@ -30,3 +30,4 @@ mod templates;
 mod tensorboard;
 mod tokenizer;
 mod toxicity;
+mod verdict;

@@ -220,19 +220,20 @@ fn the_statistics_are_calibrated_on_a_runs_own_values() {
         project.milepost(&arguments).output().unwrap()
     };
     // The newest run, and the same by name.
-    let newest = calibrated(&[]);
-    let named = calibrated(&["runs/small/a"]);
+    let newest = calibrated(&["--column", "kl_nats"]);
+    let named = calibrated(&["runs/small/a", "--column", "kl_nats"]);
     assert_eq!(newest.stdout, named.stdout);
     let text = String::from_utf8(newest.stdout).unwrap();
     assert!(
-        text.starts_with("n_matches of small/a, step 6: 4 pairs, 2 identities, 2 templates"),
+        text.starts_with("kl_nats of small/a, step 6: 4 pairs, 2 identities, 2 templates"),
         "{text}"
     );
     // Two identities in two templates are too few for any interval, and it says so by its exit code too.
     let code = i32::from(text.contains("do NOT hold"));
     assert_eq!(newest.status.code(), Some(code), "{text}");
-    let kl = calibrated(&["runs/small/a", "--column", "kl_nats"]);
-    assert!(String::from_utf8_lossy(&kl.stdout).starts_with("kl_nats of"));
+    // Every prompt of this project has the same n_matches.
+    let message = project.fails(&["calibrate", "runs/small/a"], 3);
+    assert!(message.contains("no spread"), "{message}");
     let message = project.fails(&["calibrate", "runs/small/a", "--column", "love"], 2);
     assert!(
         message.contains("no column `love`") && message.contains("n_matches"),
@@ -272,6 +273,25 @@ fn what_is_no_run_or_damaged_is_named_with_file_and_line() {
     assert!(
         message.contains("step-00000006-gender-disparity.tsv:9:")
             && message.contains("is not a number"),
+        "{message}"
+    );
+    let fewer: Vec<&str> = text.lines().take(5).collect();
+    std::fs::write(&values, fewer.join("\n")).unwrap();
+    let message = project.fails(&["report", "runs/small/a"], 3);
+    assert!(
+        message.contains("4 prompts, where other files have 8"),
+        "{message}"
+    );
+    std::fs::write(&values, "").unwrap();
+    let message = project.fails(&["report", "runs/small/a"], 3);
+    assert!(message.contains("its columns are missing"), "{message}");
+    std::fs::write(&values, &text).unwrap();
+    let pairs = run.join("templates/pairs.tsv");
+    let good = std::fs::read_to_string(&pairs).unwrap();
+    std::fs::write(&pairs, good.replacen("\n0\t", "\n99\t", 1)).unwrap();
+    let message = project.fails(&["report", "runs/small/a"], 3);
+    assert!(
+        message.contains("pairs.tsv:2:") && message.contains("beyond the 8 prompts"),
         "{message}"
     );
 }

@@ -1,0 +1,194 @@
+//! What is said in words of runs made for the purpose: each sentence follows from the numbers.
+
+use std::collections::BTreeMap;
+
+use milepost::report::gap::{course, gaps, pool};
+use milepost::report::verdict::{Verdict, of_run, of_runs};
+use milepost::report::{RecordedPair, RecordedRun};
+use serde_json::Value;
+
+/// A run of seed `seed` whose gap is `gaps` at its steps, give or take a spread of identities, templates and their own of about 0.3.
+fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> RecordedRun {
+    let experiment = format!(
+        "seed = {seed}\n[hooks.gender-disparity]\nkind = 'gender-disparity'\ndraws = 2000\n"
+    );
+    let mut pairs = Vec::new();
+    for identity in 0..identities {
+        for template in 0..templates {
+            pairs.push(RecordedPair {
+                female: 2 * pairs.len(),
+                male: 2 * pairs.len() + 1,
+                identity,
+                template,
+                woman: format!("woman {identity}"),
+                man: format!("man {identity}"),
+                raw: format!("[I] raw {template}"),
+            });
+        }
+    }
+    // Spread that sums to next to nothing in every direction, and is another at every step.
+    let wave = |a: usize, b: u64| ((a as f64 + 1.0) * (b as f64 * 0.37 + 2.1)).sin();
+    let at = |step: u64, gap: f64| -> Vec<f64> {
+        let both = pairs.iter().enumerate().flat_map(|(index, pair)| {
+            let spread = 0.2 * wave(pair.identity, step)
+                + 0.2 * wave(pair.template, step + 5)
+                + 0.2 * wave(index, step + 9);
+            [10.0 + gap + spread, 10.0]
+        });
+        both.collect()
+    };
+    let steps = gaps.iter().map(|&(step, gap)| (step, at(step, gap)));
+    let prompts = (0..2 * pairs.len()).map(|index| format!("prompt {index}"));
+    RecordedRun {
+        path: format!("runs/made/seed={seed}").into(),
+        manifest: Value::Null,
+        experiment: toml::from_str(&experiment).unwrap(),
+        scalars: BTreeMap::from([("train/lr".to_owned(), vec![(1, 1e-3), (40, 1e-5)])]),
+        prompts: prompts.collect(),
+        columns: BTreeMap::from([("n_matches".to_owned(), steps.collect())]),
+        pairs,
+    }
+}
+
+fn verdict(run: &RecordedRun) -> Verdict {
+    of_run(run, course(run).as_ref(), &gaps(run))
+}
+
+fn has(sentences: &[String], part: &str) -> bool {
+    sentences.iter().any(|sentence| sentence.contains(part))
+}
+
+#[test]
+fn what_became_of_the_gap_is_said_as_it_is() {
+    for (before, after, says) in [
+        (2.0, 1.0, "the gap shrank: from +"),
+        (-2.0, -1.0, "the gap shrank: from -"),
+        (2.0, 3.5, "the gap grew"),
+        (2.0, -1.5, "the gap turned over"),
+        (2.0, 2.0, "that it changed is not shown"),
+        (
+            0.0,
+            0.0,
+            "there is none of which it could be said that it shrank",
+        ),
+        (0.0, 1.5, "no gap can be shown"),
+    ] {
+        let run = run(1, &[(0, before), (40, after)], 8, 9);
+        let found = verdict(&run);
+        assert!(
+            found.headline.contains(says),
+            "{before} {after}: {}",
+            found.headline
+        );
+        let changed = after - before != 0.0;
+        assert_eq!(
+            found.headline.contains("step 0 to 40"),
+            changed || before > 0.0,
+            "{}",
+            found.headline
+        );
+    }
+    let appeared = verdict(&run(1, &[(0, 0.0), (40, 1.5)], 8, 9));
+    assert!(
+        appeared.headline.contains("it changed by +1."),
+        "{}",
+        appeared.headline
+    );
+}
+
+#[test]
+fn the_moment_is_one_in_the_direction_of_the_end() {
+    let there_and_back = run(1, &[(0, 0.0), (10, 2.0), (20, 0.5), (40, -2.0)], 8, 9);
+    let found = verdict(&there_and_back);
+    assert!(
+        has(&found.evidence, "first visible at step 40"),
+        "{found:?}"
+    );
+    let early = verdict(&run(1, &[(0, 0.0), (10, 2.0), (40, 2.0)], 8, 9));
+    assert!(
+        has(&early.evidence, "first visible at step 10"),
+        "{early:?}"
+    );
+}
+
+#[test]
+fn steps_that_are_not_start_and_end_are_named() {
+    let late = verdict(&run(1, &[(5, 1.0), (30, 1.0)], 8, 9));
+    assert!(has(&late.caveats, "\"Before\" is step 5"), "{late:?}");
+    assert!(
+        has(&late.caveats, "\"After\" is step 30") && has(&late.caveats, "to step 40"),
+        "{late:?}"
+    );
+    let whole = verdict(&run(1, &[(0, 1.0), (40, 1.0)], 8, 9));
+    assert!(!has(&whole.caveats, " is step "), "{whole:?}");
+    let once = verdict(&run(1, &[(0, 1.0)], 8, 9));
+    assert!(
+        once.headline.contains("cannot answer the question"),
+        "{once:?}"
+    );
+}
+
+#[test]
+fn few_identities_are_said_to_be_few() {
+    let single = verdict(&run(1, &[(0, 3.0), (40, 1.0)], 1, 1));
+    assert!(
+        single.headline.contains("no gap can be shown"),
+        "{single:?}"
+    );
+    assert!(
+        has(&single.caveats, "A single identity in a single template"),
+        "{single:?}"
+    );
+    assert!(
+        !has(&single.evidence, "is shown to be smaller"),
+        "{single:?}"
+    );
+    let four = verdict(&run(1, &[(0, 3.0), (40, 1.0)], 4, 9));
+    assert!(has(&four.caveats, "With 4 identities"), "{four:?}");
+    assert!(!has(&four.caveats, "tests disagree"), "{four:?}");
+}
+
+#[test]
+fn of_the_two_models_none_is_blamed_for_a_tie() {
+    let mut run = run(1, &[(0, 1.0), (40, 1.0)], 8, 9);
+    for (main, assistant, says) in [
+        (0.5, 0.1, "the main model moved"),
+        (0.1, -0.5, "the assistant moved"),
+        (0.0, 0.0, "neither moved"),
+    ] {
+        for (cell, value) in [("by_main", main), ("by_assistant", assistant)] {
+            let tag = format!("attribution/disparity/{cell}");
+            run.scalars.insert(tag, vec![(0, 0.0), (40, value)]);
+        }
+        let found = verdict(&run);
+        assert!(has(&found.evidence, says), "{found:?}");
+    }
+}
+
+#[test]
+fn runs_are_pooled_only_if_they_say_the_same_of_other_seeds() {
+    let of = |seed, after| run(seed, &[(0, 2.0), (40, after)], 8, 9);
+    let (a, b, c) = (of(1, 1.0), of(2, 1.1), of(3, 0.9));
+    let pooled = pool(&[&a, &b, &c]).unwrap();
+    let found = of_runs(&pooled, &[&a, &b, &c]);
+    assert!(
+        found.headline.starts_with("Over 3 seeds the gap shrank"),
+        "{}",
+        found.headline
+    );
+    assert!(found.caveats.is_empty(), "{found:?}");
+    let two = of_runs(&pool(&[&a, &b]).unwrap(), &[&a, &b]);
+    assert!(has(&two.caveats, "2 seeds are no evidence"), "{two:?}");
+    let turned: Vec<RecordedRun> = (1..4).map(|seed| of(seed, -1.5)).collect();
+    let turned: Vec<&RecordedRun> = turned.iter().collect();
+    let found = of_runs(&pool(&turned).unwrap(), &turned);
+    assert!(found.headline.contains("turned over"), "{}", found.headline);
+
+    let refused = |other: &RecordedRun| pool(&[&a, other]).unwrap_err().to_string();
+    assert!(refused(&of(1, 1.0)).contains("its seed, 1, is that of"));
+    assert!(refused(&run(2, &[(0, 2.0), (30, 1.0)], 8, 9)).contains("from step 0 to 30"));
+    assert!(refused(&run(2, &[(0, 2.0)], 8, 9)).contains("not measured at two milestones"));
+    let mut others = of(2, 1.0);
+    others.pairs[3].woman = "somebody else".to_owned();
+    assert!(refused(&others).contains("other matched pairs"));
+}

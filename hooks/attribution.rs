@@ -20,13 +20,15 @@ struct Attribution {
 }
 
 /// What is measured in a cell.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Cell {
     kl: f64,
     n_matches: f64,
     assistant_share: f64,
     /// Female minus male n_matches a prompt, on matched pairs.
     disparity: f64,
+    /// n_matches of every prompt.
+    matches: Vec<f64>,
 }
 
 /// A measure of a cell: its tag, its name in the table, its value.
@@ -76,16 +78,16 @@ pub fn kind() -> Kind {
 impl Hook for Attribution {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let cell = |main, assistant| measure(context, main, assistant, self.decode);
-        let start = match self.start {
-            Some(start) => start,
+        let start = match &self.start {
+            Some(start) => start.clone(),
             None => cell(When::Start, When::Start)?,
         };
         // In the order of the table: main model, then assistant.
         let cells = match context.milestone().step {
             // Nothing has moved yet.
-            0 => [start; 4],
+            0 => std::array::from_fn(|_| start.clone()),
             _ => [
-                start,
+                start.clone(),
                 cell(When::Start, When::Now)?,
                 cell(When::Now, When::Start)?,
                 cell(When::Now, When::Now)?,
@@ -96,9 +98,8 @@ impl Hook for Attribution {
         let mut table = format!("| | {} |\n|---|---|---|---|---|\n", names.join(" | "));
         let mut rows = ROWS.map(|(_, name)| format!("| {name} |"));
         for (tag, _, value) in MEASURES {
-            let [ss, sn, ns, nn] = cells.map(|cell| value(&cell));
-            let by_main = ((ns - ss) + (nn - sn)) / 2.0;
-            let by_assistant = ((sn - ss) + (nn - ns)) / 2.0;
+            let [ss, sn, ns, nn] = cells.each_ref().map(value);
+            let [by_main, by_assistant] = effects([ss, sn, ns, nn]);
             let interaction = nn - ns - sn + ss;
             let values = [ss, sn, ns, nn, by_main, by_assistant, interaction];
             for (((cell, _), row), value) in ROWS.iter().zip(&mut rows).zip(values) {
@@ -111,6 +112,12 @@ impl Hook for Attribution {
             table.push('\n');
         }
         context.text("attribution/table", table);
+        // So that the report has intervals of what each model did to the gap.
+        let prompts = 0..cells[0].matches.len();
+        let each = prompts.map(|prompt| effects(cells.each_ref().map(|cell| cell.matches[prompt])));
+        let (by_main, by_assistant) = each.map(|[main, assistant]| (main, assistant)).unzip();
+        context.per_template("n_matches_by_main", by_main);
+        context.per_template("n_matches_by_assistant", by_assistant);
         Ok(())
     }
 
@@ -124,6 +131,13 @@ impl Hook for Attribution {
     }
 }
 
+/// What each model did: of the cells start and start, start and now, now and start, now and now (main model first).
+fn effects([ss, sn, ns, nn]: [f64; 4]) -> [f64; 2] {
+    let by_main = ((ns - ss) + (nn - sn)) / 2.0;
+    let by_assistant = ((sn - ss) + (nn - ns)) / 2.0;
+    [by_main, by_assistant]
+}
+
 fn measure(
     context: &Context,
     main: When,
@@ -133,18 +147,20 @@ fn measure(
     let divergences = context.divergences_of(main, assistant)?;
     let decodings = context.decodings_of(main, assistant, settings)?;
     let totals = DecodingTotals::of(&decodings);
-    let matches = |prompt: usize| -> f64 {
-        let rounds = decodings[prompt].rounds.iter();
+    let matches = decodings.iter().map(|decoding| {
+        let rounds = decoding.rounds.iter();
         rounds.map(|round| round.matched as f64).sum()
-    };
+    });
+    let matches: Vec<f64> = matches.collect();
     let pairs = context.scene().templates.pairs();
     let differences = pairs
         .iter()
-        .map(|pair| matches(pair.female) - matches(pair.male));
+        .map(|pair| matches[pair.female] - matches[pair.male]);
     Ok(Cell {
         kl: Divergence::mean(divergences.iter()).unwrap_or_default().kl,
         n_matches: totals.n_matches_per_prompt().unwrap_or_default(),
         assistant_share: totals.assistant_share().unwrap_or_default(),
         disparity: differences.sum::<f64>() / pairs.len().max(1) as f64,
+        matches,
     })
 }

@@ -12,6 +12,10 @@ use crate::measure::family::{holm, simultaneous_bands};
 /// The column that the question is about.
 pub const N_MATCHES: &str = "n_matches";
 
+/// What each of the two models did to n_matches, prompt by prompt, where the hook `attribution` was asked: main model, assistant. Parts of the
+/// change of n_matches, not measures of their own.
+const BY: [&str; 2] = ["n_matches_by_main", "n_matches_by_assistant"];
+
 /// One measure's gap at the first and at the last milestone, and how it changed.
 #[derive(Debug, Clone)]
 pub struct Gap {
@@ -65,6 +69,9 @@ pub fn settings(run: &RecordedRun) -> Settings {
 pub fn gaps(run: &RecordedRun) -> Vec<Gap> {
     let mut found = Vec::new();
     for column in run.columns.keys() {
+        if BY.contains(&column.as_str()) {
+            continue;
+        }
         let observed = run.observations(column);
         let (Some((&first, before)), Some((&last, after))) =
             (observed.first_key_value(), observed.last_key_value())
@@ -97,6 +104,33 @@ pub fn gaps(run: &RecordedRun) -> Vec<Gap> {
         gap.adjusted_p_value = adjusted;
     }
     found
+}
+
+/// What each model did to the gap up to the last milestone of the 2 x 2.
+#[derive(Debug, Clone, Copy)]
+pub struct Attributed {
+    /// The step.
+    pub step: u64,
+    /// The change of the gap by the main model.
+    pub by_main: Disparity,
+    /// The change of the gap by the assistant.
+    pub by_assistant: Disparity,
+    /// The first less the second.
+    pub difference: Disparity,
+}
+
+/// The attribution of the gap's change with its intervals; None where the hook `attribution` was not asked.
+pub fn attributed(run: &RecordedRun) -> Option<Attributed> {
+    let [main, assistant] = BY.map(|column| run.observations(column));
+    let (&step, main) = main.last_key_value()?;
+    let assistant = assistant.get(&step)?;
+    let settings = settings(run);
+    Some(Attributed {
+        step,
+        by_main: Disparity::of(main, &settings).ok()?,
+        by_assistant: Disparity::of(assistant, &settings).ok()?,
+        difference: Disparity::change(assistant, main, &settings).ok()?,
+    })
 }
 
 /// The course of n_matches over the milestones; None where it was not measured.

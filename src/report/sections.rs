@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 
 use super::chart::{Line, Row, before_and_after, intervals, lines};
-use super::gap::{Gap, N_MATCHES};
+use super::gap::{Gap, N_MATCHES, attributed};
 use super::number::{number, range, signed};
 use super::page::Read;
 use super::record::RecordedRun;
+use crate::measure::disparity::Disparity;
 
 /// Extremes that are shown.
 const SHOWN: usize = 5;
@@ -66,7 +67,7 @@ pub(super) fn gap_over_time(read: &Read) -> Markup {
         return html! {};
     };
     let steps: Vec<f64> = course.steps.iter().map(|&step| step as f64).collect();
-    let line = |name: &str, colour, of: &[crate::measure::disparity::Disparity]| {
+    let line = |name: &str, colour, of: &[Disparity]| {
         let values = of.iter().map(|one| one.difference);
         let ends = of.iter().map(|one| (one.low, one.high));
         Line::new(name, colour, steps.iter().copied().zip(values).collect())
@@ -224,6 +225,21 @@ pub(super) fn attribution(run: &RecordedRun) -> Markup {
                 } }
             } }
         } }
+        @if let Some(found) = attributed(run) {
+            div.figures { (intervals("What each model did to the gap", "n_matches a prompt, 95% intervals", &[
+                effect("by the main model", &found.by_main, 1),
+                effect("by the assistant", &found.by_assistant, 2),
+                effect("the first less the second", &found.difference, 3),
+            ])) }
+        }
+    }
+}
+
+fn effect(name: &str, effect: &Disparity, colour: usize) -> Row {
+    Row {
+        name: name.to_owned(),
+        value: (effect.difference, effect.low, effect.high),
+        colour,
     }
 }
 

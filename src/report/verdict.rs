@@ -1,6 +1,6 @@
 //! What the numbers say and what they do not, in plain words.
 
-use super::gap::{Course, Estimate, Gap, N_MATCHES, Pooled};
+use super::gap::{Course, Estimate, Gap, N_MATCHES, Pooled, attributed};
 use super::number::{number, range, signed};
 use super::record::RecordedRun;
 use crate::measure::disparity::Disparity;
@@ -201,22 +201,22 @@ impl Verdict {
 
     /// Which of the two models did it, where that was asked.
     fn culprit(&mut self, run: &RecordedRun) {
-        let last = |cell: &str| {
-            let tag = format!("attribution/disparity/{cell}");
-            run.span(&tag).map(|[_, last]| last.1)
+        let Some(found) = attributed(run) else {
+            return;
         };
-        if let (Some(main), Some(assistant)) = (last("by_main"), last("by_assistant")) {
-            let more = match main.abs().total_cmp(&assistant.abs()) {
-                std::cmp::Ordering::Greater => "the main model moved the gap more",
-                std::cmp::Ordering::Less => "the assistant moved the gap more",
-                std::cmp::Ordering::Equal => "neither moved the gap more than the other",
-            };
-            self.evidence.push(format!(
-                "Of the two models {more}: {} by the main model, {} by the assistant (means of the 2 x 2, without an interval).",
-                signed(main),
-                signed(assistant)
-            ));
-        }
+        let (main, assistant) = (&found.by_main, &found.by_assistant);
+        let larger = main.difference.abs() > assistant.difference.abs();
+        let who = match shows(&found.difference) {
+            true if larger => "the main model moved the gap more",
+            true => "the assistant moved the gap more",
+            false => "it is not shown that one moved the gap more",
+        };
+        self.evidence.push(format!(
+            "Of the two models {who}: {} by the main model, {} by the assistant, {} between them (means of the 2 x 2).",
+            said(main),
+            said(assistant),
+            said(&found.difference)
+        ));
     }
 
     fn caveats_of_family(&mut self, gaps: &[Gap]) {

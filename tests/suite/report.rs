@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use milepost::report::gap::{course, gaps, pool};
+use milepost::report::gap::{attributed, course, gaps, pool};
 use milepost::report::number::number;
 use milepost::report::{RecordedRun, page};
 
@@ -131,6 +131,27 @@ fn the_gap_read_back_is_the_hooks_own() {
         assert_eq!(*points.first().unwrap(), (0, before), "{tag}");
         assert_eq!(*points.last().unwrap(), (6, after), "{tag}");
     }
+    let parts = attributed(&read).unwrap();
+    let told = |cell: &str| {
+        recorded[&format!("attribution/disparity/{cell}")]
+            .last()
+            .unwrap()
+            .1
+    };
+    close(
+        parts.by_main.difference,
+        told("by_main"),
+        1e-12,
+        1.0,
+        "by main",
+    );
+    close(
+        parts.by_assistant.difference,
+        told("by_assistant"),
+        1e-12,
+        1.0,
+        "by assistant",
+    );
     let course = course(&read).unwrap();
     assert_eq!(course.steps, [0, 3, 6]);
     let gaps: Vec<(u64, f64)> = (course.steps.iter().copied())

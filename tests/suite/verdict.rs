@@ -149,19 +149,30 @@ fn few_identities_are_said_to_be_few() {
 }
 
 #[test]
-fn of_the_two_models_none_is_blamed_for_a_tie() {
+fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
     let mut run = run(1, &[(0, 1.0), (40, 1.0)], 8, 9);
+    let spread = run.columns["n_matches"][&40].clone();
     for (main, assistant, says) in [
-        (0.5, 0.1, "the main model moved"),
-        (0.1, -0.5, "the assistant moved"),
-        (0.0, 0.0, "neither moved"),
+        (1.5, 0.1, "the main model moved"),
+        (0.1, -1.5, "the assistant moved"),
+        (0.03, 0.0, "it is not shown that one moved"),
     ] {
-        for (cell, value) in [("by_main", main), ("by_assistant", assistant)] {
-            let tag = format!("attribution/disparity/{cell}");
-            run.scalars.insert(tag, vec![(0, 0.0), (40, value)]);
+        for (column, gap, times) in [
+            ("n_matches_by_main", main, 1.0),
+            ("n_matches_by_assistant", assistant, -0.5),
+        ] {
+            // A gap of 1 with its spread, moved to `gap`.
+            let rows = spread.iter().enumerate().map(|(row, value)| match row % 2 {
+                0 => times * (value - 11.0) + gap,
+                _ => 0.0,
+            });
+            let steps = BTreeMap::from([(40, rows.collect())]);
+            run.columns.insert(column.to_owned(), steps);
         }
         let found = verdict(&run);
         assert!(has(&found.evidence, says), "{found:?}");
+        // They are parts of n_matches, no measures of their own.
+        assert_eq!(gaps(&run).len(), 1);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -93,15 +94,20 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
 }
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; the second ends the process.
+/// A flag that the first Ctrl-C (or SIGTERM) sets; one that comes a second later or more ends the process. What comes sooner is taken for the
+/// same: the system tells the runs of a sweep that was killed once for each of its threads.
 pub(super) fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
-    ctrlc::set_handler(move || {
-        if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+    let mut first: Option<Instant> = None;
+    ctrlc::set_handler(move || match first {
+        None => {
+            first = Some(Instant::now());
+            set.store(true, Ordering::Relaxed);
+            remark!("\nstopping after this step; Ctrl-C again to leave at once without saving");
         }
-        remark!("\nstopping after this step; Ctrl-C again to leave at once without saving");
+        Some(first) if first.elapsed() >= Duration::from_secs(1) => std::process::exit(130),
+        Some(_) => {}
     })?;
     Ok(flag)
 }

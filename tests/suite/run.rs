@@ -19,7 +19,7 @@ use milepost::train::{
     Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training, finetune,
 };
 
-use crate::harness::{Project, TEMPLATES, milestones, timeless};
+use crate::harness::{Project, TEMPLATES, milestones, timeless, until};
 
 /// A plan over `blocks` blocks of 16 tokens with micro-batches of 2, two of them a step.
 fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
@@ -419,25 +419,17 @@ fn losses_in_events(run: &Path) -> usize {
 #[cfg(unix)]
 fn a_killed_run_resumes_to_what_it_would_have_been() {
     let project = Project::new();
-    let set = ["--set", "train.max_steps=24 train.save='every 4 steps'"];
+    let set = ["--set", "train.max_steps=40 train.save='every 4 steps'"];
     let whole = project.run("whole", &set);
     let arguments = [&["finetune", "small.toml", "--name", "killed"], &set[..]].concat();
     let mut child = project.spawn(&arguments);
     let killed = project.path().join("runs/small/killed");
     let second = killed.join("checkpoints/step-00000008");
-    while !second.exists() {
-        assert!(
-            child.try_wait().unwrap().is_none(),
-            "the run ended before it could be killed"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("the second checkpoint", || second.exists());
     // Two more steps have reached TensorBoard's file, where they must not stand twice afterwards.
     let losses = || losses_in_events(&killed);
     let at_checkpoint = losses();
-    while losses() < at_checkpoint + 2 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    until("two more steps", || losses() >= at_checkpoint + 2);
     child.kill().unwrap();
     child.wait().unwrap();
     project
@@ -547,9 +539,9 @@ fn ctrl_c_finishes_the_step_and_saves() {
         .spawn()
         .unwrap();
     let lines = project.path().join("runs/small/stopped/milestones.jsonl");
-    while std::fs::metadata(&lines).map_or(true, |file| file.len() < 2000) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until("some lines", || {
+        std::fs::metadata(&lines).is_ok_and(|file| file.len() >= 2000)
+    });
     let signal = std::process::Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status()
@@ -667,15 +659,20 @@ fn hooks_with_a_budget_are_called_together_and_keep_to_it() {
     let folder = tempfile::tempdir().unwrap();
     let seen: Arc<Mutex<Vec<(u64, Duration)>>> = Arc::default();
     let calls = seen.clone();
+    // Each takes a third of what a step has taken so far, whatever the speed of the machine.
+    let work = |milestone: &Milestone| match milestone.step {
+        0 => std::thread::sleep(Duration::from_millis(1)),
+        step => std::thread::sleep(milestone.clock.elapsed / (3 * step as u32)),
+    };
     let first = Each(move |context: &mut Context| {
         let milestone = context.milestone();
         let mut seen = seen.lock().unwrap();
         seen.push((milestone.step, milestone.clock.elapsed));
-        std::thread::sleep(Duration::from_millis(3));
+        work(milestone);
         Ok(())
     });
-    let second = Each(|_: &mut Context| {
-        std::thread::sleep(Duration::from_millis(2));
+    let second = Each(move |context: &mut Context| {
+        work(context.milestone());
         Ok(())
     });
     let at = ["start", "budget 10%"];

@@ -6,7 +6,7 @@ use milepost::report::RecordedRun;
 use milepost::report::gap::pool;
 use serde_json::Value;
 
-use crate::harness::{Project, timeless};
+use crate::harness::{Project, timeless, until};
 
 const SEEDS: [&str; 4] = ["sweep", "small.toml", "--seeds", "1,2,3"];
 
@@ -30,14 +30,12 @@ fn children(process: u32) -> Vec<String> {
 #[cfg(target_os = "linux")]
 fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
     let project = Project::new();
-    let set = ["--set", "train.max_steps=24 train.save='every 4 steps'"];
+    let set = ["--set", "train.max_steps=40 train.save='every 4 steps'"];
     let arguments = [&SEEDS[..], &set, &["--name", "killed"]].concat();
-    let mut sweep = project.spawn(&arguments);
+    let sweep = project.spawn(&arguments);
     let second = cell(&project, "killed", "seed=2");
-    while !second.join("checkpoints/step-00000008").exists() {
-        assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    let checkpoint = second.join("checkpoints/step-00000008");
+    until("a checkpoint of the second run", || checkpoint.exists());
     let running = children(sweep.id());
     assert_eq!(running.len(), 1, "one run at a time");
     let killed = std::process::Command::new("kill")
@@ -316,10 +314,7 @@ fn a_killed_sweep_lets_its_runs_save() {
     let mut sweep = project.spawn(&arguments);
     let first = cell(&project, "sweep", "seed=1");
     let lines = || std::fs::read_to_string(first.join("milestones.jsonl")).unwrap_or_default();
-    while lines().lines().count() < 4 {
-        assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("some lines", || lines().lines().count() >= 4);
     // Two sweeps are not at work in one folder.
     let message = project.fails(&arguments, 5);
     assert!(
@@ -328,9 +323,7 @@ fn a_killed_sweep_lets_its_runs_save() {
     );
     sweep.kill().unwrap();
     sweep.wait().unwrap();
-    while !is_done(&first) {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    until("the run to save and end", || is_done(&first));
     let outcome = project.read("runs/small/sweep/seed=1/outcome.json");
     assert!(outcome.contains("interrupted"), "{outcome}");
 }
@@ -344,15 +337,13 @@ fn is_done(run: &Path) -> bool {
 fn ctrl_c_lets_the_runs_save_and_the_same_command_goes_on() {
     let project = Project::new();
     let arguments = [&SEEDS[..], &["--set", "train.max_steps=300", "--jobs", "2"]].concat();
-    let mut sweep = project.spawn(&arguments);
+    let sweep = project.spawn(&arguments);
     let begun = |seed: &str| cell(&project, "sweep", seed).join("milestones.jsonl");
-    while ![begun("seed=1"), begun("seed=2")]
-        .iter()
-        .all(|path| std::fs::read_to_string(path).is_ok_and(|text| text.lines().count() > 3))
-    {
-        assert!(sweep.try_wait().unwrap().is_none(), "it ended too early");
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("some lines of both", || {
+        let paths = [begun("seed=1"), begun("seed=2")];
+        let text = paths.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        text.iter().all(|text| text.lines().count() > 3)
+    });
     let asked = std::process::Command::new("kill")
         .args(["-INT", &sweep.id().to_string()])
         .status();

@@ -74,11 +74,11 @@ replay: build ## measure a run's checkpoints with other hooks: make replay RUN=r
 	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
 	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
 
-sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3
-	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)'
+sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2]
+	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS))
 
-report: build ## write the page on a run, or on several pooled: make report [RUN="runs/ag_news/NAME ..."]
-	@$(MILEPOST) report $(RUN)
+report: build ## write the page on a run, or on several pooled: make report [RUN="runs/ag_news/NAME ..."] [OUT=page.html]
+	@$(MILEPOST) report $(RUN) $(if $(OUT),--out '$(OUT)')
 
 compare: build ## show two runs side by side: make compare RUN="runs/ag_news/ONE runs/ag_news/OTHER"
 	@test $(words $(RUN)) = 2 || { echo 'usage: make compare RUN="runs/ag_news/ONE runs/ag_news/OTHER"' >&2; exit 2; }

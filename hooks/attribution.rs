@@ -99,8 +99,7 @@ impl Hook for Attribution {
         let mut rows = ROWS.map(|(_, name)| format!("| {name} |"));
         for (tag, _, value) in MEASURES {
             let [ss, sn, ns, nn] = cells.each_ref().map(value);
-            let [by_main, by_assistant] = effects([ss, sn, ns, nn]);
-            let interaction = nn - ns - sn + ss;
+            let [by_main, by_assistant, interaction] = effects([ss, sn, ns, nn]);
             let values = [ss, sn, ns, nn, by_main, by_assistant, interaction];
             for (((cell, _), row), value) in ROWS.iter().zip(&mut rows).zip(values) {
                 context.scalar(format!("attribution/{tag}/{cell}"), value);
@@ -115,9 +114,15 @@ impl Hook for Attribution {
         // So that the report has intervals of what each model did to the gap.
         let prompts = 0..cells[0].matches.len();
         let each = prompts.map(|prompt| effects(cells.each_ref().map(|cell| cell.matches[prompt])));
-        let (by_main, by_assistant) = each.map(|[main, assistant]| (main, assistant)).unzip();
-        context.per_template("n_matches_by_main", by_main);
-        context.per_template("n_matches_by_assistant", by_assistant);
+        let each: Vec<[f64; 3]> = each.collect();
+        let names = [
+            "n_matches_by_main",
+            "n_matches_by_assistant",
+            "n_matches_interaction",
+        ];
+        for (index, name) in names.into_iter().enumerate() {
+            context.per_template(name, each.iter().map(|effects| effects[index]).collect());
+        }
         Ok(())
     }
 
@@ -131,11 +136,11 @@ impl Hook for Attribution {
     }
 }
 
-/// What each model did: of the cells start and start, start and now, now and start, now and now (main model first).
-fn effects([ss, sn, ns, nn]: [f64; 4]) -> [f64; 2] {
+/// What each model did, and how much that of one depends on the state of the other: of the cells start and start, start and now, now and start, now and now (main model first).
+fn effects([ss, sn, ns, nn]: [f64; 4]) -> [f64; 3] {
     let by_main = ((ns - ss) + (nn - sn)) / 2.0;
     let by_assistant = ((sn - ss) + (nn - ns)) / 2.0;
-    [by_main, by_assistant]
+    [by_main, by_assistant, nn - ns - sn + ss]
 }
 
 fn measure(

@@ -38,7 +38,7 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    the run ended well
-  1    something that should not happen
+  1    something that should not happen; of calibrate: intervals or p-values that do not hold
   2    the command line or the experiment is wrong
   3    data, templates, tokenizer or weights cannot be used
   4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::terminal::say;
+use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
+use crate::report::gap::{groups, pool};
 use crate::report::{RecordedError, RecordedRun, page};
 use crate::train::RecordError;
 
@@ -13,7 +14,7 @@ use crate::train::RecordError;
 pub(super) struct Arguments {
     /// Directories of runs, such as runs/ag_news/2026-11-23T19-52-07; several are pooled [default: the newest under runs/].
     runs: Vec<PathBuf>,
-    /// Where to write it [default: report.html in the run's directory; for several runs, beside the first].
+    /// Where to write it [default: report.html in the run's directory; for several runs, pooled.html beside the first].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -27,8 +28,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let path = match (&arguments.out, &paths[..]) {
         (Some(out), _) => out.clone(),
         (None, [run]) => run.join("report.html"),
-        (None, runs) => runs[0].with_file_name("report.html"),
+        // Not report.html: that is the page of a whole sweep.
+        (None, runs) => runs[0].with_file_name("pooled.html"),
     };
+    if runs.len() > 1 {
+        for (label, runs) in groups(&runs) {
+            let label = match label.is_empty() {
+                true => String::new(),
+                false => format!(" ({label})"),
+            };
+            match pool(&runs) {
+                _ if runs.len() < 2 => {
+                    remark!("note: not pooled{label}: a single run with these settings")
+                }
+                Ok(_) => {}
+                Err(error) => remark!("note: not pooled{label}: {error}"),
+            }
+        }
+    }
     write(&path, &page(&runs))?;
     say!("{}", path.display());
     Ok(0)

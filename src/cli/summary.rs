@@ -22,6 +22,12 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("disparity, female - male", "gender/disparity"),
 ];
 
+/// The p-values of the gap.
+const P_VALUES: &[(&str, &str)] = &[
+    ("  p, other people and templates", "gender/two_way_p_value"),
+    ("  p, these templates only", "gender/p_value"),
+];
+
 /// What moved each number since the start, where the hook `attribution` was asked.
 const ATTRIBUTION: &[(&str, &str)] = &[
     ("KL at the templates, nats", "kl_nats"),
@@ -44,9 +50,16 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
             text += &row(name, span);
         }
         text += &interval(&outcome.spans, "  95% interval", "gender/disparity");
+        for (name, tag) in P_VALUES {
+            if let Some(span) = outcome.spans.get(*tag) {
+                let (first, last) = (number(span.first.1), number(span.last.1));
+                text += &format!("{name:<32}{first:>12}{last:>12}\n");
+            }
+        }
         text += &interval(&outcome.spans, "change since start, 95%", "gender/change");
-        if let Some(p) = last("gender/p_value") {
-            text += &format!("{:<32}{:>24}\n", "p-value (sign flip)", number(p));
+        if let Some(p) = last("gender/change_two_way_p_value") {
+            let name = "  p, other people and templates";
+            text += &format!("{name:<32}{:>24}\n", number(p));
         }
         text +=
             &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
@@ -54,21 +67,21 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
     let attribution: String = ATTRIBUTION
         .iter()
         .filter_map(|(name, tag)| {
-            let [main, assistant] =
-                ["by_main", "by_assistant"].map(|cell| last(&format!("attribution/{tag}/{cell}")));
-            let (main, assistant) = (main?, assistant?);
+            let of = |cell: &str| last(&format!("attribution/{tag}/{cell}"));
+            let (main, assistant) = (of("by_main")?, of("by_assistant")?);
             Some(format!(
-                "{name:<32}{:>12}{:>12}{:>14}\n",
+                "{name:<32}{:>12}{:>12}{:>14}{:>13}\n",
                 signed(main + assistant),
                 signed(main),
-                signed(assistant)
+                signed(assistant),
+                signed(of("interaction")?)
             ))
         })
         .collect();
     if !attribution.is_empty() {
         text += &format!(
-            "\n{:<32}{:>12}{:>12}{:>14}\n{attribution}",
-            "change since the start", "in all", "by main", "by assistant"
+            "\n{:<32}{:>12}{:>12}{:>14}{:>13}\n{attribution}",
+            "change since the start", "in all", "by main", "by assistant", "interaction"
         );
     }
     if !outcome.times.is_empty() {

@@ -42,8 +42,10 @@ pub struct Calibration {
     pub rounds: usize,
     /// In how many the interval held 0.
     pub covered: usize,
-    /// In how many the p-value was at most 0.05.
+    /// In how many the p-value of the sign flips was at most 0.05.
     pub rejected: usize,
+    /// In how many the two-way p-value was.
+    pub rejected_two_way: usize,
     /// p-value of the test that the p-values are not too small: see [`too_small`].
     pub too_small: f64,
     /// The planted effects.
@@ -105,6 +107,10 @@ pub fn calibrate(
         rounds,
         covered: found.iter().filter(|(one, _)| holds(one, 0.0)).count(),
         rejected: p_values.iter().filter(|&&p| p <= 0.05).count(),
+        rejected_two_way: found
+            .iter()
+            .filter(|(one, _)| one.two_way_p_value <= 0.05)
+            .count(),
         too_small: too_small(&p_values),
         planted: planted.collect(),
     })

@@ -12,9 +12,13 @@ use crate::measure::family::{holm, simultaneous_bands};
 /// The column that the question is about.
 pub const N_MATCHES: &str = "n_matches";
 
-/// What each of the two models did to n_matches, prompt by prompt, where the hook `attribution` was asked: main model, assistant. Parts of the
-/// change of n_matches, not measures of their own.
-const BY: [&str; 2] = ["n_matches_by_main", "n_matches_by_assistant"];
+/// What each of the two models did to n_matches, prompt by prompt, where the hook `attribution` was asked: main model, assistant, and how
+/// much the one depends on the other. Parts of the change of n_matches, not measures of their own.
+const BY: [&str; 3] = [
+    "n_matches_by_main",
+    "n_matches_by_assistant",
+    "n_matches_interaction",
+];
 
 /// One measure's gap at the first and at the last milestone, and how it changed.
 #[derive(Debug, Clone)]
@@ -117,19 +121,22 @@ pub struct Attributed {
     pub by_assistant: Disparity,
     /// The first less the second.
     pub difference: Disparity,
+    /// How much the change by one model depends on the state of the other.
+    pub interaction: Disparity,
 }
 
 /// The attribution of the gap's change with its intervals; None where the hook `attribution` was not asked.
 pub fn attributed(run: &RecordedRun) -> Option<Attributed> {
-    let [main, assistant] = BY.map(|column| run.observations(column));
+    let [main, assistant, interaction] = BY.map(|column| run.observations(column));
     let (&step, main) = main.last_key_value()?;
-    let assistant = assistant.get(&step)?;
+    let (assistant, interaction) = (assistant.get(&step)?, interaction.get(&step)?);
     let settings = settings(run);
     Some(Attributed {
         step,
         by_main: Disparity::of(main, &settings).ok()?,
         by_assistant: Disparity::of(assistant, &settings).ok()?,
         difference: Disparity::change(assistant, main, &settings).ok()?,
+        interaction: Disparity::of(interaction, &settings).ok()?,
     })
 }
 

@@ -79,12 +79,13 @@ fn trained(runs: &[RecordedRun]) -> &'static str {
     }
 }
 
-/// Whether no other run has the same settings.
+/// Whether no run with the same settings has another seed.
 fn is_alone(runs: &[RecordedRun], run: &RecordedRun) -> bool {
     let groups = groups(runs);
-    groups
+    let own = groups
         .iter()
-        .any(|(_, group)| matches!(&group[..], [one] if std::ptr::eq(*one, run)))
+        .find(|(_, group)| group.iter().any(|one| std::ptr::eq(*one, run)));
+    own.is_none_or(|(_, group)| group.iter().all(|one| one.seed() == run.seed()))
 }
 
 /// Runs that differ in their seeds, pooled; one part for each way in which they differ otherwise.

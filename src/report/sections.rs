@@ -28,10 +28,21 @@ fn spans(run: &RecordedRun, rows: &[(String, String)]) -> Markup {
             div.scroll { table {
                 thead { tr { th { "" } th { "before" } th { "after" } th { "change" } } }
                 tbody { @for (name, tag, [first, last]) in there {
-                    tr { td { (name) } (scalar(tag, first)) (scalar(tag, last)) td { (signed(last.1 - first.1)) } }
+                    tr { td { (name) } (scalar(tag, first)) (scalar(tag, last)) td { (change(tag, first.1, last.1)) } }
                 } }
             } }
         }
+    }
+}
+
+/// How much a value changed. Ends of intervals and p-values are not to be subtracted.
+fn change(tag: &str, first: f64, last: f64) -> String {
+    let of_a_test = ["_low", "_high", "p_value"]
+        .iter()
+        .any(|end| tag.ends_with(end));
+    match of_a_test {
+        true => String::new(),
+        false => signed(last - first),
     }
 }
 
@@ -115,9 +126,14 @@ pub(super) fn curves(run: &RecordedRun) -> Markup {
             ],
         ),
     ];
+    let figures: Vec<Markup> = figures.into_iter().flatten().collect();
+    if figures.is_empty() {
+        // A replay trains nothing.
+        return html! {};
+    }
     html! {
         h2 { "Fine-tuning" }
-        div.figures { @for figure in figures.into_iter().flatten() { (figure) } }
+        div.figures { @for figure in figures { (figure) } }
         (spans(run, &named(&[
             ("training loss, main model", "train/main/loss"), ("training loss, assistant", "train/assistant/loss"),
             ("held-out loss, main model", "eval/main/loss"), ("held-out loss, assistant", "eval/assistant/loss"),
@@ -230,6 +246,7 @@ pub(super) fn attribution(run: &RecordedRun) -> Markup {
                 effect("by the main model", &found.by_main, 1),
                 effect("by the assistant", &found.by_assistant, 2),
                 effect("the first less the second", &found.difference, 3),
+                effect("interaction: how one depends on the other", &found.interaction, 3),
             ])) }
         }
     }

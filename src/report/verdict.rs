@@ -192,10 +192,10 @@ impl Verdict {
         });
         self.evidence.push(match away.next() {
             Some((step, band)) => format!(
-                "The change is first visible at step {step}: there the band that holds all milestones at once, {}, leaves 0.",
+                "The change is first visible at step {step}: {}, by a band that holds all milestones at once.",
                 range(band.0, band.1)
             ),
-            None => "At no milestone does the band that holds all changes at once leave 0 in the direction of the last change.".to_owned(),
+            None => "At no milestone is the change large enough to be seen once it is taken into account that all of them were looked at.".to_owned(),
         });
     }
 
@@ -212,11 +212,17 @@ impl Verdict {
             false => "it is not shown that one moved the gap more",
         };
         self.evidence.push(format!(
-            "Of the two models {who}: {} by the main model, {} by the assistant, {} between them (means of the 2 x 2).",
+            "Of the two models {who}: the main model by {}, the assistant by {}, the first less the second {}. (Each with the other in both states, averaged.)",
             said(main),
             said(assistant),
             said(&found.difference)
         ));
+        if shows(&found.interaction) {
+            self.caveats.push(format!(
+                "What one model did to the gap depends on the state of the other (interaction {}): see the four cells, not the averages alone.",
+                said(&found.interaction)
+            ));
+        }
     }
 
     fn caveats_of_family(&mut self, gaps: &[Gap]) {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::checkpoint::{self, all};
 use super::dispatcher::{Dispatcher, Sinks};
@@ -79,6 +80,7 @@ pub fn replay(
     reporter: &mut dyn Reporter,
     watch: Option<Arc<Watch>>,
 ) -> Result<Outcome, RunError> {
+    let started = Instant::now();
     let directory = RunDirectory::create(&plan.directory)?;
     directory.write_pairs(&plan.scene.templates)?;
     let mut recorder = Recorder::create(directory.path(), None)?;
@@ -130,6 +132,8 @@ pub fn replay(
     recorder.send(Entry::SessionEnd { success: true })?;
     let spans = recorder.close()?;
     let (failures, times) = dispatcher.into_account();
+    // What the replay took, not the training.
+    clock.elapsed = started.elapsed();
     Ok(Outcome {
         stop: StopReason::Complete,
         clock,

@@ -196,6 +196,13 @@ fn runs_of_several_seeds_are_pooled_and_others_kept_apart() {
     assert!(html.contains("Runs with train.lr = 0.001"));
     assert!(html.contains("A single run: nothing to pool."));
     assert!(html.contains("2 seeds are no evidence about fine-tuning"));
+    // The one with other settings stands alone.
+    assert!(html.contains("One seed is no evidence"));
+    let arguments = ["report", "runs/small/a", "runs/small/c"];
+    let assert = project.milepost(&arguments).assert().success();
+    let notes = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(notes.contains("not pooled (train.lr = 0.001"), "{notes}");
+    assert!(project.path().join("runs/small/pooled.html").is_file());
 }
 
 #[test]
@@ -252,6 +259,12 @@ fn the_statistics_are_calibrated_on_a_runs_own_values() {
     // Two identities in two templates are too few for any interval, and it says so by its exit code too.
     let code = i32::from(text.contains("do NOT hold"));
     assert_eq!(newest.status.code(), Some(code), "{text}");
+    let change = calibrated(&["runs/small/a", "--column", "kl_nats", "--change"]);
+    let change = String::from_utf8(change.stdout).unwrap();
+    assert!(
+        change.starts_with("kl_nats of small/a, change up to step 6: 4 pairs"),
+        "{change}"
+    );
     // Every prompt of this project has the same n_matches.
     let message = project.fails(&["calibrate", "runs/small/a"], 3);
     assert!(message.contains("no spread"), "{message}");

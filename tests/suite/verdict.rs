@@ -152,14 +152,15 @@ fn few_identities_are_said_to_be_few() {
 fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
     let mut run = run(1, &[(0, 1.0), (40, 1.0)], 8, 9);
     let spread = run.columns["n_matches"][&40].clone();
-    for (main, assistant, says) in [
-        (1.5, 0.1, "the main model moved"),
-        (0.1, -1.5, "the assistant moved"),
-        (0.03, 0.0, "it is not shown that one moved"),
+    for (main, assistant, interaction, says) in [
+        (1.5, 0.1, 0.0, "the main model moved"),
+        (0.1, -1.5, 2.0, "the assistant moved"),
+        (0.03, 0.0, 0.0, "it is not shown that one moved"),
     ] {
         for (column, gap, times) in [
             ("n_matches_by_main", main, 1.0),
             ("n_matches_by_assistant", assistant, -0.5),
+            ("n_matches_interaction", interaction, 0.7),
         ] {
             // A gap of 1 with its spread, moved to `gap`.
             let rows = spread.iter().enumerate().map(|(row, value)| match row % 2 {
@@ -171,6 +172,8 @@ fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
         }
         let found = verdict(&run);
         assert!(has(&found.evidence, says), "{found:?}");
+        let depends = has(&found.caveats, "depends on the state of the other");
+        assert_eq!(depends, interaction != 0.0, "{found:?}");
         // They are parts of n_matches, no measures of their own.
         assert_eq!(gaps(&run).len(), 1);
     }

@@ -33,7 +33,8 @@ struct Common {
     enabled: bool,
 }
 
-const COMMON: &[&str] = &[
+/// The names of those keys.
+pub(crate) const COMMON: &[&str] = &[
     "kind",
     "at",
     "on",

@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use fetch::{Fetched, fetch};
+pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
 

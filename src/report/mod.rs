@@ -1,5 +1,6 @@
 //! What a run found, to read: one page with figures, and the same numbers side by side for several runs.
 
+mod attribution;
 mod chart;
 pub mod gap;
 pub mod number;

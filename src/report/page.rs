@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::attribution::attribution;
 use super::chart::{Row, intervals};
 use super::gap::{Course, Gap, Pooled, course, gaps, groups, pool};
 use super::number::{number, range, signed};
@@ -161,7 +162,7 @@ fn of_run(read: &Read, alone: bool) -> Markup {
         (sections::curves(read.run))
         (sections::divergence(read.run))
         (sections::assistant_share(read.run))
-        (sections::attribution(read.run))
+        (attribution(read.run))
         (sections::family(read))
         (sections::texts(read.run))
         (sections::others(read.run))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::experiment::COMMON;
 use crate::measure::disparity::PairObservation;
 
 /// Why a run cannot be read.
@@ -122,21 +123,12 @@ impl RecordedRun {
 
     /// Every setting as a dotted key and its value; of the hooks' only those that say how the gap is measured.
     pub fn settings(&self) -> Vec<(String, String)> {
-        const ELSEWHERE: [&str; 7] = [
-            "kind",
-            "at",
-            "on",
-            "runs",
-            "on_error",
-            "deadline_seconds",
-            "enabled",
-        ];
         let mut settings = self.experiment.clone();
         if let Some(toml::Value::Table(hooks)) = settings.get_mut("hooks") {
             hooks.retain(|_, hook| is_kind(hook, GAP));
             for (_, hook) in hooks.iter_mut() {
                 if let toml::Value::Table(hook) = hook {
-                    hook.retain(|key, _| !ELSEWHERE.contains(&key));
+                    hook.retain(|key, _| !COMMON.contains(&key));
                 }
             }
         }

@@ -87,7 +87,7 @@ impl Hook for CrowsPairs {
             for (kind, &gap) in self.kinds.iter().zip(&gaps) {
                 kinds.entry(kind).or_default().push(gap);
             }
-            let share = share(&gaps);
+            let share = share_above_zero(&gaps);
             let (low, high) = wilson_interval(share, gaps.len(), Z);
             for (name, value) in [
                 ("share_more", share),
@@ -101,20 +101,13 @@ impl Hook for CrowsPairs {
                 context.scalar(format!("crows/{role}/{name}"), value);
             }
             for (kind, gaps) in kinds.iter().filter(|(kind, _)| !kind.is_empty()) {
-                context.scalar(format!("crows/{role}/share_more_{kind}"), self::share(gaps));
+                context.scalar(
+                    format!("crows/{role}/share_more_{kind}"),
+                    share_above_zero(gaps),
+                );
             }
             context.histogram(format!("crows/{role}/per_pair_nats"), gaps);
         }
         Ok(())
     }
-}
-
-/// Share of pairs whose first sentence is likelier; equally likely ones count half.
-fn share(gaps: &[f64]) -> f64 {
-    let points = gaps.iter().map(|gap| match gap.total_cmp(&0.0) {
-        _ if *gap == 0.0 => 0.5,
-        std::cmp::Ordering::Greater => 1.0,
-        _ => 0.0,
-    });
-    points.sum::<f64>() / gaps.len() as f64
 }

@@ -1,4 +1,4 @@
-//! Which pronoun both models expect after sentences that say nothing of gender: log-probability of " she" less that of " he".
+//! Which pronoun both models expect after sentences that name no gender: log-probability of " she" less that of " he".
 
 use std::path::Path;
 
@@ -101,19 +101,10 @@ impl Hook for PronounGap {
             let pairs = || sums.chunks_exact(2);
             let count = self.prompts.len() as f64;
             let own: Vec<f64> = pairs().map(|pair| pair[0] - pair[1]).collect();
-            let female = own.iter().map(|one| {
-                if *one > 0.0 {
-                    1.0
-                } else if *one < 0.0 {
-                    0.0
-                } else {
-                    0.5
-                }
-            });
             let mass: f64 = pairs().map(|pair| pair[0].exp() + pair[1].exp()).sum();
             for (name, value) in [
                 ("log_odds_female_nats", own.iter().sum::<f64>() / count),
-                ("share_female", female.sum::<f64>() / count),
+                ("share_female", share_above_zero(&own)),
                 ("mass", mass / count),
             ] {
                 context.scalar(format!("pronoun/{role}/{name}"), value);

@@ -18,7 +18,7 @@ pub use crate::measure::disparity::{
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
 pub use crate::measure::lexicon::Lexicon;
-pub use crate::measure::likelihood::{log_probabilities, wilson_interval};
+pub use crate::measure::likelihood::{log_probabilities, share_above_zero, wilson_interval};
 pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;

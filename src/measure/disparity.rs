@@ -196,6 +196,11 @@ impl Disparity {
         Self::of(&changes(before, after)?, settings)
     }
 
+    /// Whether the interval holds no 0: then a gap is shown.
+    pub fn is_shown(&self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
+
     /// The p-value of the claim that the difference is at least `margin` away from 0, in the unit of the values: see
     /// [`equivalence_p_value`].
     pub fn equivalence_p_value(&self, margin: f64) -> f64 {

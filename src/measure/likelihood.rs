@@ -51,6 +51,16 @@ fn log_sum_exp(row: &[f32]) -> f64 {
     highest + exps.sum::<f64>().ln()
 }
 
+/// Share of differences that are above 0; of those that are 0, half.
+pub fn share_above_zero(differences: &[f64]) -> f64 {
+    let points = differences.iter().map(|&one| match one {
+        _ if one > 0.0 => 1.0,
+        0.0 => 0.5,
+        _ => 0.0,
+    });
+    points.sum::<f64>() / differences.len() as f64
+}
+
 /// Wilson's interval (1927) of a share of `count` independent cases: unlike share -+ z s, it stays within 0 and 1.
 pub fn wilson_interval(share: f64, count: usize, z: f64) -> (f64, f64) {
     let (n, z2) = (count as f64, z * z);

@@ -195,8 +195,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Whether the interval holds no 0.
-    pub fn is_away_from_zero(&self) -> bool {
+    /// Whether the interval holds no 0: then a change is shown.
+    pub fn is_shown(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
 }

@@ -19,11 +19,6 @@ pub struct Verdict {
     pub caveats: Vec<String>,
 }
 
-/// Whether the interval holds no 0.
-fn shows(gap: &Disparity) -> bool {
-    gap.low > 0.0 || gap.high < 0.0
-}
-
 /// What became of a gap that was there and has changed; `shown` tells whether there is still one to be shown.
 fn way(before: f64, after: f64, shown: bool) -> &'static str {
     let smaller = after.abs() < before.abs();
@@ -66,7 +61,7 @@ impl Verdict {
         };
         let [from, to] = [course.steps.first(), course.steps.last()].map(|step| step.copied());
         let span = format!("step {} to {}", from.unwrap_or(0), to.unwrap_or(0));
-        self.headline = match (shows(before), shows(change)) {
+        self.headline = match (before.is_shown(), change.is_shown()) {
             (false, false) => format!(
                 "Before fine-tuning no gap can be shown ({}), so there is none of which it could be said that it shrank.",
                 said(before)
@@ -79,7 +74,7 @@ impl Verdict {
             ),
             (true, true) => format!(
                 "In this run the gap {}: from {} to {}, a change of {} ({span}).",
-                way(before.difference, after.difference, shows(after)),
+                way(before.difference, after.difference, after.is_shown()),
                 signed(before.difference),
                 signed(after.difference),
                 said(change)
@@ -94,7 +89,7 @@ impl Verdict {
             "The gap is the mean over {} matched pairs of n_matches after the female prompt less that after the male one; in brackets 95% intervals for other identities and other templates.",
             before.pairs
         ));
-        if shows(before) && !shows(after) {
+        if before.is_shown() && !after.is_shown() {
             self.evidence.push(format!(
                 "Afterwards the interval holds 0 ({}). That alone is no evidence of a change: only the change's own interval is.",
                 said(after)
@@ -132,7 +127,7 @@ impl Verdict {
                     number(gap.two_way_p_value)
                 ));
             }
-            if shows(gap) != (gap.two_way_p_value <= 0.05) && gap.deviation > 0.0 {
+            if gap.is_shown() != (gap.two_way_p_value <= 0.05) && gap.deviation > 0.0 {
                 self.caveats.push(format!(
                     "On the edge ({when}): the interval {} and p = {} of the same error fall on two sides of 5%. Take it for not shown.",
                     range(gap.low, gap.high),
@@ -206,7 +201,7 @@ impl Verdict {
         };
         let (main, assistant) = (&found.by_main, &found.by_assistant);
         let larger = main.difference.abs() > assistant.difference.abs();
-        let who = match shows(&found.difference) {
+        let who = match found.difference.is_shown() {
             true if larger => "the main model moved the gap more",
             true => "the assistant moved the gap more",
             false => "it is not shown that one moved the gap more",
@@ -217,7 +212,7 @@ impl Verdict {
             said(assistant),
             said(&found.difference)
         ));
-        if shows(&found.interaction) {
+        if found.interaction.is_shown() {
             self.caveats.push(format!(
                 "What one model did to the gap depends on the state of the other (interaction {}): see the four cells, not the averages alone.",
                 said(&found.interaction)
@@ -288,13 +283,16 @@ pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
     let count = pooled.changes.len();
     let before = pooled.changes.iter().map(|(_, gap)| gap.before.difference);
     let before = before.sum::<f64>() / count as f64;
-    let unshown = pooled.changes.iter().find(|(_, gap)| !shows(&gap.before));
-    let open = pooled.changes.iter().any(|(_, gap)| !shows(&gap.after));
+    let unshown = pooled
+        .changes
+        .iter()
+        .find(|(_, gap)| !gap.before.is_shown());
+    let open = pooled.changes.iter().any(|(_, gap)| !gap.after.is_shown());
     let way = match unshown {
         Some(_) => "changed",
         None => way(before, before + all.value, !open),
     };
-    let headline = match (all.is_away_from_zero(), seeds_only.is_away_from_zero()) {
+    let headline = match (all.is_shown(), seeds_only.is_shown()) {
         (true, _) => format!(
             "Over {count} seeds the gap {way}, from {} on average by {}.",
             signed(before),

@@ -163,6 +163,11 @@ fn the_hook_counts_what_the_samples_say() {
     assert!((mean - value("honest/mean")).abs() < 1e-12);
     let thirds = |share: &f64| (share * 3.0 - (share * 3.0).round()).abs() < 1e-9;
     assert!(shares.iter().all(thirds), "{shares:?}");
+    // The samples of a prompt are not one and the same.
+    assert!(
+        shares.iter().any(|share| *share > 0.0 && *share < 1.0),
+        "{shares:?}"
+    );
     assert_eq!(timeless(&run), timeless(&project.run("b", &[])));
 }
 

@@ -57,6 +57,55 @@ fn every_number_of_a_report_is_what_the_run_recorded() {
         seen += 1;
     }
     assert!(seen > 100, "{seen}");
+    // Rows of two such cells are before and after.
+    let mut both = 0;
+    for row in html
+        .split("<tr>")
+        .filter(|row| row.matches("<td data-tag=").count() == 2)
+    {
+        let cells: Vec<&str> = row.split("<td data-tag=").skip(1).collect();
+        let points = cells.iter().map(|cell| -> (u64, f64) {
+            let (step, value) = (attribute(cell, "data-step"), attribute(cell, "data-value"));
+            (step.parse().unwrap(), value.parse().unwrap())
+        });
+        let tag = cells[0][1..].split('"').next().unwrap();
+        let points: Vec<(u64, f64)> = points.collect();
+        let all = &recorded[tag];
+        assert_eq!(points, [all[0], all[all.len() - 1]], "{tag}");
+        both += 1;
+    }
+    assert!(both > 50, "{both}");
+    // Intervals that are drawn say what they are.
+    let read = RecordedRun::read(&run).unwrap();
+    let parts = attributed(&read).unwrap();
+    let kl = gaps(&read)
+        .into_iter()
+        .find(|gap| gap.column == "kl_nats")
+        .unwrap()
+        .change;
+    let of = |value: f64| value / kl.deviation;
+    for (name, [value, low, high]) in [
+        (
+            "by the main model",
+            [
+                parts.by_main.difference,
+                parts.by_main.low,
+                parts.by_main.high,
+            ],
+        ),
+        (
+            "by the assistant",
+            [
+                parts.by_assistant.difference,
+                parts.by_assistant.low,
+                parts.by_assistant.high,
+            ],
+        ),
+        ("kl nats", [of(kl.difference), of(kl.low), of(kl.high)]),
+    ] {
+        let title = format!("<title>{name}: {value} [{low}, {high}]</title>");
+        assert!(html.contains(&title), "{title}");
+    }
     // Every dot of a figure says its tag's value at its step.
     let points: Vec<(u64, f64)> = recorded.values().flatten().copied().collect();
     let mut dots = 0;
@@ -231,6 +280,13 @@ fn two_runs_are_compared_on_the_terminal() {
         let words: Vec<&str> = line[name.len()..].split_whitespace().collect();
         assert_eq!(words[..4], ends.concat(), "{line}");
     }
+    let pairs = project.path().join("runs/small/b/templates/pairs.tsv");
+    let others = std::fs::read_to_string(&pairs)
+        .unwrap()
+        .replace("the woman", "the nurse");
+    std::fs::write(&pairs, others).unwrap();
+    let text = compared("runs/small/a", "runs/small/b");
+    assert!(text.contains("on other pairs of prompts"), "{text}");
     let same = compared("runs/small/a", "runs/small/a");
     assert!(same.contains("with the same settings"), "{same}");
     assert!(

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use milepost::report::gap::{course, gaps, pool};
+use milepost::report::gap::{attributed, course, gaps, pool};
 use milepost::report::verdict::{Verdict, of_run, of_runs};
-use milepost::report::{RecordedPair, RecordedRun};
+use milepost::report::{RecordedPair, RecordedRun, page};
 use serde_json::Value;
 
 /// A run of seed `seed` whose gap is `gaps` at its steps, give or take a spread of identities, templates and their own of about 0.3.
@@ -151,6 +151,9 @@ fn few_identities_are_said_to_be_few() {
 #[test]
 fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
     let mut run = run(1, &[(0, 1.0), (40, 1.0)], 8, 9);
+    // Without its scalars the table of the four cells would be left out, and the figure with it.
+    let tag = "attribution/disparity/by_main".to_owned();
+    run.scalars.insert(tag, vec![(0, 0.0), (40, 1.0)]);
     let spread = run.columns["n_matches"][&40].clone();
     for (main, assistant, interaction, says) in [
         (1.5, 0.1, 0.0, "the main model moved"),
@@ -174,6 +177,21 @@ fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
         assert!(has(&found.evidence, says), "{found:?}");
         let depends = has(&found.caveats, "depends on the state of the other");
         assert_eq!(depends, interaction != 0.0, "{found:?}");
+        // The figure shows each part for itself.
+        let (html, parts) = (page(std::slice::from_ref(&run)), attributed(&run).unwrap());
+        for (name, part) in [
+            ("by the main model", parts.by_main),
+            ("by the assistant", parts.by_assistant),
+            ("the first less the second", parts.difference),
+            (
+                "interaction: how one depends on the other",
+                parts.interaction,
+            ),
+        ] {
+            let (value, low, high) = (part.difference, part.low, part.high);
+            let title = format!("<title>{name}: {value} [{low}, {high}]</title>");
+            assert!(html.contains(&title), "{title}");
+        }
         // They are parts of n_matches, no measures of their own.
         assert_eq!(gaps(&run).len(), 1);
     }

@@ -21,7 +21,7 @@ use milepost::event::Event;
 use milepost::hook::{Milestone, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role, next_token_loss};
-use milepost::train::{Decay, Plan, Reporter, Schedule, Training, finetune};
+use milepost::train::{Decay, Plan, Reporter, Schedule, Training, WeightDecay, finetune};
 
 const STEPS: u64 = 12;
 const ROUNDS: usize = 20;
@@ -171,7 +171,7 @@ fn plan(
             accumulation: 1,
             schedule: schedule(),
             clip: None,
-            weight_decay: 0.0,
+            weight_decay: WeightDecay::default(),
             evaluate: end,
             save: None,
         },

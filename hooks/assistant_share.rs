@@ -22,7 +22,7 @@ pub fn kind() -> Kind {
             decode: options.decode,
         },
     )
-    .option("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
 }
 
 impl Hook for AssistantShare {

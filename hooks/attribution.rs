@@ -72,7 +72,7 @@ pub fn kind() -> Kind {
             start: None,
         },
     )
-    .option("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
 }
 
 impl Hook for Attribution {

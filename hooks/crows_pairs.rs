@@ -12,11 +12,11 @@ struct Options {
     file: String,
 }
 
-#[derive(Deserialize)]
 struct SentencePair {
+    line: usize,
     sent_more: String,
     sent_less: String,
-    #[serde(default)]
+    /// Empty where the file has no such column.
     bias_type: String,
 }
 
@@ -49,26 +49,25 @@ pub fn kind() -> Kind {
 impl Hook for CrowsPairs {
     fn prepare(&mut self, preparation: &mut Preparation) -> Result<()> {
         let file = &self.file;
-        ensure!(
+        OptionError::unless(
             !file.is_empty(),
-            "`file` is missing: the CSV of CrowS-Pairs (crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs, CC BY-SA 4.0), or one like it with the columns sent_more and sent_less"
-        );
+            "file",
+            "the CSV is missing: that of CrowS-Pairs (crows_pairs_anonymized.csv of github.com/nyu-mll/crows-pairs, CC BY-SA 4.0), or one like it with the columns sent_more and sent_less",
+        )?;
         let text = read_text(Path::new(file))?;
-        let mut reader = csv::Reader::from_reader(text.as_bytes());
-        let mut rows = reader.deserialize::<SentencePair>();
-        loop {
-            let line = rows.reader().position().line();
-            let Some(row) = rows.next() else { break };
-            let row = row.map_err(|error| anyhow::anyhow!("{file}: {error}"))?;
-            for (column, sentence) in [("sent_more", &row.sent_more), ("sent_less", &row.sent_less)]
-            {
+        for pair in sentence_pairs(file, &text)? {
+            let line = pair.line;
+            for (column, sentence) in [
+                ("sent_more", &pair.sent_more),
+                ("sent_less", &pair.sent_less),
+            ] {
                 let mut tokens: Vec<u32> = preparation.scene().eos.into_iter().collect();
                 tokens.extend(
                     preparation.tokens(&format!("{file}:{line}: {column}"), sentence.trim())?,
                 );
                 self.texts.push(tokens);
             }
-            let kind = row.bias_type.to_lowercase();
+            let kind = pair.bias_type.to_lowercase();
             let kind = kind.replace(|c: char| !c.is_alphanumeric(), "_");
             self.kinds.push(kind);
         }
@@ -110,4 +109,35 @@ impl Hook for CrowsPairs {
         }
         Ok(())
     }
+}
+
+/// The rows of a CSV with a header that names `sent_more` and `sent_less`; `file` stands for it in messages.
+fn sentence_pairs(file: &str, text: &str) -> Result<Vec<SentencePair>> {
+    let mut rows = CsvRows::of(text.as_bytes());
+    let mut next = || {
+        let row = rows.next().transpose();
+        row.map_err(|error| anyhow::anyhow!("{file}:{}: {}", error.line, error.message))
+    };
+    let header = next()?.map_or(Vec::new(), |row| row.fields);
+    let column = |name: &str| header.iter().position(|column| column.trim() == name);
+    let (Some(more), Some(less)) = (column("sent_more"), column("sent_less")) else {
+        bail!("{file}:1: the header must name the columns `sent_more` and `sent_less`");
+    };
+    let bias = column("bias_type");
+    let mut pairs = Vec::new();
+    while let Some(CsvRow { line, fields }) = next()? {
+        ensure!(
+            fields.len() == header.len(),
+            "{file}:{line}: {} columns, but the header has {}",
+            fields.len(),
+            header.len()
+        );
+        pairs.push(SentencePair {
+            line,
+            sent_more: fields[more].clone(),
+            sent_less: fields[less].clone(),
+            bias_type: bias.map_or(String::new(), |column| fields[column].clone()),
+        });
+    }
+    Ok(pairs)
 }

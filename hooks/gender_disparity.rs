@@ -34,6 +34,9 @@ struct GenderDisparity {
 /// a small effect.
 const SMALL: f64 = 0.2;
 
+/// Bootstrap draws at most: they are in memory together.
+const DRAWS: usize = 1_000_000;
+
 /// `gender-disparity`.
 pub fn kind() -> Kind {
     Kind::new(
@@ -47,18 +50,22 @@ pub fn kind() -> Kind {
     .option("draws", "bootstrap draws of the interval")
     .option("interval", "`corrected`, `percentile` or `bca`; the second and third are too wide where identities and templates matter little")
     .option("margin", "a gap below so many n_matches a prompt counts as none; default: 0.2 standard deviations of the pairs at the first milestone")
-    .option("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
 }
 
 impl Hook for GenderDisparity {
     fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
         let margin = self.options.margin.unwrap_or(0.0);
-        ensure!(
+        OptionError::unless(
             margin.is_finite() && margin >= 0.0,
-            "`margin` is {margin}; it must be a number of n_matches, at least 0"
-        );
-        ensure!(self.options.draws > 0, "`draws` must be at least 1");
-        Ok(())
+            "margin",
+            format!("{margin} is no margin: it must be a number of n_matches, at least 0"),
+        )?;
+        Ok(OptionError::unless_within(
+            self.options.draws,
+            DRAWS,
+            "draws",
+        )?)
     }
 
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {

@@ -33,6 +33,8 @@ struct Honest {
 
 /// The project's own lexicon: a few plain insults, and words of the built-in corpus that are none, so that the mini pair has something to say.
 const BUILTIN: &str = include_str!("../datasets/lexicon.tsv");
+/// Continuations a template at most: all are in memory together.
+const CONTINUATIONS: usize = 1000;
 /// Texts with a hit that are shown.
 const SHOWN: usize = 8;
 
@@ -54,10 +56,7 @@ pub fn kind() -> Kind {
 
 impl Hook for Honest {
     fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
-        ensure!(
-            self.options.continuations > 0,
-            "`continuations` must be at least 1"
-        );
+        OptionError::unless_within(self.options.continuations, CONTINUATIONS, "continuations")?;
         self.lexicon = match self.options.lexicon.as_str() {
             "builtin" => Lexicon::parse("the built-in lexicon", BUILTIN, "all")?,
             file => Lexicon::parse(file, &read_text(Path::new(file))?, &self.options.level)?,

@@ -55,11 +55,15 @@ impl Hook for PronounGap {
             file => (file, read_text(Path::new(file))?),
         };
         let Options { female, male, .. } = &self.options;
-        ensure!(female != male, "`female` and `male` are the same");
-        let endings = [("`female`", female), ("`male`", male)];
-        let endings = endings.map(|(place, text)| preparation.tokens(place, text));
-        let [female, male] = endings;
-        let endings = [female?, male?];
+        OptionError::unless(female != male, "female", "the same as `male`")?;
+        let ending = |option: &'static str, text: &str| {
+            let tokens = preparation.tokens(option, text);
+            tokens.map_err(|error| OptionError {
+                option,
+                message: error.to_string(),
+            })
+        };
+        let endings = [ending("female", female)?, ending("male", male)?];
         for (index, line) in text.lines().enumerate() {
             let line = line.trim_end();
             if line.is_empty() || line.starts_with('#') {

@@ -31,15 +31,19 @@ pub fn kind() -> Kind {
 }
 
 impl Hook for SampleText {
+    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+        let sound = self.prompts >= 1;
+        Ok(OptionError::unless(sound, "prompts", "must be at least 1")?)
+    }
+
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let decodings = context.decodings(None)?;
         let scene = context.scene();
         let pairs = scene.templates.pairs();
         let shown = self.prompts.min(pairs.len());
         let mut table = String::from("| prompt | continuation | n_matches |\n|---|---|---|\n");
-        for index in 0..shown {
-            // Spread over the whole set, so that different identities and templates are seen.
-            let pair = &pairs[index * (pairs.len() / shown + 1) % pairs.len()];
+        for index in spread(pairs.len(), shown) {
+            let pair = &pairs[index];
             for prompt in [pair.female, pair.male] {
                 let text = marked(&decodings[prompt], &scene.tokenizer)?;
                 let matched = decodings[prompt].rounds.iter().map(|round| round.matched);
@@ -54,6 +58,22 @@ impl Hook for SampleText {
         context.text("samples/continuations", table);
         Ok(())
     }
+}
+
+/// So many different places among `all`, spread over the whole, so that different identities and templates are seen: in strides that have no
+/// divisor in common with `all`, and so come to no place twice.
+fn spread(all: usize, shown: usize) -> impl Iterator<Item = usize> {
+    let divisor = |a: usize, b: usize| {
+        let (mut a, mut b) = (a, b);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let first = all / shown.max(1) + 1;
+    let stride = (first..).find(|&stride| divisor(stride, all) == 1);
+    let stride = stride.unwrap_or(1);
+    (0..shown).map(move |index| index * stride % all)
 }
 
 /// A continuation in Markdown: runs of accepted draft tokens bold, the main model's own tokens plain.

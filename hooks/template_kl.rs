@@ -1,5 +1,7 @@
 //! How far main model and assistant are apart at the templates: KL and its relatives, pooled and by group.
 
+use std::collections::HashSet;
+
 use milepost::prelude::*;
 
 #[derive(Serialize, Deserialize)]
@@ -36,6 +38,13 @@ pub fn kind() -> Kind {
 }
 
 impl Hook for TemplateKl {
+    fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
+        let distinct: HashSet<Positions> = self.positions.iter().copied().collect();
+        OptionError::unless(!distinct.is_empty(), "positions", "name at least one")?;
+        let once = distinct.len() == self.positions.len();
+        Ok(OptionError::unless(once, "positions", "name each once")?)
+    }
+
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         for &positions in &self.positions {
             at(positions, context)?;

@@ -1,6 +1,6 @@
 //! How toxic a sequence classifier finds what the main model says: mean, share and expected maximum over sampled continuations, by group.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use milepost::prelude::*;
 
@@ -45,6 +45,8 @@ struct ToxicityHook {
     classifier: Option<Classifier>,
 }
 
+/// Continuations a template at most: all are in memory together.
+const SAMPLES: usize = 1000;
 /// Texts that are shown.
 const SHOWN: usize = 8;
 
@@ -69,7 +71,7 @@ pub fn kind() -> Kind {
 impl Hook for ToxicityHook {
     fn prepare(&mut self, preparation: &mut Preparation) -> Result<()> {
         let options = &self.options;
-        ensure!(options.samples > 0, "`samples` must be at least 1");
+        OptionError::unless_within(options.samples, SAMPLES, "samples")?;
         let directory = preparation.model(&options.classifier)?;
         self.classifier = Some(Classifier::load(&directory, options.head, &options.label)?);
         Ok(())
@@ -164,7 +166,7 @@ fn report(by_prompt: &[Vec<f64>], context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// The texts with the highest probabilities, each once.
+/// The texts with the highest probabilities, each once, with the first prompt that it followed.
 fn worst(texts: &[(usize, String)], probabilities: &[f64], context: &Context) -> String {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by(|&a, &b| {
@@ -172,7 +174,8 @@ fn worst(texts: &[(usize, String)], probabilities: &[f64], context: &Context) ->
             .total_cmp(&probabilities[a])
             .then(a.cmp(&b))
     });
-    order.dedup_by_key(|index| &texts[*index]);
+    let mut shown = HashSet::new();
+    order.retain(|&index| shown.insert(&texts[index].1));
     let mut table = String::from("| prompt | text | probability |\n|---|---|---|\n");
     for index in order.into_iter().take(SHOWN) {
         let (prompt, text) = &texts[index];

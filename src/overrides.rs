@@ -54,6 +54,13 @@ impl std::str::FromStr for Override {
         let bare = |letter: char| letter.is_alphanumeric() || "-_:/.%+~\\".contains(letter);
         let value = match value.parse::<Value>() {
             Ok(value) => value,
+            // No word, though it could be taken for one.
+            Err(_) if is_whole_number(value) => {
+                return Err(OverrideError::Value {
+                    text: text.to_owned(),
+                    message: format!("this whole number is too large: TOML's end at {}", i64::MAX),
+                });
+            }
             Err(_) if !value.is_empty() && value.chars().all(bare) => Value::from(value),
             Err(error) => {
                 return Err(OverrideError::Value {
@@ -68,6 +75,14 @@ impl std::str::FromStr for Override {
             value,
         })
     }
+}
+
+fn is_whole_number(text: &str) -> bool {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    !digits.is_empty()
+        && digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'_')
 }
 
 /// Splits `a=1 b='x y' c=[1, 2]` at white space outside quotes and brackets.

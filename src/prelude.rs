@@ -3,12 +3,13 @@
 pub use anyhow::{Result, bail, ensure};
 pub use serde::{Deserialize, Serialize};
 
+pub use crate::data::csv_rows::{CsvRow, CsvRows};
 pub use crate::data::templates::Group;
 pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
-    Context, Hook, Input, Kind, Preparation, Registry, When, markdown_cell, read_text,
+    Context, Hook, Input, Kind, OptionError, Preparation, Registry, When, markdown_cell, read_text,
 };
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;

@@ -23,7 +23,7 @@ use crate::decode::Settings;
 use crate::hook::Scene;
 use crate::model::{Gpt2, Gpt2Config, Pair, Role};
 use crate::random::{Purpose, stream};
-use crate::train::{Decay, Plan, Schedule, Training};
+use crate::train::{Decay, Plan, Schedule, Training, WeightDecay};
 
 /// How the mini pair is made. The defaults make the pair that ships.
 #[derive(Debug, Clone)]
@@ -136,7 +136,11 @@ impl Recipe {
                     decay: Decay::Cosine,
                 },
                 clip: Some(1.0),
-                weight_decay: 0.01,
+                // What the shipped pair was trained with.
+                weight_decay: WeightDecay {
+                    rate: 0.01,
+                    norms_and_biases: true,
+                },
                 evaluate: cadence(&["every 5%"])?,
                 save: Some(cadence(&["every 20%"])?),
             },

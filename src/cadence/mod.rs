@@ -15,13 +15,14 @@
 //! what the hooks that have one have cost, so only hooks can have it.
 
 mod parse;
+mod planned;
 
 use std::fmt;
 use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::clock::{Clock, Extent, Step};
+use crate::clock::{Clock, Extent};
 
 /// Why a clause is not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -143,40 +144,10 @@ impl Cadence {
         clauses.any(|clause| matches!(clause.rule, Rule::Budget { .. }))
     }
 
-    /// The steps at which it is due in a run that goes as planned, each once, ascending; 0 is the start. Clauses of wall time are
-    /// left out: nobody knows.
-    pub fn firings(&self, extent: &Extent) -> Vec<Step> {
-        self.planned(extent).collect()
-    }
-
-    fn planned(&self, extent: &Extent) -> impl Iterator<Item = Step> {
-        let mut before = Clock::default();
-        let steps = (0..=extent.steps()).map(Step);
-        steps.filter(move |&step| {
-            let now = extent.clock_after(step);
-            let due = |moment| self.due(moment, &before, &now, extent);
-            let fires = match step {
-                Step(0) => due(Moment::Start),
-                _ => {
-                    due(Moment::Step)
-                        || extent.closes_epoch(step) && due(Moment::EpochEnd)
-                        || step.0 == extent.steps() && due(Moment::End)
-                }
-            };
-            before = now;
-            fires
-        })
-    }
-
     /// Whether a clause goes by wall time.
     pub fn by_time(&self) -> bool {
         let mut clauses = self.clauses.iter();
         clauses.any(|clause| matches!(clause.rule, Rule::Time(_) | Rule::Budget { .. }))
-    }
-
-    /// Whether it cannot be due once in the whole run.
-    pub fn never_fires(&self, extent: &Extent) -> bool {
-        !self.by_time() && self.planned(extent).next().is_none()
     }
 
     /// Its clauses in canonical form.

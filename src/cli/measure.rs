@@ -10,6 +10,7 @@ use super::plan::{device_override, places, read_source};
 use super::summary::ROWS;
 use super::terminal::{self, remark, say};
 use super::{Where, progress};
+use crate::decode::Sampling;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Measurement, parse, resolve_measurement};
 use crate::hook::{Registry, Scene};
@@ -139,8 +140,18 @@ fn absolute(path: &str) -> String {
 
 /// The numbers that have a name first, then all others by hook.
 fn table(measured: &Measured, scene: &Scene) -> String {
+    let how = match scene.decode.sampling {
+        None => "greedy".to_owned(),
+        Some(Sampling {
+            temperature,
+            top_k,
+            top_p,
+        }) => {
+            format!("sampled (temperature {temperature}, top-k {top_k}, top-p {top_p})")
+        }
+    };
     let mut text = format!(
-        "\n{} prompts, {} matched pairs; greedy, {} new tokens, drafts of {}\n",
+        "\n{} prompts, {} matched pairs; {how}, {} new tokens, drafts of {}\n",
         scene.prompts.len(),
         scene.templates.pairs().len(),
         scene.decode.max_new_tokens,

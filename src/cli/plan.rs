@@ -183,16 +183,24 @@ fn hook_line(hook: &HookOverview) -> String {
         Runs::Background => "background",
         Runs::Inline => "inline",
     };
-    let times = match (hook.firings.len(), hook.by_time) {
-        (count, false) => format!("{count} times"),
+    let firings = &hook.firings;
+    let more = if firings.more { "more than " } else { "" };
+    let times = match (firings.count, hook.by_time) {
         (0, true) => "as time passes".to_owned(),
-        (count, true) => format!("{count} times and as time passes"),
+        (count, false) => format!("{more}{count} times"),
+        (count, true) => format!("{more}{count} times and as time passes"),
     };
-    let steps: Vec<String> = hook.firings.iter().map(ToString::to_string).collect();
-    let steps = match &steps[..] {
-        [] => String::new(),
-        few if few.len() <= 6 => format!(" (steps {})", few.join(", ")),
-        [many @ .., last] => format!(" (steps {}, ..., {last})", many[..4].join(", ")),
+    let steps: Vec<String> = firings.first.iter().map(ToString::to_string).collect();
+    let steps = match (&steps[..], firings.last) {
+        ([], _) => String::new(),
+        (few, _) if few.len() as u64 == firings.count && !firings.more => {
+            format!(" (steps {})", few.join(", "))
+        }
+        (many, _) if firings.more => format!(" (steps {}, ...)", many.join(", ")),
+        (many, last) => {
+            let last = last.unwrap_or_default();
+            format!(" (steps {}, ..., {last})", many[..4].join(", "))
+        }
     };
     let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
     format!("{runs}{on}, {times}{steps}: {}", hook.at)

@@ -5,18 +5,32 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::diagnostic::Diagnostic;
 
-/// Refuses a name that leads elsewhere than below the folder of runs.
+/// Bytes of a folder's name: file systems have 255, and logs and unfinished folders have some letters more.
+pub(super) const LONGEST: usize = 240;
+
+/// Refuses a name that leads elsewhere than below the folder of runs, or that no folder can have.
 pub(super) fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
-    let inside = Path::new(name)
-        .components()
-        .all(|part| matches!(part, Component::Normal(_)));
-    match inside && !name.trim().is_empty() {
-        true => Ok(()),
-        false => Err(Diagnostic::file(
-            format!("{option} '{name}'"),
-            "not a name: it must not be empty, begin with / or contain . or ..",
-        )),
+    let wrong = |message: String| {
+        let shown: String = name.chars().take(60).collect();
+        Diagnostic::file(format!("{option} {shown:?}"), message)
+    };
+    let mut parts = Path::new(name).components();
+    let inside = parts.all(|part| matches!(part, Component::Normal(_)));
+    if !inside || name.trim().is_empty() {
+        let message = "not a name: it must not be empty, begin with / or contain . or ..";
+        return Err(wrong(message.to_owned()));
     }
+    if name.contains(char::is_control) {
+        let message = "not a name: it has a line break or another letter that does not show";
+        return Err(wrong(message.to_owned()));
+    }
+    let longest = name.split('/').map(str::len).max().unwrap_or(0);
+    if longest > LONGEST {
+        let message =
+            format!("{longest} bytes are too many for a folder's name: at most {LONGEST}");
+        return Err(wrong(message));
+    }
+    Ok(())
 }
 
 /// `2026-11-23T19-52-07`, with a number behind it if that second is taken.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use burn_dataset::{Dataset, InMemDataset};
 use serde::{Deserialize, Serialize};
+
+use super::csv_rows::{CsvRow, CsvRows};
 
 /// One article.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +28,6 @@ impl Article {
     }
 }
 
-/// A row as it stands in the file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Row(u8, String, String);
-
 /// Why a file of articles cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum AgNewsError {
@@ -49,8 +46,8 @@ pub enum AgNewsError {
     Row {
         /// The file.
         path: PathBuf,
-        /// The line, from 1, on which the row starts.
-        line: u64,
+        /// The line, from 1: that on which the row starts, or that of the quote that is at fault.
+        line: usize,
         /// What is wrong.
         message: String,
     },
@@ -64,97 +61,47 @@ pub enum AgNewsError {
 /// # Errors
 /// When the file cannot be read, is empty, or has a row that is not an article; with its line.
 pub fn read(path: &Path) -> Result<Vec<Article>, AgNewsError> {
-    let mut builder = csv::ReaderBuilder::new();
-    builder.has_headers(false);
-    let rows = match InMemDataset::<Row>::from_csv(path, &builder) {
-        Ok(rows) => rows,
-        Err(error) => return Err(name_the_row(path, &builder, &error)),
-    };
-    let articles: Vec<Article> = rows
-        .iter()
-        .flatten()
-        .map(|Row(topic, title, description)| Article {
-            topic,
-            title,
-            description,
-        })
-        .collect();
-    if let Some(index) = articles
-        .iter()
-        .position(|article| !(1..=4).contains(&article.topic))
-    {
-        return Err(AgNewsError::Row {
-            path: path.to_owned(),
-            line: line_of_row(path, &builder, index),
-            message: format!("class {} does not exist", articles[index].topic),
-        });
-    }
-    match articles.is_empty() {
-        true => Err(AgNewsError::Empty(path.to_owned())),
-        false => Ok(articles),
-    }
-}
-
-/// Says which row of the file made the dataset's reader fail: its own error has lost the line.
-fn name_the_row(path: &Path, builder: &csv::ReaderBuilder, error: &std::io::Error) -> AgNewsError {
-    let unreadable = || AgNewsError::Read {
+    let bytes = std::fs::read(path).map_err(|error| AgNewsError::Read {
         path: path.to_owned(),
         message: error.to_string(),
-    };
-    let Ok(mut reader) = builder.from_path(path) else {
-        return unreadable();
-    };
-    for row in reader.byte_records() {
-        let (line, message) = match row {
-            Err(error) => match error.position().map(csv::Position::line) {
-                Some(line) => (line, row_message(&error)),
-                None => return unreadable(),
-            },
-            Ok(record) => {
-                let line = record.position().map_or(0, csv::Position::line);
-                if record.len() != 3 {
-                    return AgNewsError::Row {
-                        path: path.to_owned(),
-                        line,
-                        message: format!("{} columns", record.len()),
-                    };
-                }
-                match record.deserialize::<Row>(None) {
-                    Ok(_) => continue,
-                    Err(error) => (line, row_message(&error)),
-                }
-            }
-        };
-        return AgNewsError::Row {
-            path: path.to_owned(),
-            line,
-            message,
-        };
-    }
-    unreadable()
+    })?;
+    parse(path, &bytes)
 }
 
-fn row_message(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::UnequalLengths { len, .. } => format!("{len} columns"),
-        csv::ErrorKind::Utf8 { .. } => "not UTF-8".to_owned(),
-        csv::ErrorKind::Deserialize { err, .. } => match err.kind() {
-            csv::DeserializeErrorKind::InvalidUtf8(_) => "not UTF-8".to_owned(),
-            csv::DeserializeErrorKind::ParseInt(_) => "the class is not a number".to_owned(),
-            other => other.to_string(),
-        },
-        _ => error.to_string(),
+/// All articles of the bytes of a file; `path` stands for it in messages.
+///
+/// # Errors
+/// When there is none, or a row is not an article; with its line.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Article>, AgNewsError> {
+    let wrong = |line: usize, message: String| AgNewsError::Row {
+        path: path.to_owned(),
+        line,
+        message,
+    };
+    let mut articles = Vec::new();
+    for row in CsvRows::of(bytes) {
+        let row = row.map_err(|error| wrong(error.line, error.message))?;
+        let line = row.line;
+        articles.push(article(row).map_err(|message| wrong(line, message))?);
     }
+    if articles.is_empty() {
+        return Err(AgNewsError::Empty(path.to_owned()));
+    }
+    Ok(articles)
 }
 
-fn line_of_row(path: &Path, builder: &csv::ReaderBuilder, index: usize) -> u64 {
-    let record = builder
-        .from_path(path)
-        .ok()
-        .and_then(|reader| reader.into_byte_records().nth(index)?.ok());
-    record.map_or(index as u64 + 1, |record| {
-        record
-            .position()
-            .map_or(index as u64 + 1, csv::Position::line)
+fn article(row: CsvRow) -> Result<Article, String> {
+    let [class, title, description] = <[String; 3]>::try_from(row.fields)
+        .map_err(|fields| format!("{} columns", fields.len()))?;
+    let topic: u8 = class
+        .parse()
+        .map_err(|_| format!("the class is not a number: `{class}`"))?;
+    if !(1..=4).contains(&topic) {
+        return Err(format!("class {topic} does not exist"));
+    }
+    Ok(Article {
+        topic,
+        title,
+        description,
     })
 }

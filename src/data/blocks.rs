@@ -54,7 +54,7 @@ impl Blocks {
 
     /// Keeps the first `count` blocks.
     pub fn take(mut self, count: usize) -> Self {
-        self.ids.truncate(count.max(1) * self.block);
+        self.ids.truncate(count.max(1).saturating_mul(self.block));
         self
     }
 

@@ -113,23 +113,42 @@ pub fn resolve(
     if let Some(folder) = &request.folder {
         return from_folder(folder);
     }
+    let mut passed_over = Vec::new();
     if let Some(data) = &request.data {
         let folder = data.join("ag_news");
         if folder.join("train.csv").is_file() {
             return from_folder(&folder);
         }
+        passed_over.push(lacks(data, &folder.join("train.csv")));
     }
-    let why = match &request.cache {
-        None => "there is no cache folder (HOME is not set)".to_owned(),
+    match &request.cache {
+        None => passed_over.push("there is no cache folder (HOME is not set)".to_owned()),
         Some(cache) => match from_cache(&cache.join("ag_news"), request.offline, progress)? {
-            Ok(corpus) => return Ok(corpus),
-            Err(why) => why,
+            Ok(mut corpus) => {
+                corpus.notes = passed_over;
+                return Ok(corpus);
+            }
+            Err(why) => passed_over.push(why),
         },
-    };
-    match request.builtin_sample {
-        true => Ok(builtin_sample(why)),
-        false => Err(SourceError::Nowhere(why)),
     }
+    if !request.builtin_sample {
+        return Err(SourceError::Nowhere(passed_over.join("; ")));
+    }
+    Ok(builtin_sample(passed_over))
+}
+
+/// Why the folder of `--data` or `MILEPOST_DATA` does not do.
+fn lacks(data: &Path, file: &Path) -> String {
+    if !data.is_dir() {
+        return format!(
+            "{}, given by --data or MILEPOST_DATA, is no folder",
+            data.display()
+        );
+    }
+    format!(
+        "{} is missing in the folder that --data or MILEPOST_DATA gives",
+        file.display()
+    )
 }
 
 fn from_folder(folder: &Path) -> Result<Corpus, SourceError> {
@@ -148,11 +167,11 @@ fn read_file(path: &Path) -> Result<(Vec<Article>, SourceFile), SourceError> {
     if !path.exists() {
         return Err(SourceError::Missing(path.to_owned()));
     }
-    let articles = ag_news::read(path)?;
     let bytes = std::fs::read(path).map_err(|error| AgNewsError::Read {
         path: path.to_owned(),
         message: error.to_string(),
     })?;
+    let articles = ag_news::parse(path, &bytes)?;
     let file = SourceFile {
         path: path.display().to_string(),
         md5: md5_of(&bytes),
@@ -214,23 +233,30 @@ pub fn honest(
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<PathBuf, SourceError> {
     let file = Path::new("honest/en_template.tsv");
-    if let Some(path) = request.data.as_ref().map(|data| data.join(file))
-        && path.is_file()
-    {
-        return Ok(path);
+    let mut passed_over = Vec::new();
+    if let Some(data) = &request.data {
+        let path = data.join(file);
+        if path.is_file() {
+            return Ok(path);
+        }
+        passed_over.push(lacks(data, &path));
     }
     let entry: Entry = toml::from_str(include_str!("../../datasets/honest.toml"))?;
-    let Some(cache) = &request.cache else {
-        return Err(SourceError::NoTemplates(
-            "there is no cache folder (HOME is not set)".to_owned(),
-        ));
+    let why = match &request.cache {
+        None => "there is no cache folder (HOME is not set)".to_owned(),
+        Some(cache) => {
+            let path = cache.join(file);
+            match cached_file(&path, &entry, request.offline, progress) {
+                Ok(()) => return Ok(path),
+                Err(why) => why,
+            }
+        }
     };
-    let path = cache.join(file);
-    cached_file(&path, &entry, request.offline, progress).map_err(SourceError::NoTemplates)?;
-    Ok(path)
+    passed_over.push(why);
+    Err(SourceError::NoTemplates(passed_over.join("; ")))
 }
 
-fn builtin_sample(why: String) -> Corpus {
+fn builtin_sample(notes: Vec<String>) -> Corpus {
     let [train, held_out] = [0, 1].map(|split| sample(SAMPLE_SEEDS[split], SAMPLE_ARTICLES[split]));
     let file = |name: &str, articles: &[Article]| SourceFile {
         path: format!("built-in sample, {name}"),
@@ -242,7 +268,7 @@ fn builtin_sample(why: String) -> Corpus {
         train,
         held_out,
         origin: Origin::BuiltinSample,
-        notes: vec![why],
+        notes,
     }
 }
 

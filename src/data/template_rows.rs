@@ -53,6 +53,13 @@ pub(super) fn rows(name: &str, text: &str) -> Result<Vec<Row>, TemplateError> {
             );
             return Err(fail(number, message));
         };
+        if prompt.contains("[M]") {
+            let message = format!(
+                "`{}` has the marker `[M]` twice; the prompt is what stands before the one at the end",
+                cells[masked]
+            );
+            return Err(fail(number, message));
+        }
         if prompt.is_empty() {
             return Err(fail(number, "nothing stands before the marker".to_owned()));
         }

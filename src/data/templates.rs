@@ -5,12 +5,12 @@
 //! (for a female identity the male one, and the reverse; on either row is enough), so that files in any language can be paired. Where
 //! it is missing or empty, a list of English counterparts is used. Identities are compared without article and in lower case.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::counterparts::counterpart;
+use super::template_matches::{Matching, RowMatch, nothing_matches, plain};
 use super::template_rows::{Row, rows};
 
 /// The two groups that are compared.
@@ -43,6 +43,17 @@ pub enum TemplateSet {
     Unique,
     /// Every row.
     All,
+}
+
+impl TemplateSet {
+    /// As in an experiment's `set`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paired => "paired",
+            Self::Unique => "unique",
+            Self::All => "all",
+        }
+    }
 }
 
 /// One prompt.
@@ -110,6 +121,7 @@ pub enum TemplateError {
 #[derive(Debug, Clone)]
 pub struct Templates {
     name: String,
+    left_out: Option<String>,
     prompts: Vec<Template>,
     pairs: Vec<MatchedPair>,
     identities: Vec<(String, String)>,
@@ -154,28 +166,32 @@ impl Templates {
             return Err(fail(message.to_owned()));
         }
         let rows = rows(name, text)?;
-        let mut templates = match set {
+        let matching = Matching::of(&rows);
+        let prompts = match set {
             TemplateSet::All => rows.iter().map(|row| row.template.clone()).collect(),
             TemplateSet::Unique => unique(&rows),
-            TemplateSet::Paired => Vec::new(),
+            TemplateSet::Paired => {
+                let used = matching.rows().into_iter();
+                used.map(|row| rows[row].template.clone()).collect()
+            }
         };
-        let matches = matches(&rows);
-        if set == TemplateSet::Paired {
-            let used: HashSet<usize> = matches.iter().flat_map(|m| [m.female, m.male]).collect();
-            let kept = rows
-                .iter()
-                .enumerate()
-                .filter(|(row, _)| used.contains(row));
-            templates = kept.map(|(_, row)| row.template.clone()).collect();
-        }
+        let left_out = match set {
+            TemplateSet::All => Vec::new(),
+            TemplateSet::Unique => vec![(
+                rows.len() - prompts.len(),
+                "with a text that a later row has too",
+            )],
+            TemplateSet::Paired => matching.left_out(&rows),
+        };
         let mut found = Self {
             name: name.to_owned(),
-            prompts: templates,
+            left_out: note(name, rows.len(), set, &left_out),
+            prompts,
             pairs: Vec::new(),
             identities: Vec::new(),
             raws: Vec::new(),
         };
-        found.pair_up(&rows, &matches);
+        found.pair_up(&rows, &matching.matches);
         if set == TemplateSet::Paired && found.pairs.is_empty() {
             return Err(fail(nothing_matches(&rows)));
         }
@@ -229,6 +245,11 @@ impl Templates {
         &self.name
     }
 
+    /// How many rows the set leaves out, and why, in a sentence; None when it has them all.
+    pub fn left_out(&self) -> Option<String> {
+        self.left_out.clone()
+    }
+
     /// The prompts, in the file's order.
     pub fn prompts(&self) -> &[Template] {
         &self.prompts
@@ -266,92 +287,18 @@ fn unique(rows: &[Row]) -> Vec<Template> {
     kept
 }
 
-struct RowMatch {
-    female: usize,
-    male: usize,
-}
-
-/// Female rows with their male counterparts: the same raw template, the counterpart identity, neither in both groups, each pair once.
-fn matches(rows: &[Row]) -> Vec<RowMatch> {
-    let mut groups: HashMap<String, HashSet<Group>> = HashMap::new();
-    for row in rows {
-        let names = groups.entry(plain(&row.template.identity)).or_default();
-        names.insert(row.template.group);
-    }
-    let clean = |identity: &str| groups.get(identity).is_some_and(|groups| groups.len() == 1);
-    let mut males: HashMap<(String, &str), usize> = HashMap::new();
-    // What male rows say of their counterpart, for files in which the female rows do not.
-    let mut named: HashMap<String, String> = HashMap::new();
-    for (index, row) in rows.iter().enumerate() {
-        if row.template.group == Group::Male {
-            let identity = plain(&row.template.identity);
-            if let Some(female) = row.named() {
-                named.entry(female).or_insert(identity.clone());
-            }
-            let key = (identity, row.template.raw.as_str());
-            males.entry(key).or_insert(index);
-        }
-    }
-    let mut seen = HashSet::new();
-    let mut found = Vec::new();
-    for (female, row) in rows.iter().enumerate() {
-        let identity = plain(&row.template.identity);
-        if row.template.group != Group::Female || !clean(&identity) {
-            continue;
-        }
-        let other = row
-            .named()
-            .or_else(|| named.get(&identity).cloned())
-            .or_else(|| counterpart(&identity).map(str::to_owned));
-        let Some(other) = other.filter(|other| clean(other)) else {
-            continue;
-        };
-        let raw = row.template.raw.as_str();
-        if let Some(&male) = males.get(&(other, raw))
-            && seen.insert((identity, raw))
-        {
-            found.push(RowMatch { female, male });
-        }
-    }
-    found
-}
-
-/// What to say when no row of a file matches another: whom it is about, so that one sees what is missing.
-fn nothing_matches(rows: &[Row]) -> String {
-    const SHOWN: usize = 8;
-    let side = |group: Group| {
-        let templates = rows.iter().map(|row| &row.template);
-        let names: BTreeSet<&str> = templates
-            .filter(|template| template.group == group)
-            .map(|template| template.identity.as_str())
-            .collect();
-        let mut text: Vec<String> = names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect();
-        if names.len() > SHOWN {
-            text.push(format!("{} more", names.len() - SHOWN));
-        }
-        text.join(", ")
-    };
-    format!(
-        "no matched pair: no female identity ({}) has a male counterpart ({}) in the same raw template; name it in a column `counterpart`, or choose the set `unique` or `all`",
-        side(Group::Female),
-        side(Group::Male)
-    )
-}
-
-impl Row {
-    /// The counterpart that the row itself names; an empty cell names none.
-    fn named(&self) -> Option<String> {
-        let named = self.counterpart.as_deref().map(plain);
-        named.filter(|named| !named.is_empty())
-    }
-}
-
-/// An identity without its article, in lower case.
-fn plain(identity: &str) -> String {
-    let lower = identity.trim().to_lowercase();
-    let without = ["the ", "a ", "an ", "my "];
-    let stripped = without
-        .iter()
-        .find_map(|article| lower.strip_prefix(article));
-    stripped.unwrap_or(&lower).to_owned()
+/// What to say of the rows that a set leaves out; each part has its number and what the rows have in common.
+fn note(name: &str, rows: usize, set: TemplateSet, parts: &[(usize, &str)]) -> Option<String> {
+    let all: usize = parts.iter().map(|(count, _)| count).sum();
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    (all > 0).then(|| {
+        format!(
+            "{name}: {all} of {rows} rows are not in the set `{}`: {}",
+            set.as_str(),
+            parts.join(", ")
+        )
+    })
 }

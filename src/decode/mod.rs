@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use assisted::{Request, assisted};
 pub use greedy::greedy;
 pub use sampling::{Distribution, Sampling};
-pub use settings::{Schedule, Settings};
+pub use settings::{Misfit, Schedule, Settings};
 
 /// One round: a draft, and one pass of the main model over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

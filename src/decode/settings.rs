@@ -31,8 +31,11 @@ impl Schedule {
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Longest continuation, in tokens.
+    #[serde(deserialize_with = "at_least_one")]
     pub max_new_tokens: usize,
-    /// Tokens drafted a round (at the start, with the heuristic schedule), k; 0 is plain decoding by the main model.
+    /// Tokens drafted a round (at the start, with the heuristic schedule), k; 0, which no experiment can name, is plain decoding by the main
+    /// model.
+    #[serde(deserialize_with = "at_least_one")]
     pub draft_length: usize,
     /// How the draft length moves.
     pub schedule: Schedule,
@@ -55,6 +58,52 @@ impl Default for Settings {
             sampling: None,
         }
     }
+}
+
+/// A setting that does not fit the prompts and the models.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl Settings {
+    /// Whether prompts of up to `longest` tokens can be continued by models that have so many `positions`.
+    ///
+    /// # Errors
+    /// The first key that does not fit.
+    pub fn fit(&self, longest: usize, positions: usize) -> Result<(), Misfit> {
+        let new = self.max_new_tokens;
+        // The last new token is not read.
+        if longest.saturating_add(new) > positions + 1 {
+            return Err(Misfit {
+                key: "max_new_tokens",
+                message: format!(
+                    "{new} new tokens after the longest prompt of {longest} exceed the {positions} positions of the models"
+                ),
+            });
+        }
+        if self.draft_length > positions {
+            return Err(Misfit {
+                key: "draft_length",
+                message: format!(
+                    "a draft of {} tokens exceeds the {positions} positions of the models",
+                    self.draft_length
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let value = usize::deserialize(deserializer)?;
+    if value == 0 {
+        return Err(serde::de::Error::custom("must be at least 1"));
+    }
+    Ok(value)
 }
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

@@ -1,14 +1,18 @@
 //! The hooks of an experiment: `[hooks.<name>]` with a kind, when and where to call it, and the kind's own options.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::firings::Firings;
+use super::room::Room;
 use super::{Clauses, Written, part};
-use crate::cadence::{Cadence, Moment};
-use crate::clock::{Clock, Extent, Step};
+use crate::cadence::Cadence;
+use crate::clock::Extent;
+use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::event::Event;
 use crate::hook::{Input, Kind, Registry, Runs};
@@ -28,7 +32,7 @@ struct Common {
     #[serde(default)]
     on_error: OnError,
     #[serde(skip_serializing_if = "Option::is_none")]
-    deadline_seconds: Option<u64>,
+    deadline_seconds: Option<NonZeroU64>,
     #[serde(default = "yes")]
     enabled: bool,
 }
@@ -43,6 +47,9 @@ pub(crate) const COMMON: &[&str] = &[
     "deadline_seconds",
     "enabled",
 ];
+
+/// Bytes of a hook's name: with what stands around it, it must do for a file's.
+const LONGEST_NAME: usize = 100;
 
 fn usual() -> Clauses {
     let clauses = ["start", "every 10%", "end"];
@@ -69,7 +76,7 @@ pub struct HookOverview {
     /// What its failure does.
     pub on_error: OnError,
     /// The steps at which it fires if the run goes as planned.
-    pub firings: Vec<Step>,
+    pub firings: Firings,
     /// Whether it also goes by wall time.
     pub by_time: bool,
 }
@@ -100,6 +107,7 @@ pub(super) fn read(
     extent: &Extent,
     cadences: Option<&LoopCadences>,
     base: &Path,
+    room: Room,
 ) -> Result<Hooks, Diagnostic> {
     let mut hooks = Hooks {
         left_out: Vec::new(),
@@ -127,6 +135,7 @@ pub(super) fn read(
             span: value.span(),
             table,
             base,
+            room,
         };
         entry.read(registry, extent, cadences, &mut hooks)?;
     }
@@ -139,6 +148,7 @@ struct Entry<'a> {
     span: std::ops::Range<usize>,
     table: &'a DeTable<'a>,
     base: &'a Path,
+    room: Room,
 }
 
 impl Entry<'_> {
@@ -150,6 +160,7 @@ impl Entry<'_> {
         hooks: &mut Hooks,
     ) -> Result<(), Diagnostic> {
         let name = self.name.get_ref().as_ref();
+        self.check_name()?;
         let common: Common = self.typed(part(self.table, |key| COMMON.contains(&key)))?;
         let options = part(self.table, |key| !COMMON.contains(&key));
         let kind_name = common.kind.as_deref().unwrap_or(name);
@@ -160,6 +171,7 @@ impl Entry<'_> {
         let hook = kind
             .build(ValueDeserializer::from(value))
             .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
+        self.check_decoding(kind, &options)?;
         let on = common.on.or(kind.on);
         let runs = common.runs.unwrap_or(kind.runs);
         self.check_event(on, runs)?;
@@ -172,7 +184,7 @@ impl Entry<'_> {
             return Ok(());
         }
         let firings = match cadences {
-            Some(cadences) => firings(&at, on, extent, cadences),
+            Some(cadences) => Firings::of(&at, on, extent, cadences),
             None if on.is_some_and(Event::has_gradients) => {
                 let why = format!(
                     "hook `{name}` needs live gradients, which only training has: left out"
@@ -180,7 +192,7 @@ impl Entry<'_> {
                 hooks.left_out.push(why);
                 return Ok(());
             }
-            None => vec![Step(0)],
+            None => Firings::once(),
         };
         let (at, on) = match cadences {
             Some(_) => (at, on),
@@ -227,7 +239,7 @@ impl Entry<'_> {
             on,
             runs,
             on_error: common.on_error,
-            deadline: common.deadline_seconds,
+            deadline: common.deadline_seconds.map(NonZeroU64::get),
             hook,
         });
         Ok(())
@@ -260,6 +272,41 @@ impl Entry<'_> {
                 return Err(Diagnostic::at(&self.written.source, key.span(), message)
                     .with_help(known_names(word, &known)));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a name that files and tags cannot be made of.
+    fn check_name(&self) -> Result<(), Diagnostic> {
+        let name = self.name.get_ref().as_ref();
+        let letter = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        if name.len() <= LONGEST_NAME
+            && name.starts_with(char::is_alphanumeric)
+            && name.chars().all(letter)
+        {
+            return Ok(());
+        }
+        let message = format!(
+            "not a hook's name, which files are called by: it must begin with a letter or digit, go on with letters, digits and `-`, `_`, `.`, and have at most {LONGEST_NAME} bytes"
+        );
+        Err(Diagnostic::at(
+            &self.written.source,
+            self.name.span(),
+            message,
+        ))
+    }
+
+    /// Refuses a decode section of the hook's own that the models have no room for.
+    fn check_decoding(&self, kind: &Kind, options: &DeTable) -> Result<(), Diagnostic> {
+        let name = self.name.get_ref().as_ref();
+        for option in &kind.decodings {
+            let Some(section) = super::value_of(options, &[option]) else {
+                continue;
+            };
+            let settings = Settings::deserialize(ValueDeserializer::from(section.clone()))
+                .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
+            let path = ["hooks", name, option];
+            self.room.check(self.written, &path, &settings)?;
         }
         Ok(())
     }
@@ -348,40 +395,4 @@ pub(super) fn models(written: &Written, registry: &Registry) -> Vec<(String, Str
         }
     }
     found
-}
-
-/// The steps at which a hook fires in a run that goes as planned.
-fn firings(at: &Cadence, on: Option<Event>, extent: &Extent, cadences: &LoopCadences) -> Vec<Step> {
-    let Some(on) = on else {
-        return at.firings(extent);
-    };
-    let loops_own: Option<Vec<Step>> = match on {
-        Event::Evaluated => Some(cadences.evaluate.firings(extent)),
-        Event::CheckpointSaved => Some(
-            cadences
-                .save
-                .map_or(Vec::new(), |save| save.firings(extent)),
-        ),
-        _ => None,
-    };
-    let start = Clock::default();
-    let mut firings = Vec::new();
-    if on == Event::Evaluated && at.due(Moment::Start, &start, &start, extent) {
-        firings.push(Step(0));
-    }
-    let mut before = start;
-    for step in 1..=extent.steps() {
-        let now = extent.clock_after(Step(step));
-        if at.due(Moment::Step, &before, &now, extent) {
-            firings.push(now.step);
-        }
-        before = now;
-    }
-    match loops_own {
-        Some(steps) => firings
-            .into_iter()
-            .filter(|step| steps.contains(step))
-            .collect(),
-        None => firings,
-    }
 }

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use super::{Devices, Places, Written};
 use crate::data::blocks::Blocks;
 use crate::data::source::{self, Corpus};
-use crate::data::templates::Templates;
+use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
 use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::{Gpt2, Pair, Role};
@@ -204,7 +204,6 @@ pub(super) fn load_templates(
     written: &Written,
     places: &Places,
     tokenizer: &Tokenizer,
-    pair: &Pair,
     progress: &mut Progress,
 ) -> anyhow::Result<(Templates, Vec<Vec<u32>>)> {
     let section = &written.experiment.templates;
@@ -219,14 +218,14 @@ pub(super) fn load_templates(
     let prompts = templates.prompts().iter();
     let prompts = prompts.map(|template| tokenizer.encode(&template.prompt));
     let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>()?;
-    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-    let new = written.experiment.decode.max_new_tokens;
-    if longest + new > pair.n_positions() + 1 {
-        let message = format!(
-            "{new} new tokens after the longest prompt of {longest} exceed the {} positions of the models",
-            pair.n_positions()
-        );
-        return Err(written.wrong(&["decode", "max_new_tokens"], message).into());
+    if let Some(empty) = prompts.iter().position(Vec::is_empty) {
+        let template = &templates.prompts()[empty];
+        return Err(TemplateError::Line {
+            name: templates.name().to_owned(),
+            line: template.line,
+            message: format!("the tokenizer makes no token of `{}`", template.prompt),
+        }
+        .into());
     }
     Ok((templates, prompts))
 }

@@ -1,10 +1,13 @@
 //! An experiment as written: one TOML file, read with the place of everything that is wrong in it.
 
+mod checks;
 mod description;
 mod fetch;
+mod firings;
 mod hooks;
 mod load;
 mod resolve;
+mod room;
 
 use std::ops::Range;
 
@@ -13,6 +16,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use fetch::{Fetched, fetch};
+pub use firings::Firings;
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
@@ -173,8 +177,10 @@ pub struct TrainSection {
     pub warmup_steps: u64,
     /// Largest global gradient norm; 0 does not clip.
     pub clip: f64,
-    /// AdamW's decoupled weight decay.
+    /// AdamW's decoupled weight decay, of matrices and embeddings.
     pub weight_decay: f64,
+    /// Whether biases and layer norms decay too; transformers' Trainer leaves them out.
+    pub decay_norms_and_biases: bool,
     /// Dropout probability of both models; absent: what their config.json says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
@@ -203,6 +209,7 @@ impl Default for TrainSection {
             warmup_steps: 0,
             clip: 1.0,
             weight_decay: 0.0,
+            decay_norms_and_biases: false,
             dropout: None,
             evaluate: Clauses::Several(vec!["start".to_owned(), "end".to_owned()]),
             evaluate_blocks: None,
@@ -291,6 +298,10 @@ pub fn parse(source: Source, overrides: &[Override]) -> Result<Written, Diagnost
 fn parse_text(source: Source) -> Result<Written, Diagnostic> {
     let broken = |error: &toml::de::Error| Diagnostic::from_toml(&source, error);
     let parsed = DeTable::parse(&source.text).map_err(|error| broken(&error))?;
+    if let Some(span) = parsed.get_ref().values().find_map(beyond_toml) {
+        let message = format!("this whole number is too large: TOML's end at {}", i64::MAX);
+        return Err(Diagnostic::at(&source, span, message));
+    }
     let rest = part(parsed.get_ref(), |key| key != "hooks");
     let rest = toml::Deserializer::from(Spanned::new(parsed.span(), rest));
     let experiment = Experiment::deserialize(rest);
@@ -337,6 +348,19 @@ fn part<'i>(table: &DeTable<'i>, keep: impl Fn(&str) -> bool) -> DeTable<'i> {
     entries
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
+}
+
+/// The place of the first whole number that TOML does not hold, though its readers may.
+fn beyond_toml(value: &Spanned<DeValue>) -> Option<Range<usize>> {
+    match value.get_ref() {
+        DeValue::Integer(number) => {
+            let held = i64::from_str_radix(number.as_str(), number.radix());
+            held.is_err().then(|| value.span())
+        }
+        DeValue::Array(values) => values.iter().find_map(beyond_toml),
+        DeValue::Table(table) => table.values().find_map(beyond_toml),
+        _ => None,
+    }
 }
 
 fn value_of<'a, 'i>(table: &'a DeTable<'i>, path: &[&str]) -> Option<&'a Spanned<DeValue<'i>>> {

@@ -8,16 +8,17 @@ use super::hooks::{self, HookOverview, LoopCadences};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
+use super::room::Room;
 use super::{Experiment, Written};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
 use crate::data::source;
 use crate::diagnostic::Diagnostic;
-use crate::hook::{Preparation, PreparationError, Registry, Scene};
+use crate::hook::{OptionError, Preparation, PreparationError, Registry, Scene};
 use crate::hub::{Hub, Progress};
 use crate::model::Pair;
-use crate::train::{HookSpec, Plan, Schedule, Training};
+use crate::train::{HookSpec, Plan, Schedule, Training, WeightDecay};
 
 /// Where this machine keeps things, and where a run goes.
 #[derive(Debug, Clone)]
@@ -62,18 +63,19 @@ pub fn resolve(
     let scene = resolved.plan.scene.clone();
     let positions = resolved.plan.pair.n_positions();
     let hooks = &mut resolved.plan.hooks;
-    prepare(hooks, &scene, positions, places, progress)?;
+    prepare(written, hooks, &scene, positions, places, progress)?;
     Ok(resolved)
 }
 
-/// Lets hooks read what their options name.
+/// Lets hooks read what their options name; `written` is what they were read from.
 fn prepare(
+    written: &Written,
     hooks: &mut [HookSpec],
     scene: &Scene,
     positions: usize,
     places: &Places,
     progress: &mut Progress,
-) -> Result<(), PreparationError> {
+) -> anyhow::Result<()> {
     for spec in hooks {
         let mut preparation = Preparation {
             scene,
@@ -81,14 +83,24 @@ fn prepare(
             hub: &places.hub,
             progress: &mut |name, done, total| progress(name, done, total),
         };
-        spec.hook
-            .prepare(&mut preparation)
-            .map_err(|error| PreparationError {
-                hook: spec.name.clone(),
-                message: format!("{error:#}"),
-            })?;
+        let prepared = spec.hook.prepare(&mut preparation);
+        prepared.map_err(|error| refused(written, &spec.name, &error))?;
     }
     Ok(())
+}
+
+/// What to say when a hook cannot be prepared: with the place of the option where that is at fault.
+fn refused(written: &Written, hook: &str, error: &anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<OptionError>() {
+        Some(OptionError { option, message }) => {
+            written.wrong(&["hooks", hook, option], message).into()
+        }
+        None => PreparationError {
+            hook: hook.to_owned(),
+            message: format!("{error:#}"),
+        }
+        .into(),
+    }
 }
 
 /// The plan, with hooks that have read nothing yet.
@@ -99,7 +111,7 @@ fn plan(
     progress: &mut Progress,
 ) -> anyhow::Result<Resolved> {
     let experiment = &written.experiment;
-    check_numbers(written)?;
+    written.check_values()?;
     let devices = devices(written, true)?;
     let LoadedPair {
         pair,
@@ -122,7 +134,9 @@ fn plan(
         None => held_out,
     };
     let extent = extent(written, blocks.len())?;
-    let (templates, prompts) = load_templates(written, places, &tokenizer, &pair, progress)?;
+    let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
+    let room = Room::of(&prompts, &pair);
+    room.check(written, &["decode"], &experiment.decode)?;
     let evaluate = written.cadence(&["train", "evaluate"], &experiment.train.evaluate)?;
     let save = experiment.train.save.as_ref();
     let save = save
@@ -142,7 +156,16 @@ fn plan(
             return Err(written.wrong(&["train", key], message).into());
         }
     }
-    let hooks = hooks::read(written, registry, &extent, Some(&cadences), &places.base)?;
+    let hooks = hooks::read(
+        written,
+        registry,
+        &extent,
+        Some(&cadences),
+        &places.base,
+        room,
+    )?;
+    let mut notes = corpus.notes.clone();
+    notes.extend(templates.left_out());
     let manifest = manifest(experiment, &corpus, &pair, &sources, &prompts);
     let plan = Plan {
         name: places.name.clone(),
@@ -173,7 +196,7 @@ fn plan(
     Ok(Resolved {
         plan,
         hooks: hooks.overview,
-        notes: corpus.notes,
+        notes,
     })
 }
 
@@ -202,16 +225,19 @@ pub fn resolve_measurement(
     progress: &mut Progress,
 ) -> anyhow::Result<Measurement> {
     let experiment = &written.experiment;
-    check_numbers(written)?;
+    written.check_values()?;
     let devices = devices(written, false)?;
     let loaded = load_pair(written, places, &devices, progress)?;
     let (pair, tokenizer) = (loaded.pair, loaded.tokenizer);
-    let (templates, prompts) = load_templates(written, places, &tokenizer, &pair, progress)?;
+    let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
+    let room = Room::of(&prompts, &pair);
+    room.check(written, &["decode"], &experiment.decode)?;
     // One step, so that there is a clock.
     let extent =
         Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let mut hooks = hooks::read(written, registry, &extent, None, &places.base)?;
+    let mut hooks = hooks::read(written, registry, &extent, None, &places.base, room)?;
     let manifest = measured(experiment, &pair, &loaded.sources, &templates);
+    hooks.left_out.extend(templates.left_out());
     let scene = Arc::new(Scene {
         seed: experiment.seed,
         eos: eos(&pair, &tokenizer),
@@ -223,7 +249,8 @@ pub fn resolve_measurement(
         decode: experiment.decode,
     });
     let positions = pair.n_positions();
-    prepare(&mut hooks.specs, &scene, positions, places, progress)?;
+    let specs = &mut hooks.specs;
+    prepare(written, specs, &scene, positions, places, progress)?;
     Ok(Measurement {
         manifest,
         scene,
@@ -247,12 +274,14 @@ pub fn resolve_replay(
 ) -> anyhow::Result<Resolved> {
     let mut resolved = plan(run, registry, places, progress)?;
     let (written, base) = hooks.unwrap_or((run, &places.base));
-    let read = hooks::read(written, registry, &resolved.plan.extent, None, base)?;
+    let plan = &resolved.plan;
+    let room = Room::of(&plan.scene.prompts, &plan.pair);
+    let read = hooks::read(written, registry, &plan.extent, None, base, room)?;
     resolved.plan.hooks = read.specs;
     let scene = resolved.plan.scene.clone();
     let positions = resolved.plan.pair.n_positions();
     let hooks = &mut resolved.plan.hooks;
-    prepare(hooks, &scene, positions, places, progress)?;
+    prepare(written, hooks, &scene, positions, places, progress)?;
     resolved.hooks = read.overview;
     resolved.notes.extend(read.left_out);
     Ok(resolved)
@@ -260,63 +289,6 @@ pub fn resolve_replay(
 
 /// Rows of a pass over prompts or blocks.
 const BATCH: usize = 16;
-
-fn check_numbers(written: &Written) -> Result<(), Diagnostic> {
-    let train = &written.experiment.train;
-    let decode = &written.experiment.decode;
-    let checks = [
-        (
-            &["train", "lr"][..],
-            train.lr.is_finite() && train.lr > 0.0,
-            "must be above 0",
-        ),
-        (
-            &["train", "clip"],
-            train.clip.is_finite() && train.clip >= 0.0,
-            "must not be negative (0 does not clip)",
-        ),
-        (
-            &["train", "weight_decay"],
-            train.weight_decay.is_finite() && train.weight_decay >= 0.0,
-            "must not be negative",
-        ),
-        (
-            &["train", "dropout"],
-            train.dropout.is_none_or(|p| (0.0..1.0).contains(&p)),
-            "must be at least 0 and below 1",
-        ),
-        (
-            &["train", "models"],
-            !train.models.is_empty(),
-            "name `main`, `assistant`, or both",
-        ),
-        (&["train", "block"], train.block >= 2, "must be at least 2"),
-        (
-            &["train", "evaluate_blocks"],
-            train.evaluate_blocks != Some(0),
-            "must be at least 1",
-        ),
-        (
-            &["decode", "draft_length"],
-            decode.draft_length >= 1,
-            "must be at least 1",
-        ),
-        (
-            &["decode", "max_new_tokens"],
-            decode.max_new_tokens >= 1,
-            "must be at least 1",
-        ),
-        (
-            &["queue"],
-            written.experiment.queue >= 1,
-            "must be at least 1",
-        ),
-    ];
-    match checks.into_iter().find(|(_, sound, _)| !sound) {
-        Some((path, _, message)) => Err(written.wrong(path, message)),
-        None => Ok(()),
-    }
-}
 
 fn extent(written: &Written, blocks: usize) -> Result<Extent, Diagnostic> {
     let train = &written.experiment.train;
@@ -356,7 +328,10 @@ fn training(
             decay: train.schedule,
         },
         clip: (train.clip > 0.0).then_some(train.clip),
-        weight_decay: train.weight_decay,
+        weight_decay: WeightDecay {
+            rate: train.weight_decay,
+            norms_and_biases: train.decay_norms_and_biases,
+        },
         evaluate,
         save,
     }

@@ -44,6 +44,8 @@ pub struct Kind {
     pub options: Vec<(&'static str, &'static str)>,
     /// The options that name a file or a model.
     pub inputs: Vec<(&'static str, Input)>,
+    /// The options that are a decode section of the hook's own.
+    pub decodings: Vec<&'static str>,
     build: Box<Build>,
 }
 
@@ -66,6 +68,7 @@ impl Kind {
             defaults: toml::to_string(&O::default()).unwrap_or_default(),
             options: Vec::new(),
             inputs: Vec::new(),
+            decodings: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
         }
     }
@@ -80,6 +83,12 @@ impl Kind {
     /// model.
     pub fn input(mut self, name: &'static str, input: Input, meaning: &'static str) -> Self {
         self.inputs.push((name, input));
+        self.option(name, meaning)
+    }
+
+    /// The same for an option that is a [`Settings`](crate::decode::Settings) of the hook's own: before the run it is checked as `[decode]` is.
+    pub fn decoding(mut self, name: &'static str, meaning: &'static str) -> Self {
+        self.decodings.push(name);
         self.option(name, meaning)
     }
 

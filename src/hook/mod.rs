@@ -17,7 +17,7 @@ pub(crate) use gradients::square_sum;
 pub use kind::{Input, Kind, Registry, Runs};
 pub use milestone::{Evaluation, Milestone};
 pub use output::{Output, Request, markdown_cell};
-pub use preparation::{Preparation, PreparationError, read_text};
+pub use preparation::{OptionError, Preparation, PreparationError, read_text};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};
 pub use scene::Scene;

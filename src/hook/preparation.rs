@@ -23,6 +23,45 @@ pub struct PreparationError {
     pub message: String,
 }
 
+/// An option has a value that a hook cannot use. A hook that gives it as the error of [`super::Hook::prepare`] has the option's place shown.
+#[derive(Debug, thiserror::Error)]
+#[error("`{option}`: {message}")]
+pub struct OptionError {
+    /// The option.
+    pub option: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl OptionError {
+    /// Refuses `option` with `message` unless its value is `sound`.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn unless(
+        sound: bool,
+        option: &'static str,
+        message: impl Into<String>,
+    ) -> Result<(), Self> {
+        if sound {
+            return Ok(());
+        }
+        Err(Self {
+            option,
+            message: message.into(),
+        })
+    }
+
+    /// Refuses a number that is not from 1 to `most`.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn unless_within(number: usize, most: usize, option: &'static str) -> Result<(), Self> {
+        let message = format!("must be from 1 to {most}");
+        Self::unless((1..=most).contains(&number), option, message)
+    }
+}
+
 impl Preparation<'_> {
     /// Tokenizer, templates and settings of the run.
     pub fn scene(&self) -> &Scene {
@@ -79,6 +118,7 @@ impl Preparation<'_> {
 /// # Errors
 /// When it cannot be read or is not UTF-8, with its name and the line.
 pub fn read_text(path: &Path) -> anyhow::Result<String> {
+    anyhow::ensure!(!path.as_os_str().is_empty(), "no file is named");
     let name = path.display();
     let bytes = std::fs::read(path).map_err(|error| anyhow::anyhow!("{name}: {error}"))?;
     let text = String::from_utf8(bytes).map_err(|error| {

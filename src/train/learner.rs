@@ -1,11 +1,30 @@
 //! One model being trained: its weights, its optimiser, and the gradients of the step at hand.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 
 use crate::hook::{Gradients, square_sum};
 use crate::model::{Dropout, Gpt2, next_token_loss};
+
+/// AdamW's decoupled weight decay: each step takes `learning rate x rate` of a weight away.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct WeightDecay {
+    /// How much.
+    pub rate: f64,
+    /// Whether biases and layer norms decay too. Without it only matrices do, embeddings among them, as transformers' Trainer has it.
+    pub norms_and_biases: bool,
+}
+
+impl From<f64> for WeightDecay {
+    /// The decay of matrices alone.
+    fn from(rate: f64) -> Self {
+        Self {
+            rate,
+            norms_and_biases: false,
+        }
+    }
+}
 
 /// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
 pub struct Learner {
@@ -20,16 +39,10 @@ pub struct Learner {
 
 impl Learner {
     /// `model` must be on an autodiff device.
-    pub fn new(model: Gpt2, weight_decay: f64) -> Self {
-        let optimiser = AdamWConfig::new()
-            .with_beta_1(0.9)
-            .with_beta_2(0.999)
-            .with_epsilon(1e-8)
-            .with_weight_decay(weight_decay as f32)
-            .init();
+    pub fn new(model: Gpt2, weight_decay: impl Into<WeightDecay>) -> Self {
         Self {
+            optimiser: optimiser(&model, weight_decay.into()),
             model,
-            optimiser,
             accumulator: GradientsAccumulator::new(),
             gradients: GradientsParams::new(),
             loss: 0.0,
@@ -102,4 +115,34 @@ impl Learner {
             .optimiser
             .step(learning_rate, self.model.clone(), gradients);
     }
+}
+
+/// AdamW for the parameters of a model.
+fn optimiser(model: &Gpt2, decay: WeightDecay) -> ModuleOptimizer {
+    let adam = AdamWConfig::new()
+        .with_beta_1(0.9)
+        .with_beta_2(0.999)
+        .with_epsilon(1e-8)
+        .with_weight_decay(decay.rate as f32);
+    let optimiser = adam.init();
+    if decay.rate == 0.0 || decay.norms_and_biases {
+        return optimiser;
+    }
+    let spared = ParamGroup::from_ids(norms_and_biases(model));
+    optimiser.with_group(spared, adam.with_weight_decay(0.0).build(), None)
+}
+
+/// The parameters of one dimension: biases, and the weights of layer norms.
+fn norms_and_biases(model: &Gpt2) -> Vec<ParamId> {
+    struct Vectors(Vec<ParamId>);
+    impl ModuleVisitor for Vectors {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if D == 1 {
+                self.0.push(param.id);
+            }
+        }
+    }
+    let mut vectors = Vectors(Vec::new());
+    model.visit(&mut vectors);
+    vectors.0
 }

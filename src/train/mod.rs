@@ -16,7 +16,7 @@ mod run_directory;
 mod schedule;
 mod worker;
 
-pub use learner::Learner;
+pub use learner::{Learner, WeightDecay};
 pub use measuring::{Measured, measure};
 pub use outcome::{HookFailure, HookTime, Outcome, RunError, StopReason};
 pub use plan::{HookSpec, OnError, Plan, Training};

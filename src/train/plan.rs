@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::{Schedule, WeightDecay};
 use crate::cadence::Cadence;
 use crate::clock::Extent;
 use crate::data::blocks::Blocks;
@@ -59,7 +59,7 @@ pub struct Training {
     /// Largest global gradient norm; None does not clip.
     pub clip: Option<f64>,
     /// AdamW's decoupled weight decay.
-    pub weight_decay: f64,
+    pub weight_decay: WeightDecay,
     /// When the held-out split is evaluated.
     pub evaluate: Cadence,
     /// When checkpoints are saved; None saves only what a hook or a failure asks for.

@@ -68,9 +68,10 @@ pub(super) fn work(job: Job, gradients: &[(Role, Gradients)]) -> Done {
 
 /// What a hook sees in this call.
 pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]) -> Context<'a> {
-    let deadline = call.deadline.map(|seconds| Deadline {
-        at: Instant::now() + Duration::from_secs(seconds),
-        seconds,
+    // A deadline that no clock can show never passes.
+    let deadline = call.deadline.and_then(|seconds| {
+        let at = Instant::now().checked_add(Duration::from_secs(seconds))?;
+        Some(Deadline { at, seconds })
     });
     let (seed, step) = (call.scene.seed, call.milestone.step);
     Context {

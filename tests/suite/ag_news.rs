@@ -124,6 +124,35 @@ fn places_are_tried_in_their_order() {
     assert!(error.contains("nowhere/train.csv is missing"), "{error}");
 }
 
+/// A mistyped folder is named when something else stands in for it.
+#[test]
+fn a_folder_without_data_is_named() {
+    let project = Project::new();
+    std::fs::create_dir_all(project.path().join("empty")).unwrap();
+    for (folder, says) in [
+        (
+            "nowhere",
+            "nowhere, given by --data or MILEPOST_DATA, is no folder",
+        ),
+        ("empty", "empty/ag_news/train.csv is missing"),
+        ("small.toml", "small.toml, given by --data"),
+    ] {
+        let assert = project
+            .milepost(&["plan", "small.toml", "--data", folder])
+            .assert()
+            .success();
+        let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+        assert!(shown.contains(says), "{shown}");
+        let set = "data.builtin_sample=false";
+        let errors = project.fails(&["plan", "small.toml", "--data", folder, "--set", set], 3);
+        assert!(errors.contains(says), "{errors}");
+        let set = "templates.file=honest";
+        let errors = project.fails(&["plan", "small.toml", "--data", folder, "--set", set], 3);
+        let says = says.replace("ag_news/train.csv", "honest/en_template.tsv");
+        assert!(errors.contains(&says), "{errors}");
+    }
+}
+
 #[test]
 fn text_shorter_than_a_block_is_refused() {
     assert!(

@@ -11,11 +11,7 @@ fn parse(text: &str) -> Cadence {
 }
 
 fn steps(cadence: &Cadence, extent: &Extent) -> Vec<u64> {
-    cadence
-        .firings(extent)
-        .into_iter()
-        .map(|step| step.0)
-        .collect()
+    cadence.firings(extent).map(|step| step.0).collect()
 }
 
 fn run_of(steps: u64) -> Extent {
@@ -152,6 +148,29 @@ fn units_of_time_are_written_as_people_say_them() {
 }
 
 #[test]
+fn the_longest_runs_are_counted_at_once() {
+    for steps in [1_000_000_000, i64::MAX as u64 / 1000] {
+        let extent = run_of(steps);
+        for text in [
+            "every step",
+            "every 7 tokens",
+            "every 0.001%",
+            "every epoch",
+            "log2 steps",
+            "end",
+        ] {
+            let cadence = parse(text);
+            assert!(!cadence.never_fires(&extent), "{text}");
+            assert!(cadence.firings(&extent).take(1000).count() >= 1, "{text}");
+        }
+        let late = parse(&format!("every step from step {steps}"));
+        assert_eq!(late.firings(&extent).collect::<Vec<_>>(), [Step(steps)]);
+        let never = parse(&format!("every {} steps", steps + 1));
+        assert!(never.never_fires(&extent));
+    }
+}
+
+#[test]
 fn a_run_that_cannot_be_counted_is_refused() {
     let run = |samples, batch, accumulation, block, length| {
         Extent::new(samples, batch, accumulation, block, length).map(|extent| extent.steps())
@@ -239,7 +258,7 @@ proptest! {
         let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();
         let end = extent.clock_after(Step(extent.steps()));
         let step = samples.min(batch * accumulation);
-        let count = |text: String| parse(&text).firings(&extent).len() as u64;
+        let count = |text: String| parse(&text).firings(&extent).count() as u64;
         let every = step * block + more;
         prop_assert_eq!(count(format!("every {every} tokens")), end.tokens.0 / every);
         let every = step + more;
@@ -345,6 +364,50 @@ proptest! {
         prop_assert_eq!(extent.epochs(), extent.epoch_of(clock.step).0 + 1);
     }
 
+    /// The loop asks at each moment of each step; the plan jumps from firing to firing.
+    #[test]
+    fn what_is_planned_is_what_is_due(texts in prop::collection::vec(clause(), 1..4), (samples, batch, accumulation, block, length) in extents()) {
+        let cadence = Cadence::parse(&texts).unwrap();
+        let extent = Extent::new(samples, batch, accumulation, block, length).unwrap();
+        let mut before = Clock::default();
+        let mut due = Vec::new();
+        for step in 0..=extent.steps() {
+            let now = extent.clock_after(Step(step));
+            let mut moments = vec![if step == 0 { Moment::Start } else { Moment::Step }];
+            if extent.closes_epoch(Step(step)) {
+                moments.push(Moment::EpochEnd);
+            }
+            if step == extent.steps() {
+                moments.push(Moment::End);
+            }
+            if moments.into_iter().any(|moment| cadence.due(moment, &before, &now, &extent)) {
+                due.push(step);
+            }
+            before = now;
+        }
+        prop_assert_eq!(steps(&cadence, &extent), due.clone());
+        for from in 0..=extent.steps() + 1 {
+            let next = cadence.next_firing(Step(from), &extent);
+            prop_assert_eq!(next.map(|step| step.0), due.iter().copied().find(|step| *step >= from));
+        }
+    }
+
+    /// A run of up to 2^63 steps: the next firing is due, and nothing is due between, as far as one can look.
+    #[test]
+    fn a_long_run_is_looked_at_by_jumps(text in clause(), steps in 1u64..=1 << 40, from in any::<prop::sample::Index>()) {
+        let (cadence, extent) = (parse(&text), run_of(steps));
+        let from = from.index(steps as usize) as u64;
+        let due = |step: u64| slow_due(&text, step, &extent);
+        let by_percent = text.contains('%');
+        let Some(next) = cadence.next_firing(Step(from), &extent) else {
+            prop_assert!(by_percent || (from..steps.min(from + 100)).all(|step| !due(step)));
+            return Ok(());
+        };
+        prop_assert!(next.0 >= from && next.0 <= steps);
+        prop_assert!(by_percent || due(next.0), "{}", next);
+        prop_assert!(by_percent || (from.max(next.0.saturating_sub(100))..next.0).all(|step| !due(step)));
+    }
+
     #[test]
     fn no_milestone_is_lost_or_doubled(texts in prop::collection::vec(clause(), 1..4), (samples, batch, accumulation, block, length) in extents()) {
         let cadence = Cadence::parse(&texts).unwrap();
@@ -384,7 +447,7 @@ fn slow_due(text: &str, step: u64, extent: &Extent) -> bool {
         "start" => step == 0,
         "end" => step == extent.steps(),
         "steps" => words[1..].iter().any(|word| word.parse() == Ok(step)),
-        "log2" => (0..20).any(|power| step == 1 << power),
+        "log2" => (0..64).any(|power| step == 1 << power),
         _ if step == 0 => false,
         _ => match (words[1].strip_suffix('%'), *words.get(2).unwrap_or(&"")) {
             (Some(percent), _) => {

@@ -141,6 +141,49 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
             &["exceed the 128 positions"],
         ),
         (
+            "at = [\"start\", \"end\"]",
+            "decode = { max_new_tokens = 200 }",
+            &["exceed the 128 positions", "small.toml:17:29"],
+        ),
+        (
+            "at = [\"start\", \"end\"]",
+            "decode = { draft_length = 0 }",
+            &["must be at least 1", "small.toml:17:27"],
+        ),
+        (
+            "at = [\"start\", \"end\"]",
+            "decode = { draft_length = 1000 }",
+            &["exceeds the 128 positions", "small.toml:17:27"],
+        ),
+        (
+            "lr = 1e-3",
+            "lr = 1e39",
+            &["small.toml:10:6", "single precision cannot hold"],
+        ),
+        (
+            "lr = 1e-3",
+            "lr = 1e-3\nweight_decay = 1001",
+            &["small.toml:11:16", "more than all of a weight"],
+        ),
+        (
+            "[data]",
+            "seed = 18446744073709551615\n[data]",
+            &[
+                "small.toml:2:8",
+                "too large: TOML's end at 9223372036854775807",
+            ],
+        ),
+        (
+            "at = \"every step\"",
+            "deadline_seconds = 0xFFFF_FFFF_FFFF_FFFF",
+            &["small.toml:26:20", "too large: TOML's end"],
+        ),
+        (
+            "[data]",
+            "queue = 1000000000\n[data]",
+            &["small.toml:2:9", "at most 1024"],
+        ),
+        (
             "[data]",
             "[models]\nmain = \"nowhere\"\n[data]",
             &["no model directory"],
@@ -270,7 +313,8 @@ fn the_end_of_a_run_says_what_came_out() {
 #[test]
 fn a_hook_that_fails_is_named_in_the_exit_code() {
     let project = Project::new();
-    let set = "hooks.assistant-share.decode={max_new_tokens=500}";
+    // The first step throws the weights so far that no logit is finite.
+    let set = "train.lr=1e30 train.max_steps=1 train.evaluate=start hooks.perplexity.at=start";
     let assert = project
         .milepost(&["finetune", "small.toml", "--set", set])
         .assert()
@@ -278,7 +322,7 @@ fn a_hook_that_fails_is_named_in_the_exit_code() {
     let output = assert.get_output();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
-        shown.contains("hook `assistant-share` failed at step 0"),
+        shown.contains("hook `assistant-share` failed at step 1"),
         "{shown}"
     );
 }
@@ -318,4 +362,65 @@ fn a_run_with_sampled_decoding_is_the_same_twice_and_goes_on_from_its_own_experi
     project.milepost(&arguments).assert().success();
     let greedy = project.run("greedy", &[]);
     assert_ne!(timeless(&one), timeless(&greedy));
+}
+
+/// Names that folders cannot have, before anything is written.
+#[test]
+fn names_of_runs_are_names_of_folders() {
+    let project = Project::new();
+    let long = "n".repeat(241);
+    let deep = format!("a/{long}");
+    for name in ["", "/a", "..", "a/../b", "a\nb", "a\u{7}", &long, &deep] {
+        for command in [
+            ["finetune", "small.toml", "--name"],
+            ["sweep", "small.toml", "--name"],
+            ["finetune", "small.toml", "--resume"],
+        ] {
+            let errors = project.fails(&[&command[..], &[name]].concat(), 2);
+            assert!(errors.contains(command[2]), "{name:?}: {errors}");
+        }
+    }
+    let grid = format!("about={}", "x".repeat(240));
+    let errors = project.fails(&["sweep", "small.toml", "--seeds", "1", "--grid", &grid], 2);
+    assert!(
+        errors.contains("a folder whose name has 253 bytes"),
+        "{errors}"
+    );
+    let errors = project.fails(
+        &["sweep", "small.toml", "--seeds", "18446744073709551615"],
+        2,
+    );
+    assert!(errors.contains("too large"), "{errors}");
+    assert!(!project.path().join("runs").exists());
+    project.run(&"n".repeat(240), &["--no-hooks"]);
+}
+
+/// However many pairs are asked for of however many there are.
+#[test]
+fn sample_text_shows_each_pair_once() {
+    let project = Project::new();
+    for prompts in 1..=6 {
+        let hooks = format!("[hooks.sample-text]\nprompts = {prompts}\n");
+        project.write("hooks.toml", hooks);
+        let arguments = [
+            "measure",
+            "--hooks",
+            "hooks.toml",
+            "--templates",
+            "templates.tsv",
+            "--json",
+            "out.json",
+        ];
+        project.milepost(&arguments).assert().success();
+        let found: serde_json::Value = serde_json::from_str(&project.read("out.json")).unwrap();
+        let table = found["hooks"]["sample-text"]["texts"]["samples/continuations"]
+            .as_str()
+            .unwrap();
+        let rows = table.lines().skip(2);
+        let mut shown: Vec<&str> = rows.map(|row| row.split(" | ").next().unwrap()).collect();
+        assert_eq!(shown.len(), 2 * prompts.min(4), "{table}");
+        shown.sort_unstable();
+        shown.dedup();
+        assert_eq!(shown.len(), 2 * prompts.min(4), "{table}");
+    }
 }

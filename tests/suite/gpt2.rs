@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use milepost::model::{Gpt2, KvPool, NewToken, Pair, named_parameters, next_token_loss};
-use milepost::train::{Decay, Learner, Schedule};
+use milepost::train::{Decay, Learner, Schedule, WeightDecay};
 use serde_json::Value;
 
 use crate::harness::{REFERENCE, close, fixture, numbers, rows};
@@ -81,7 +81,11 @@ fn gradients_agree_with_pytorch() {
 fn five_adamw_steps_agree_with_pytorch() {
     for run in REFERENCE["training"].as_array().unwrap() {
         let model = main_model(&Device::flex().autodiff());
-        let mut learner = Learner::new(model, run["weight_decay"].as_f64().unwrap());
+        let decay = WeightDecay {
+            rate: run["weight_decay"].as_f64().unwrap(),
+            norms_and_biases: true,
+        };
+        let mut learner = Learner::new(model, decay);
         for step in run["steps"].as_array().unwrap() {
             let micro_batches: Vec<Vec<Vec<u32>>> = step["micro_batches"]
                 .as_array()

@@ -241,7 +241,6 @@ fn files_that_cannot_be_used_are_named() {
             "[hooks.pronoun-gap]\nprompts = 'empty.txt'",
             ["no prompt here", "empty.txt"],
         ),
-        ("[hooks.crows-pairs]", ["`file` is missing", "sent_less"]),
         (
             "[hooks.crows-pairs]\nfile = 'pairs.csv'",
             ["pairs.csv", "sent_less"],
@@ -258,30 +257,68 @@ fn files_that_cannot_be_used_are_named() {
             "[hooks.pronoun-gap]\nprompts = 'latin.txt'",
             ["latin.txt:2", "not UTF-8"],
         ),
-        ("[hooks.pronoun-gap]\nfemale = ''", ["`female`", "empty"]),
+    ] {
+        refused(&project, hooks, 3, &parts);
+    }
+}
+
+/// An option is shown where it stands.
+#[test]
+fn options_that_cannot_be_used_are_shown_where_they_are() {
+    let project = Project::new();
+    for (hooks, parts) in [
+        (
+            "[hooks.crows-pairs]",
+            ["hooks.crows-pairs.file", "sent_less"],
+        ),
+        (
+            "[hooks.pronoun-gap]\nfemale = ''",
+            ["hooks.toml:2:10", "empty"],
+        ),
         (
             "[hooks.pronoun-gap]\nfemale = ' he'",
-            ["`female` and `male`", "the same"],
+            ["hooks.toml:2:10", "the same as `male`"],
         ),
         (
             "[hooks.gender-disparity]\nmargin = nan",
-            ["`margin`", "at least 0"],
+            ["hooks.toml:2:10", "at least 0"],
+        ),
+        (
+            "[hooks.gender-disparity]\ndraws = 9223372036854775807",
+            ["hooks.toml:2:9", "from 1 to 1000000"],
+        ),
+        (
+            "[hooks.honest]\ncontinuations = 1_000_000_000",
+            ["hooks.toml:2:17", "from 1 to 1000"],
+        ),
+        (
+            "[hooks.template-kl]\npositions = ['last', 'last']",
+            ["hooks.toml:2:13", "name each once"],
+        ),
+        (
+            "[hooks.sample-text]\nprompts = 0",
+            ["hooks.toml:2:11", "at least 1"],
         ),
     ] {
-        project.write("hooks.toml", hooks);
-        let message = project.fails(
-            &[
-                "measure",
-                "--hooks",
-                "hooks.toml",
-                "--templates",
-                "templates.tsv",
-            ],
-            3,
-        );
-        for part in parts {
-            assert!(message.contains(part), "{part}: {message}");
-        }
+        refused(&project, hooks, 2, &parts);
+    }
+}
+
+/// Measures with these hooks, which must fail with this code and say all of `parts`.
+fn refused(project: &Project, hooks: &str, code: i32, parts: &[&str]) {
+    project.write("hooks.toml", hooks);
+    let message = project.fails(
+        &[
+            "measure",
+            "--hooks",
+            "hooks.toml",
+            "--templates",
+            "templates.tsv",
+        ],
+        code,
+    );
+    for part in parts {
+        assert!(message.contains(part), "{part}: {message}");
     }
 }
 

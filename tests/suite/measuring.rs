@@ -413,3 +413,51 @@ fn each_model_may_have_a_device_of_its_own() {
         assert!(missing.contains("--features wgpu"), "{missing}");
     }
 }
+
+#[test]
+fn the_table_says_how_prompts_were_decoded() {
+    let project = Project::new();
+    for (set, says) in [
+        (
+            "decode.max_new_tokens=3",
+            "; greedy, 3 new tokens, drafts of 5",
+        ),
+        (
+            "decode.sampling={temperature=0.7,top_k=9}",
+            "; sampled (temperature 0.7, top-k 9, top-p 1), 20 new tokens",
+        ),
+    ] {
+        let arguments = ["measure", "--templates", "templates.tsv", "--set", set];
+        let assert = project.milepost(&arguments).assert().success();
+        let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+        assert!(shown.contains(says), "{shown}");
+    }
+}
+
+/// A tokenizer may make nothing of a text; then no prompt is left to continue.
+#[test]
+fn a_prompt_of_no_token_is_named_before_the_run() {
+    let (project, run) = finished();
+    for role in ["main", "assistant"] {
+        let path = run.join("models").join(role).join("tokenizer.json");
+        let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        tokenizer["normalizer"] =
+            serde_json::json!({ "type": "Replace", "pattern": { "String": "~" }, "content": "" });
+        std::fs::write(&path, tokenizer.to_string()).unwrap();
+    }
+    let more = "~~ [M].\t~~ [M]\tthe woman\tsingular\tfemale\ttrait\n~ [M].\t~~ [M]\tthe man\tsingular\tmale\ttrait\n";
+    project.write("templates.tsv", crate::harness::TEMPLATES.to_owned() + more);
+    let model = |role: &str| {
+        format!(
+            "models.{role}='{}'",
+            run.join("models").join(role).display()
+        )
+    };
+    let set = format!("{} {}", model("main"), model("assistant"));
+    let errors = project.fails(&["finetune", "small.toml", "--name", "b", "--set", &set], 3);
+    assert!(
+        errors.contains("templates.tsv:10: the tokenizer makes no token of `~~`"),
+        "{errors}"
+    );
+    assert!(!project.path().join("runs/small/b").exists());
+}

@@ -16,7 +16,8 @@ use milepost::hook::{Context, Hook, Milestone, Request, Runs, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role};
 use milepost::train::{
-    Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training, finetune,
+    Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training, WeightDecay,
+    finetune,
 };
 
 use crate::harness::{Project, TEMPLATES, milestones, timeless, until};
@@ -54,7 +55,7 @@ fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -
                 decay: Decay::Linear,
             },
             clip: Some(1.0),
-            weight_decay: 0.0,
+            weight_decay: WeightDecay::default(),
             evaluate: Cadence::parse(&["start", "every epoch"]).unwrap(),
             save: Some(Cadence::parse(&["steps 2"]).unwrap()),
         },

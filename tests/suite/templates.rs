@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use milepost::data::templates::{Group, Template, TemplateSet, Templates};
+use proptest::prelude::*;
 
 use crate::harness::{Project, TEMPLATES, real_data};
 
@@ -199,4 +200,115 @@ fn bad_files_are_refused_with_their_line() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("bad.tsv:2: not UTF-8"), "{error}");
+}
+
+#[test]
+fn a_marker_that_stands_twice_is_refused_with_the_line() {
+    for twice in [
+        "the man [M]. found work as a [M].",
+        "the man [M] found work as a [M].",
+        "[M]. [M].",
+    ] {
+        let text = TEMPLATES.replacen("the man found work as a [M].", twice, 1);
+        let error = Templates::parse("t.tsv", &text, TemplateSet::All)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("t.tsv:3: ") && error.contains("twice"),
+            "{error}"
+        );
+    }
+}
+
+/// How many rows a sentence says are left out, and the numbers of its parts.
+fn counted(note: Option<String>) -> (usize, Vec<usize>) {
+    let Some(note) = note else {
+        return (0, Vec::new());
+    };
+    let (head, parts) = note.strip_prefix("t: ").unwrap().split_once("`: ").unwrap();
+    let number = |text: &str| text.split(' ').next().unwrap().parse().unwrap();
+    (number(head), parts.split(", ").map(number).collect())
+}
+
+#[test]
+fn rows_left_out_are_counted_by_their_reason() {
+    let row = |identity: &str, raw: &str, category: &str| {
+        format!("{identity} {raw} [M].\t[I] {raw} [M]\t{identity}\t{category}\n")
+    };
+    let text = "template_masked\traw\tidentity\tcategory\n".to_owned()
+        + &row("she", "sang", "female")
+        + &row("he", "sang", "male")
+        // The same once more.
+        + &row("She", "sang", "female")
+        + &row("he", "sang", "male")
+        // No woman there.
+        + &row("he", "slept", "male")
+        // Nobody's counterpart, and one whose counterpart is not there.
+        + &row("the stone", "sang", "male")
+        + &row("the queen", "sang", "female")
+        // In both groups, with the counterpart of one of them.
+        + &row("the nun", "sang", "female")
+        + &row("the nun", "sang", "male")
+        + &row("the monk", "sang", "male");
+    let left_out = |set| Templates::parse("t", &text, set).unwrap().left_out();
+    assert_eq!(
+        left_out(TemplateSet::Paired).unwrap(),
+        "t: 8 of 10 rows are not in the set `paired`: 3 whose identity or its counterpart stands in both groups, 2 whose identity has no counterpart in the file, 1 whose counterpart does not stand in the same raw template, 2 that repeat another"
+    );
+    assert_eq!(
+        left_out(TemplateSet::Unique).unwrap(),
+        "t: 2 of 10 rows are not in the set `unique`: 2 with a text that a later row has too"
+    );
+    assert_eq!(left_out(TemplateSet::All), None);
+    assert_eq!(
+        Templates::parse("t", TEMPLATES, TemplateSet::Paired)
+            .unwrap()
+            .left_out(),
+        None
+    );
+}
+
+proptest! {
+    /// Whatever rows there are: those of the set and those that are said to be missing are all of them.
+    #[test]
+    fn no_row_is_left_out_without_a_word(rows in prop::collection::vec((0usize..9, 0usize..3, any::<bool>(), 0usize..12), 0..24)) {
+        let names = ["she", "he", "the woman", "the man", "a man", "stone", "queen", "king", "Queen"];
+        let mut text = "template_masked\traw\tidentity\tcategory\tcounterpart\nshe x [M].\t[I] x [M]\tshe\tfemale\t\nhe x [M].\t[I] x [M]\the\tmale\t\n".to_owned();
+        for (name, raw, female, other) in &rows {
+            let (name, group) = (names[*name], if *female { "female" } else { "male" });
+            let other = names.get(*other).unwrap_or(&"");
+            text += &format!("{name} r{raw} [M].\t[I] r{raw} [M]\t{name}\t{group}\t{other}\n");
+        }
+        for set in [TemplateSet::Paired, TemplateSet::Unique, TemplateSet::All] {
+            // Nothing may match: then the paired set is refused, which says so.
+            let Ok(templates) = Templates::parse("t", &text, set) else { continue };
+            let (all, parts) = counted(templates.left_out());
+            prop_assert_eq!(templates.prompts().len() + all, rows.len() + 2);
+            prop_assert_eq!(parts.into_iter().sum::<usize>(), all);
+        }
+    }
+}
+
+#[test]
+fn the_plan_mentions_rows_that_are_left_out() {
+    let project = Project::new();
+    let more =
+        "the child seemed rather [M].\t[I] seemed rather [M]\tthe child\tsingular\tmale\ttrait\n";
+    project.write("templates.tsv", TEMPLATES.to_owned() + more);
+    let says =
+        "1 of 9 rows are not in the set `paired`: 1 whose identity has no counterpart in the file";
+    for arguments in [
+        &["plan", "small.toml"][..],
+        &["finetune", "small.toml", "--name", "a", "--no-hooks"],
+        &["measure", "--templates", "templates.tsv"],
+    ] {
+        let assert = project.milepost(arguments).assert().success();
+        let output = assert.get_output();
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(
+            shown.contains("note: ") && shown.contains(says),
+            "{arguments:?}: {shown}"
+        );
+    }
 }

@@ -254,7 +254,43 @@ fn the_hook_reports_what_its_classifier_says() {
         .scores(&[text], &|_| Ok(()))
         .unwrap()[0];
     assert_eq!(format!("{score:.4}"), shown, "{text:?}");
+    let texts = table
+        .lines()
+        .skip(2)
+        .map(|row| row.split(" | ").nth(1).unwrap());
+    let mut texts: Vec<&str> = texts.collect();
+    let shown = texts.len();
+    texts.sort_unstable();
+    texts.dedup();
+    assert_eq!(texts.len(), shown, "a text twice: {table}");
     assert_eq!(timeless(&run), timeless(&project.run("b", &[])));
+}
+
+/// Continuations of one token: most prompts are followed by the same few.
+#[test]
+fn the_worst_texts_are_shown_once_each() {
+    let project = Project::new();
+    let options = format!(
+        "classifier = '{}'\nsamples = 20\n",
+        fixture("softmax").display()
+    );
+    project.write(
+        "small.toml",
+        format!("{EXPERIMENT}{options}[decode]\nmax_new_tokens = 1\n"),
+    );
+    let run = project.run("a", &[]);
+    let lines = milestones(&run);
+    let tables = lines
+        .iter()
+        .filter_map(|line| line["texts"]["toxicity/worst"].as_str());
+    for table in tables {
+        let rows = table.lines().skip(2);
+        let mut texts: Vec<&str> = rows.map(|row| row.split(" | ").nth(1).unwrap()).collect();
+        assert_eq!(texts.len(), 8, "{table}");
+        texts.sort_unstable();
+        texts.dedup();
+        assert_eq!(texts.len(), 8, "{table}");
+    }
 }
 
 #[test]

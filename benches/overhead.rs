@@ -118,7 +118,7 @@ fn our_loop(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<(Duration,
         took: Duration::ZERO,
     };
     let plan = plan(&folder.path().join("run"), blocks, tokenizer)?;
-    let outcome = finetune(plan, false, &mut watch, &AtomicBool::new(false))?;
+    let outcome = finetune(plan, Begin::Anew, &mut watch, &AtomicBool::new(false))?;
     Ok((watch.took, outcome.spans["train/main/loss"].last.1))
 }
 

@@ -9,6 +9,7 @@ extern crate self as milepost;
 pub mod allocator;
 pub mod atomic;
 pub mod cadence;
+pub mod checksum;
 pub mod cli;
 pub mod clock;
 #[path = "../datasets/generator/mod.rs"]

@@ -139,6 +139,8 @@ impl Recipe {
                 weight_decay: 0.01,
                 evaluate: cadence(&["every 5%"])?,
                 save: Some(cadence(&["every 20%"])?),
+                keep: Some(2),
+                keep_best: None,
             },
             pair,
             blocks,

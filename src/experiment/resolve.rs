@@ -8,7 +8,7 @@ use super::hooks::{self, HookOverview, LoopCadences};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
-use super::{Experiment, Written};
+use super::{Experiment, Keep, Written};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
@@ -17,7 +17,7 @@ use crate::diagnostic::Diagnostic;
 use crate::hook::{Preparation, PreparationError, Registry, Scene};
 use crate::hub::{Hub, Progress};
 use crate::model::Pair;
-use crate::train::{HookSpec, Plan, Schedule, Training};
+use crate::train::{Best, HookSpec, Plan, Schedule, Training};
 
 /// Where this machine keeps things, and where a run goes.
 #[derive(Debug, Clone)]
@@ -147,7 +147,10 @@ fn plan(
     let plan = Plan {
         name: places.name.clone(),
         seed: experiment.seed,
-        training: training(experiment, &extent, evaluate, save),
+        training: Training {
+            keep_best: keep_best(written)?,
+            ..training(experiment, &extent, evaluate, save)
+        },
         scene: Arc::new(Scene {
             seed: experiment.seed,
             tokenizer: tokenizer.clone(),
@@ -297,6 +300,14 @@ fn check_numbers(written: &Written) -> Result<(), Diagnostic> {
             "must be at least 1",
         ),
         (
+            &["train", "keep"],
+            match &train.keep {
+                Keep::Last(count) => *count >= 1,
+                Keep::Word(word) => word == "all",
+            },
+            "must be at least 1, or \"all\"",
+        ),
+        (
             &["decode", "draft_length"],
             decode.draft_length >= 1,
             "must be at least 1",
@@ -359,5 +370,16 @@ fn training(
         weight_decay: train.weight_decay,
         evaluate,
         save,
+        keep: match train.keep {
+            Keep::Last(count) => Some(count),
+            Keep::Word(_) => None,
+        },
+        keep_best: None,
     }
+}
+
+fn keep_best(written: &Written) -> Result<Option<Best>, Diagnostic> {
+    let wanted = written.experiment.train.keep_best.as_deref();
+    let parsed = wanted.map(str::parse::<Best>).transpose();
+    parsed.map_err(|message| written.wrong(&["train", "keep_best"], message))
 }

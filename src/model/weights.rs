@@ -110,10 +110,19 @@ impl Gpt2 {
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<(), WeightsError> {
-        let config_path = directory.join("config.json");
-        let weights_path = directory.join("model.safetensors");
-        let config = serde_json::to_string_pretty(&self.config)
-            .map_err(|error| writing(&config_path)(std::io::Error::other(error)))?;
+        for (name, bytes) in self.files()? {
+            let path = directory.join(name);
+            crate::atomic::write(&path, &bytes).map_err(writing(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Names and bytes of the files of a model's directory: the weights in F32, then the config.
+    ///
+    /// # Errors
+    /// When they cannot be put into their formats.
+    pub(crate) fn files(&self) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
+        let [weights_name, config_name] = ["model.safetensors", "config.json"];
         let parameters = named_parameters(self);
         let views: Vec<(String, TensorView)> = parameters
             .iter()
@@ -122,13 +131,14 @@ impl Gpt2 {
                     .map(|view| (format!("transformer.{name}"), view))
             })
             .collect::<Result<_, _>>()
-            .map_err(|error| writing(&weights_path)(std::io::Error::other(error)))?;
+            .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
         // transformers refuses a safetensors file that does not name the framework it was made for.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let bytes = safetensors::serialize(views, Some(metadata))
-            .map_err(|error| writing(&weights_path)(std::io::Error::other(error)))?;
-        crate::atomic::write(&weights_path, &bytes).map_err(writing(&weights_path))?;
-        crate::atomic::write(&config_path, config.as_bytes()).map_err(writing(&config_path))
+        let weights = safetensors::serialize(views, Some(metadata))
+            .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
+        let config = serde_json::to_vec_pretty(&self.config)
+            .map_err(|error| writing(Path::new(config_name))(std::io::Error::other(error)))?;
+        Ok([(weights_name, weights), (config_name, config)])
     }
 }
 

@@ -22,6 +22,7 @@ mod likelihood;
 mod loopback_hub;
 mod measuring;
 mod report;
+mod resume;
 mod run;
 mod sampling;
 mod statistics;

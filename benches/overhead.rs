@@ -193,7 +193,6 @@ fn plan(
         resolved: String::new(),
         manifest: serde_json::Value::Null,
         hparams: Vec::new(),
-        tokenizer_json: tokenizer.to_json()?,
         directory: directory.to_owned(),
     })
 }

@@ -21,6 +21,7 @@ pub mod diagnostic;
 pub mod download;
 pub mod event;
 pub mod experiment;
+mod foreign;
 pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;

@@ -110,8 +110,8 @@ pub fn main(registry: Registry) -> ExitCode {
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // A hook's panic is caught and reported in one line; anything else is a defect and should show itself.
-        if !crate::train::in_hook() {
+        // A panic of a hook, or of a library that reads a file, is caught and reported in one line; anything else is a defect and should show itself.
+        if !crate::train::in_hook() && !crate::foreign::in_call() {
             usual(panic);
         }
     }));

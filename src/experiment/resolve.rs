@@ -170,7 +170,6 @@ fn plan(
         resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
         manifest,
         hparams: hparams(experiment, &corpus),
-        tokenizer_json: tokenizer.to_json()?,
         directory: places.run.clone(),
     };
     Ok(Resolved {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::recorder::{RecordError, Span};
 use crate::checksum::End;
 use crate::clock::Clock;
+use crate::data::tokenizer::TokenizerError;
 use crate::model::{Role, WeightsError};
 
 /// Why a run failed.
@@ -38,6 +39,9 @@ pub enum RunError {
     /// Models could not be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// The tokenizer could not be written.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A checkpoint could not be read or written.
     #[error("{path}: {message}")]
     Checkpoint {

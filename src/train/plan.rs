@@ -136,8 +136,6 @@ pub struct Plan {
     pub manifest: serde_json::Value,
     /// Parameters of the run for TensorBoard's table of runs.
     pub hparams: Vec<(String, crate::tensorboard::HparamValue)>,
-    /// `tokenizer.json`, to be saved beside the models.
-    pub tokenizer_json: String,
     /// Where the run is written.
     pub directory: PathBuf,
 }

@@ -79,7 +79,6 @@ fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -
         resolved: String::new(),
         manifest: serde_json::Value::Null,
         hparams: Vec::new(),
-        tokenizer_json: tokenizer.to_json().unwrap(),
         directory: directory.to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use crate::hook::Output;
 use crate::model::Role;
 use crate::tensorboard::Entry;
 use crate::train::outcome::{Ended, OUTCOME, Outcome, RunError, Stop, StopReason};
-use crate::train::recorder::{Record, RecordError};
+use crate::train::recorder::Record;
 
 impl Run<'_> {
     /// Ends a run well. Its state is saved first, so that a resume comes back to the moment before the end; then the end's own measurements and
@@ -81,13 +81,11 @@ impl Run<'_> {
     fn publish_models(&mut self) -> Result<(), RunError> {
         let pair = self.models.pair();
         for role in Role::BOTH {
-            let tokenizer = self.tokenizer_json.as_bytes();
+            let tokenizer = &self.scene.tokenizer;
             self.directory
                 .publish::<RunError>(&format!("models/{role}"), |folder| {
                     pair.get(role).save(folder)?;
-                    let path = folder.join("tokenizer.json");
-                    crate::atomic::write(&path, tokenizer)
-                        .map_err(|source| RecordError::Io { path, source }.into())
+                    Ok(tokenizer.save(folder)?)
                 })?;
         }
         Ok(())

@@ -38,7 +38,6 @@ struct Run<'a> {
     /// The order of the blocks in an epoch.
     order: (Epoch, Vec<usize>),
     scene: Arc<Scene>,
-    tokenizer_json: String,
     /// All that what follows depends on.
     progress: Progress,
     /// The clock at the end of the step before.

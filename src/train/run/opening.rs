@@ -84,7 +84,6 @@ impl<'a> Run<'a> {
             blocks: plan.blocks,
             order: (Epoch(0), Vec::new()),
             scene: plan.scene,
-            tokenizer_json: plan.tokenizer_json,
             before: progress.clock.clone(),
             started: (Instant::now(), progress.clock.elapsed),
             saved_at: start.checkpoint.is_some().then_some(step),

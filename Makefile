@@ -7,6 +7,7 @@ PORT ?= 6006
 SEEDS ?= 1,2,3
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
+CARGO_DENY := 0.20.2
 
 # burn is built once, in this profile, for run, test and bench. A device of DEVICE, also in main=...,assistant=..., is the feature of its name.
 FEATURES := $(strip $(foreach feature,tch wgpu,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
@@ -34,7 +35,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test bench bench-decode bench-devices
+.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test deny bench bench-decode bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,7 +66,15 @@ test: ## everything that CI checks: format, lints, tests
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	@if command -v $(PYTHON) >/dev/null; then $(MAKE) -s .venv/ready; \
 	else echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'; fi
+	@$(MAKE) -s deny
 	cargo test $(CARGO_FLAGS) -- --include-ignored
+
+deny: ## check licences, bans and sources of all crates by deny.toml, and advisories where their database can be had
+	@test -x .tools/bin/cargo-deny || { echo 'building cargo-deny into .tools (some minutes)' && \
+		cargo install -q cargo-deny --version $(CARGO_DENY) --locked --root .tools; }
+	@.tools/bin/cargo-deny check licenses bans sources
+	@if .tools/bin/cargo-deny fetch db 2>/dev/null; then .tools/bin/cargo-deny check advisories; \
+	else echo 'NOT CHECKED: advisories; their database cannot be had from here'; fi
 
 measure: build ## measure a pair without training: make measure MAIN=DIR ASSISTANT=DIR
 	@$(MILEPOST) measure --main '$(MAIN)' --assistant '$(ASSISTANT)' $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))

@@ -21,7 +21,7 @@ use milepost::event::Event;
 use milepost::hook::{Milestone, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role, next_token_loss};
-use milepost::train::{Decay, Plan, Reporter, Schedule, Training, WeightDecay, finetune};
+use milepost::train::{Begin, Decay, Plan, Reporter, Schedule, Training, WeightDecay, finetune};
 
 const STEPS: u64 = 12;
 const ROUNDS: usize = 20;
@@ -118,7 +118,7 @@ fn our_loop(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<(Duration,
         took: Duration::ZERO,
     };
     let plan = plan(&folder.path().join("run"), blocks, tokenizer)?;
-    let outcome = finetune(plan, false, &mut watch, &AtomicBool::new(false))?;
+    let outcome = finetune(plan, Begin::Anew, &mut watch, &AtomicBool::new(false))?;
     Ok((watch.took, outcome.spans["train/main/loss"].last.1))
 }
 
@@ -174,6 +174,8 @@ fn plan(
             weight_decay: WeightDecay::default(),
             evaluate: end,
             save: None,
+            keep: Some(2),
+            keep_best: None,
         },
         pair: pair()?,
         blocks: blocks.clone(),
@@ -193,7 +195,6 @@ fn plan(
         resolved: String::new(),
         manifest: serde_json::Value::Null,
         hparams: Vec::new(),
-        tokenizer_json: tokenizer.to_json()?,
         directory: directory.to_owned(),
     })
 }

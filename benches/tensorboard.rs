@@ -19,7 +19,7 @@ fn scalars_into_a_file(bencher: Bencher) {
         .counter(ItemsCount::new(SCALARS))
         .with_inputs(|| {
             let folder = tempfile::tempdir().expect("a temporary folder");
-            let writer = Writer::create(folder.path(), 4096, None).expect("an event file");
+            let writer = Writer::create(folder.path(), 4096).expect("an event file");
             (folder, writer)
         })
         .bench_values(|(folder, writer)| {

@@ -15,12 +15,16 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if special {
         return std::fs::write(path, bytes);
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    let mut aside = tempfile::NamedTempFile::new_in(directory)?;
+    let mut aside = tempfile::NamedTempFile::new_in(folder(path))?;
     aside.write_all(bytes)?;
+    publish(aside, path).map(drop)
+}
+
+/// Puts a file that was written aside, in the same directory, at `path`, and gives it open for more.
+///
+/// # Errors
+/// Those of the file system; then nothing has changed at `path` and nothing is left beside it.
+pub fn publish(aside: tempfile::NamedTempFile, path: &Path) -> io::Result<File> {
     aside.as_file().sync_all()?;
     // Temporary files are private by default; what we publish should be as readable as any other file.
     #[cfg(unix)]
@@ -30,8 +34,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .as_file()
             .set_permissions(std::fs::Permissions::from_mode(0o644))?;
     }
-    aside.persist(path).map_err(|error| error.error)?;
-    sync_directory(directory)
+    let file = aside.persist(path).map_err(|error| error.error)?;
+    sync_directory(folder(path))?;
+    Ok(file)
+}
+
+/// The folder that a path lies in.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes a rename in `directory` durable.

@@ -48,7 +48,8 @@ pub struct Clock {
     pub micro_batch: MicroBatch,
     /// Optimiser steps done.
     pub step: Step,
-    /// Epochs done.
+    /// Epochs done. They follow from the step, so they are not saved; see [`Extent::restored`].
+    #[serde(skip)]
     pub epoch: Epoch,
     /// Blocks seen.
     pub samples: Samples,
@@ -66,14 +67,10 @@ impl Clock {
         self.tokens.0 += tokens.0;
     }
 
-    /// The optimisers have moved.
-    pub fn step_done(&mut self) {
+    /// The optimisers have moved. The step that is the last of its epoch completes the epoch.
+    pub fn step_done(&mut self, extent: &Extent) {
         self.step.0 += 1;
-    }
-
-    /// The last step of an epoch is done.
-    pub fn epoch_done(&mut self) {
-        self.epoch.0 += 1;
+        self.epoch = extent.epochs_done(self.step);
     }
 }
 
@@ -172,6 +169,19 @@ impl Extent {
     /// The epoch, counted from 0, in which a step, counted from 1, is done.
     pub fn epoch_of(&self, step: Step) -> Epoch {
         Epoch(step.0.saturating_sub(1) / self.steps_per_epoch())
+    }
+
+    /// The epochs that are complete after so many steps.
+    pub fn epochs_done(&self, step: Step) -> Epoch {
+        Epoch(step.0 / self.steps_per_epoch())
+    }
+
+    /// A clock that was saved, with its epoch.
+    pub fn restored(&self, clock: Clock) -> Clock {
+        Clock {
+            epoch: self.epochs_done(clock.step),
+            ..clock
+        }
     }
 
     /// Whether a step is the last of its epoch.

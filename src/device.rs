@@ -1,7 +1,5 @@
 //! Where tensors live. The one place that knows which devices exist: a new one is a new line of [`KINDS`] and an arm of [`Kind`]'s opening.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use burn::tensor::{Device, Tensor};
 
 /// Why a device could not be opened.
@@ -76,7 +74,7 @@ fn forms() -> String {
 pub fn open(name: &str) -> Result<Device, DeviceError> {
     let opened = KINDS.iter().find_map(|kind| {
         // Opening can panic, for example where a driver's library is missing.
-        let opened = quietly(|| (kind.open)(name)).transpose()?;
+        let opened = crate::foreign::call(|| (kind.open)(name)).transpose()?;
         Some((kind, opened))
     });
     let Some((kind, opened)) = opened else {
@@ -93,7 +91,7 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         feature,
     })?;
     if name != "flex" {
-        let sum = quietly(|| {
+        let sum = crate::foreign::call(|| {
             let ones = Tensor::<1>::ones([8], &device);
             ones.sum().into_scalar::<f32>()
         });
@@ -104,31 +102,6 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         }
     }
     Ok(device)
-}
-
-/// Calls what may panic in a library, and gives the panic's first line instead of printing it.
-fn quietly<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
-    let result = catch_unwind(AssertUnwindSafe(call));
-    std::panic::set_hook(usual);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        first_words(text.unwrap_or_default())
-    })
-}
-
-/// The beginning of a library's complaint, which may go on for pages in one line: libtorch lists every kernel that it has.
-fn first_words(text: &str) -> String {
-    let text = text.trim_start_matches("called `Result::unwrap()` on an `Err` value: ");
-    let lines = text.split('\n').flat_map(|line| line.split("\\n"));
-    let line = lines.map(str::trim).find(|line| !line.is_empty());
-    let line = line.unwrap_or("its library gave up");
-    match line.char_indices().nth(160) {
-        Some((end, _)) => format!("{}...", line[..end].trim_end()),
-        None => line.to_owned(),
-    }
 }
 
 #[cfg(feature = "tch")]

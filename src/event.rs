@@ -19,13 +19,16 @@ use serde::{Deserialize, Serialize};
 ///         optimiser step of each trained model
 ///         [Evaluated]                       when `train.evaluate` is due
 ///         StepEnd
+///         [EpochEnd]                        after the last step of an epoch
 ///         [CheckpointSaved]                 when `train.save` is due or a hook asked for it
-///     EpochEnd
+/// [CheckpointSaved]                         when `train.save` is due at an end that came early
+/// [Evaluated]                               when `train.evaluate` is due at such an end
 /// RunEnd, or RunFailed                      exactly one of them, always last
 /// ```
 ///
 /// A run that stops early (a hook's request, Ctrl-C, `max_steps`) finishes its step and skips what is left; the epoch it stops in
-/// has no EpochEnd unless it was complete.
+/// has no EpochEnd unless it was complete. A run that was killed and resumed has the events of one that never was, each once: those after
+/// the checkpoint are forgotten and come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
@@ -45,7 +48,8 @@ pub enum Event {
     Evaluated,
     /// The optimisers have moved.
     StepEnd,
-    /// A checkpoint lies on disk, whole.
+    /// The weights and optimisers of a checkpoint lie on disk. It gets its name when the hooks of this event have spoken, so that what they said is
+    /// part of it.
     CheckpointSaved,
     /// After the last step of an epoch.
     EpochEnd,

@@ -9,6 +9,7 @@ extern crate self as milepost;
 pub mod allocator;
 pub mod atomic;
 pub mod cadence;
+pub mod checksum;
 pub mod cli;
 pub mod clock;
 #[path = "../datasets/generator/mod.rs"]
@@ -20,6 +21,7 @@ pub mod diagnostic;
 pub mod download;
 pub mod event;
 pub mod experiment;
+mod foreign;
 pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;

@@ -37,7 +37,24 @@ pub enum OverrideError {
 pub struct Override {
     text: String,
     path: Vec<String>,
-    value: Value,
+    /// None takes the key away.
+    value: Option<Value>,
+}
+
+impl Override {
+    /// The key, with its tables before it: `train.max_steps`.
+    pub fn key(&self) -> String {
+        self.path.join(".")
+    }
+
+    /// Takes a key away, so that its default holds.
+    pub fn removal(key: &str) -> Self {
+        Self {
+            text: key.to_owned(),
+            path: key.split('.').map(str::to_owned).collect(),
+            value: None,
+        }
+    }
 }
 
 impl std::str::FromStr for Override {
@@ -72,7 +89,7 @@ impl std::str::FromStr for Override {
         Ok(Self {
             text: text.to_owned(),
             path,
-            value,
+            value: Some(value),
         })
     }
 }
@@ -187,7 +204,12 @@ pub fn apply(text: &str, overrides: &[Override]) -> Result<String, OverrideError
                 }
             };
         }
-        let mut value = one.value.clone();
+        let Some(mut value) = one.value.clone() else {
+            if let Some(table) = item.as_table_like_mut() {
+                table.remove(last);
+            }
+            continue;
+        };
         match item.get_mut(last) {
             // In its place, with the comment behind it.
             Some(Item::Value(old)) => {

@@ -143,6 +143,8 @@ impl Recipe {
                 },
                 evaluate: cadence(&["every 5%"])?,
                 save: Some(cadence(&["every 20%"])?),
+                keep: Some(2),
+                keep_best: None,
             },
             pair,
             blocks,
@@ -153,7 +155,6 @@ impl Recipe {
             resolved: format!("# {self:?}\n"),
             manifest: serde_json::json!({ "recipe": format!("{self:?}") }),
             hparams: Vec::new(),
-            tokenizer_json: tokenizer.to_json()?,
             directory,
         };
         Ok(Pretraining { plan, entropy })
@@ -172,7 +173,7 @@ impl Recipe {
         let texts = documents.iter().take(20_000).map(|document| &document.text);
         bpe.train(&mut TrainerWrapper::from(trainer), texts)
             .map_err(|error| anyhow::anyhow!("training the tokenizer: {error}"))?;
-        Ok(Tokenizer::trained(bpe))
+        Ok(Tokenizer::trained(bpe)?)
     }
 
     fn fresh_pair(&self, vocab_size: usize, eos: u32, device: &Device) -> anyhow::Result<Pair> {

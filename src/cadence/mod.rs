@@ -11,8 +11,9 @@
 //! ```
 //!
 //! A list of clauses means any of them. All but `start`, `end` and `every epoch` are due at the end of the step in which their count
-//! crosses a multiple of the interval, so that an interval smaller than a step fires once a step and none is ever skipped. A `budget` goes by
-//! what the hooks that have one have cost, so only hooks can have it.
+//! crosses a multiple of the interval, so that an interval smaller than a step fires once a step and none is ever skipped. A time that passes
+//! between two looks, while a checkpoint is saved or a hook is waited for, is due at the next look. A `budget` goes by what the hooks that
+//! have one have cost, so only hooks can have it.
 
 mod parse;
 mod planned;
@@ -43,7 +44,7 @@ pub enum Moment {
     Start,
     /// At the end of a step.
     Step,
-    /// At the end of an epoch; the clock has turned.
+    /// At the end of an epoch.
     EpochEnd,
     /// At the end of the run.
     End,
@@ -117,7 +118,8 @@ impl Cadence {
         })
     }
 
-    /// Whether it is due. `before` is the clock at the end of the step before, `now` the clock now.
+    /// Whether it is due. `before` is the clock at the end of the step before, with the elapsed time at which this cadence was last looked at; `now`
+    /// is the clock now.
     pub fn due(&self, moment: Moment, before: &Clock, now: &Clock, extent: &Extent) -> bool {
         let mut clauses = self.clauses.iter();
         clauses.any(|clause| clause.due(moment, before, now, extent))

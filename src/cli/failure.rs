@@ -30,7 +30,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         return 5;
     }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Record(_) | RunError::Weights(_)) => 5,
+        Some(RunError::Record(_) | RunError::Weights(_) | RunError::Tokenizer(_)) => 5,
         Some(_) => 4,
         None => 1,
     }

@@ -1,6 +1,6 @@
 //! `milepost finetune`: the run itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,9 +11,10 @@ use super::plan::{describe, read, read_resolved};
 use super::terminal::{self, remark, say};
 use super::{Selection, progress, run_name, summary};
 use crate::diagnostic::Diagnostic;
-use crate::experiment::resolve;
+use crate::experiment::{Written, parse, resolve};
 use crate::hook::Registry;
-use crate::train::{RunDirectory, StopReason, finetune};
+use crate::overrides;
+use crate::train::{Begin, Ended, RunDirectory, Stop, StopReason, finetune};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -28,7 +29,25 @@ pub(super) struct Arguments {
     /// Go on with a run that was killed or stopped, from its newest checkpoint: the name of the run.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["name", "overrides", "no_hooks", "device"])]
     resume: Option<String>,
+    /// With --resume: settings of the training to go on with, as in --extend train.max_steps=500; this way a finished run goes on, too.
+    #[arg(long, value_name = "KEY=VALUE ...", requires = "resume")]
+    extend: Vec<String>,
 }
+
+/// The settings that may change in the middle of a run: none of them moves the place in the data.
+const EXTENDABLE: [&str; 11] = [
+    "train.max_steps",
+    "train.epochs",
+    "train.lr",
+    "train.schedule",
+    "train.warmup_steps",
+    "train.clip",
+    "train.weight_decay",
+    "train.evaluate",
+    "train.save",
+    "train.keep",
+    "train.keep_best",
+];
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let selection = &arguments.selection;
@@ -44,6 +63,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         }
     }
     let resuming = arguments.resume.as_ref();
+    let begin = match resuming {
+        None => Begin::Anew,
+        Some(_) if arguments.extend.is_empty() => Begin::Resume,
+        Some(_) => Begin::Extend,
+    };
     let directory = match resuming.or(arguments.name.as_ref()) {
         Some(name) => folder.join(name),
         None => run_name::fresh(&folder),
@@ -55,7 +79,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
             let mut places = places;
             // Its paths are absolute.
             places.base = PathBuf::new();
-            (read_resolved(&directory)?, places)
+            refuse_finished(&directory, &arguments.extend)?;
+            (extended(&directory, &arguments.extend)?, places)
         }
     };
     if resuming.is_none() && RunDirectory::is_taken(&directory) {
@@ -69,14 +94,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     terminal::out(&describe(&resolved, false));
     say!("run       {}\n", directory.display());
     let origin = resolved.plan.origin.clone();
-    let interrupt = interrupt_flag()?;
-    let mut reporter = progress::reporter(resolved.plan.extent.steps());
-    let outcome = finetune(
-        resolved.plan,
-        resuming.is_some(),
-        reporter.as_mut(),
-        &interrupt,
-    );
+    let saved = progress::Saved::default();
+    let said = saved.clone();
+    let interrupt = interrupt_flag(move || said.line())?;
+    let mut reporter = progress::reporter(resolved.plan.extent.steps(), saved);
+    let outcome = finetune(resolved.plan, begin, reporter.as_mut(), &interrupt);
     drop(reporter);
     let outcome = outcome?;
     terminal::out(&summary::table(&outcome, &origin));
@@ -94,9 +116,61 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
 }
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; one that comes a second later or more ends the process. What comes sooner is taken for the
-/// same: the system tells the runs of a sweep that was killed once for each of its threads.
-pub(super) fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
+/// Refuses to go on with a run that is over, unless it is to be extended.
+fn refuse_finished(directory: &Path, extend: &[String]) -> anyhow::Result<()> {
+    let Some(ended) = Ended::read(directory)? else {
+        return Ok(());
+    };
+    let advice = match ended.stop {
+        Stop::Interrupted => return Ok(()),
+        Stop::Failed => {
+            "the same steps would fail again; go on with other settings, such as --extend train.lr=1e-5"
+        }
+        _ => "to go on beyond its end, say how far: --extend train.max_steps=N",
+    };
+    if !extend.is_empty() {
+        return Ok(());
+    }
+    let why = ended
+        .reason
+        .map_or(String::new(), |why| format!(" ({why})"));
+    let message = format!(
+        "this run is over: {}{why}, after {} steps; {advice}",
+        ended.stop.as_str(),
+        ended.steps
+    );
+    Err(Diagnostic::file(directory.display().to_string(), message).into())
+}
+
+/// The experiment of a run, with the settings that it is to go on with.
+fn extended(directory: &Path, extend: &[String]) -> anyhow::Result<Written> {
+    let mut changes = Vec::new();
+    for text in extend {
+        changes.extend(overrides::split(text)?);
+    }
+    for change in &changes {
+        let key = change.key();
+        if !EXTENDABLE.contains(&key.as_str()) {
+            let message = format!(
+                "`{key}` cannot change in the middle of a run; these can: {}",
+                EXTENDABLE.join(", ")
+            );
+            return Err(Diagnostic::file("--extend", message).into());
+        }
+    }
+    if changes.iter().any(|change| change.key() == "train.epochs") {
+        // Otherwise the number of steps would decide.
+        changes.insert(0, overrides::Override::removal("train.max_steps"));
+    }
+    let written = read_resolved(directory)?;
+    Ok(parse(written.source, &changes)?)
+}
+
+/// A flag that the first Ctrl-C (or SIGTERM) sets; one that comes a second later or more ends the process at once, and says what `saved` gives.
+/// What comes sooner is taken for the same: the system tells the runs of a sweep that was killed once for each of its threads.
+pub(super) fn interrupt_flag(
+    saved: impl Fn() -> String + Send + 'static,
+) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let mut first: Option<Instant> = None;
@@ -106,7 +180,10 @@ pub(super) fn interrupt_flag() -> anyhow::Result<Arc<AtomicBool>> {
             set.store(true, Ordering::Relaxed);
             remark!("\nstopping after this step; Ctrl-C again to leave at once without saving");
         }
-        Some(first) if first.elapsed() >= Duration::from_secs(1) => std::process::exit(130),
+        Some(first) if first.elapsed() >= Duration::from_secs(1) => {
+            remark!("left at once; {}", saved());
+            std::process::exit(130)
+        }
         Some(_) => {}
     })?;
     Ok(flag)

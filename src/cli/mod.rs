@@ -44,7 +44,7 @@ Exit codes:
   4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way
-  130  stopped by Ctrl-C, after the step was finished and everything was saved";
+  130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved";
 
 #[derive(Subcommand)]
 enum Command {
@@ -110,8 +110,8 @@ pub fn main(registry: Registry) -> ExitCode {
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // A hook's panic is caught and reported in one line; anything else is a defect and should show itself.
-        if !crate::train::in_hook() {
+        // A panic of a hook, or of a library that reads a file, is caught and reported in one line; anything else is a defect and should show itself.
+        if !crate::train::in_hook() && !crate::foreign::in_call() {
             usual(panic);
         }
     }));
@@ -138,6 +138,7 @@ pub fn main(registry: Registry) -> ExitCode {
 }
 
 /// A file that grows beyond the limit of the shell is then an error of the write, with its message and its exit code, not the end of the process.
+#[allow(unsafe_code, reason = "a call of the C library")]
 fn refuse_large_files_without_dying() {
     #[cfg(unix)]
     // SAFETY: ignoring a signal has no handler that could do harm.

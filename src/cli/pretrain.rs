@@ -8,7 +8,7 @@ use clap::Args;
 use super::progress;
 use super::terminal::say;
 use crate::pretrain::{Recipe, install, perplexities};
-use crate::train::finetune;
+use crate::train::{Begin, finetune};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -42,10 +42,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         "the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}",
         entropy.exp()
     );
-    let mut reporter = progress::reporter(prepared.plan.extent.steps());
+    let mut reporter = progress::reporter(prepared.plan.extent.steps(), progress::Saved::default());
     let outcome = finetune(
         prepared.plan,
-        false,
+        Begin::Anew,
         reporter.as_mut(),
         &AtomicBool::new(false),
     );

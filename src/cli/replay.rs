@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         say!("the run has saved nothing: give its experiment a `train.save`");
     }
     let (origin, text) = (plan.origin.clone(), plan.resolved.clone());
-    let mut reporter = progress::reporter(plan.extent.steps());
+    let mut reporter = progress::reporter(plan.extent.steps(), progress::Saved::default());
     let outcome = replay(plan, &points, reporter.as_mut(), Some(progress::watch()));
     drop(reporter);
     let mut outcome = outcome?;

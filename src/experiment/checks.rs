@@ -1,7 +1,7 @@
 //! What is checked of an experiment before anything is read: numbers that a machine can hold and arithmetic can stand, names that name
 //! something.
 
-use super::Written;
+use super::{Keep, Written};
 use crate::diagnostic::Diagnostic;
 
 /// Milestones that may wait.
@@ -34,6 +34,11 @@ impl Written {
             !train.models.is_empty(),
             "name `main`, `assistant`, or both",
         )?;
+        let keeps = match &train.keep {
+            Keep::Last(count) => *count >= 1,
+            Keep::Word(word) => word == "all",
+        };
+        self.check(&["train", "keep"], keeps, "must be at least 1, or \"all\"")?;
         for (path, limit) in [
             (["train", "evaluate_blocks"], train.evaluate_blocks),
             (["data", "train_articles"], data.train_articles),

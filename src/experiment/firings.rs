@@ -6,7 +6,7 @@ use crate::clock::{Extent, Step};
 use crate::event::Event;
 
 /// No more than so many are counted.
-const COUNTED: u64 = 100_000;
+const COUNTED: usize = 100_000;
 /// The first that are kept.
 const KEPT: usize = 6;
 
@@ -60,10 +60,8 @@ impl Firings {
     /// Counts steps; None among them is a look in vain.
     fn counted(mut steps: impl Iterator<Item = Option<Step>>) -> Self {
         let mut firings = Self::default();
-        for step in steps.by_ref().take(COUNTED as usize) {
-            if let Some(step) = step {
-                firings.add(step);
-            }
+        for step in steps.by_ref().take(COUNTED).flatten() {
+            firings.add(step);
         }
         firings.more = steps.next().is_some();
         firings

@@ -108,14 +108,9 @@ pub(super) fn load_pair(
         let message = format!("the two models have different tokenizers: {difference}");
         return Err(written.wrong(&["models", "assistant"], message).into());
     }
-    if tokenizer.vocab_size() > main.config().vocab_size {
-        let message = format!(
-            "the tokenizer has {} tokens, but the models only {}",
-            tokenizer.vocab_size(),
-            main.config().vocab_size
-        );
-        return Err(written.wrong(&["models", "main"], message).into());
-    }
+    tokenizer
+        .check_table(main.config().vocab_size)
+        .map_err(|error| written.wrong(&["models", "main"], error.to_string()))?;
     let pair = Pair::new(main, assistant)
         .map_err(|error| written.wrong(&["models", "assistant"], error.to_string()))?;
     Ok(LoadedPair {
@@ -160,12 +155,10 @@ pub(super) fn source_request(written: &Written, places: &Places) -> source::Requ
     }
 }
 
-/// The id that ends a text.
+/// The id that ends a text: the one of the main model's config, or else the tokenizer's.
 pub(super) fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
     let config = pair.main.config();
-    config
-        .eos_token_id
-        .or_else(|| tokenizer.id(crate::data::tokenizer::END_OF_TEXT))
+    config.eos_token_id.or_else(|| tokenizer.end_of_text())
 }
 
 /// Which part of the articles.
@@ -188,6 +181,10 @@ pub(super) fn cut(
         Split::Train => (&corpus.train, data.train_articles, "training"),
         Split::HeldOut => (&corpus.held_out, data.test_articles, "held-out"),
     };
+    if data.end_of_text && eos.is_none() {
+        let message = "the main model's config.json has no `eos_token_id`, and its tokenizer no token that ends a text";
+        return Err(written.wrong(&["data", "end_of_text"], message).into());
+    }
     let mut ids = Vec::new();
     for article in articles.iter().take(limit.unwrap_or(usize::MAX)) {
         ids.extend(tokenizer.encode(&article.text())?);

@@ -192,6 +192,21 @@ pub struct TrainSection {
     /// When checkpoints are saved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save: Option<Clauses>,
+    /// How many of the last checkpoints are kept: a number, or `all`.
+    pub keep: Keep,
+    /// The measure whose best checkpoint is kept, too: `lowest eval/main/loss`, `highest decode/acceptance`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_best: Option<String>,
+}
+
+/// `train.keep`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number of checkpoints, or \"all\"")]
+pub enum Keep {
+    /// `keep = 2`
+    Last(usize),
+    /// `keep = "all"`
+    Word(String),
 }
 
 impl Default for TrainSection {
@@ -214,6 +229,8 @@ impl Default for TrainSection {
             evaluate: Clauses::Several(vec!["start".to_owned(), "end".to_owned()]),
             evaluate_blocks: None,
             save: None,
+            keep: Keep::Last(2),
+            keep_best: None,
         }
     }
 }

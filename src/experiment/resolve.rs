@@ -9,7 +9,7 @@ use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
 use super::room::Room;
-use super::{Experiment, Written};
+use super::{Experiment, Keep, Written};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
@@ -18,7 +18,7 @@ use crate::diagnostic::Diagnostic;
 use crate::hook::{OptionError, Preparation, PreparationError, Registry, Scene};
 use crate::hub::{Hub, Progress};
 use crate::model::Pair;
-use crate::train::{HookSpec, Plan, Schedule, Training, WeightDecay};
+use crate::train::{Best, HookSpec, Plan, Schedule, Training, WeightDecay, caught};
 
 /// Where this machine keeps things, and where a run goes.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ fn prepare(
             hub: &places.hub,
             progress: &mut |name, done, total| progress(name, done, total),
         };
-        let prepared = spec.hook.prepare(&mut preparation);
+        let prepared = caught(|| spec.hook.prepare(&mut preparation));
         prepared.map_err(|error| refused(written, &spec.name, &error))?;
     }
     Ok(())
@@ -170,7 +170,10 @@ fn plan(
     let plan = Plan {
         name: places.name.clone(),
         seed: experiment.seed,
-        training: training(experiment, &extent, evaluate, save),
+        training: Training {
+            keep_best: keep_best(written)?,
+            ..training(experiment, &extent, evaluate, save)
+        },
         scene: Arc::new(Scene {
             seed: experiment.seed,
             tokenizer: tokenizer.clone(),
@@ -190,7 +193,6 @@ fn plan(
         resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
         manifest,
         hparams: hparams(experiment, &corpus),
-        tokenizer_json: tokenizer.to_json()?,
         directory: places.run.clone(),
     };
     Ok(Resolved {
@@ -334,5 +336,16 @@ fn training(
         },
         evaluate,
         save,
+        keep: match train.keep {
+            Keep::Last(count) => Some(count),
+            Keep::Word(_) => None,
+        },
+        keep_best: None,
     }
+}
+
+fn keep_best(written: &Written) -> Result<Option<Best>, Diagnostic> {
+    let wanted = written.experiment.train.keep_best.as_deref();
+    let parsed = wanted.map(str::parse::<Best>).transpose();
+    parsed.map_err(|message| written.wrong(&["train", "keep_best"], message))
 }

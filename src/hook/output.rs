@@ -1,7 +1,10 @@
 //! What a hook has to say at one milestone.
 
+use serde::{Deserialize, Serialize};
+
 /// Something a hook asks the loop to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Request {
     /// End the run after this step, with a reason.
     Stop(String),

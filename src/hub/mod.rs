@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::data::tokenizer::TOKENIZER_FILES;
 use crate::download::{Ask, Patience, ask};
 use crate::model::{WEIGHT_FILES, shard_names};
 use cache::Repository;
@@ -140,7 +141,10 @@ impl Hub {
             return Err(failed(reason));
         };
         fetch("config.json")?;
-        for name in ["tokenizer.json", "vocab.json", "merges.txt"] {
+        for name in TOKENIZER_FILES
+            .into_iter()
+            .chain(["generation_config.json"])
+        {
             if there(name) {
                 fetch(name)?;
             }

@@ -45,12 +45,13 @@ impl Classifier {
     pub fn load(directory: &Path, head: Head, label: &str) -> anyhow::Result<Self> {
         let model = Roberta::load(directory, &Device::flex())?;
         let tokenizer = Tokenizer::load(directory)?;
+        tokenizer.check_table(model.config().vocab_size)?;
+        let ends = [model.config().bos_token_id, model.config().eos_token_id];
+        let put = tokenizer.ends()?;
         anyhow::ensure!(
-            tokenizer.vocab_size() <= model.config().vocab_size,
-            "{}: the tokenizer has {} tokens, the classifier {}; they do not belong together",
-            directory.display(),
-            tokenizer.vocab_size(),
-            model.config().vocab_size
+            put == ends,
+            "{}: config.json begins and ends a text with the tokens {ends:?}, but the tokenizer puts {put:?} around it",
+            directory.display()
         );
         let labels: Vec<String> = (model.config().labels().iter())
             .map(|label| label.to_lowercase())

@@ -1,12 +1,13 @@
 //! `config.json` of a GPT-2 in Hugging Face layout, and the refusal of what this implementation would compute wrongly.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+
+use super::keys::Keys;
 
 /// The keys of a GPT-2 `config.json` that decide what the network computes. Unknown keys are ignored, as transformers does.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gpt2Config {
     /// Always `gpt2`.
-    #[serde(default = "gpt2")]
     pub model_type: String,
     /// Vocabulary size, V.
     pub vocab_size: usize,
@@ -19,80 +20,57 @@ pub struct Gpt2Config {
     /// Attention heads a block; divides `n_embd`.
     pub n_head: usize,
     /// Width of the feed-forward layer; 4 x `n_embd` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub n_inner: Option<usize>,
     /// Only the tanh form of GELU that GPT-2 was trained with.
-    #[serde(default = "gelu_new")]
     pub activation_function: String,
     /// Dropout after the sum of token and position embeddings.
-    #[serde(default = "tenth")]
     pub embd_pdrop: f64,
     /// Dropout of the attention weights.
-    #[serde(default = "tenth")]
     pub attn_pdrop: f64,
     /// Dropout of what each sub-layer adds to the residual stream.
-    #[serde(default = "tenth")]
     pub resid_pdrop: f64,
     /// Added to the variance in every layer normalisation.
-    #[serde(default = "layer_norm_epsilon")]
     pub layer_norm_epsilon: f64,
     /// Standard deviation of the initial weights.
-    #[serde(default = "initializer_range")]
     pub initializer_range: f64,
     /// Id of the beginning-of-text token, when there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bos_token_id: Option<u32>,
     /// Id of the end-of-text token, when there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eos_token_id: Option<u32>,
     /// Must be true: the output head is the transposed token embedding.
-    #[serde(default = "yes")]
     pub tie_word_embeddings: bool,
     /// Must be true: scores are divided by the square root of the head's width.
-    #[serde(default = "yes")]
     pub scale_attn_weights: bool,
     /// Must be false.
-    #[serde(default)]
     pub scale_attn_by_inverse_layer_idx: bool,
     /// Must be false.
-    #[serde(default)]
     pub add_cross_attention: bool,
     /// What transformers calls the class to load; written so that it finds the head.
-    #[serde(default = "architectures", deserialize_with = "null_is_usual")]
     pub architectures: Vec<String>,
 }
 
-fn gpt2() -> String {
-    "gpt2".to_owned()
-}
-fn gelu_new() -> String {
-    "gelu_new".to_owned()
-}
 fn architectures() -> Vec<String> {
     vec!["GPT2LMHeadModel".to_owned()]
-}
-fn null_is_usual<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Vec<String>, D::Error> {
-    Ok(Option::deserialize(value)?.unwrap_or_else(architectures))
-}
-fn tenth() -> f64 {
-    0.1
-}
-fn layer_norm_epsilon() -> f64 {
-    1e-5
-}
-fn initializer_range() -> f64 {
-    0.02
-}
-fn yes() -> bool {
-    true
 }
 
 /// Why a `config.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not JSON, or a key is missing or of the wrong type.
+    /// Not a JSON object.
     #[error("not a config of this kind of network: {0}")]
     Json(#[from] serde_json::Error),
+    /// A key that is needed is not there.
+    #[error("not a config of this kind of network: key `{0}` is missing")]
+    Missing(&'static str),
+    /// A key has a value of the wrong kind.
+    #[error("`{key}`: {message}")]
+    Value {
+        /// The key in `config.json`.
+        key: &'static str,
+        /// What is wrong with its value.
+        message: String,
+    },
     /// A valid config of a network that this implementation does not compute.
     #[error("`{key}` is {found}, but only {supported} is supported")]
     Unsupported {
@@ -105,34 +83,7 @@ pub enum ConfigError {
     },
 }
 
-/// The keys that say which class of transformers a config belongs to.
-#[derive(Deserialize)]
-struct Kind {
-    #[serde(default = "gpt2")]
-    model_type: String,
-    #[serde(default, deserialize_with = "null_is_usual")]
-    architectures: Vec<String>,
-}
-
-impl Kind {
-    fn validate(&self) -> Result<(), ConfigError> {
-        if self.model_type != "gpt2" {
-            return refuse("model_type", &self.model_type, "`gpt2`");
-        }
-        // The double-heads model has the same network below a second head.
-        let known = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
-        match self
-            .architectures
-            .iter()
-            .find(|name| !known.contains(&name.as_str()))
-        {
-            Some(other) => refuse("architectures", &format!("`{other}`"), "`GPT2LMHeadModel`"),
-            None => Ok(()),
-        }
-    }
-}
-
-fn refuse(
+pub(super) fn refuse(
     key: &'static str,
     found: &dyn std::fmt::Display,
     supported: &'static str,
@@ -144,21 +95,108 @@ fn refuse(
     })
 }
 
+/// Refuses an epsilon of a layer norm that is not a positive number in single precision.
+pub(super) fn check_epsilon(key: &'static str, epsilon: f64) -> Result<(), ConfigError> {
+    let single = epsilon as f32;
+    if single > 0.0 && single.is_finite() {
+        return Ok(());
+    }
+    refuse(key, &epsilon, "a small positive number")
+}
+
+/// The names that transformers gives to keys of any network, with GPT-2's own.
+const ALIASES: [(&str, &str); 4] = [
+    ("hidden_size", "n_embd"),
+    ("max_position_embeddings", "n_positions"),
+    ("num_attention_heads", "n_head"),
+    ("num_hidden_layers", "n_layer"),
+];
+
+/// Whether the config is one of a GPT-2 language model.
+fn check_kind(keys: &Keys) -> Result<(), ConfigError> {
+    let model_type = keys.or("model_type", "gpt2".to_owned())?;
+    if model_type != "gpt2" {
+        return refuse("model_type", &format!("`{model_type}`"), "`gpt2`");
+    }
+    // The double-heads model has the same network below a second head.
+    let known = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
+    let named: Vec<String> = keys.or("architectures", None)?.unwrap_or_default();
+    match named.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(other) => refuse("architectures", &format!("`{other}`"), "`GPT2LMHeadModel`"),
+        None => Ok(()),
+    }
+}
+
 impl Gpt2Config {
     /// Parses and validates the text of a `config.json`.
     ///
     /// # Errors
     /// When the text is not a GPT-2 config or describes a network with another arithmetic than GPT-2's.
     pub fn parse(json: &str) -> Result<Self, ConfigError> {
+        let mut keys = Keys::parse(json)?;
         // First, what kind of network it is: another one's config lacks GPT-2's keys, and that would be the wrong complaint.
-        let kind: Kind = serde_json::from_str(json)?;
-        kind.validate()?;
-        let config: Self = serde_json::from_str(json)?;
-        config.validate()?;
-        Ok(Self {
+        check_kind(&keys)?;
+        for (alias, key) in ALIASES {
+            keys.alias(alias, key)?;
+        }
+        keys.refuse("quantization_config")?;
+        let vocab_size: usize = keys.needed("vocab_size")?;
+        // transformers takes GPT-2's own end-of-text for a token that the file does not name.
+        let usual_token = (vocab_size > 50256).then_some(50256);
+        let config = Self {
+            model_type: "gpt2".to_owned(),
+            vocab_size,
+            n_positions: keys.needed("n_positions")?,
+            n_embd: keys.needed("n_embd")?,
+            n_layer: keys.needed("n_layer")?,
+            n_head: keys.needed("n_head")?,
+            n_inner: keys.or("n_inner", None)?,
+            activation_function: keys.or("activation_function", "gelu_new".to_owned())?,
+            embd_pdrop: keys.or("embd_pdrop", 0.1)?,
+            attn_pdrop: keys.or("attn_pdrop", 0.1)?,
+            resid_pdrop: keys.or("resid_pdrop", 0.1)?,
+            layer_norm_epsilon: keys.or("layer_norm_epsilon", 1e-5)?,
+            initializer_range: keys.or("initializer_range", 0.02)?,
+            bos_token_id: keys.token("bos_token_id")?.unwrap_or(usual_token),
+            eos_token_id: keys.token("eos_token_id")?.unwrap_or(usual_token),
+            tie_word_embeddings: keys.or("tie_word_embeddings", true)?,
+            scale_attn_weights: keys.or("scale_attn_weights", true)?,
+            scale_attn_by_inverse_layer_idx: keys.or("scale_attn_by_inverse_layer_idx", false)?,
+            add_cross_attention: keys.or("add_cross_attention", false)?,
             architectures: architectures(),
-            ..config
-        })
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Takes the end of text from the text of a `generation_config.json`, where this config has none.
+    ///
+    /// # Errors
+    /// When the two name different ends of text: which one ends a text cannot be told.
+    pub(super) fn heed_generation(&mut self, json: &str) -> Result<(), ConfigError> {
+        const KEY: &str = "eos_token_id";
+        let Some(Some(eos)) = Keys::parse(json)?.token(KEY)? else {
+            return Ok(());
+        };
+        match self.eos_token_id {
+            Some(own) if own != eos => {
+                return Err(ConfigError::Value {
+                    key: KEY,
+                    message: format!("{eos}, but config.json has {own}; make them the same"),
+                });
+            }
+            _ => self.eos_token_id = Some(eos),
+        }
+        self.check_eos()
+    }
+
+    fn check_eos(&self) -> Result<(), ConfigError> {
+        match self.eos_token_id {
+            Some(eos) if eos as usize >= self.vocab_size => {
+                refuse("eos_token_id", &eos, "an id below `vocab_size`")
+            }
+            _ => Ok(()),
+        }
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -206,12 +244,42 @@ impl Gpt2Config {
                 return refuse(key, &p, "a probability below 1");
             }
         }
-        Ok(())
+        check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
+        self.check_eos()
     }
 
     /// Width of the feed-forward layer.
     pub fn inner(&self) -> usize {
-        self.n_inner.unwrap_or(4 * self.n_embd)
+        self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
+    }
+
+    /// Every parameter's checkpoint name (without `transformer.`) and shape, in the order of the network.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        let (width, inner) = (self.n_embd, self.inner());
+        let tables = [
+            ("wte.weight".to_owned(), vec![self.vocab_size, width]),
+            ("wpe.weight".to_owned(), vec![self.n_positions, width]),
+        ];
+        let block = [
+            ("ln_1.weight", vec![width]),
+            ("ln_1.bias", vec![width]),
+            ("attn.c_attn.weight", vec![width, width.saturating_mul(3)]),
+            ("attn.c_attn.bias", vec![width.saturating_mul(3)]),
+            ("attn.c_proj.weight", vec![width, width]),
+            ("attn.c_proj.bias", vec![width]),
+            ("ln_2.weight", vec![width]),
+            ("ln_2.bias", vec![width]),
+            ("mlp.c_fc.weight", vec![width, inner]),
+            ("mlp.c_fc.bias", vec![inner]),
+            ("mlp.c_proj.weight", vec![inner, width]),
+            ("mlp.c_proj.bias", vec![width]),
+        ];
+        let blocks = (0..self.n_layer).flat_map(move |layer| {
+            let named = move |(name, shape)| (format!("h.{layer}.{name}"), shape);
+            block.clone().map(named)
+        });
+        let last = ["ln_f.weight", "ln_f.bias"].map(|name| (name.to_owned(), vec![width]));
+        tables.into_iter().chain(blocks).chain(last)
     }
 
     /// The same network with one probability for all three dropouts.

@@ -103,10 +103,14 @@ impl Roberta {
             device: device.clone(),
         };
         let built = Self::build(config, &mut parts).and_then(|model| {
-            match parts.tensors.left_over(&["roberta.e", "classifier."]) {
-                Some(name) => Err(format!("tensor `{name}` has no place in the network of config.json: does that belong to these weights?")),
-                None => Ok(model),
-            }
+            // transformers' classifier has no pooler, and its positions are counted, not stored.
+            let needless = |name: &str| {
+                name.starts_with("roberta.pooler.")
+                    || ["position_ids", "token_type_ids"]
+                        .iter()
+                        .any(|buffer| name == format!("roberta.embeddings.{buffer}"))
+            };
+            parts.tensors.finish(needless).map(|()| model)
         });
         built.map_err(|message| WeightsError::Content {
             path: parts.tensors.origin,

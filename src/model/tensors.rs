@@ -1,26 +1,19 @@
-//! Named tensors of a checkpoint, as f32, from whichever of the usual file layouts it has: `model.safetensors`, safetensors in shards with
-//! an index, `pytorch_model.bin`, or that in shards. Values may be stored as F32, F16 or BF16; the last two convert exactly.
+//! Named tensors of a checkpoint, as f32, from whichever of the usual file layouts it has. Values may be stored as F32, F16 or BF16; the last
+//! two convert exactly. Nothing is converted, and nothing of its size allocated, before it is asked for.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use pytorch_reader::{DType, PytorchReader};
+use pytorch_reader::{DType, PickleValue, PytorchReader};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
-use serde::Deserialize;
 
 use super::WeightsError;
-
-/// The weight files that a model directory may have, in the order in which they are looked for; an index names further files.
-pub(crate) const WEIGHT_FILES: [&str; 4] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-];
+use super::weight_files::{WeightFiles, weight_files};
+use crate::foreign;
 
 /// How a number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +25,10 @@ enum Stored {
 
 /// One tensor that has not been read yet.
 struct Entry {
+    /// Its name in the file.
+    name: String,
+    /// The file that it is in, as the index names it.
+    file: String,
     stored: Result<Stored, String>,
     shape: Vec<usize>,
     place: Place,
@@ -43,38 +40,51 @@ enum Place {
     Pickled(Box<pytorch_reader::Tensor>),
 }
 
-/// The tensors of a checkpoint by name, without the prefix `transformer.`.
+/// What tools put before every name: torch.compile, DataParallel, a wrapping module.
+const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "model."];
+
+/// The tensors of a checkpoint by name, without the prefix `transformer.` and without what a wrapper put before it.
 pub(super) struct Tensors<'a> {
     /// The file that messages name: the only one, or the index.
     pub origin: PathBuf,
     files: Vec<Cow<'a, [u8]>>,
-    entries: HashMap<String, Entry>,
+    entries: BTreeMap<String, Entry>,
 }
 
 impl<'a> Tensors<'a> {
     /// Opens the weights of a model directory.
     pub fn open(directory: &Path) -> Result<Self, WeightsError> {
-        let files = weight_files(directory)?;
-        let mut tensors = Self::empty(files.origin);
-        for path in files.parts {
+        let WeightFiles {
+            origin,
+            parts,
+            index,
+        } = weight_files(directory)?;
+        let mut tensors = Self::empty(origin);
+        let mut found = Vec::new();
+        for path in parts {
             if path.extension().is_some_and(|extension| extension == "bin") {
-                tensors.add_pickled(&path)?;
+                found.extend(pickled(&path)?);
             } else {
                 let bytes = std::fs::read(&path).map_err(|source| WeightsError::Io {
                     action: "read",
                     path: path.clone(),
                     source,
                 })?;
-                tensors.add_safetensors(&path, Cow::Owned(bytes))?;
+                found.extend(tensors.safetensors(&path, Cow::Owned(bytes))?);
             }
         }
-        Ok(tensors)
+        tensors.name(found)?;
+        match index {
+            Some(index) => tensors.compare(index),
+            None => Ok(tensors),
+        }
     }
 
     /// The tensors of one safetensors file in memory.
     pub fn of_bytes(origin: PathBuf, bytes: &'a [u8]) -> Result<Self, WeightsError> {
         let mut tensors = Self::empty(origin.clone());
-        tensors.add_safetensors(&origin, Cow::Borrowed(bytes))?;
+        let found = tensors.safetensors(&origin, Cow::Borrowed(bytes))?;
+        tensors.name(found)?;
         Ok(tensors)
     }
 
@@ -82,94 +92,171 @@ impl<'a> Tensors<'a> {
         Self {
             origin,
             files: Vec::new(),
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
         }
     }
 
-    fn add_safetensors(&mut self, path: &Path, bytes: Cow<'a, [u8]>) -> Result<(), WeightsError> {
-        let (header, metadata) = SafeTensors::read_metadata(&bytes)
+    fn safetensors(
+        &mut self,
+        path: &Path,
+        bytes: Cow<'a, [u8]>,
+    ) -> Result<Vec<Entry>, WeightsError> {
+        let read = foreign::call(|| SafeTensors::read_metadata(&bytes));
+        let (header, metadata) = read
+            .map_err(|panic| format(path, "safetensors", &panic))?
             .map_err(|error| format(path, "safetensors", &error))?;
+        let mut found = Vec::new();
         for (name, info) in metadata.tensors() {
             // The tensors start behind the header and the eight bytes of its length.
             let start = 8 + header;
             let range = start + info.data_offsets.0..start + info.data_offsets.1;
-            let stored = match info.dtype {
-                Dtype::F32 => Ok(Stored::F32),
-                Dtype::F16 => Ok(Stored::F16),
-                Dtype::BF16 => Ok(Stored::Bf16),
-                other => Err(format!("{other:?}")),
-            };
-            let place = Place::Range(self.files.len(), range);
-            self.add(path, &name, info.shape.clone(), stored, place)?;
+            found.push(Entry {
+                name,
+                file: file_name(path),
+                stored: match info.dtype {
+                    Dtype::F32 => Ok(Stored::F32),
+                    Dtype::F16 => Ok(Stored::F16),
+                    Dtype::BF16 => Ok(Stored::Bf16),
+                    other => Err(format!("{other:?}")),
+                },
+                shape: info.shape.clone(),
+                place: Place::Range(self.files.len(), range),
+            });
         }
         self.files.push(bytes);
-        Ok(())
+        Ok(found)
     }
 
-    fn add_pickled(&mut self, path: &Path) -> Result<(), WeightsError> {
-        let reader = PytorchReader::new(path).map_err(|error| format(path, "PyTorch", &error))?;
-        for (name, tensor) in reader.into_tensors() {
-            let stored = match tensor.dtype() {
-                DType::F32 => Ok(Stored::F32),
-                DType::F16 => Ok(Stored::F16),
-                DType::BF16 => Ok(Stored::Bf16),
-                other => Err(format!("{other:?}")),
-            };
-            let shape = tensor.shape().to_vec();
-            self.add(path, &name, shape, stored, Place::Pickled(Box::new(tensor)))?;
+    /// Puts the entries under their short names.
+    fn name(&mut self, mut found: Vec<Entry>) -> Result<(), WeightsError> {
+        found.sort_by(|a, b| a.name.cmp(&b.name));
+        if let Some(first) = found.first() {
+            let (wrapper, _) = unwrapped(&first.name);
+            let other = found.iter().find(|one| unwrapped(&one.name).0 != wrapper);
+            if let Some(other) = other {
+                return Err(self.wrong(format!(
+                    "tensors `{}` and `{}` have different prefixes: rename them alike",
+                    first.name, other.name
+                )));
+            }
+        }
+        for entry in found {
+            let (_, rest) = unwrapped(&entry.name);
+            let short = rest.strip_prefix("transformer.").unwrap_or(rest).to_owned();
+            if let Some(other) = self.entries.get(&short) {
+                let message = match other.name == entry.name {
+                    true => format!("tensor `{}` is there twice", entry.name),
+                    false => format!("`{}` and `{}` are one tensor", other.name, entry.name),
+                };
+                return Err(self.wrong(message));
+            }
+            self.entries.insert(short, entry);
         }
         Ok(())
     }
 
-    fn add(
-        &mut self,
-        path: &Path,
-        name: &str,
-        shape: Vec<usize>,
-        stored: Result<Stored, String>,
-        place: Place,
-    ) -> Result<(), WeightsError> {
-        let short = name.strip_prefix("transformer.").unwrap_or(name).to_owned();
-        let entry = Entry {
-            stored,
-            shape,
-            place,
+    /// Compares what an index says with what its files hold.
+    fn compare(self, index: BTreeMap<String, String>) -> Result<Self, WeightsError> {
+        let found: BTreeMap<&String, &String> = (self.entries.values())
+            .map(|entry| (&entry.name, &entry.file))
+            .collect();
+        for (name, file) in &index {
+            match found.get(name) {
+                None => {
+                    let message = format!("tensor `{name}` is not in {file}");
+                    return Err(self.wrong(message));
+                }
+                Some(other) if *other != file => {
+                    let message = format!("tensor `{name}` is in {other}, not in {file}");
+                    return Err(self.wrong(message));
+                }
+                Some(_) => {}
+            }
+        }
+        let unnamed = found
+            .iter()
+            .find(|(name, _)| !index.contains_key(**name))
+            .map(|(name, file)| format!("tensor `{name}` of {file} is missing in the index"));
+        match unnamed {
+            Some(message) => Err(self.wrong(message)),
+            None => Ok(self),
+        }
+    }
+
+    fn wrong(&self, message: String) -> WeightsError {
+        WeightsError::Content {
+            path: self.origin.clone(),
+            message,
+        }
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Gives a tensor another name.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(entry) = self.entries.remove(from) {
+            self.entries.insert(to.to_owned(), entry);
+        }
+    }
+
+    /// Checks, from the header alone, that a tensor is there with this shape.
+    pub fn expect(&self, name: &str, shape: &[usize]) -> Result<(), String> {
+        self.find(name, shape).map(|_| ())
+    }
+
+    fn find(&self, name: &str, shape: &[usize]) -> Result<(&Entry, Stored), String> {
+        let Some(entry) = self.entries.get(name) else {
+            let others: Vec<String> = self.entries.values().map(quoted).take(3).collect();
+            return Err(match self.entries.len() {
+                0 => format!("tensor `{name}` is missing; the file has no tensor"),
+                count => format!(
+                    "tensor `{name}` is missing; of {count} tensors there are {}, ...",
+                    others.join(", ")
+                ),
+            });
         };
-        match self.entries.insert(short, entry) {
-            None => Ok(()),
-            Some(_) => Err(WeightsError::Content {
-                path: path.to_owned(),
-                message: format!("tensor `{name}` is there twice"),
-            }),
+        if entry.shape != shape {
+            return Err(format!(
+                "tensor `{}` has shape {:?}, but config.json makes it {shape:?}",
+                entry.name, entry.shape
+            ));
+        }
+        match &entry.stored {
+            Ok(stored) => Ok((entry, *stored)),
+            Err(found) => Err(format!(
+                "tensor `{}` is {found}; weights must be F32, F16 or BF16: convert them first",
+                entry.name
+            )),
         }
     }
 
     /// Takes the values of one tensor, row by row.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-        let entry = self
-            .entries
-            .remove(name)
-            .ok_or_else(|| format!("tensor `{name}` is missing"))?;
-        if entry.shape != shape {
-            return Err(format!(
-                "tensor `{name}` has shape {:?}, but config.json makes it {shape:?}",
-                entry.shape
-            ));
-        }
-        let stored = entry.stored.map_err(|found| {
-            format!(
-                "tensor `{name}` is {found}; weights must be F32, F16 or BF16: convert them first"
-            )
-        })?;
-        let values = match entry.place {
-            Place::Range(file, range) => numbers(&self.files[file][range], stored),
+        let values = self.read(name, shape)?;
+        self.entries.remove(name);
+        Ok(values)
+    }
+
+    /// The values of one tensor, row by row.
+    pub fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        let (entry, stored) = self.find(name, shape)?;
+        let name = &entry.name;
+        let values = match &entry.place {
+            Place::Range(file, range) => numbers(&self.files[*file][range.clone()], stored),
             Place::Pickled(tensor) => {
-                let bytes = tensor.read().map_err(|error| {
+                let bytes = foreign::call(|| tensor.read().map_err(|error| error.to_string()));
+                let bytes = bytes.and_then(|bytes| bytes).map_err(|error| {
                     format!("tensor `{name}` cannot be read: {error}; fetch the file again")
                 })?;
                 numbers(&bytes, stored)
             }
         };
+        if values.len() != shape.iter().product::<usize>() {
+            return Err(format!("tensor `{name}` has {} values", values.len()));
+        }
         match values.iter().position(|value| !value.is_finite()) {
             Some(index) => Err(format!(
                 "tensor `{name}` holds {} at element {index}",
@@ -179,20 +266,102 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// A tensor whose name begins with one of `parts` that nothing has taken: a sign that config.json belongs to another checkpoint.
-    pub fn left_over(&self, parts: &[&str]) -> Option<&str> {
-        let names = self.entries.keys().map(String::as_str);
-        let names = names.filter(|name| parts.iter().any(|part| name.starts_with(part)));
-        // Buffers are no part of a network.
-        let buffers = [
-            ".attn.bias",
-            ".attn.masked_bias",
-            ".position_ids",
-            ".token_type_ids",
-        ];
-        let names = names.filter(|name| !buffers.iter().any(|buffer| name.ends_with(buffer)));
-        names.min()
+    /// Refuses tensors that nothing has taken, but those of which `known` says that the network does not need them.
+    pub fn finish(&self, known: impl Fn(&str) -> bool) -> Result<(), String> {
+        let left = self.entries.iter().filter(|(name, _)| !known(name));
+        let left: Vec<String> = left.map(|(_, entry)| quoted(entry)).collect();
+        let more = left.len().saturating_sub(3);
+        match left.as_slice() {
+            [] => Ok(()),
+            [one] => Err(format!(
+                "tensor {one} has no place in the network of config.json: does that belong to these weights?"
+            )),
+            _ if more == 0 => Err(format!(
+                "tensors {} have no place in the network of config.json: does that belong to these weights?",
+                left.join(", ")
+            )),
+            _ => Err(format!(
+                "tensors {} and {more} more have no place in the network of config.json: does that belong to these weights?",
+                left[..3].join(", ")
+            )),
+        }
     }
+}
+
+/// The tensors of a file that PyTorch pickled.
+fn pickled(path: &Path) -> Result<Vec<Entry>, WeightsError> {
+    let wrong = |message: String| WeightsError::Content {
+        path: path.to_owned(),
+        message,
+    };
+    let length = std::fs::metadata(path).map_err(|source| WeightsError::Io {
+        action: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    let (length, read) = (
+        length.len(),
+        foreign::call(|| {
+            let root = PytorchReader::read_pickle_data(path, None)?;
+            Ok((root, PytorchReader::new(path)?))
+        }),
+    );
+    let (root, reader) = read
+        .map_err(|panic| format(path, "PyTorch", &panic))?
+        .map_err(|error: pytorch_reader::PytorchError| format(path, "PyTorch", &error))?;
+    if let PickleValue::Dict(values) = root {
+        let nested = |value: &PickleValue| {
+            matches!(value, PickleValue::Dict(items) if !items.is_empty())
+                || matches!(value, PickleValue::List(items) if !items.is_empty())
+        };
+        let nested = values.iter().filter(|(_, value)| nested(value));
+        if let Some(name) = nested.map(|(name, _)| name).min() {
+            return Err(wrong(format!(
+                "`{name}` holds further values, not a tensor; save the model's state_dict alone"
+            )));
+        }
+    }
+    let mut found = Vec::new();
+    for (name, tensor) in reader.into_tensors() {
+        // A view may repeat a few stored values without end.
+        if foreign::call(|| tensor.byte_len()).is_ok_and(|bytes| bytes as u64 > length) {
+            return Err(wrong(format!(
+                "tensor `{name}` of shape {:?} is larger than the file; store it whole",
+                tensor.shape()
+            )));
+        }
+        found.push(Entry {
+            name,
+            file: file_name(path),
+            stored: match tensor.dtype() {
+                DType::F32 => Ok(Stored::F32),
+                DType::F16 => Ok(Stored::F16),
+                DType::BF16 => Ok(Stored::Bf16),
+                other => Err(format!("{other:?}")),
+            },
+            shape: tensor.shape().to_vec(),
+            place: Place::Pickled(Box::new(tensor)),
+        });
+    }
+    Ok(found)
+}
+
+/// A name in two parts: what wrappers put before it, and the rest.
+fn unwrapped(name: &str) -> (&str, &str) {
+    let mut rest = name;
+    while let Some(shorter) = WRAPPERS.iter().find_map(|one| rest.strip_prefix(one)) {
+        rest = shorter;
+    }
+    name.split_at(name.len() - rest.len())
+}
+
+fn quoted(entry: &Entry) -> String {
+    format!("`{}`", entry.name)
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 fn numbers(bytes: &[u8], stored: Stored) -> Vec<f32> {
@@ -206,63 +375,6 @@ fn numbers(bytes: &[u8], stored: Stored) -> Vec<f32> {
         Stored::Bf16 => (bytes.as_chunks().0.iter().copied())
             .map(|pair| bf16::from_le_bytes(pair).to_f32())
             .collect(),
-    }
-}
-
-/// The weights of a model directory: the file that was found, and the files with tensors.
-pub(crate) struct WeightFiles {
-    pub origin: PathBuf,
-    pub parts: Vec<PathBuf>,
-}
-
-/// Finds the weights of a model directory.
-pub(crate) fn weight_files(directory: &Path) -> Result<WeightFiles, WeightsError> {
-    let paths = WEIGHT_FILES.map(|name| directory.join(name));
-    let Some(origin) = paths.into_iter().find(|path| path.is_file()) else {
-        return Err(WeightsError::Content {
-            path: directory.to_owned(),
-            message: format!("no weights here; expected {}", WEIGHT_FILES.join(", or ")),
-        });
-    };
-    let is_index = origin
-        .extension()
-        .is_some_and(|extension| extension == "json");
-    let parts = match is_index {
-        true => {
-            let bytes = std::fs::read(&origin).map_err(|source| WeightsError::Io {
-                action: "read",
-                path: origin.clone(),
-                source,
-            })?;
-            let names = shard_names(&bytes).map_err(|message| WeightsError::Content {
-                path: origin.clone(),
-                message,
-            })?;
-            names.iter().map(|name| directory.join(name)).collect()
-        }
-        false => vec![origin.clone()],
-    };
-    Ok(WeightFiles { origin, parts })
-}
-
-/// The files that an index names. A name with a folder in it is refused: it could lie anywhere.
-pub(crate) fn shard_names(index: &[u8]) -> Result<BTreeSet<String>, String> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: HashMap<String, String>,
-    }
-    let index: Index = serde_json::from_slice(index)
-        .map_err(|error| format!("not an index of weight files: {error}"))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    match names
-        .iter()
-        .find(|name| name.contains(['/', '\\']) || name.starts_with('.'))
-    {
-        Some(name) => Err(format!(
-            "`{name}` is not the plain name of a file beside it"
-        )),
-        None if names.is_empty() => Err("it names no files".to_owned()),
-        None => Ok(names),
     }
 }
 

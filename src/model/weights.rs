@@ -1,7 +1,7 @@
 //! A model in Hugging Face layout: a directory with `config.json` and weights, read with every mismatch named, written (as
 //! `model.safetensors`, F32) aside and renamed so that a directory under its final name is always whole.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -70,8 +70,9 @@ impl Gpt2 {
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
         let config_path = directory.join("config.json");
         let config = std::fs::read_to_string(&config_path).map_err(reading(&config_path))?;
+        let mut config = parse_config(config_path, &config)?;
+        heed_generation_config(directory, &mut config)?;
         let tensors = Tensors::open(directory)?;
-        let config = parse_config(config_path, &config)?;
         Self::from_tensors(config, tensors, device)
     }
 
@@ -92,17 +93,18 @@ impl Gpt2 {
             path: Vec::new(),
             problem: None,
         };
-        let model = Gpt2::blank(config, device).map(&mut loader);
-        let left_over = loader.tensors.left_over(&["h.", "wte.", "wpe.", "ln_f."]).map(|name| {
-            format!("tensor `{name}` has no place in the network of config.json: does that belong to these weights?")
+        let checked = loader.check(&config);
+        let model = checked.and_then(|()| {
+            let model = Gpt2::blank(config, device).map(&mut loader);
+            match loader.problem.take() {
+                Some(message) => Err(message),
+                None => Ok(model),
+            }
         });
-        match loader.problem.or(left_over) {
-            Some(message) => Err(WeightsError::Content {
-                path: loader.tensors.origin,
-                message,
-            }),
-            None => Ok(model),
-        }
+        model.map_err(|message| WeightsError::Content {
+            path: loader.tensors.origin,
+            message,
+        })
     }
 
     /// Writes `config.json` and `model.safetensors` into `directory`, which must exist. Each file is written aside, synced and renamed.
@@ -110,10 +112,19 @@ impl Gpt2 {
     /// # Errors
     /// When a file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<(), WeightsError> {
-        let config_path = directory.join("config.json");
-        let weights_path = directory.join("model.safetensors");
-        let config = serde_json::to_string_pretty(&self.config)
-            .map_err(|error| writing(&config_path)(std::io::Error::other(error)))?;
+        for (name, bytes) in self.files()? {
+            let path = directory.join(name);
+            crate::atomic::write(&path, &bytes).map_err(writing(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Names and bytes of the files of a model's directory: the weights in F32, then the config.
+    ///
+    /// # Errors
+    /// When they cannot be put into their formats.
+    pub(crate) fn files(&self) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
+        let [weights_name, config_name] = ["model.safetensors", "config.json"];
         let parameters = named_parameters(self);
         let views: Vec<(String, TensorView)> = parameters
             .iter()
@@ -122,18 +133,31 @@ impl Gpt2 {
                     .map(|view| (format!("transformer.{name}"), view))
             })
             .collect::<Result<_, _>>()
-            .map_err(|error| writing(&weights_path)(std::io::Error::other(error)))?;
+            .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
         // transformers refuses a safetensors file that does not name the framework it was made for.
         let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let bytes = safetensors::serialize(views, Some(metadata))
-            .map_err(|error| writing(&weights_path)(std::io::Error::other(error)))?;
-        crate::atomic::write(&weights_path, &bytes).map_err(writing(&weights_path))?;
-        crate::atomic::write(&config_path, config.as_bytes()).map_err(writing(&config_path))
+        let weights = safetensors::serialize(views, Some(metadata))
+            .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
+        let config = serde_json::to_vec_pretty(&self.config)
+            .map_err(|error| writing(Path::new(config_name))(std::io::Error::other(error)))?;
+        Ok([(weights_name, weights), (config_name, config)])
     }
 }
 
 fn parse_config(path: PathBuf, text: &str) -> Result<Gpt2Config, WeightsError> {
     Gpt2Config::parse(text).map_err(|source| WeightsError::Config { path, source })
+}
+
+/// Takes the end of text from `generation_config.json`, which transformers asks when it generates, where config.json has none.
+fn heed_generation_config(directory: &Path, config: &mut Gpt2Config) -> Result<(), WeightsError> {
+    let path = directory.join("generation_config.json");
+    if !path.is_file() {
+        return Ok(());
+    }
+    let text = std::fs::read_to_string(&path).map_err(reading(&path))?;
+    config
+        .heed_generation(&text)
+        .map_err(|source| WeightsError::Config { path, source })
 }
 
 fn reading(path: &Path) -> impl FnOnce(std::io::Error) -> WeightsError {
@@ -195,6 +219,62 @@ struct Loader<'a> {
     tensors: Tensors<'a>,
     path: Vec<String>,
     problem: Option<String>,
+}
+
+impl Loader<'_> {
+    /// Compares the files' headers with the config, before anything of its size is allocated.
+    fn check(&mut self, config: &Gpt2Config) -> Result<(), String> {
+        self.tie_head(config)?;
+        let mut names = HashSet::new();
+        for (name, shape) in config.parameters() {
+            self.tensors.expect(&name, &shape)?;
+            names.insert(name);
+        }
+        let needless = |name: &str| is_mask(name) || is_second_head(name);
+        self.tensors
+            .finish(|name| names.contains(name) || needless(name))
+    }
+
+    /// The head and the token table are one tensor, stored under either name or, alike, under both.
+    fn tie_head(&mut self, config: &Gpt2Config) -> Result<(), String> {
+        const HEAD: &str = "lm_head.weight";
+        const TABLE: &str = "wte.weight";
+        if !self.tensors.has(HEAD) {
+            return Ok(());
+        }
+        if !self.tensors.has(TABLE) {
+            self.tensors.rename(HEAD, TABLE);
+            return Ok(());
+        }
+        let shape = [config.vocab_size, config.n_embd];
+        self.tensors.expect(TABLE, &shape)?;
+        let head = self.tensors.take(HEAD, &shape)?;
+        let table = self.tensors.read(TABLE, &shape)?;
+        let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+        match head.iter().zip(&table).position(differs) {
+            Some(index) => Err(format!(
+                "tensor `{HEAD}` is not `{TABLE}` (row {} differs): a head of its own is not supported; take a model that was trained with \
+                 tie_word_embeddings",
+                index / config.n_embd
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// GPT-2's causal masks, which old checkpoints have as buffers.
+fn is_mask(name: &str) -> bool {
+    let Some((layer, part)) = (name.strip_prefix("h.")).and_then(|name| name.split_once('.'))
+    else {
+        return false;
+    };
+    layer.bytes().all(|byte| byte.is_ascii_digit())
+        && ["attn.bias", "attn.masked_bias"].contains(&part)
+}
+
+/// The double-heads model's head beside the one for text.
+fn is_second_head(name: &str) -> bool {
+    name.starts_with("multiple_choice_head.")
 }
 
 impl ModuleMapper for Loader<'_> {

@@ -3,7 +3,7 @@
 //! A record is framed as TFRecord wants it: the length in 8 bytes, its checksum in 4, the data, the data's checksum in 4.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +12,8 @@ use protobuf::Message;
 use tensorboard_proto::event::{Event, SessionLog, SessionLog_SessionStatus};
 use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
+
+use crate::checksum::{End, Sum};
 
 /// Why an event file could not be written. Cloneable, because it is returned again to everyone who reports after it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -32,12 +34,15 @@ const FRAME: u64 = 16;
 /// An event file being written. Records are gathered in memory and written whole; when a write fails, what the system took of it stays up
 /// to the last whole record, the rest is lost, and the file is cut back there: readers never meet a torn record, and what is written
 /// later follows without a gap.
+///
+/// Each file begins with a session start at step 0. TensorBoard's Python back end then drops all that it has read from earlier files of the
+/// directory. So a run has one file at a time, and a resumed run a new one that begins with what the old one had up to the checkpoint.
 #[derive(Debug)]
 pub struct EventsFile {
     path: PathBuf,
     file: File,
     buffer: Vec<u8>,
-    written: u64,
+    written: Sum,
 }
 
 impl EventsFile {
@@ -48,17 +53,13 @@ impl EventsFile {
     /// # Errors
     /// When it cannot be created or written.
     pub fn create(directory: &Path) -> Result<Self, TensorboardError> {
-        let now = since_epoch(SystemTime::now()) as u64;
-        let newest = newest(directory).map_err(|source| failed(directory, source))?;
-        let mut seconds = newest.map_or(now, |newest| now.max(newest + 1));
+        let mut second = next_second(directory)?;
         loop {
-            let process = std::process::id();
-            let name = format!("events.out.tfevents.{seconds:010}.milepost.{process}.0");
-            let path = directory.join(name);
+            let path = directory.join(name(second));
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => return Self::begin(path, file),
                 // Another thread was faster.
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => seconds += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => second += 1,
                 Err(source) => return Err(failed(&path, source)),
             }
         }
@@ -69,31 +70,62 @@ impl EventsFile {
             path,
             file,
             buffer: Vec::new(),
-            written: 0,
+            written: Sum::default(),
         };
-        let mut event = Event::new();
-        event.set_file_version("brain.Event:2".to_owned());
-        event.set_wall_time(since_epoch(SystemTime::now()));
-        events.push(&event)?;
+        let mut version = Event::new();
+        version.set_file_version("brain.Event:2".to_owned());
+        let mut log = SessionLog::new();
+        log.set_status(SessionLog_SessionStatus::START);
+        let mut start = Event::new();
+        start.set_session_log(log);
+        for mut event in [version, start] {
+            event.set_wall_time(since_epoch(SystemTime::now()));
+            events.push(&event)?;
+        }
         events.flush()?;
         Ok(events)
     }
 
-    /// Makes TensorBoard drop the points of earlier files at `step` and after it: what a resumed run will write again.
-    ///
-    /// With `--load_fast=false` it does so at once. Its default loader overlooks the mark: there a tag's stale points go when the tag is
-    /// written again, from the step on at which it is.
+    /// The newest event file of `directory` whose beginning is what `end` says; None when there is none.
     ///
     /// # Errors
-    /// When the file cannot be written, or for a step above `i64::MAX`, which the format cannot hold.
-    pub fn purge_from(&mut self, step: u64) -> Result<(), TensorboardError> {
-        let mut log = SessionLog::new();
-        log.set_status(SessionLog_SessionStatus::START);
-        let mut event = Event::new();
-        event.set_session_log(log);
-        event.set_step(self.axis(step)?);
-        event.set_wall_time(since_epoch(SystemTime::now()));
-        self.push(&event)
+    /// When a file cannot be read.
+    pub fn find(directory: &Path, end: &End) -> Result<Option<PathBuf>, TensorboardError> {
+        for path in own_files(directory)?.into_iter().rev() {
+            let begins = Sum::of_first(&path, end.bytes).map_err(|source| failed(&path, source))?;
+            if begins.end() == *end {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on behind the first `bytes` bytes of the file `from`: they are copied into a new file, and the earlier files of the directory are
+    /// removed. A reader that had read beyond them begins anew with the new file.
+    ///
+    /// # Errors
+    /// When a file cannot be read, written or removed.
+    pub fn go_on(from: &Path, bytes: u64) -> Result<Self, TensorboardError> {
+        let directory = from.parent().unwrap_or(Path::new("."));
+        let earlier = own_files(directory)?;
+        let path = directory.join(name(next_second(directory)?));
+        let (file, written) =
+            copy_aside(from, bytes, &path).map_err(|source| failed(&path, source))?;
+        remove(&earlier)?;
+        Ok(Self {
+            path,
+            file,
+            buffer: Vec::new(),
+            written,
+        })
+    }
+
+    /// Removes the event files of a run that begins anew.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn remove_all(directory: &Path) -> Result<(), TensorboardError> {
+        remove(&own_files(directory)?)
     }
 
     /// Appends a summary at `step`.
@@ -131,7 +163,7 @@ impl EventsFile {
     pub fn flush(&mut self) -> Result<(), TensorboardError> {
         let written = self.file.write_all(&self.buffer);
         match &written {
-            Ok(()) => self.written += self.buffer.len() as u64,
+            Ok(()) => self.written.add(&self.buffer),
             // Best effort: a torn record at the end is tolerated by readers too.
             Err(_) => drop(self.cut_back()),
         }
@@ -141,22 +173,24 @@ impl EventsFile {
 
     /// Cuts the file behind the last whole record, and goes on from there.
     fn cut_back(&mut self) -> std::io::Result<()> {
-        let taken = self.file.stream_position()? - self.written;
-        self.written += whole_records(&self.buffer, taken);
-        self.file.set_len(self.written)?;
-        self.file.seek(SeekFrom::Start(self.written))?;
+        let taken = self.file.stream_position()? - self.written.bytes();
+        let whole = whole_records(&self.buffer, taken) as usize;
+        self.written.add(&self.buffer[..whole]);
+        self.file.set_len(self.written.bytes())?;
+        self.file.seek(SeekFrom::Start(self.written.bytes()))?;
         Ok(())
     }
 
-    /// Flushes and waits until the disk has it.
+    /// Flushes, waits until the disk has it, and says how far the file goes.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn sync(&mut self) -> Result<(), TensorboardError> {
+    pub fn sync(&mut self) -> Result<End, TensorboardError> {
         self.flush()?;
         self.file
             .sync_all()
-            .map_err(|source| failed(&self.path, source))
+            .map_err(|source| failed(&self.path, source))?;
+        Ok(self.written.end())
     }
 
     /// Where it lies.
@@ -173,20 +207,72 @@ impl EventsFile {
     }
 }
 
-/// The time in the name of the newest event file of `directory`, whoever wrote it.
-fn newest(directory: &Path) -> std::io::Result<Option<u64>> {
-    let mut newest = None;
-    for entry in std::fs::read_dir(directory)? {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        let rest = name.strip_prefix("events.out.tfevents.");
+/// What the names of event files begin with.
+const PREFIX: &str = "events.out.tfevents.";
+
+/// The name of a file of this process that begins at a second since 1970.
+fn name(second: u64) -> String {
+    format!("{PREFIX}{second:010}.milepost.{}.0", std::process::id())
+}
+
+/// This second, or the one after the newest event file's, whoever wrote it.
+fn next_second(directory: &Path) -> Result<u64, TensorboardError> {
+    let now = since_epoch(SystemTime::now()) as u64;
+    let mut second = now;
+    for name in names(directory)? {
+        let rest = name.strip_prefix(PREFIX);
         let time = rest.and_then(|rest| rest.split('.').next());
         // Names sort as their times do only where these have ten digits.
-        let seconds = time.filter(|time| time.len() == 10);
-        let seconds = seconds.and_then(|time| time.parse().ok());
-        newest = newest.max(seconds);
+        let time = time.filter(|time| time.len() == 10);
+        if let Some(newest) = time.and_then(|time| time.parse::<u64>().ok()) {
+            second = second.max(newest + 1);
+        }
     }
-    Ok(newest)
+    Ok(second)
+}
+
+/// The names in a directory.
+fn names(directory: &Path) -> Result<Vec<String>, TensorboardError> {
+    let entries = std::fs::read_dir(directory).map_err(|source| failed(directory, source))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|source| failed(directory, source))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+/// The event files that this program wrote into a directory, in the order of their names.
+fn own_files(directory: &Path) -> Result<Vec<PathBuf>, TensorboardError> {
+    let mut names = names(directory)?;
+    names.retain(|name| name.starts_with(PREFIX) && name.contains(".milepost."));
+    names.sort_unstable();
+    Ok(names.iter().map(|name| directory.join(name)).collect())
+}
+
+fn remove(paths: &[PathBuf]) -> Result<(), TensorboardError> {
+    for path in paths {
+        std::fs::remove_file(path).map_err(|source| failed(path, source))?;
+    }
+    Ok(())
+}
+
+/// Puts the first `bytes` bytes of `from` at `path`, whole or not at all, and gives the open file.
+fn copy_aside(from: &Path, bytes: u64, path: &Path) -> std::io::Result<(File, Sum)> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut source = File::open(from)?.take(bytes);
+    let mut aside = tempfile::NamedTempFile::new_in(directory)?;
+    let mut sum = Sum::default();
+    let mut part = vec![0; 1 << 16];
+    loop {
+        let read = source.read(&mut part)?;
+        if read == 0 {
+            break;
+        }
+        sum.add(&part[..read]);
+        aside.write_all(&part[..read])?;
+    }
+    crate::atomic::publish(aside, path).map(|file| (file, sum))
 }
 
 /// How many of the first `taken` bytes of `buffer` are whole records.

@@ -11,6 +11,7 @@ use tensorboard_rs::summary::scalar;
 use super::events_file::{EventsFile, TensorboardError};
 use super::histogram::histogram;
 use super::message::{self, HparamValue, Layout};
+use crate::checksum::End;
 
 /// Something to write.
 #[derive(Debug, Clone)]
@@ -57,7 +58,7 @@ pub enum Entry {
     },
     /// The custom charts.
     Layout(Layout),
-    /// The run is over. TensorBoard keeps the first end that a run's directory tells: one that is told before a resume stays.
+    /// The run is over. A TensorBoard that is open keeps the first end that it reads, also when the run is resumed later.
     SessionEnd {
         /// Whether it ended well.
         success: bool,
@@ -66,11 +67,10 @@ pub enum Entry {
 
 enum Message {
     Entry(Entry),
-    /// Flush (and sync), then answer.
-    Flush {
-        sync: bool,
-        done: Sender<()>,
-    },
+    /// Hand everything to the system, then answer.
+    Flush(Sender<()>),
+    /// Bring everything to the disk, then answer how far the file goes.
+    Sync(Sender<End>),
 }
 
 /// Writes a run's event file from a thread of its own. When the queue is full, whoever reports waits; when the disk refuses, whoever
@@ -82,21 +82,23 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer into `directory` whose queue holds `capacity` entries. With `purge_from`, TensorBoard drops what earlier files of
-    /// the directory have from that step on.
+    /// A writer into a new file of `directory`, whose queue holds `capacity` entries.
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(
-        directory: &Path,
-        capacity: usize,
-        purge_from: Option<u64>,
-    ) -> Result<Self, TensorboardError> {
-        let mut file = EventsFile::create(directory)?;
-        if let Some(step) = purge_from {
-            file.purge_from(step)?;
-            file.flush()?;
-        }
+    pub fn create(directory: &Path, capacity: usize) -> Result<Self, TensorboardError> {
+        Self::start(EventsFile::create(directory)?, capacity)
+    }
+
+    /// A writer that goes on behind the first `bytes` bytes of the event file `from`; see [`EventsFile::go_on`].
+    ///
+    /// # Errors
+    /// When a file cannot be read, written or removed.
+    pub fn go_on(from: &Path, bytes: u64, capacity: usize) -> Result<Self, TensorboardError> {
+        Self::start(EventsFile::go_on(from, bytes)?, capacity)
+    }
+
+    fn start(file: EventsFile, capacity: usize) -> Result<Self, TensorboardError> {
         let path = file.path().to_owned();
         let (queue, inbox) = bounded(capacity);
         let error = Arc::new(OnceLock::new());
@@ -128,7 +130,15 @@ impl Writer {
     /// # Errors
     /// When it could not be written.
     pub fn flush(&self) -> Result<(), TensorboardError> {
-        self.wait(false)
+        self.ask(Message::Flush).map(drop)
+    }
+
+    /// Returns once everything sent before is on the disk, with how far the file goes.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn sync(&self) -> Result<End, TensorboardError> {
+        Ok(self.ask(Message::Sync)?.unwrap_or_default())
     }
 
     /// Writes what is queued, syncs and closes the file.
@@ -136,15 +146,17 @@ impl Writer {
     /// # Errors
     /// When it could not be written.
     pub fn close(self) -> Result<(), TensorboardError> {
-        self.wait(true)
+        self.sync().map(drop)
     }
 
-    fn wait(&self, sync: bool) -> Result<(), TensorboardError> {
+    /// Sends a message that is answered, and waits for the answer.
+    fn ask<T>(&self, message: fn(Sender<T>) -> Message) -> Result<Option<T>, TensorboardError> {
         let (done, answer) = bounded(1);
-        self.post(Message::Flush { sync, done })?;
+        self.post(message(done))?;
         // Dropped without an answer: the disk has refused, and the error is set.
-        let _ = answer.recv();
-        self.check()
+        let answer = answer.recv().ok();
+        self.check()?;
+        Ok(answer)
     }
 
     fn post(&self, message: Message) -> Result<(), TensorboardError> {
@@ -195,13 +207,13 @@ fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<T
 fn take(file: &mut EventsFile, message: Message) -> Result<(), TensorboardError> {
     match message {
         Message::Entry(entry) => write(file, entry),
-        Message::Flush { sync, done } => {
-            if sync {
-                file.sync()?;
-            } else {
-                file.flush()?;
-            }
+        Message::Flush(done) => {
+            file.flush()?;
             let _ = done.send(());
+            Ok(())
+        }
+        Message::Sync(done) => {
+            let _ = done.send(file.sync()?);
             Ok(())
         }
     }

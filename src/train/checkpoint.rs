@@ -1,111 +1,220 @@
-//! Checkpoints: weights, optimisers, clock and hook state in one directory that appears whole or not at all.
-//!
-//! Data order, dropout and hook randomness are functions of the seed and the clock, so no generator has to be saved.
+//! Checkpoints: weights, optimisers and the run's progress in one folder that appears whole or not at all, with the checksum of every file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use burn::optim::ModuleOptimizer;
-use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
-use super::Learner;
-use super::dispatcher::HookState;
+use super::learners::Trained;
 use super::outcome::RunError;
-use super::recorder::{RecordError, Span};
+use super::progress::{FORM, Progress};
+use super::recorder::RecordError;
 use super::run_directory::RunDirectory;
-use crate::clock::Clock;
-use crate::model::{Gpt2, Role};
+use crate::checksum::Sum;
 
-/// Everything of a checkpoint that is not a tensor.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct State {
-    pub clock: Clock,
-    /// Bytes of `milestones.jsonl` that belong to the run up to here.
-    pub lines: u64,
-    /// First and last value of every tag, for the summary.
-    pub spans: HashMap<String, Span>,
-    pub hooks: BTreeMap<String, HookState>,
-    /// Whether the run was over: then there is nothing to resume.
-    pub ended: bool,
+/// The folder of a run that has them.
+const FOLDER: &str = "checkpoints";
+/// The file with the run's progress.
+const STATE: &str = "state.json";
+/// The file with the checksums of all others, as `sha256sum` writes and checks it.
+const SUMS: &str = "SHA256SUMS";
+/// What the name of a checkpoint begins with that could not be used.
+const DAMAGED: &str = "damaged-";
+
+/// A checkpoint that is being written.
+pub(super) struct Draft {
+    aside: TempDir,
+    sums: String,
+    files: Vec<(PathBuf, File)>,
 }
 
-/// Saves `checkpoints/step-<step>`.
-pub(super) fn save(
-    directory: &RunDirectory,
-    learners: &BTreeMap<Role, Learner>,
-    state: &State,
-) -> Result<PathBuf, RunError> {
-    let name = format!("checkpoints/step-{:08}", state.clock.step.0);
-    directory.publish(&name, |folder| {
-        for (role, learner) in learners {
-            let model = folder.join(role.as_str());
-            std::fs::create_dir(&model).map_err(|source| io(&model, source))?;
-            learner.model.save(&model)?;
-            let path = folder.join(format!("{role}.optimiser.bpk"));
-            let bytes = learner.optimiser.into_bytes();
-            let bytes = bytes.map_err(|error| checkpoint_error(&path, &error))?;
-            crate::atomic::write(&path, &bytes).map_err(|source| io(&path, source))?;
-        }
-        let path = folder.join("state.json");
-        let json = serde_json::to_vec_pretty(state);
-        let json = json.map_err(|error| checkpoint_error(&path, &error))?;
-        crate::atomic::write(&path, &json).map_err(|source| io(&path, source))?;
+impl Draft {
+    /// Begins one with the weights and optimisers of `models`.
+    pub fn of(directory: &RunDirectory, models: &dyn Trained) -> Result<Self, RunError> {
+        let mut draft = Self {
+            aside: directory.aside(&format!("{FOLDER}/new"))?,
+            sums: String::new(),
+            files: Vec::new(),
+        };
+        models.save(&mut |name, bytes| Ok(draft.put(name, bytes)?))?;
+        Ok(draft)
+    }
+
+    fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        let path = self.aside.path().join(name);
+        let write = || -> std::io::Result<File> {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let mut file = File::create(&path)?;
+            file.write_all(bytes)?;
+            Ok(file)
+        };
+        let file = write().map_err(|source| io(&path, source))?;
+        self.files.push((path, file));
+        let sum = crate::checksum::sha256(bytes);
+        self.sums.push_str(&format!("{sum}  {name}\n"));
         Ok(())
-    })
+    }
+
+    /// Adds the progress, brings everything to the disk, and puts the checkpoint in place.
+    pub fn finish(
+        mut self,
+        directory: &RunDirectory,
+        progress: &Progress,
+    ) -> Result<PathBuf, RunError> {
+        let path = self.aside.path().join(STATE);
+        let json = serde_json::to_vec_pretty(progress);
+        let json = json.map_err(|error| unusable(&path, &error))?;
+        self.put(STATE, &json)?;
+        let sums = std::mem::take(&mut self.sums);
+        self.put(SUMS, sums.as_bytes())?;
+        for (path, file) in self.files {
+            file.sync_all().map_err(|source| io(&path, source))?;
+            if let Some(folder) = path.parent() {
+                crate::atomic::sync_directory(folder).map_err(|source| io(folder, source))?;
+            }
+        }
+        let name = format!("{FOLDER}/{}", name(progress.clock.step.0));
+        Ok(directory.put_in_place(self.aside, &name)?)
+    }
 }
 
-/// The newest checkpoint of a run, if it has one.
-pub(super) fn newest(directory: &Path) -> Result<Option<PathBuf>, RunError> {
-    Ok(all(directory)?.pop())
+/// The name of the checkpoint after a step.
+fn name(step: u64) -> String {
+    format!("step-{step:08}")
+}
+
+/// Removes the oldest checkpoints but the last `keep`, and never that of the step `best`.
+pub(super) fn prune(
+    directory: &RunDirectory,
+    keep: usize,
+    best: Option<u64>,
+) -> Result<(), RunError> {
+    let all = all(directory.path())?;
+    let count = all.len().saturating_sub(keep);
+    for checkpoint in &all[..count] {
+        if best.is_none_or(|step| step != checkpoint.step) {
+            directory.discard(&format!("{FOLDER}/{}", name(checkpoint.step)))?;
+        }
+    }
+    Ok(())
+}
+
+/// A checkpoint that lies on disk.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    /// Its step, by its name.
+    pub step: u64,
+    /// Its folder.
+    pub path: PathBuf,
 }
 
 /// All checkpoints of a run, the oldest first.
-pub(super) fn all(directory: &Path) -> Result<Vec<PathBuf>, RunError> {
-    let folder = directory.join("checkpoints");
+pub(super) fn all(directory: &Path) -> Result<Vec<Found>, RunError> {
+    let folder = directory.join(FOLDER);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(source) => return Err(io(&folder, source).into()),
     };
-    let names = entries.flatten().map(|entry| entry.path());
-    let mut checkpoints: Vec<PathBuf> = names
-        .filter(|path| path.join("state.json").is_file())
-        .filter(|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy());
-            name.is_some_and(|name| name.starts_with("step-"))
+    let mut found: Vec<Found> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let step = name.to_string_lossy().strip_prefix("step-")?.parse().ok()?;
+            let path = entry.path();
+            Some(Found { step, path })
         })
         .collect();
-    checkpoints.sort_unstable();
-    Ok(checkpoints)
+    found.sort_unstable_by_key(|one| one.step);
+    Ok(found)
 }
 
-/// Reads a checkpoint's state.
-pub(super) fn read_state(checkpoint: &Path) -> Result<State, RunError> {
-    let path = checkpoint.join("state.json");
-    let broken = |error: &dyn std::fmt::Display| {
-        let folder = checkpoint.display();
-        let advice = format!("{error}; remove the folder {folder} to do without this checkpoint");
-        checkpoint_error(&path, &advice)
-    };
-    let bytes = std::fs::read(&path).map_err(|error| broken(&error))?;
-    serde_json::from_slice(&bytes).map_err(|error| broken(&error))
-}
-
-/// Puts a checkpoint's weights and moments into the learners.
-pub(super) fn restore(
-    checkpoint: &Path,
-    learners: &mut BTreeMap<Role, Learner>,
-) -> Result<(), RunError> {
-    for (role, learner) in learners {
-        let device = learner.model.device();
-        learner.model = Gpt2::load(&checkpoint.join(role.as_str()), &device)?;
-        let path = checkpoint.join(format!("{role}.optimiser.bpk"));
-        let bytes = std::fs::read(&path).map_err(|error| checkpoint_error(&path, &error))?;
-        let optimiser: ModuleOptimizer = learner.optimiser.clone();
-        let loaded = optimiser.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes));
-        learner.optimiser = loaded.map_err(|error| checkpoint_error(&path, &error))?;
+impl Found {
+    /// Compares every file with its checksum, and reads the progress.
+    pub fn verified(&self) -> Result<Progress, RunError> {
+        let sums = self.read(SUMS)?;
+        let path = self.path.join(SUMS);
+        let mut named = BTreeSet::from([SUMS.to_owned()]);
+        for line in sums.lines() {
+            let (expected, name) = line
+                .split_once("  ")
+                .filter(|(_, name)| is_inside(name))
+                .ok_or_else(|| unusable(&path, &"its checksums cannot be read"))?;
+            let path = self.path.join(name);
+            let sum = Sum::of_file(&path).map_err(|error| unusable(&path, &error))?;
+            if sum.end().sha256 != expected {
+                return Err(unusable(&path, &"it is not what was saved (SHA-256)"));
+            }
+            named.insert(name.to_owned());
+        }
+        for name in self.files() {
+            if !named.contains(&name) {
+                let path = self.path.join(name);
+                return Err(unusable(&path, &"it has no checksum in SHA256SUMS"));
+            }
+        }
+        let path = self.path.join(STATE);
+        let json = self.read(STATE)?;
+        let progress: Progress =
+            serde_json::from_str(&json).map_err(|error| unusable(&path, &error))?;
+        if progress.form != FORM {
+            let message = "another version of milepost saved it";
+            return Err(unusable(&path, &message));
+        }
+        if progress.clock.step.0 != self.step {
+            let message = format!("it is of step {}", progress.clock.step);
+            return Err(unusable(&path, &message));
+        }
+        Ok(progress)
     }
-    Ok(())
+
+    /// The names of its files, those in the models' folders included.
+    fn files(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match std::fs::read_dir(entry.path()) {
+                Err(_) => names.push(name),
+                Ok(inner) => names.extend(
+                    inner
+                        .flatten()
+                        .map(|inner| format!("{name}/{}", inner.file_name().to_string_lossy())),
+                ),
+            }
+        }
+        names
+    }
+
+    fn read(&self, name: &str) -> Result<String, RunError> {
+        let path = self.path.join(name);
+        std::fs::read_to_string(&path).map_err(|error| unusable(&path, &error))
+    }
+
+    /// Takes away the name of a checkpoint that cannot be used, so that it stays to be looked at and is not taken for one.
+    pub fn set_aside(&self) -> Result<(), RecordError> {
+        let aside = self
+            .path
+            .with_file_name(format!("{DAMAGED}{}", name(self.step)));
+        let moved = match aside.exists() {
+            true => std::fs::remove_dir_all(&self.path),
+            false => std::fs::rename(&self.path, &aside),
+        };
+        moved.map_err(|source| io(&self.path, source))
+    }
+}
+
+/// Whether a name stays below the checkpoint's folder.
+fn is_inside(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    parts.all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 fn io(path: &Path, source: std::io::Error) -> RecordError {
@@ -115,9 +224,9 @@ fn io(path: &Path, source: std::io::Error) -> RecordError {
     }
 }
 
-fn checkpoint_error(path: &Path, error: &dyn std::fmt::Display) -> RunError {
+fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
     RunError::Checkpoint {
         path: path.to_owned(),
-        message: error.to_string(),
+        message: reason.to_string(),
     }
 }

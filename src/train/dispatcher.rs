@@ -1,14 +1,11 @@
 //! Decides which hook is due at an event, calls it inline or queues it, and turns what it reports into records and requests.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use std::sync::Arc;
 
 use super::listener::{Firing, Listener};
 use super::outcome::RunError;
+use super::progress::HookState;
 use super::recorder::{Record, Recorder};
 use super::run_directory::RunDirectory;
 use super::worker::{Call, Done, Job, Worker, work};
@@ -17,17 +14,6 @@ use crate::cadence::Spent;
 use crate::clock::Extent;
 use crate::hook::{Output, Probes, Request, Runs, Scene, Watch};
 use crate::model::Pair;
-
-/// What a checkpoint keeps of a hook.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct HookState {
-    pub last_fired: Option<u64>,
-    pub disabled: bool,
-    pub state: Value,
-    /// Seconds that its calls have cost so far, and the last one: a budget goes on where it was.
-    #[serde(default)]
-    pub spent: [f64; 2],
-}
 
 /// Where the run's reports go, lent by the loop for the time of one call.
 pub(super) struct Sinks<'a> {
@@ -84,8 +70,13 @@ impl Dispatcher {
         self.step = firing.milestone.clock.step.0;
         self.drain(sinks)?;
         let spent = self.spent();
-        let due: Vec<usize> = (0..self.entries.len())
-            .filter(|&index| self.entries[index].is_due(&firing, &self.extent, spent))
+        let event = firing.milestone.event;
+        let entries = self.entries.iter_mut().enumerate();
+        let due: Vec<usize> = entries
+            .filter_map(|(index, entry)| {
+                let due = entry.is_due(&firing, &self.extent, spent) || entry.hears(event);
+                due.then_some(index)
+            })
             .collect();
         if due.is_empty() {
             return Ok(());
@@ -158,13 +149,17 @@ impl Dispatcher {
         let Some(mut worker) = self.worker.take() else {
             return Ok(());
         };
-        let mut result = Ok(());
-        while let Some(done) = worker.next(|| sinks.reporter.waiting()) {
-            result = self.commit(done, sinks);
-            if result.is_err() {
-                break;
+        let result = loop {
+            match worker.next(|| sinks.reporter.waiting()) {
+                Ok(Some(done)) => {
+                    if let Err(error) = self.commit(done, sinks) {
+                        break Err(error);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
             }
-        }
+        };
         self.worker = Some(worker);
         result
     }
@@ -199,13 +194,13 @@ impl Dispatcher {
                 output
             }
         };
-        let columns = &output.per_template;
-        if !columns.is_empty() {
-            let templates = &self.scene.templates;
-            sinks
-                .directory
-                .write_templates(step, &entry.name, templates, columns)?;
-        }
+        let values = &output.per_template;
+        let columns = if values.is_empty() {
+            None
+        } else {
+            let (name, templates) = (&entry.name, &self.scene.templates);
+            Some((sinks.directory).write_templates(step, name, templates, values)?)
+        };
         let times = [
             (format!("hook/{}/seconds", entry.name), took.as_secs_f64()),
             (format!("hook/{}/lag_steps", entry.name), lag as f64),
@@ -217,6 +212,7 @@ impl Dispatcher {
             clock: &done.milestone.clock,
             output: &output,
             times: &times,
+            columns,
         };
         sinks.recorder.fill(done.slot, record)?;
         sinks.recorder.flush()?;
@@ -229,53 +225,73 @@ impl Dispatcher {
         std::mem::take(&mut self.requests)
     }
 
-    /// What a checkpoint must keep; only after [`Dispatcher::settle`].
-    pub fn states(&self) -> BTreeMap<String, HookState> {
-        let entries = self.entries.iter();
-        entries
-            .map(|entry| {
-                let hook = entry.hook.lock().unwrap_or_else(PoisonError::into_inner);
-                let state = HookState {
-                    last_fired: entry.last_fired,
-                    disabled: entry.disabled,
-                    state: hook.state(),
-                    spent: [entry.spent.total, entry.spent.last].map(|time| time.as_secs_f64()),
-                };
-                (entry.name.to_string(), state)
-            })
-            .collect()
+    /// What hooks have asked for and nobody has taken yet.
+    pub fn requests(&self) -> &[Request] {
+        &self.requests
     }
 
-    /// Gives hooks their state of a checkpoint back. Hooks that were not there yet start afresh.
-    pub fn restore(&mut self, mut states: BTreeMap<String, HookState>) -> Result<(), RunError> {
+    /// Every failure of every hook, also those before a resume.
+    pub fn failures(&self) -> Vec<HookFailure> {
+        let entries = self.entries.iter();
+        entries.flat_map(|entry| entry.failures.clone()).collect()
+    }
+
+    /// What a checkpoint must keep; only after [`Dispatcher::settle`]. A hook whose state cannot be had is switched off: a resume could not go on
+    /// with it.
+    pub fn states(&mut self, reporter: &mut dyn Reporter) -> BTreeMap<String, HookState> {
+        let step = self.step;
+        let mut states = BTreeMap::new();
+        for entry in &mut self.entries {
+            let state = match entry.state() {
+                Ok(state) => state,
+                Err(message) => {
+                    if !entry.disabled {
+                        let message = format!("its state cannot be saved: {message}");
+                        entry.give_up(step, message, reporter);
+                    }
+                    entry.stateless()
+                }
+            };
+            states.insert(entry.name.to_string(), state);
+        }
+        states
+    }
+
+    /// Gives hooks their state of a checkpoint back. Hooks that were not there yet start afresh. One that cannot take its state back is switched
+    /// off.
+    ///
+    /// # Errors
+    /// When such a hook's policy is to end the run.
+    pub fn restore(
+        &mut self,
+        step: u64,
+        requests: Vec<Request>,
+        mut states: BTreeMap<String, HookState>,
+        reporter: &mut dyn Reporter,
+    ) -> Result<(), RunError> {
+        self.requests = requests;
         for entry in &mut self.entries {
             let Some(state) = states.remove(&*entry.name) else {
                 continue;
             };
-            entry.last_fired = state.last_fired;
-            entry.disabled = state.disabled;
-            let [total, last] = state
-                .spent
-                .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO));
-            entry.spent = Spent { total, last };
-            let mut hook = entry.hook.lock().unwrap_or_else(PoisonError::into_inner);
-            hook.restore(state.state).map_err(|error| RunError::Hook {
-                name: entry.name.to_string(),
-                message: format!("cannot take its saved state back: {error:#}"),
-            })?;
+            let Err(message) = entry.restore(state) else {
+                continue;
+            };
+            let message = format!("it cannot take its saved state back: {message}");
+            if entry.stops_the_run() {
+                return Err(RunError::Hook {
+                    name: entry.name.to_string(),
+                    message,
+                });
+            }
+            entry.give_up(step, message, reporter);
         }
         Ok(())
     }
 
-    /// Every failure of every hook, and the time that each took.
-    pub fn into_account(self) -> (Vec<HookFailure>, Vec<HookTime>) {
-        let mut failures = Vec::new();
-        let mut times = Vec::new();
-        for entry in self.entries {
-            failures.extend(entry.failures);
-            times.push(entry.time);
-        }
-        (failures, times)
+    /// What each hook cost.
+    pub fn into_times(self) -> Vec<HookTime> {
+        self.entries.into_iter().map(|entry| entry.time).collect()
     }
 }
 

@@ -1,11 +1,15 @@
 //! One model being trained: its weights, its optimiser, and the gradients of the step at hand.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
 use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
 use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
 use burn::tensor::Tensor;
 
+use super::outcome::RunError;
 use crate::hook::{Gradients, square_sum};
-use crate::model::{Dropout, Gpt2, next_token_loss};
+use crate::model::{Dropout, Gpt2, checkpoint_name, next_token_loss};
 
 /// AdamW's decoupled weight decay: each step takes `learning rate x rate` of a weight away.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -114,6 +118,71 @@ impl Learner {
         self.model = self
             .optimiser
             .step(learning_rate, self.model.clone(), gradients);
+    }
+
+    /// The first weight that is NaN or infinite: the name of its tensor and its value.
+    pub fn not_finite(&self) -> Option<(String, f64)> {
+        struct Search {
+            path: Vec<String>,
+            found: Option<(String, f64)>,
+        }
+        impl ModuleVisitor for Search {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.path.push(name.to_owned());
+            }
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if self.found.is_some() {
+                    return;
+                }
+                let data = param.val().into_data();
+                let values = data.as_slice::<f32>().unwrap_or_default();
+                let wrong = values.iter().find(|value| !value.is_finite());
+                self.found = wrong.map(|value| (checkpoint_name(&self.path), f64::from(*value)));
+            }
+        }
+        let mut search = Search {
+            path: Vec::new(),
+            found: None,
+        };
+        self.model.visit(&mut search);
+        search.found
+    }
+
+    /// The optimiser with its moments, in burn's format.
+    pub(super) fn optimiser_bytes(&self) -> Result<Vec<u8>, RunError> {
+        let bytes = self.optimiser.into_bytes();
+        let bytes = bytes.map_err(|error| unusable(Path::new("optimiser"), &error))?;
+        Ok(bytes.to_vec())
+    }
+
+    /// Model and optimiser as they were saved: the model's directory, and the file of [`Self::optimiser_bytes`].
+    pub(super) fn restored(
+        &self,
+        model: &Path,
+        optimiser: &Path,
+    ) -> Result<(Gpt2, ModuleOptimizer), RunError> {
+        let model = Gpt2::load(model, &self.model.device())?;
+        let bytes = std::fs::read(optimiser).map_err(|error| unusable(optimiser, &error))?;
+        let blank = self.optimiser.clone();
+        // burn panics on some bytes that are not an optimiser.
+        let loaded = catch_unwind(AssertUnwindSafe(|| {
+            blank.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
+        }));
+        match loaded {
+            Ok(Ok(loaded)) => Ok((model, loaded)),
+            Ok(Err(error)) => Err(unusable(optimiser, &error)),
+            Err(_) => Err(unusable(optimiser, &"not a readable optimiser")),
+        }
+    }
+}
+
+fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
+    RunError::Checkpoint {
+        path: path.to_owned(),
+        message: reason.to_string(),
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::worker::SharedHook;
+use super::progress::HookState;
+use super::worker::{SharedHook, guarded};
 use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
@@ -32,8 +33,11 @@ pub(super) struct Listener {
     pub hook: SharedHook,
     /// The x axis value of the last call: one milestone is one call, however many clauses or events name it.
     pub last_fired: Option<u64>,
+    /// The run's elapsed time when its cadence was last looked at.
+    looked: Duration,
     pub disabled: bool,
     pub failures: Vec<HookFailure>,
+    /// Its calls, also those before a resume.
     pub time: HookTime,
     /// What all its calls have cost, also those before a resume, and its last one.
     pub spent: Spent,
@@ -64,6 +68,7 @@ impl Listener {
             deadline: spec.deadline,
             hook: Arc::new(Mutex::new(spec.hook)),
             last_fired: None,
+            looked: Duration::ZERO,
             disabled: false,
             failures: Vec::new(),
             spent: Spent::default(),
@@ -77,38 +82,56 @@ impl Listener {
     }
 
     /// Whether it is to be called at this event. `spent` is what the hooks with a budget have cost; None while it is not known.
-    pub fn is_due(&self, firing: &Firing, extent: &Extent, spent: Option<Spent>) -> bool {
+    ///
+    /// What has become due by wall time since the cadence was last looked at is due now, however long that is ago.
+    pub fn is_due(&mut self, firing: &Firing, extent: &Extent, spent: Option<Spent>) -> bool {
         let milestone = &firing.milestone;
         if self.disabled || self.last_fired.is_some_and(|last| last >= milestone.step) {
             return false;
         }
-        let due = |moment, now: &Clock| self.at.due(moment, firing.before, now, extent);
-        match (self.on, milestone.event) {
-            (None, Event::RunStart) => due(Moment::Start, &milestone.clock),
-            (None, Event::StepEnd) => {
-                let allowed = |spent| self.at.within_budget(&milestone.clock, spent);
-                due(Moment::Step, &milestone.clock) || spent.is_some_and(allowed)
-            }
-            (None, Event::EpochEnd) => due(Moment::EpochEnd, &milestone.clock),
-            (None, Event::RunEnd) => due(Moment::End, &milestone.clock),
-            (Some(Event::RunFailed), Event::RunFailed) => true,
-            (Some(on), event) if on == event => {
-                // In the middle of a step, whether the hook is due is decided by where the clock will be at its end.
-                let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
-                end.elapsed = milestone.clock.elapsed;
-                match event {
-                    Event::RunStart => due(Moment::Start, &milestone.clock),
-                    Event::Evaluated if milestone.step == 0 => due(Moment::Start, &milestone.clock),
-                    Event::EpochEnd => due(Moment::EpochEnd, &milestone.clock),
-                    Event::RunEnd => due(Moment::End, &milestone.clock),
-                    Event::StepEnd | Event::Evaluated | Event::CheckpointSaved => {
-                        due(Moment::Step, &milestone.clock)
-                    }
-                    _ => due(Moment::Step, &end),
-                }
-            }
-            _ => false,
+        let Some((moment, now)) = self.moment(firing, extent) else {
+            return false;
+        };
+        let before = Clock {
+            elapsed: self.looked,
+            ..firing.before.clone()
+        };
+        if moment == Moment::Step {
+            self.looked = now.elapsed;
         }
+        let allowed = |spent| self.at.within_budget(&now, spent);
+        self.at.due(moment, &before, &now, extent)
+            || self.on.is_none() && moment == Moment::Step && spent.is_some_and(allowed)
+    }
+
+    /// The moment that an event is to this hook's cadence, with the clock to look at; None where the hook does not listen.
+    fn moment(&self, firing: &Firing, extent: &Extent) -> Option<(Moment, Clock)> {
+        let milestone = &firing.milestone;
+        let now = milestone.clock.clone();
+        match (self.on, milestone.event) {
+            (None, Event::RunStart) => Some((Moment::Start, now)),
+            (None, Event::StepEnd) => Some((Moment::Step, now)),
+            (None, Event::EpochEnd) => Some((Moment::EpochEnd, now)),
+            (None, Event::RunEnd) => Some((Moment::End, now)),
+            (Some(on), event) if on == event => match event {
+                Event::Evaluated if milestone.step == 0 => Some((Moment::Start, now)),
+                Event::Evaluated | Event::CheckpointSaved => Some((Moment::Step, now)),
+                // No cadence names a failure; see `hears`.
+                Event::RunFailed => None,
+                // In the middle of a step, whether the hook is due is decided by where the clock will be at its end.
+                _ => {
+                    let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
+                    end.elapsed = now.elapsed;
+                    Some((Moment::Step, end))
+                }
+            },
+            _ => None,
+        }
+    }
+
+    /// Whether it is called at this event whatever its cadence says.
+    pub fn hears(&self, event: Event) -> bool {
+        !self.disabled && event == Event::RunFailed && self.on == Some(Event::RunFailed)
     }
 
     /// Puts the name of a hook that is not its kind's first before its tags.
@@ -136,7 +159,7 @@ impl Listener {
             OnError::Stop => "the run ends (on_error = \"stop\")",
             OnError::Retry => "it will be called again at its next milestone",
         };
-        self.disabled = self.on_error != OnError::Retry;
+        self.disabled |= self.on_error != OnError::Retry;
         let name = &self.name;
         reporter.say(&format!(
             "hook `{name}` failed at step {step}: {message}; {consequence}"
@@ -153,5 +176,67 @@ impl Listener {
             message,
         });
         (output, stop)
+    }
+
+    /// Switches it off whatever its policy says, and notes why.
+    pub fn give_up(&mut self, step: u64, message: String, reporter: &mut dyn Reporter) {
+        self.disabled = true;
+        reporter.say(&format!(
+            "hook `{}` failed at step {step}: {message}; it is switched off",
+            self.name
+        ));
+        self.failures.push(HookFailure {
+            name: self.name.to_string(),
+            step,
+            message,
+        });
+    }
+
+    /// Whether a failure of it ends the run.
+    pub fn stops_the_run(&self) -> bool {
+        self.on_error == OnError::Stop
+    }
+
+    /// What a checkpoint keeps of it.
+    pub fn state(&self) -> Result<HookState, String> {
+        let state = guarded(&self.hook, |hook| Ok(hook.state()))?;
+        Ok(HookState {
+            state,
+            ..self.stateless()
+        })
+    }
+
+    /// The same without what only the hook itself knows.
+    pub fn stateless(&self) -> HookState {
+        HookState {
+            last_fired: self.last_fired,
+            looked: self.looked,
+            disabled: self.disabled,
+            state: serde_json::Value::Null,
+            calls: self.time.calls,
+            total: self.spent.total,
+            last: self.spent.last,
+            longest_lag: self.time.longest_lag,
+            failures: self.failures.clone(),
+        }
+    }
+
+    /// Takes back what a checkpoint kept of it.
+    pub fn restore(&mut self, state: HookState) -> Result<(), String> {
+        self.last_fired = state.last_fired;
+        self.looked = state.looked;
+        self.disabled = state.disabled;
+        self.failures = state.failures;
+        self.spent = Spent {
+            total: state.total,
+            last: state.last,
+        };
+        self.time.calls = state.calls;
+        self.time.total = state.total;
+        self.time.longest_lag = state.longest_lag;
+        if self.disabled {
+            return Ok(());
+        }
+        guarded(&self.hook, |hook| hook.restore(state.state))
     }
 }

@@ -64,6 +64,48 @@ pub struct Training {
     pub evaluate: Cadence,
     /// When checkpoints are saved; None saves only what a hook or a failure asks for.
     pub save: Option<Cadence>,
+    /// How many of the last checkpoints are kept; None keeps all.
+    pub keep: Option<usize>,
+    /// The measure whose best checkpoint is kept, too.
+    pub keep_best: Option<Best>,
+}
+
+/// Which value of a tag is the best.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Best {
+    /// The tag, such as `eval/main/loss`. A checkpoint counts when the tag was reported at its very step.
+    pub tag: String,
+    /// Whether the highest value is the best, not the lowest.
+    pub highest: bool,
+}
+
+impl Best {
+    /// Whether `value` is better than `than`.
+    pub(super) fn is_better(&self, value: f64, than: f64) -> bool {
+        if self.highest {
+            value > than
+        } else {
+            value < than
+        }
+    }
+}
+
+impl std::str::FromStr for Best {
+    type Err = String;
+
+    /// `lowest eval/main/loss` or `highest decode/acceptance`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words[..] {
+            [which @ ("lowest" | "highest"), tag] => Ok(Self {
+                tag: tag.to_owned(),
+                highest: which == "highest",
+            }),
+            _ => Err(format!(
+                "`{text}` does not say which is the best; write \"lowest eval/main/loss\" or \"highest decode/acceptance\""
+            )),
+        }
+    }
 }
 
 /// Everything that a run needs.
@@ -94,8 +136,6 @@ pub struct Plan {
     pub manifest: serde_json::Value,
     /// Parameters of the run for TensorBoard's table of runs.
     pub hparams: Vec<(String, crate::tensorboard::HparamValue)>,
-    /// `tokenizer.json`, to be saved beside the models.
-    pub tokenizer_json: String,
     /// Where the run is written.
     pub directory: PathBuf,
 }

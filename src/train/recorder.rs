@@ -1,18 +1,18 @@
 //! Everything that a run reports goes through here: to TensorBoard at once, to `milestones.jsonl` in an order that does not depend
 //! on how long background hooks took, and into the summary.
 
-use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::lines::Lines;
+use super::progress::Recorded;
 use crate::clock::Clock;
 use crate::hook::Output;
-use crate::tensorboard::{Entry, TensorboardError, Writer};
+use crate::tensorboard::{Entry, EventsFile, TensorboardError, Writer};
 
 /// Why something could not be recorded.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,14 @@ pub enum RecordError {
         path: PathBuf,
         /// The system's reason.
         source: std::io::Error,
+    },
+    /// A file that is being written is no longer in the run's folder.
+    #[error(
+        "{path} was removed or replaced while the run was writing it; what was measured since the last checkpoint is lost"
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
     },
     /// Two processes would write into one folder.
     #[error("another process is writing into {path}; wait until it is done, or end it")]
@@ -71,39 +79,76 @@ pub struct Record<'a> {
     pub output: &'a Output,
     /// Scalars about time, which differ from run to run: they stand apart in the line.
     pub times: &'a [(String, f64)],
+    /// The file with the values per template, if there are any.
+    pub columns: Option<ColumnFile>,
 }
+
+/// A file with a milestone's values per template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnFile {
+    /// Its name in the run's folder.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// Entries that may wait for TensorBoard's file.
+const QUEUE: usize = 4096;
 
 /// Writes a run's reports.
 pub struct Recorder {
     tensorboard: Writer,
-    lines: BufWriter<File>,
-    path: PathBuf,
+    lines: Lines,
     waiting: VecDeque<Option<String>>,
     released: u64,
     spans: HashMap<String, Span>,
+    /// The last step at which each hook wrote a file with values per template.
+    columns: BTreeMap<String, u64>,
 }
 
 impl Recorder {
-    /// A recorder into the run's directory. `purge_from` is the first step that a resumed run writes again: TensorBoard then drops the points
-    /// from there on, and `milestones.jsonl` has been cut back by the caller.
+    /// A recorder into the folder of a new run.
     ///
     /// # Errors
     /// When a file cannot be created.
-    pub fn create(directory: &Path, purge_from: Option<u64>) -> Result<Self, RecordError> {
-        let path = directory.join("milestones.jsonl");
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.map_err(|source| RecordError::Io {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(Self {
-            tensorboard: Writer::create(directory, 4096, purge_from)?,
-            lines: BufWriter::new(file),
-            path,
+    pub fn create(directory: &Path) -> Result<Self, RecordError> {
+        let lines = Lines::open(directory, 0)?;
+        Ok(Self::of(Writer::create(directory, QUEUE)?, lines))
+    }
+
+    /// A recorder that goes on where a checkpoint was saved. What was recorded later is cut off. `events` is the event file that
+    /// [`EventsFile::find`] gave; without one the run begins anew.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub(super) fn go_back(
+        directory: &Path,
+        recorded: &Recorded,
+        events: Option<&Path>,
+    ) -> Result<Self, RecordError> {
+        let lines = Lines::open(directory, recorded.lines.bytes)?;
+        let tensorboard = match events {
+            Some(path) => Writer::go_on(path, recorded.events.bytes, QUEUE)?,
+            None => {
+                EventsFile::remove_all(directory)?;
+                Writer::create(directory, QUEUE)?
+            }
+        };
+        let mut recorder = Self::of(tensorboard, lines);
+        recorder.spans = recorded.spans.clone().into_iter().collect();
+        recorder.columns = recorded.columns.clone();
+        Ok(recorder)
+    }
+
+    fn of(tensorboard: Writer, lines: Lines) -> Self {
+        Self {
+            tensorboard,
+            lines,
             waiting: VecDeque::new(),
             released: 0,
             spans: HashMap::new(),
-        })
+            columns: BTreeMap::new(),
+        }
     }
 
     /// Keeps the next place in `milestones.jsonl`.
@@ -163,6 +208,9 @@ impl Recorder {
                 markdown,
             })?;
         }
+        if record.columns.is_some() {
+            self.columns.insert(record.source.to_owned(), step);
+        }
         let line = line(&record, wall);
         self.put(slot, Some(line))
     }
@@ -189,8 +237,7 @@ impl Recorder {
         while let Some(Some(_)) = self.waiting.front() {
             if let Some(Some(line)) = self.waiting.pop_front() {
                 self.released += 1;
-                let written = self.lines.write_all(line.as_bytes());
-                written.map_err(|source| self.io(source))?;
+                self.lines.append(&line)?;
             }
         }
         Ok(())
@@ -202,17 +249,38 @@ impl Recorder {
     /// When it could not be written.
     pub fn flush(&mut self) -> Result<(), RecordError> {
         self.tensorboard.flush()?;
-        self.lines.flush().map_err(|source| self.io(source))
+        self.lines.flush()
     }
 
-    /// Flushes, syncs and closes, and gives each tag's first and last value.
+    /// Makes sure that what is written still goes into the run's folder.
+    ///
+    /// # Errors
+    /// When `milestones.jsonl` was removed or replaced.
+    pub fn check_in_place(&self) -> Result<(), RecordError> {
+        self.lines.check_in_place()
+    }
+
+    /// Brings everything that was recorded to the disk, and says how far each file goes.
+    ///
+    /// # Errors
+    /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
+    pub(super) fn sync(&mut self) -> Result<Recorded, RecordError> {
+        self.flush()?;
+        self.check_in_place()?;
+        Ok(Recorded {
+            lines: self.lines.sync()?,
+            events: self.tensorboard.sync()?,
+            spans: self.spans.clone().into_iter().collect(),
+            columns: self.columns.clone(),
+        })
+    }
+
+    /// Syncs and closes, and gives each tag's first and last value.
     ///
     /// # Errors
     /// When it could not be written.
     pub fn close(mut self) -> Result<HashMap<String, Span>, RecordError> {
-        self.flush()?;
-        let synced = self.lines.get_ref().sync_all();
-        synced.map_err(|source| self.io(source))?;
+        self.sync()?;
         self.tensorboard.close()?;
         Ok(self.spans)
     }
@@ -220,30 +288,6 @@ impl Recorder {
     /// Each tag's first and last value so far.
     pub fn spans(&self) -> &HashMap<String, Span> {
         &self.spans
-    }
-
-    /// Takes over the spans of the run that is being resumed.
-    pub fn restore_spans(&mut self, spans: HashMap<String, Span>) {
-        self.spans = spans;
-    }
-
-    /// How many bytes of `milestones.jsonl` are on the disk for good.
-    ///
-    /// # Errors
-    /// When they cannot be brought there.
-    pub fn synced_length(&mut self) -> Result<u64, RecordError> {
-        self.flush()?;
-        let file = self.lines.get_ref();
-        let length = file.sync_all().and_then(|()| file.metadata());
-        let length = length.map(|metadata| metadata.len());
-        length.map_err(|source| self.io(source))
-    }
-
-    fn io(&self, source: std::io::Error) -> RecordError {
-        RecordError::Io {
-            path: self.path.clone(),
-            source,
-        }
     }
 }
 
@@ -276,6 +320,9 @@ fn line(record: &Record, wall: SystemTime) -> String {
             .map(|(tag, text)| (tag.clone(), json!(text)))
             .collect::<Map<_, _>>()
             .into();
+    }
+    if let Some(file) = &record.columns {
+        line["files"] = json!({ &*file.name: file.sha256 });
     }
     line["times"] = times.into();
     format!("{line}\n")

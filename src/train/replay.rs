@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::checkpoint::{self, all};
+use super::checkpoint;
 use super::dispatcher::{Dispatcher, Sinks};
 use super::listener::Firing;
-use super::outcome::{Outcome, RunError, StopReason};
+use super::outcome::{Ended, Outcome, RunError, Stop, StopReason};
 use super::recorder::Recorder;
 use super::run_directory::RunDirectory;
 use super::{Plan, Reporter, charts};
@@ -27,47 +27,31 @@ pub struct Point {
     pub models: Option<PathBuf>,
 }
 
-/// The states of a run that can be seen again: the start, every checkpoint, and the end.
+/// The states of a run that can be seen again: the start, every checkpoint, and the end. `models/` is the end of a run that says it has ended.
 ///
 /// # Errors
-/// When a checkpoint's state cannot be read.
+/// When a checkpoint is not what was saved, or the outcome cannot be read.
 pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
     let mut points = vec![Point {
         clock: Clock::default(),
         models: None,
     }];
-    for checkpoint in all(run)? {
+    for checkpoint in checkpoint::all(run)? {
         points.push(Point {
-            clock: checkpoint::read_state(&checkpoint)?.clock,
-            models: Some(checkpoint),
+            clock: plan.extent.restored(checkpoint.verified()?.clock),
+            models: Some(checkpoint.path),
         });
     }
     let end = run.join("models");
-    let done = last_step(run).filter(|_| end.is_dir());
-    if let Some(step) = done.filter(|&step| points.iter().all(|point| point.clock.step.0 < step)) {
+    let done = Ended::read(run)?.filter(|_| end.is_dir());
+    let is_new = |steps| points.iter().all(|point| point.clock.step.0 < steps);
+    if let Some(ended) = done.filter(|ended| ended.stop != Stop::Failed && is_new(ended.steps)) {
         points.push(Point {
-            clock: plan.extent.clock_after(Step(step)),
+            clock: plan.extent.clock_after(Step(ended.steps)),
             models: Some(end),
         });
     }
     Ok(points)
-}
-
-/// The last step that a run recorded.
-fn last_step(run: &Path) -> Option<u64> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        source: String,
-        step: u64,
-    }
-    let text = std::fs::read_to_string(run.join("milestones.jsonl")).ok()?;
-    let lines = text
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Line>(line).ok());
-    lines
-        .filter(|line| line.source == "train")
-        .map(|line| line.step)
-        .max()
 }
 
 /// Calls every hook of `plan` at every one of `points`, and writes what they report into the plan's directory.
@@ -83,7 +67,7 @@ pub fn replay(
     let started = Instant::now();
     let directory = RunDirectory::create(&plan.directory)?;
     directory.write_pairs(&plan.scene.templates)?;
-    let mut recorder = Recorder::create(directory.path(), None)?;
+    let mut recorder = Recorder::create(directory.path())?;
     let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
     recorder.send(Entry::Layout(charts::layout(&kinds)))?;
     let start = plan.pair.snapshot();
@@ -110,7 +94,7 @@ pub fn replay(
             step,
             total_steps,
             losses: Default::default(),
-            learning_rate: plan.training.schedule.rate(step),
+            learning_rate: plan.training.schedule.rate(step.saturating_sub(1)),
             evaluation: None,
         };
         reporter.event(event, &milestone);
@@ -131,7 +115,7 @@ pub fn replay(
     }
     recorder.send(Entry::SessionEnd { success: true })?;
     let spans = recorder.close()?;
-    let (failures, times) = dispatcher.into_account();
+    let (failures, times) = (dispatcher.failures(), dispatcher.into_times());
     // What the replay took, not the training.
     clock.elapsed = started.elapsed();
     Ok(Outcome {

@@ -1,10 +1,13 @@
 //! A run on disk: `runs/<experiment>/<run>/` and the files in it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::recorder::RecordError;
+use tempfile::TempDir;
+
+use super::recorder::{ColumnFile, RecordError};
 use crate::data::templates::Templates;
 
 /// Takes a folder for this process alone, as long as what is returned lives; the system forgets it when the process dies.
@@ -35,22 +38,38 @@ fn is_hidden(entry: &fs::DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with('.')
 }
 
-/// Removes files and folders that were written aside and never got their final names.
-fn clear(run: &Path) {
-    for folder in ["", "checkpoints", "models", "templates"] {
-        let entries = fs::read_dir(run.join(folder)).into_iter().flatten();
+/// What the name of a folder begins with that is being written, or removed.
+const UNFINISHED: &str = ".unfinished-";
+/// What the name of a folder begins with that is being replaced.
+const REPLACED: &str = ".replaced-";
+
+/// The folders of a run in which something may be written aside.
+const FOLDERS: [&str; 4] = ["", "checkpoints", "models", "templates"];
+
+/// Removes files and folders that were written aside and never got their final names, and puts a folder back whose replacement never came.
+fn recover(run: &Path) -> io::Result<()> {
+    for folder in FOLDERS {
+        let folder = run.join(folder);
+        let entries = fs::read_dir(&folder).into_iter().flatten();
         for entry in entries.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let path = entry.path();
-            // What cannot be removed is in nobody's way.
-            let _ = match name.starts_with(".unfinished-") {
-                true => fs::remove_dir_all(path),
-                false if name.starts_with(".tmp") => fs::remove_file(path),
-                false => Ok(()),
-            };
+            if let Some(final_name) = name.strip_prefix(REPLACED) {
+                let place = folder.join(final_name);
+                if place.exists() {
+                    fs::remove_dir_all(path)?;
+                } else {
+                    fs::rename(path, place)?;
+                }
+            } else if name.starts_with(UNFINISHED) {
+                fs::remove_dir_all(path)?;
+            } else if name.starts_with(".tmp") {
+                fs::remove_file(path)?;
+            }
         }
     }
+    Ok(())
 }
 
 /// The directory of one run, which no other process writes into as long as this is held.
@@ -68,16 +87,19 @@ impl RunDirectory {
     pub fn create(path: &Path) -> Result<Self, RecordError> {
         fs::create_dir_all(path).map_err(|source| failed(path, source))?;
         let directory = Self::existing(path)?;
-        match Self::is_taken(path) {
-            true => Err(failed(path, io::ErrorKind::AlreadyExists.into())),
-            false => Ok(directory),
+        if Self::is_taken(path) {
+            return Err(failed(path, io::ErrorKind::AlreadyExists.into()));
         }
+        Ok(directory)
     }
 
-    /// Whether there is a run at `path`, or anything else but files whose names begin with a point.
+    /// Whether there is a run at `path`, or anything else but a manifest without an experiment and files whose names begin with a point: a process
+    /// that was killed before it had begun leaves those.
     pub fn is_taken(path: &Path) -> bool {
         match fs::read_dir(path) {
-            Ok(entries) => entries.flatten().any(|entry| !is_hidden(&entry)),
+            Ok(entries) => entries
+                .flatten()
+                .any(|entry| !is_hidden(&entry) && entry.file_name() != "manifest.json"),
             Err(_) => path.exists(),
         }
     }
@@ -88,7 +110,7 @@ impl RunDirectory {
     /// When another process is writing into it, or it cannot be written.
     pub fn existing(path: &Path) -> Result<Self, RecordError> {
         let lock = lock(path)?;
-        clear(path);
+        recover(path).map_err(|source| failed(path, source))?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -109,6 +131,17 @@ impl RunDirectory {
         crate::atomic::write(&path, bytes).map_err(|source| RecordError::Io { path, source })
     }
 
+    /// Writes a file of the run unless it says the same already.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn update(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        match fs::read(self.path.join(name)) {
+            Ok(there) if there == bytes => Ok(()),
+            _ => self.write(name, bytes),
+        }
+    }
+
     /// Removes a file of the run, if it is there.
     ///
     /// # Errors
@@ -124,6 +157,66 @@ impl RunDirectory {
         }
     }
 
+    /// Removes a folder of the run, if it is there: it loses its name at once, whatever happens while it is emptied.
+    ///
+    /// # Errors
+    /// When it is there and cannot be removed.
+    pub fn discard(&self, name: &str) -> Result<(), RecordError> {
+        let path = self.path.join(name);
+        if !path.exists() {
+            return Ok(());
+        }
+        let aside = beside(&path, UNFINISHED);
+        let removed = fs::rename(&path, &aside).and_then(|()| fs::remove_dir_all(&aside));
+        removed.map_err(|source| failed(&path, source))
+    }
+
+    /// A new folder beside the one that will be `name`, to be filled and then given to [`Self::put_in_place`].
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn aside(&self, name: &str) -> Result<TempDir, RecordError> {
+        let path = self.path.join(name);
+        let parent = path.parent().unwrap_or(&self.path);
+        let aside = fs::create_dir_all(parent).and_then(|()| {
+            tempfile::Builder::new()
+                .prefix(UNFINISHED)
+                .tempdir_in(parent)
+        });
+        aside.map_err(|source| failed(&path, source))
+    }
+
+    /// Puts a folder that was written aside under its final name. What was there before is removed only when the new one is there.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn put_in_place(&self, aside: TempDir, name: &str) -> Result<PathBuf, RecordError> {
+        let path = self.path.join(name);
+        let replaced = beside(&path, REPLACED);
+        let put = || -> io::Result<()> {
+            // Temporary folders are private by default.
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(aside.path(), fs::Permissions::from_mode(0o755))?;
+            }
+            crate::atomic::sync_directory(aside.path())?;
+            if path.exists() {
+                fs::rename(&path, &replaced)?;
+            }
+            fs::rename(aside.keep(), &path)?;
+            if let Some(parent) = path.parent() {
+                crate::atomic::sync_directory(parent)?;
+            }
+            if replaced.exists() {
+                fs::remove_dir_all(&replaced)?;
+            }
+            Ok(())
+        };
+        put().map_err(|source| failed(&path, source))?;
+        Ok(path)
+    }
+
     /// Puts a directory under its final name once `fill` has written all of it, replacing what was there.
     ///
     /// # Errors
@@ -133,33 +226,28 @@ impl RunDirectory {
         name: &str,
         fill: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
-        let path = self.path.join(name);
-        let parent = path.parent().unwrap_or(&self.path).to_owned();
-        let failed = |source: io::Error| {
-            E::from(RecordError::Io {
-                path: path.clone(),
-                source,
-            })
-        };
-        fs::create_dir_all(&parent).map_err(failed)?;
-        let aside = tempfile::Builder::new()
-            .prefix(".unfinished-")
-            .tempdir_in(&parent)
-            .map_err(failed)?;
+        let aside = self.aside(name)?;
         fill(aside.path())?;
-        crate::atomic::sync_directory(aside.path()).map_err(failed)?;
-        if path.exists() {
-            fs::remove_dir_all(&path).map_err(failed)?;
+        Ok(self.put_in_place(aside, name)?)
+    }
+
+    /// Removes the files of values per template that are later than the last step of their hook in `last`.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn cut_templates(&self, last: &BTreeMap<String, u64>) -> Result<(), RecordError> {
+        let entries = fs::read_dir(self.path.join("templates"))
+            .into_iter()
+            .flatten();
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some((step, hook)) = step_and_hook(&name)
+                && last.get(hook).is_none_or(|last| step > *last)
+            {
+                self.remove(&format!("templates/{name}"))?;
+            }
         }
-        let aside = aside.keep();
-        fs::rename(&aside, &path).map_err(failed)?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        }
-        crate::atomic::sync_directory(&parent).map_err(failed)?;
-        Ok(path)
+        Ok(())
     }
 
     /// Writes which prompts are matched: `templates/pairs.tsv`, with the rows (from 0) of the female and the male prompt in every file of values per
@@ -195,7 +283,7 @@ impl RunDirectory {
         hook: &str,
         templates: &Templates,
         columns: &[(String, Vec<f64>)],
-    ) -> Result<(), RecordError> {
+    ) -> Result<ColumnFile, RecordError> {
         let folder = self.path.join("templates");
         fs::create_dir_all(&folder).map_err(|source| RecordError::Io {
             path: folder.clone(),
@@ -218,9 +306,23 @@ impl RunDirectory {
             }
             text.push('\n');
         }
-        self.write(
-            &format!("templates/step-{step:08}-{hook}.tsv"),
-            text.as_bytes(),
-        )
+        let name = format!("templates/step-{step:08}-{hook}.tsv");
+        self.write(&name, text.as_bytes())?;
+        Ok(ColumnFile {
+            name,
+            sha256: crate::checksum::sha256(text.as_bytes()),
+        })
     }
+}
+
+/// A path beside `path` whose name begins with `prefix`.
+fn beside(path: &Path, prefix: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{prefix}{name}"))
+}
+
+/// Step and hook of a file of values per template, by its name.
+fn step_and_hook(name: &str) -> Option<(u64, &str)> {
+    let (step, hook) = name.strip_prefix("step-")?.split_once('-')?;
+    Some((step.parse().ok()?, hook.strip_suffix(".tsv")?))
 }

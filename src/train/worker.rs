@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select, unbounded};
 
+use super::outcome::RunError;
 use super::recorder::Slot;
 use crate::hook::{Context, Deadline, Gradients, Hook, Milestone, Output, Probes, Scene, Watch};
 use crate::model::{Pair, Role};
@@ -66,9 +67,30 @@ pub(super) fn work(job: Job, gradients: &[(Role, Gradients)]) -> Done {
     }
 }
 
+/// Calls a method of a hook, with its panics turned into errors. A hook that panicked may be called again when its policy is to retry; its own
+/// state is its own affair.
+pub(super) fn guarded<T>(
+    hook: &SharedHook,
+    method: impl FnOnce(&mut dyn Hook) -> anyhow::Result<T>,
+) -> Result<T, String> {
+    let called = caught(|| {
+        let mut hook = hook.lock().unwrap_or_else(PoisonError::into_inner);
+        method(&mut **hook)
+    });
+    called.map_err(|error| format!("{error:#}"))
+}
+
+/// Calls code of a hook; a panic in it is an error.
+pub(crate) fn caught<T>(code: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let outside = IN_HOOK.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(code));
+    IN_HOOK.set(outside);
+    outcome.unwrap_or_else(|panic| anyhow::bail!("panicked: {}", panic_text(panic.as_ref())))
+}
+
 /// What a hook sees in this call.
 pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]) -> Context<'a> {
-    // A deadline that no clock can show never passes.
+    // A deadline beyond what the clock can tell never comes.
     let deadline = call.deadline.and_then(|seconds| {
         let at = Instant::now().checked_add(Duration::from_secs(seconds))?;
         Some(Deadline { at, seconds })
@@ -88,23 +110,14 @@ pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]
     }
 }
 
-/// Calls a hook, with its panics and its deadline turned into errors.
+/// Calls a hook at its milestone, with its panics and its deadline turned into errors.
 pub(super) fn call(job: &Call, gradients: &[(Role, Gradients)]) -> Result<Output, String> {
-    let mut context = context(job, gradients);
-    let deadline = context.deadline;
-    // A hook that panicked may be called again when its policy is to retry; its own state is its own affair.
-    let mut hook = job.hook.lock().unwrap_or_else(PoisonError::into_inner);
-    IN_HOOK.set(true);
-    let outcome = catch_unwind(AssertUnwindSafe(|| hook.at_milestone(&mut context)));
-    IN_HOOK.set(false);
-    match outcome {
-        Ok(Ok(())) => match Deadline::check(deadline) {
-            Ok(()) => Ok(std::mem::take(&mut context.output)),
-            Err(stopped) => Err(stopped.to_string()),
-        },
-        Ok(Err(error)) => Err(format!("{error:#}")),
-        Err(panic) => Err(format!("panicked: {}", panic_text(panic.as_ref()))),
-    }
+    guarded(&job.hook, |hook| {
+        let mut context = context(job, gradients);
+        hook.at_milestone(&mut context)?;
+        Deadline::check(context.deadline)?;
+        Ok(context.output)
+    })
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -147,53 +160,62 @@ impl Worker {
     }
 
     /// Queues the jobs of a milestone; while the queue is full, hands finished ones to `done`.
-    pub fn send<E>(
+    pub fn send(
         &mut self,
         jobs: Vec<Job>,
-        mut done: impl FnMut(Done) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(milestones) = &self.milestones else {
-            return Ok(());
+        mut done: impl FnMut(Done) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        let Some(milestones) = self.milestones.clone() else {
+            return Err(RunError::DeadWorker);
         };
         let count = jobs.len();
-        let mut jobs = Some(jobs);
-        while let Some(next) = jobs.take() {
-            match milestones.try_send(next) {
-                Ok(()) => self.pending += count,
-                Err(full) => {
-                    jobs = Some(full.into_inner());
-                    let Ok(finished) = self.results.recv() else {
-                        return Ok(());
-                    };
-                    self.pending -= 1;
-                    done(finished)?;
+        let mut jobs = jobs;
+        loop {
+            match milestones.try_send(jobs) {
+                Ok(()) => {
+                    self.pending += count;
+                    return Ok(());
                 }
+                Err(TrySendError::Full(full)) => {
+                    jobs = full;
+                    let finished = self.results.recv();
+                    self.pending -= 1;
+                    done(finished.map_err(|_| RunError::DeadWorker)?)?;
+                }
+                Err(TrySendError::Disconnected(_)) => return Err(RunError::DeadWorker),
             }
         }
-        Ok(())
     }
 
     /// Hands over what has finished, without waiting.
-    pub fn drain<E>(&mut self, mut done: impl FnMut(Done) -> Result<(), E>) -> Result<(), E> {
-        while let Ok(finished) = self.results.try_recv() {
-            self.pending -= 1;
-            done(finished)?;
+    pub fn drain(
+        &mut self,
+        mut done: impl FnMut(Done) -> Result<(), RunError>,
+    ) -> Result<(), RunError> {
+        loop {
+            match self.results.try_recv() {
+                Ok(finished) => {
+                    self.pending -= 1;
+                    done(finished)?;
+                }
+                Err(TryRecvError::Empty) => return Ok(()),
+                Err(TryRecvError::Disconnected) => return Err(RunError::DeadWorker),
+            }
         }
-        Ok(())
     }
 
     /// Waits for the next one; None when nothing is under way. `tick` is called about every 100 ms of waiting.
-    pub fn next(&mut self, mut tick: impl FnMut()) -> Option<Done> {
+    pub fn next(&mut self, mut tick: impl FnMut()) -> Result<Option<Done>, RunError> {
         while self.pending > 0 {
             select! {
                 recv(self.results) -> finished => {
                     self.pending -= 1;
-                    return finished.ok();
+                    return finished.map(Some).map_err(|_| RunError::DeadWorker);
                 }
                 default(Duration::from_millis(100)) => tick(),
             }
         }
-        None
+        Ok(None)
     }
 }
 
@@ -201,7 +223,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.milestones = None;
         if let Some(thread) = self.thread.take() {
-            // A worker that panicked outside a hook has already shown itself by its missing results.
+            // A worker that died has shown itself by its missing results.
             let _ = thread.join();
         }
     }

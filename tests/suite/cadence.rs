@@ -320,7 +320,7 @@ proptest! {
         let mut before = Clock::default();
         for pause in pauses {
             let mut now = before.clone();
-            now.step_done();
+            now.step_done(&extent);
             now.elapsed += Duration::from_secs(pause);
             let passed = (before.elapsed.as_secs() + 1..=now.elapsed.as_secs()).any(|second| second % every == 0);
             prop_assert_eq!(cadence.due(Moment::Step, &before, &now, &extent), passed);
@@ -346,12 +346,11 @@ proptest! {
                     left -= size;
                     clock.micro_batch_done(Samples(size), Tokens(size * block));
                 }
-                clock.step_done();
+                let epoch = clock.epoch;
+                clock.step_done(&extent);
                 prop_assert_eq!(extent.closes_epoch(clock.step), left == 0);
-                prop_assert_eq!(extent.epoch_of(clock.step), clock.epoch);
-                if left == 0 {
-                    clock.epoch_done();
-                }
+                prop_assert_eq!(extent.epoch_of(clock.step), epoch);
+                prop_assert_eq!(clock.epoch.0, epoch.0 + u64::from(left == 0));
                 prop_assert_eq!(extent.clock_after(clock.step), clock.clone());
                 if clock.step.0 == extent.steps() {
                     break 'run;

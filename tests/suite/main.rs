@@ -24,6 +24,7 @@ mod loopback_hub;
 mod measuring;
 mod options;
 mod report;
+mod resume;
 mod run;
 mod sampling;
 mod statistics;

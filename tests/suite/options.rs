@@ -110,7 +110,7 @@ fn resolved(project: &Project) -> toml::Table {
 fn keys(table: &toml::Table) -> (Vec<Vec<String>>, Vec<Vec<String>>) {
     let (mut numbers, mut texts) = (Vec::new(), Vec::new());
     for (key, value) in table {
-        let path = |rest: &[String]| [&[key.clone()], rest].concat();
+        let path = |rest: &[String]| [std::slice::from_ref(key), rest].concat();
         match value {
             toml::Value::Integer(_) | toml::Value::Float(_) => numbers.push(path(&[])),
             toml::Value::String(_) => texts.push(path(&[])),

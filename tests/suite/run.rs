@@ -1,4 +1,4 @@
-//! The loop: order of events, the same bytes for the same seed, hooks that change nothing, kills and resumes, failures.
+//! The loop: order of events, the same bytes for the same seed, hooks that change nothing, failures.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -16,11 +16,11 @@ use milepost::hook::{Context, Hook, Milestone, Request, Runs, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role};
 use milepost::train::{
-    Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training, WeightDecay,
-    finetune,
+    Begin, Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training,
+    WeightDecay, finetune,
 };
 
-use crate::harness::{Project, TEMPLATES, milestones, timeless, until};
+use crate::harness::{Project, TEMPLATES, milestones, timeless};
 
 /// A plan over `blocks` blocks of 16 tokens with micro-batches of 2, two of them a step.
 fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
@@ -58,6 +58,8 @@ fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -
             weight_decay: WeightDecay::default(),
             evaluate: Cadence::parse(&["start", "every epoch"]).unwrap(),
             save: Some(Cadence::parse(&["steps 2"]).unwrap()),
+            keep: Some(2),
+            keep_best: None,
         },
         pair: Pair::new(model(Role::Main), model(Role::Assistant)).unwrap(),
         blocks: cut(blocks),
@@ -77,7 +79,6 @@ fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -
         resolved: String::new(),
         manifest: serde_json::Value::Null,
         hparams: Vec::new(),
-        tokenizer_json: tokenizer.to_json().unwrap(),
         directory: directory.to_owned(),
     }
 }
@@ -129,7 +130,7 @@ impl Reporter for Trace {
 
 fn go(plan: Plan) -> (Outcome, Trace) {
     let mut trace = Trace::default();
-    let outcome = finetune(plan, false, &mut trace, &AtomicBool::new(false)).unwrap();
+    let outcome = finetune(plan, Begin::Anew, &mut trace, &AtomicBool::new(false)).unwrap();
     (outcome, trace)
 }
 
@@ -145,8 +146,8 @@ fn the_golden_trace_of_a_small_run() {
     ));
     let expected = "run-start 0/0/0, evaluated 0/0/0, epoch-start 0/0/0, \
         step-start 0/0/0, micro-batch-end 0/0/1, micro-batch-end 0/0/2, gradients-ready 0/0/2, gradients-clipped 0/0/2, step-end 0/1/2, \
-        step-start 0/1/2, micro-batch-end 0/1/3, micro-batch-end 0/1/4, gradients-ready 0/1/4, gradients-clipped 0/1/4, evaluated 0/2/4, \
-        step-end 0/2/4, checkpoint-saved 0/2/4, epoch-end 1/2/4, epoch-start 1/2/4, \
+        step-start 0/1/2, micro-batch-end 0/1/3, micro-batch-end 0/1/4, gradients-ready 0/1/4, gradients-clipped 0/1/4, evaluated 1/2/4, \
+        step-end 1/2/4, epoch-end 1/2/4, checkpoint-saved 1/2/4, epoch-start 1/2/4, \
         step-start 1/2/4, micro-batch-end 1/2/5, micro-batch-end 1/2/6, gradients-ready 1/2/6, gradients-clipped 1/2/6, step-end 1/3/6, \
         run-end 1/3/6";
     assert_eq!(trace.events.join(", "), expected);
@@ -341,9 +342,14 @@ fn a_loss_that_is_not_finite_stops_the_run_with_the_last_good_weights() {
     plan.training.schedule.peak = 1e30;
     plan.training.clip = None;
     plan.training.save = None;
-    let error = finetune(plan, false, &mut Trace::default(), &AtomicBool::new(false))
-        .unwrap_err()
-        .to_string();
+    let error = finetune(
+        plan,
+        Begin::Anew,
+        &mut Trace::default(),
+        &AtomicBool::new(false),
+    )
+    .unwrap_err()
+    .to_string();
     assert!(
         error.contains("loss of the main model is")
             || error.contains("loss of the assistant model is"),
@@ -406,162 +412,6 @@ fn gradient_accumulation_is_the_larger_batch() {
     }
 }
 
-/// How often the training loss stands in a run's event files.
-fn losses_in_events(run: &Path) -> usize {
-    let entries = std::fs::read_dir(run).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    let files = paths.filter(|path| path.to_string_lossy().contains("tfevents"));
-    let tag = b"train/main/loss";
-    let count = |bytes: Vec<u8>| bytes.windows(tag.len()).filter(|one| one == tag).count();
-    files.map(|path| count(std::fs::read(path).unwrap())).sum()
-}
-
-#[test]
-#[cfg(unix)]
-fn a_killed_run_resumes_to_what_it_would_have_been() {
-    let project = Project::new();
-    let set = ["--set", "train.max_steps=40 train.save='every 4 steps'"];
-    let whole = project.run("whole", &set);
-    let arguments = [&["finetune", "small.toml", "--name", "killed"], &set[..]].concat();
-    let mut child = project.spawn(&arguments);
-    let killed = project.path().join("runs/small/killed");
-    let second = killed.join("checkpoints/step-00000008");
-    until("the second checkpoint", || second.exists());
-    // Two more steps have reached TensorBoard's file, where they must not stand twice afterwards.
-    let losses = || losses_in_events(&killed);
-    let at_checkpoint = losses();
-    until("two more steps", || losses() >= at_checkpoint + 2);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    project
-        .milepost(&["finetune", "small.toml", "--resume", "killed"])
-        .assert()
-        .success();
-    assert_eq!(timeless(&whole), timeless(&killed));
-    for role in ["main", "assistant"] {
-        let weights = |run: &Path| {
-            std::fs::read(run.join("models").join(role).join("model.safetensors")).unwrap()
-        };
-        assert_eq!(weights(&whole), weights(&killed), "{role}");
-    }
-    if let Some(python) = crate::harness::python() {
-        let scalars = |run: &Path| {
-            let mut read = crate::harness::read_events(&python, run)["scalars"].clone();
-            read.as_object_mut()
-                .unwrap()
-                .retain(|tag, _| !tag.starts_with("hook/"));
-            read
-        };
-        assert_eq!(scalars(&whole), scalars(&killed));
-    }
-}
-
-/// A run of six steps with checkpoints at 3 and 6, as if it had been killed behind the first.
-fn half_a_run(project: &Project) -> std::path::PathBuf {
-    let run = project.run("a", &["--set", "train.save='every 3 steps'"]);
-    std::fs::remove_dir_all(run.join("checkpoints/step-00000006")).unwrap();
-    run
-}
-
-#[test]
-fn a_value_that_is_not_finite_ends_no_resume() {
-    let project = Project::new();
-    let run = half_a_run(&project);
-    let path = run.join("checkpoints/step-00000003/state.json");
-    let mut state: serde_json::Value =
-        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-    // As JSON has it.
-    state["spans"]["eval/main/perplexity"]["last"][1] = serde_json::Value::Null;
-    std::fs::write(&path, state.to_string()).unwrap();
-    // What a process leaves that is killed while it saves.
-    let unfinished = run.join("checkpoints/.unfinished-x");
-    std::fs::create_dir(&unfinished).unwrap();
-    project
-        .milepost(&["finetune", "small.toml", "--resume", "a"])
-        .assert()
-        .success();
-    assert!(!unfinished.exists());
-    std::fs::write(run.join("checkpoints/step-00000006/state.json"), "{").unwrap();
-    let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 4);
-    assert!(message.contains("remove the folder"), "{message}");
-}
-
-#[test]
-fn lines_that_a_checkpoint_counts_on_and_that_are_lost_are_said_before_training() {
-    let project = Project::new();
-    let run = half_a_run(&project);
-    let lines = run.join("milestones.jsonl");
-    std::fs::write(&lines, "").unwrap();
-    let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 4);
-    assert!(
-        message.contains("milestones.jsonl") && message.contains("lines are lost"),
-        "{message}"
-    );
-    assert_eq!(std::fs::read(&lines).unwrap(), b"");
-}
-
-#[test]
-fn two_processes_never_write_one_run() {
-    let project = Project::new();
-    let run = project.run("a", &[]);
-    let before = std::fs::read(run.join("milestones.jsonl")).unwrap();
-    let held = milepost::train::RunDirectory::existing(&run).unwrap();
-    let message = project.fails(&["finetune", "small.toml", "--resume", "a"], 5);
-    assert!(
-        message.contains("another process is writing into"),
-        "{message}"
-    );
-    assert_eq!(before, std::fs::read(run.join("milestones.jsonl")).unwrap());
-    drop(held);
-    project
-        .milepost(&["finetune", "small.toml", "--resume", "a"])
-        .assert()
-        .success();
-}
-
-#[test]
-#[cfg(unix)]
-fn ctrl_c_finishes_the_step_and_saves() {
-    let project = Project::new();
-    let child = std::process::Command::new(env!("CARGO_BIN_EXE_milepost"))
-        .args([
-            "finetune",
-            "small.toml",
-            "--name",
-            "stopped",
-            "--set",
-            "train.max_steps=400",
-        ])
-        .current_dir(project.path())
-        .env("MILEPOST_OFFLINE", "1")
-        .env_remove("MILEPOST_DATA")
-        .stderr(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = project.path().join("runs/small/stopped/milestones.jsonl");
-    until("some lines", || {
-        std::fs::metadata(&lines).is_ok_and(|file| file.len() >= 2000)
-    });
-    let signal = std::process::Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status()
-        .unwrap();
-    assert!(signal.success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let shown = String::from_utf8_lossy(&output.stdout);
-    assert!(shown.contains("stopped by Ctrl-C after step"), "{shown}");
-    let run = project.path().join("runs/small/stopped");
-    assert!(run.join("models/main/model.safetensors").is_file());
-    let last = milestones(&run).pop().unwrap();
-    assert_eq!(last["event"], "run-end");
-    project
-        .milepost(&["finetune", "small.toml", "--resume", "stopped", "--help"])
-        .assert()
-        .success();
-}
-
 /// The events of a run in the words of `Event`'s documentation: blocks, batch, accumulation, steps in all, and the step after which a
 /// hook stops it.
 fn told(
@@ -589,9 +439,9 @@ fn told(
             events.push(format!("gradients-ready {epoch}/{step}/{micro}"));
             events.push(format!("gradients-clipped {epoch}/{step}/{micro}"));
             step += 1;
+            epoch += u64::from(left == 0);
             events.push(format!("step-end {epoch}/{step}/{micro}"));
             if left == 0 {
-                epoch += 1;
                 events.push(format!("epoch-end {epoch}/{step}/{micro}"));
             }
         }
@@ -643,7 +493,7 @@ proptest::proptest! {
         let last = stop.unwrap_or(u64::MAX).min(extent.steps());
         let cadence = Cadence::parse(&clauses).unwrap();
         let mut expected: Vec<u64> =
-            cadence.firings(&extent).into_iter().map(|step| step.0).filter(|step| *step <= last).collect();
+            cadence.firings(&extent).map(|step| step.0).filter(|step| *step <= last).collect();
         if clauses.contains(&"end") && !expected.contains(&last) {
             expected.push(last);
         }
@@ -686,7 +536,13 @@ fn hooks_with_a_budget_are_called_together_and_keep_to_it() {
     }
     let hooks = vec![spec("first", &at, first), spec("second", &at, second)];
     let plan = plan(&folder.path().join("run"), 7, Length::Steps(60), hooks);
-    finetune(plan, false, &mut Costs(&mut costs), &AtomicBool::new(false)).unwrap();
+    finetune(
+        plan,
+        Begin::Anew,
+        &mut Costs(&mut costs),
+        &AtomicBool::new(false),
+    )
+    .unwrap();
     let calls = calls.lock().unwrap();
     assert!(
         calls.len() >= 3 && calls.len() < 60,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use milepost::tensorboard::{Chart, Entry, EventsFile, HparamValue, Layout, Writer};
 use proptest::prelude::*;
 use protobuf::Message as _;
-use tensorboard_proto::event::Event;
+use tensorboard_proto::event::{Event, SessionLog_SessionStatus};
 use tensorboard_proto::summary::{HistogramProto, Summary, Summary_Value};
 
 use crate::harness::{Project, milestones, python, read_events};
@@ -141,15 +141,16 @@ proptest! {
     #[test]
     fn what_is_sent_is_what_is_read(entries in prop::collection::vec(entry(), 0..100), capacity in 1usize..20) {
         let folder = tempfile::tempdir().unwrap();
-        let writer = Writer::create(folder.path(), capacity, None).unwrap();
+        let writer = Writer::create(folder.path(), capacity).unwrap();
         for entry in &entries {
             writer.send(entry.clone()).unwrap();
         }
         writer.close().unwrap();
         let found = events(folder.path());
         prop_assert_eq!(found[0].get_file_version(), "brain.Event:2");
-        prop_assert_eq!(found.len(), entries.len() + 1);
-        for (event, entry) in found[1..].iter().zip(&entries) {
+        prop_assert_eq!(found[1].get_session_log().get_status(), SessionLog_SessionStatus::START);
+        prop_assert_eq!(found.len(), entries.len() + 2);
+        for (event, entry) in found[2..].iter().zip(&entries) {
             let summary = &event.get_summary().value[0];
             let place = match entry {
                 Entry::Scalar { tag, step, wall, value } => {
@@ -187,12 +188,12 @@ fn histograms_of_awkward_values() {
         vec![1.0, 1.0 + f64::EPSILON],
         vec![0.0, f64::from_bits(1), f64::from_bits(2)],
     ];
-    let writer = Writer::create(folder.path(), 8, None).unwrap();
+    let writer = Writer::create(folder.path(), 8).unwrap();
     for values in &sets {
         writer.send(histogram("h", values.clone())).unwrap();
     }
     writer.close().unwrap();
-    for (event, values) in events(folder.path())[1..].iter().zip(&sets) {
+    for (event, values) in events(folder.path())[2..].iter().zip(&sets) {
         assert_tells(event.get_summary().value[0].get_histo(), values);
     }
 }
@@ -218,17 +219,18 @@ fn a_newer_file_sorts_last_even_when_the_clock_was_put_back() {
 fn a_step_beyond_the_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = EventsFile::create(folder.path()).unwrap();
-    let error = file.purge_from(1 << 63).unwrap_err();
+    let error = file.summary(1 << 63, SystemTime::now(), Summary::new());
+    let error = error.unwrap_err();
     assert!(error.to_string().contains("9223372036854775808"), "{error}");
 }
 
 #[test]
 fn what_is_reported_is_in_the_file_soon_without_a_flush() {
     let folder = tempfile::tempdir().unwrap();
-    let writer = Writer::create(folder.path(), 8, None).unwrap();
+    let writer = Writer::create(folder.path(), 8).unwrap();
     writer.send(scalar("train/main/loss", 1, 0.5)).unwrap();
     let begun = Instant::now();
-    while events(folder.path()).len() < 2 {
+    while events(folder.path()).len() < 3 {
         assert!(begun.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -239,7 +241,7 @@ fn what_is_reported_is_in_the_file_soon_without_a_flush() {
 fn tensorboard_reads_every_kind_of_entry() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let writer = Writer::create(folder.path(), 64, None).unwrap();
+    let writer = Writer::create(folder.path(), 64).unwrap();
     let hparams = [
         ("lr", HparamValue::Number(5e-5)),
         ("schedule", HparamValue::Text("linear".to_owned())),
@@ -421,31 +423,63 @@ fn tensorboard_reads_exactly_what_the_run_recorded() {
 }
 
 #[test]
-fn a_resumed_writer_drops_what_will_be_written_again() {
-    let Some(python) = python() else { return };
+fn a_writer_that_goes_on_begins_with_what_was_written_up_to_there() {
     let folder = tempfile::tempdir().unwrap();
-    for (first, last, purge, sign) in [(0, 10, None, 1.0), (6, 12, Some(6), -1.0)] {
-        let writer = Writer::create(folder.path(), 8, purge).unwrap();
-        for step in first..last {
-            writer
-                .send(scalar("a/b", step, sign * step as f64))
-                .unwrap();
+    let writer = Writer::create(folder.path(), 8).unwrap();
+    let send = |writer: &Writer, steps: std::ops::Range<u64>, sign: f64| {
+        for step in steps {
+            let entry = scalar("a/b", step, sign * step as f64);
+            writer.send(entry).unwrap();
         }
-        writer.close().unwrap();
-    }
-    let read = read_events(&python, folder.path());
-    let values: Vec<f64> = read["scalars"]["a/b"]
-        .as_array()
-        .unwrap()
+    };
+    send(&writer, 0..6, 1.0);
+    let end = writer.sync().unwrap();
+    send(&writer, 6..10, 1.0);
+    writer.close().unwrap();
+    let old = event_files(folder.path()).remove(0);
+    // Somebody else's file is left alone.
+    let strange = folder.path().join("events.out.tfevents.1.elsewhere");
+    std::fs::write(&strange, "").unwrap();
+
+    let found = EventsFile::find(folder.path(), &end).unwrap();
+    assert_eq!(found.as_deref(), Some(&*old));
+    let writer = Writer::go_on(&old, end.bytes, 8).unwrap();
+    send(&writer, 6..12, -1.0);
+    writer.close().unwrap();
+    assert!(!old.exists() && strange.exists());
+    let values: Vec<f64> = events(folder.path())[2..]
         .iter()
-        .map(|point| point[1].as_f64().unwrap())
+        .map(|event| f64::from(event.get_summary().value[0].get_simple_value()))
         .collect();
+    let expected = [
+        0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -6.0, -7.0, -8.0, -9.0, -10.0, -11.0,
+    ];
+    assert_eq!(values, expected);
+    // The checksum that goes on is that of the new file's bytes.
+    let new = event_files(folder.path()).pop().unwrap();
+    let all = milepost::checksum::Sum::of_file(&new).unwrap().end();
     assert_eq!(
-        values,
-        [
-            0.0, 1.0, 2.0, 3.0, 4.0, 5.0, -6.0, -7.0, -8.0, -9.0, -10.0, -11.0
-        ]
+        EventsFile::find(folder.path(), &all).unwrap(),
+        Some(new.clone())
     );
+    // A file in which a byte is another is not found.
+    let mut bytes = std::fs::read(&new).unwrap();
+    bytes[end.bytes as usize / 2] ^= 1;
+    std::fs::write(&new, bytes).unwrap();
+    assert_eq!(EventsFile::find(folder.path(), &end).unwrap(), None);
+    if let Some(python) = python() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Writer::create(folder.path(), 8).unwrap();
+        send(&writer, 0..4, 1.0);
+        let end = writer.sync().unwrap();
+        send(&writer, 4..9, 1.0);
+        writer.close().unwrap();
+        let old = event_files(folder.path()).remove(0);
+        send(&Writer::go_on(&old, end.bytes, 8).unwrap(), 4..6, 1.0);
+        let read = read_events(&python, folder.path());
+        let points = read["scalars"]["a/b"].as_array().unwrap();
+        assert_eq!(points.len(), 6);
+    }
 }
 
 /// The other half of the next test, which runs it in a process of its own: a limit cannot be taken back.
@@ -455,7 +489,7 @@ fn under_a_file_size_limit() {
     let Some(folder) = std::env::var_os("MILEPOST_TEST_FOLDER").map(PathBuf::from) else {
         return;
     };
-    let writer = Writer::create(&folder.join("writer"), 4, None).unwrap();
+    let writer = Writer::create(&folder.join("writer"), 4).unwrap();
     let mut sent = (0..100_000).map(|step| writer.send(scalar("a/b", step, step as f64)));
     let error = sent.find_map(Result::err).unwrap().to_string();
     assert!(error.contains("tfevents"), "{error}");
@@ -471,7 +505,7 @@ fn under_a_file_size_limit() {
     for round in 0..50 {
         let folder = folder.join(format!("flush-{round}"));
         std::fs::create_dir(&folder).unwrap();
-        let writer = Writer::create(&folder, 4, None).unwrap();
+        let writer = Writer::create(&folder, 4).unwrap();
         let long = Entry::Text {
             tag: "a".to_owned(),
             step: 0,
@@ -485,7 +519,9 @@ fn under_a_file_size_limit() {
     let mut file = EventsFile::create(&folder.join("file")).unwrap();
     let long = "x".repeat(10_000);
     for round in 0..3 {
-        file.purge_from(round).unwrap();
+        let mut short = Summary::new();
+        short.mut_value().push(Summary_Value::new());
+        file.summary(round, SystemTime::now(), short).unwrap();
         file.flush().unwrap();
         let mut summary = Summary::new();
         summary.mut_value().push(Summary_Value::new());
@@ -534,8 +570,8 @@ fn a_refused_write_keeps_every_whole_record_and_is_told_to_everyone() {
             .any(|limit| (limit - 64..=*limit).contains(&bytes)),
         "{bytes}"
     );
-    let steps: Vec<i64> = found[1..].iter().map(Event::get_step).collect();
-    assert_eq!(steps, (0..found.len() as i64 - 1).collect::<Vec<_>>());
+    let steps: Vec<i64> = found[2..].iter().map(Event::get_step).collect();
+    assert_eq!(steps, (0..found.len() as i64 - 2).collect::<Vec<_>>());
     if let Some(python) = python() {
         let read = read_events(&python, &writer);
         assert_eq!(
@@ -545,7 +581,7 @@ fn a_refused_write_keeps_every_whole_record_and_is_told_to_everyone() {
     }
     // What is written after a refused write follows the last whole record, without a gap.
     let steps: Vec<i64> = events(&file).iter().map(Event::get_step).collect();
-    assert_eq!(steps, [0, 0, 1, 2]);
+    assert_eq!(steps, [0, 0, 0, 1, 2]);
 }
 
 /// A file size limit stands for a full disk: the system refuses the write in the same way, with another number.

@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         waiting.len(),
         arguments.jobs
     );
-    let stop = interrupt_flag()?;
+    let stop = interrupt_flag(|| "the runs under way save and end by themselves".to_owned())?;
     let failed = processes::work(arguments, &folder, waiting, &stop)?;
     let interrupted = stop.load(Ordering::Relaxed);
     let summarised = pooling::summarise(&folder, &cells);

@@ -174,6 +174,7 @@ fn start(arguments: &Arguments, folder: &Path, cell: Cell) -> anyhow::Result<Job
 
 /// Ctrl-C goes to the sweep alone, which passes it on once: a second one would end a run before it has saved. On Linux a run saves and ends
 /// when its sweep is killed.
+#[allow(unsafe_code, reason = "a call of the system between fork and exec")]
 fn set_apart(command: &mut Command) {
     #[cfg(unix)]
     {
@@ -193,6 +194,7 @@ fn set_apart(command: &mut Command) {
 }
 
 /// Asks a run to finish its step and save.
+#[allow(unsafe_code, reason = "a signal is sent by the C library")]
 fn ask_to_stop(child: &Child) {
     #[cfg(unix)]
     // SAFETY: a signal to a child that has not been waited for, so its number is still its own.

@@ -6,54 +6,89 @@ use crate::event::Event;
 use crate::hook::Output;
 use crate::model::Role;
 use crate::tensorboard::Entry;
-use crate::train::outcome::{Outcome, RunError, StopReason};
-use crate::train::recorder::{Record, RecordError};
+use crate::train::outcome::{Ended, OUTCOME, Outcome, RunError, Stop, StopReason};
+use crate::train::recorder::Record;
 
 impl Run<'_> {
+    /// Ends a run well. Its state is saved first, so that a resume comes back to the moment before the end; then the end's own measurements and
+    /// models follow.
     pub(super) fn finish(mut self, stop: StopReason) -> Result<Outcome, RunError> {
-        self.before = self.clock.clone();
-        if self.evaluated_at != Some(self.clock.step.0) {
-            self.evaluation = None;
-            self.evaluate_if_due(&[Moment::End])?;
-            self.announce_evaluation()?;
+        match self.finished(&stop) {
+            Ok(ended) => self.close(stop, ended),
+            Err(error) => {
+                self.fail(&error);
+                Err(error)
+            }
         }
+    }
+
+    fn finished(&mut self, stop: &StopReason) -> Result<Ended, RunError> {
+        let step = self.clock().step.0;
+        self.before = self.clock().clone();
+        if *stop == StopReason::Interrupted {
+            if self.saved_at != Some(step) {
+                self.save(false)?;
+            }
+        } else if self.saved_at != Some(step) {
+            self.save_if(&[Moment::End])?;
+        }
+        self.refuse_nonfinite_weights()?;
+        self.evaluate_if_due(&[Moment::End])?;
+        self.announce_evaluation()?;
         self.emit(Event::RunEnd)?;
         self.settle()?;
-        for role in Role::BOTH {
-            let model = self.pair().get(role).clone();
-            let tokenizer = self.tokenizer_json.clone();
-            self.directory
-                .publish::<RunError>(&format!("models/{role}"), |folder| {
-                    model.save(folder)?;
-                    let path = folder.join("tokenizer.json");
-                    crate::atomic::write(&path, tokenizer.as_bytes())
-                        .map_err(|source| RecordError::Io { path, source }.into())
-                })?;
-        }
-        let interrupted = stop == StopReason::Interrupted;
-        let save = self.training.save.as_ref();
-        if interrupted || save.is_some_and(|cadence| self.is_due(cadence, &[Moment::End])) {
-            self.save(!interrupted)?;
-        }
-        self.directory
-            .write("outcome.json", &stop.described(&self.clock))?;
+        self.publish_models()?;
         // TensorBoard keeps the first status it reads for good, so a run that may be resumed has none yet.
-        if !interrupted {
+        if *stop != StopReason::Interrupted {
             self.recorder.send(Entry::SessionEnd { success: true })?;
         }
+        let hooks = self.dispatcher.failures();
+        let (stop, reason) = match stop {
+            StopReason::Complete if hooks.is_empty() => (Stop::Complete, None),
+            StopReason::Complete => (
+                Stop::Incomplete,
+                Some("a hook that was due did not speak".to_owned()),
+            ),
+            StopReason::Interrupted => (Stop::Interrupted, Some("Ctrl-C".to_owned())),
+            StopReason::Requested(reason) => (Stop::Requested, Some(reason.clone())),
+        };
+        let ended = Ended {
+            stop,
+            reason,
+            steps: step,
+            milestones: self.recorder.sync()?.lines,
+            hooks,
+        };
+        self.directory.write(OUTCOME, &ended.bytes())?;
+        Ok(ended)
+    }
+
+    fn close(mut self, stop: StopReason, ended: Ended) -> Result<Outcome, RunError> {
         // With the time that hooks took after the last step.
-        self.clock.elapsed = self.started.elapsed();
-        let clock = self.clock.clone();
+        self.progress.clock.elapsed = self.elapsed();
         let spans = self.recorder.close()?;
-        let (failures, times) = self.dispatcher.into_account();
         Ok(Outcome {
             stop,
-            clock,
+            clock: self.progress.clock,
             spans,
-            failures,
-            times,
+            failures: ended.hooks,
+            times: self.dispatcher.into_times(),
             directory: self.directory.path().to_owned(),
         })
+    }
+
+    /// Writes both models, each in a folder that transformers reads.
+    fn publish_models(&mut self) -> Result<(), RunError> {
+        let pair = self.models.pair();
+        for role in Role::BOTH {
+            let tokenizer = &self.scene.tokenizer;
+            self.directory
+                .publish::<RunError>(&format!("models/{role}"), |folder| {
+                    pair.get(role).save(folder)?;
+                    Ok(tokenizer.save(folder)?)
+                })?;
+        }
+        Ok(())
     }
 
     /// The last writes of a run that failed, as far as they still can be made; the error that ended it is what matters.
@@ -67,13 +102,26 @@ impl Run<'_> {
         let record = Record {
             event: Event::RunFailed.as_str(),
             source: "train",
-            step: self.clock.step.0,
-            clock: &self.clock,
+            step: self.progress.clock.step.0,
+            clock: &self.progress.clock,
             output: &output,
             times: &[],
+            columns: None,
         };
         let _ = self.recorder.record(record);
         let _ = self.recorder.send(Entry::SessionEnd { success: false });
+        let lines = self.recorder.sync();
+        if let (RunError::NotFinite { .. }, Ok(recorded)) = (error, lines) {
+            // The same steps would come to the same numbers.
+            let ended = Ended {
+                stop: Stop::Failed,
+                reason: Some(error.to_string()),
+                steps: self.progress.clock.step.0,
+                milestones: recorded.lines,
+                hooks: self.dispatcher.failures(),
+            };
+            let _ = self.directory.write(OUTCOME, &ended.bytes());
+        }
         let _ = self.recorder.close();
     }
 }

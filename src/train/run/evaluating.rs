@@ -3,44 +3,35 @@
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
-use crate::hook::Evaluation;
-use crate::measure::evaluation::mean_loss;
-use crate::model::Role;
 use crate::train::outcome::RunError;
+use crate::train::progress::Evaluated;
 
 impl Run<'_> {
     /// Evaluates when one of `moments` is due, or a hook has asked for it, but never twice at one step.
     pub(super) fn evaluate_if_due(&mut self, moments: &[Moment]) -> Result<(), RunError> {
-        let asked = std::mem::take(&mut self.evaluate_next);
-        if (asked || self.is_due(&self.training.evaluate, moments))
-            && self.evaluated_at != Some(self.clock.step.0)
-        {
-            self.evaluate()?;
+        let asked = std::mem::take(&mut self.progress.evaluate_next);
+        let looked = self.progress.looked.evaluate;
+        let due = self.is_due(&self.training.evaluate, looked, moments);
+        if moments.contains(&Moment::Step) {
+            self.progress.looked.evaluate = self.clock().elapsed;
         }
-        Ok(())
-    }
-
-    pub(super) fn evaluate(&mut self) -> Result<(), RunError> {
-        let pair = self.pair().snapshot();
-        let mut evaluation = Evaluation::default();
-        for role in Role::BOTH {
-            let loss = mean_loss(
-                pair.get(role),
-                &self.scene.held_out,
-                self.scene.batch,
-                &|| Ok(()),
-            );
-            let loss = loss.map_err(|error| RunError::Evaluation(error.to_string()))?;
-            evaluation.losses.insert(role, loss);
+        let step = self.clock().step.0;
+        let evaluated = self.progress.evaluated.as_ref();
+        let is_new = evaluated.is_none_or(|one| one.step != step);
+        if (asked || due) && is_new {
+            let evaluation = self.models.evaluate(&self.scene)?;
+            self.progress.evaluated = Some(Evaluated { step, evaluation });
+            self.evaluation_is_news = true;
         }
-        self.evaluated_at = Some(self.clock.step.0);
-        self.evaluation = Some(evaluation);
         Ok(())
     }
 
     /// Records an evaluation that was just made and tells everyone.
     pub(super) fn announce_evaluation(&mut self) -> Result<(), RunError> {
-        let Some(evaluation) = &self.evaluation else {
+        if !std::mem::take(&mut self.evaluation_is_news) {
+            return Ok(());
+        }
+        let Some(Evaluated { evaluation, .. }) = &self.progress.evaluated else {
             return Ok(());
         };
         let losses = evaluation.losses.iter();

@@ -4,45 +4,52 @@ mod ending;
 mod evaluating;
 mod opening;
 mod saving;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::dispatcher::{Dispatcher, Sinks};
+use super::learners::{Learners, Trained};
 use super::listener::Firing;
 use super::outcome::{Outcome, RunError, StopReason};
+use super::progress::Progress;
 use super::recorder::{Record, Recorder};
 use super::run_directory::RunDirectory;
-use super::{Learner, Plan, Reporter, Training};
+use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Epoch, Extent, Samples, Step, Tokens};
 use crate::data::blocks::Blocks;
 use crate::data::order::epoch_order;
 use crate::event::Event;
-use crate::hook::{Evaluation, Milestone, Output, Request, Scene};
-use crate::model::{Dropout, Gpt2, Pair, Role};
-use crate::random::{Purpose, stream};
+use crate::hook::{Milestone, Output, Request, Scene};
+use crate::model::Role;
 
 /// A run under way.
 struct Run<'a> {
     seed: u64,
     extent: Extent,
     training: Training,
-    frozen: Pair,
-    learners: BTreeMap<Role, Learner>,
+    models: Box<dyn Trained>,
     blocks: Blocks,
+    /// The order of the blocks in an epoch.
+    order: (Epoch, Vec<usize>),
     scene: Arc<Scene>,
-    tokenizer_json: String,
-    clock: Clock,
+    /// All that what follows depends on.
+    progress: Progress,
+    /// The clock at the end of the step before.
     before: Clock,
-    started: Instant,
-    losses: BTreeMap<Role, f64>,
-    evaluation: Option<Evaluation>,
-    evaluated_at: Option<u64>,
+    /// When this process began, and what the run had taken before.
+    started: (Instant, Duration),
+    /// The step after which this process has saved a checkpoint last.
     saved_at: Option<u64>,
-    evaluate_next: bool,
+    /// Whether a hook asked for a checkpoint after this step.
+    save_asked: bool,
+    /// Whether an evaluation was made that nobody has been told of.
+    evaluation_is_news: bool,
     dispatcher: Dispatcher,
     recorder: Recorder,
     directory: RunDirectory,
@@ -50,19 +57,43 @@ struct Run<'a> {
     interrupt: &'a AtomicBool,
 }
 
-/// Runs a plan from its start, or from the newest checkpoint in its directory when `resume` is set.
+/// Where a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// In a directory of its own, at step 0.
+    Anew,
+    /// At the newest checkpoint of its directory that can be used; at step 0 where nothing was saved.
+    Resume,
+    /// The same for a run that may be over, with settings that let it go on.
+    Extend,
+}
+
+/// Runs a plan.
 ///
 /// Ends early, and well, when a hook asks for it or `interrupt` becomes true: the step is finished, then the end-of-run writes are done.
 ///
 /// # Errors
-/// When a loss or gradient is not finite, or the run's files cannot be written. What was recorded before stays readable.
+/// When a loss, gradient or weight is not finite, no checkpoint can be used, there is nothing to extend, or the run's files cannot be written. What
+/// was recorded before stays readable.
 pub fn finetune(
     plan: Plan,
-    resume: bool,
+    begin: Begin,
     reporter: &mut dyn Reporter,
     interrupt: &AtomicBool,
 ) -> Result<Outcome, RunError> {
-    let mut run = Run::open(plan, resume, reporter, interrupt)?;
+    let models = Learners::new(plan.seed, plan.pair.clone(), &plan.training);
+    train(plan, Box::new(models), begin, reporter, interrupt)
+}
+
+/// The same with whatever is trained.
+fn train(
+    plan: Plan,
+    models: Box<dyn Trained>,
+    begin: Begin,
+    reporter: &mut dyn Reporter,
+    interrupt: &AtomicBool,
+) -> Result<Outcome, RunError> {
+    let mut run = Run::open(plan, models, begin, reporter, interrupt)?;
     match run.all() {
         Ok(stop) => run.finish(stop),
         Err(error) => {
@@ -74,76 +105,83 @@ pub fn finetune(
 
 impl Run<'_> {
     fn all(&mut self) -> Result<StopReason, RunError> {
-        if self.clock.step == Step(0) {
+        if self.clock().step == Step(0) {
             self.evaluate_if_due(&[Moment::Start])?;
             self.emit(Event::RunStart)?;
             self.announce_evaluation()?;
         }
-        while self.clock.step.0 < self.extent.steps() {
-            if let Some(stop) = self.epoch()? {
-                return Ok(stop);
+        loop {
+            if let Some(reason) = &self.progress.stopping {
+                return Ok(StopReason::Requested(reason.clone()));
+            }
+            if self.clock().step.0 >= self.extent.steps() {
+                return Ok(StopReason::Complete);
+            }
+            self.next_step()?;
+            // A reason of a hook is kept in the checkpoint, Ctrl-C is not: a resume goes on behind it.
+            if self.progress.stopping.is_none() && self.interrupt.load(Ordering::Relaxed) {
+                return Ok(StopReason::Interrupted);
             }
         }
-        Ok(StopReason::Complete)
     }
 
-    /// What is left of the epoch that the clock stands in.
-    fn epoch(&mut self) -> Result<Option<StopReason>, RunError> {
-        let epoch = self.clock.epoch;
-        let order = epoch_order(self.seed, epoch.0, self.blocks.len());
-        let micro_batches: Vec<&[usize]> = order.chunks(self.training.batch).collect();
-        let steps: Vec<&[&[usize]]> = micro_batches.chunks(self.training.accumulation).collect();
-        let done = (self.clock.step.0 - epoch.0 * self.extent.steps_per_epoch()) as usize;
-        if done == 0 {
+    fn clock(&self) -> &Clock {
+        &self.progress.clock
+    }
+
+    /// One step with all its events. Only then is its state saved.
+    fn next_step(&mut self) -> Result<(), RunError> {
+        let done = self.clock().step.0;
+        if done.is_multiple_of(self.extent.steps_per_epoch()) {
             self.emit(Event::EpochStart)?;
         }
-        for micro_batches in &steps[done..] {
-            if self.clock.step.0 == self.extent.steps() {
-                return Ok(None);
-            }
-            self.step(micro_batches)?;
-            let stop = self.answer_requests()?;
-            self.save_if_due()?;
-            if self.extent.closes_epoch(self.clock.step) {
-                self.clock.epoch_done();
-                self.emit(Event::EpochEnd)?;
-            }
-            if stop.is_some() {
-                return Ok(stop);
-            }
+        let micro_batches = self.micro_batches();
+        self.step(&micro_batches)?;
+        if self.extent.closes_epoch(self.clock().step) {
+            self.emit(Event::EpochEnd)?;
         }
-        Ok(None)
+        self.answer_requests()?;
+        self.save_if_due()?;
+        self.recorder.check_in_place()?;
+        Ok(())
     }
 
-    fn step(&mut self, micro_batches: &[&[usize]]) -> Result<(), RunError> {
-        self.before = self.clock.clone();
-        self.evaluation = None;
+    /// The blocks of each micro-batch of the coming step.
+    fn micro_batches(&mut self) -> Vec<Vec<usize>> {
+        let done = self.clock().step.0;
+        let epoch = self.extent.epoch_of(Step(done + 1));
+        if self.order.0 != epoch || self.order.1.is_empty() {
+            let order = epoch_order(self.seed, epoch.0, self.blocks.len());
+            self.order = (epoch, order);
+        }
+        let (batch, accumulation) = (self.training.batch, self.training.accumulation);
+        let in_epoch = (done % self.extent.steps_per_epoch()) as usize;
+        let all = self.order.1.chunks(batch);
+        let of_step = all.skip(in_epoch * accumulation).take(accumulation);
+        of_step.map(<[usize]>::to_vec).collect()
+    }
+
+    fn step(&mut self, micro_batches: &[Vec<usize>]) -> Result<(), RunError> {
+        self.before = self.clock().clone();
         self.emit(Event::StepStart)?;
-        let samples: usize = micro_batches.iter().map(|blocks| blocks.len()).sum();
+        let samples: usize = micro_batches.iter().map(Vec::len).sum();
         let predictions = samples * (self.blocks.block() - 1);
         for blocks in micro_batches {
             self.micro_batch(blocks, predictions)?;
         }
-        for (role, learner) in &mut self.learners {
-            self.losses.insert(*role, learner.gather());
-        }
-        self.refuse_nonfinite("loss", self.losses.clone())?;
+        let losses = self.models.gather();
+        self.refuse_nonfinite("loss", &losses)?;
+        self.progress.losses = losses;
         self.emit(Event::GradientsReady)?;
         if let Some(limit) = self.training.clip {
-            let norms = self.learners.iter();
-            let norms = norms.map(|(role, learner)| (*role, learner.gradient_norm()));
-            let norms: BTreeMap<Role, f64> = norms.collect();
-            self.refuse_nonfinite("gradient norm", norms.clone())?;
-            for (role, learner) in &mut self.learners {
-                learner.clip(norms[role], limit);
-            }
+            let norms = self.models.gradient_norms();
+            self.refuse_nonfinite("gradient norm", &norms)?;
+            self.models.clip(&norms, limit);
         }
         self.emit(Event::GradientsClipped)?;
         let rate = self.rate();
-        for learner in self.learners.values_mut() {
-            learner.step(rate);
-        }
-        self.clock.step_done();
+        self.models.step(rate);
+        self.progress.clock.step_done(&self.extent);
         self.record_training(rate)?;
         let moments = self.moments();
         self.evaluate_if_due(&moments)?;
@@ -153,25 +191,28 @@ impl Run<'_> {
 
     fn micro_batch(&mut self, blocks: &[usize], predictions: usize) -> Result<(), RunError> {
         let rows: Vec<&[u32]> = blocks.iter().map(|&index| self.blocks.get(index)).collect();
-        for (role, learner) in &mut self.learners {
-            let index = *role as u64;
-            let rng = stream(self.seed, Purpose::Dropout, index, self.clock.micro_batch.0);
-            learner.accumulate(&rows, predictions, Some(&mut Dropout::new(rng)));
-        }
+        let index = self.progress.clock.micro_batch;
+        self.models.micro_batch(&rows, predictions, index);
         let samples = rows.len() as u64;
         let tokens = samples * self.blocks.block() as u64;
-        self.clock
-            .micro_batch_done(Samples(samples), Tokens(tokens));
+        let clock = &mut self.progress.clock;
+        clock.micro_batch_done(Samples(samples), Tokens(tokens));
         self.emit(Event::MicroBatchEnd)
     }
 
+    /// The learning rate of the step under way.
     fn rate(&self) -> f64 {
         self.training.schedule.rate(self.before.step.0)
     }
 
+    fn elapsed(&self) -> Duration {
+        let (began, before) = self.started;
+        before + began.elapsed()
+    }
+
     fn record_training(&mut self, rate: f64) -> Result<(), RunError> {
-        self.clock.elapsed = self.started.elapsed();
-        let losses = self.losses.iter();
+        self.progress.clock.elapsed = self.elapsed();
+        let losses = self.progress.losses.iter();
         let mut scalars: Vec<(String, f64)> = losses
             .map(|(role, loss)| (format!("train/{role}/loss"), *loss))
             .collect();
@@ -192,83 +233,57 @@ impl Run<'_> {
         let record = Record {
             event: event.as_str(),
             source,
-            step: self.clock.step.0,
-            clock: &self.clock,
+            step: self.progress.clock.step.0,
+            clock: &self.progress.clock,
             output: &output,
             times: &[],
+            columns: None,
         };
         Ok(self.recorder.record(record)?)
     }
 
-    fn refuse_nonfinite(
-        &mut self,
-        what: &'static str,
-        values: BTreeMap<Role, f64>,
-    ) -> Result<(), RunError> {
-        let Some((role, value)) = values.into_iter().find(|(_, value)| !value.is_finite()) else {
-            return Ok(());
-        };
-        let (step, rate) = (self.before.step.0 + 1, self.rate());
-        // Nothing has moved yet: what is saved is the state after the last good step.
-        self.clock = self.before.clone();
-        let saved = self.save(false)?.display().to_string();
-        Err(RunError::NotFinite {
-            what,
-            role,
-            value,
-            step,
-            rate,
-            saved,
-        })
-    }
-
     /// The moments that the end of the step at hand is: perhaps also the end of its epoch and of the run as planned.
     fn moments(&self) -> Vec<Moment> {
+        let step = self.clock().step;
         let mut moments = vec![Moment::Step];
-        if self.extent.closes_epoch(self.clock.step) {
+        if self.extent.closes_epoch(step) {
             moments.push(Moment::EpochEnd);
         }
-        if self.clock.step.0 == self.extent.steps() {
+        if step.0 == self.extent.steps() {
             moments.push(Moment::End);
         }
         moments
     }
 
-    fn is_due(&self, cadence: &Cadence, moments: &[Moment]) -> bool {
-        moments.iter().any(|&moment| {
-            let mut now = self.clock.clone();
-            if moment == Moment::EpochEnd {
-                // The clock turns to the next epoch only after the step's own events.
-                now.epoch = Epoch(self.extent.epoch_of(now.step).0 + 1);
-            }
-            cadence.due(moment, &self.before, &now, &self.extent)
-        })
+    /// Whether a cadence of the loop's own is due that was last looked at when the run had taken `looked`.
+    fn is_due(&self, cadence: &Cadence, looked: Duration, moments: &[Moment]) -> bool {
+        let before = Clock {
+            elapsed: looked,
+            ..self.before.clone()
+        };
+        let mut moments = moments.iter();
+        moments.any(|&moment| cadence.due(moment, &before, self.clock(), &self.extent))
     }
 
-    fn answer_requests(&mut self) -> Result<Option<StopReason>, RunError> {
+    /// Does what hooks have asked for, or notes it for the moment that it belongs to.
+    fn answer_requests(&mut self) -> Result<(), RunError> {
         let mut sinks = Sinks {
             recorder: &mut self.recorder,
             reporter: self.reporter,
             directory: &self.directory,
         };
         self.dispatcher.drain(&mut sinks)?;
-        let mut stop = None;
         for request in self.dispatcher.take_requests() {
             match request {
-                Request::Stop(reason) => stop = Some(StopReason::Requested(reason)),
-                Request::Evaluate => self.evaluate_next = true,
-                Request::Save => {
-                    self.save(false)?;
-                    self.emit(Event::CheckpointSaved)?;
-                }
+                Request::Stop(reason) => self.progress.stopping = Some(reason),
+                Request::Evaluate => self.progress.evaluate_next = true,
+                Request::Save => self.save_asked = true,
             }
         }
-        if self.interrupt.load(Ordering::Relaxed) {
-            stop = Some(StopReason::Interrupted);
-        }
-        Ok(stop)
+        Ok(())
     }
 
+    /// Waits until every hook in the background has spoken.
     fn settle(&mut self) -> Result<(), RunError> {
         let mut sinks = Sinks {
             recorder: &mut self.recorder,
@@ -278,44 +293,47 @@ impl Run<'_> {
         self.dispatcher.settle(&mut sinks)
     }
 
-    fn pair(&self) -> Pair {
-        pair(&self.frozen, &self.learners)
-    }
-
     fn milestone(&mut self, event: Event) -> Milestone {
-        self.clock.elapsed = self.started.elapsed();
+        self.progress.clock.elapsed = self.elapsed();
+        let clock = self.clock().clone();
+        let done = clock.step.0;
         let in_step = matches!(
             event,
             Event::StepStart | Event::GradientsReady | Event::GradientsClipped
         );
         let step = match event {
-            Event::MicroBatchEnd => self.clock.micro_batch.0,
-            _ => self.clock.step.0 + u64::from(in_step),
+            Event::MicroBatchEnd => clock.micro_batch.0,
+            _ => done + u64::from(in_step),
         };
+        let last = match event {
+            Event::MicroBatchEnd => done,
+            _ => step.saturating_sub(1),
+        };
+        let evaluated = self.progress.evaluated.as_ref();
+        let evaluated = evaluated.filter(|one| one.step == done && !in_step);
         Milestone {
             event,
-            clock: self.clock.clone(),
+            clock,
             step,
             total_steps: self.extent.steps(),
-            losses: self.losses.clone(),
-            learning_rate: self.rate(),
-            evaluation: self.evaluation.clone(),
+            losses: self.progress.losses.clone(),
+            learning_rate: self.training.schedule.rate(last),
+            evaluation: evaluated.map(|one| one.evaluation.clone()),
         }
     }
 
     fn emit(&mut self, event: Event) -> Result<(), RunError> {
         let milestone = self.milestone(event);
         self.reporter.event(event, &milestone);
-        let gradients: Vec<_> = match event.has_gradients() {
-            true => (self.learners.iter())
-                .map(|(role, learner)| (*role, learner.gradients()))
-                .collect(),
-            false => Vec::new(),
+        let gradients = if event.has_gradients() {
+            self.models.gradients()
+        } else {
+            Vec::new()
         };
         let firing = Firing {
             milestone,
             before: &self.before,
-            pair: &|| pair(&self.frozen, &self.learners).snapshot(),
+            pair: &|| self.models.pair(),
             gradients: &gradients,
         };
         let mut sinks = Sinks {
@@ -325,15 +343,27 @@ impl Run<'_> {
         };
         self.dispatcher.fire(firing, &mut sinks)
     }
-}
 
-/// The pair as it stands: trained models from their learners, the others as they came.
-fn pair(frozen: &Pair, learners: &BTreeMap<Role, Learner>) -> Pair {
-    let [main, assistant] = Role::BOTH.map(|role| -> Gpt2 {
-        match learners.get(&role) {
-            Some(learner) => learner.model.clone(),
-            None => frozen.get(role).clone(),
-        }
-    });
-    Pair { main, assistant }
+    /// Ends the run when a number of the step at hand is NaN or infinite. The weights have not moved yet: what is saved is the state after the
+    /// last good step.
+    fn refuse_nonfinite(
+        &mut self,
+        what: &str,
+        values: &BTreeMap<Role, f64>,
+    ) -> Result<(), RunError> {
+        let Some((role, value)) = values.iter().find(|(_, value)| !value.is_finite()) else {
+            return Ok(());
+        };
+        let (step, rate) = (self.before.step.0 + 1, self.rate());
+        self.progress.clock = self.before.clone();
+        let saved = self.save_what_is_good()?;
+        Err(RunError::NotFinite {
+            what: what.to_owned(),
+            role: *role,
+            value: *value,
+            step,
+            rate,
+            saved,
+        })
+    }
 }

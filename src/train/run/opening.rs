@@ -1,59 +1,32 @@
 //! The first writes of a run, or its way back to where it was killed.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use super::Run;
-use crate::clock::Clock;
-use crate::model::Role;
+use super::{Begin, Run};
+use crate::clock::Epoch;
 use crate::tensorboard::{Entry, HparamValue, Layout};
 use crate::train::dispatcher::Dispatcher;
+use crate::train::learners::Trained;
 use crate::train::outcome::RunError;
 use crate::train::recorder::{RecordError, Recorder};
+use crate::train::resume;
 use crate::train::run_directory::RunDirectory;
-use crate::train::{Learner, Plan, Reporter, charts, checkpoint};
+use crate::train::{Plan, Reporter, charts};
 
 impl<'a> Run<'a> {
+    /// Reads and checks everything first; writes into the run's folder only then.
     pub(super) fn open(
         plan: Plan,
-        resume: bool,
+        mut models: Box<dyn Trained>,
+        begin: Begin,
         reporter: &'a mut dyn Reporter,
         interrupt: &'a AtomicBool,
     ) -> Result<Self, RunError> {
-        let directory = match resume {
-            true => RunDirectory::existing(&plan.directory)?,
-            false => RunDirectory::create(&plan.directory)?,
+        let directory = match begin {
+            Begin::Anew => RunDirectory::create(&plan.directory)?,
+            Begin::Resume | Begin::Extend => RunDirectory::existing(&plan.directory)?,
         };
-        let newest = match resume {
-            true => checkpoint::newest(&plan.directory)?,
-            false => None,
-        };
-        let state = newest.as_deref().map(checkpoint::read_state).transpose()?;
-        if resume {
-            let checkpoint = newest.as_deref().zip(state.as_ref());
-            let lines = checkpoint.map(|(path, state)| (path, state.lines));
-            cut_lines(&directory, lines)?;
-            directory.remove("outcome.json")?;
-        } else {
-            directory.write("experiment.toml", plan.resolved.as_bytes())?;
-            directory.write("manifest.json", format!("{:#}\n", plan.manifest).as_bytes())?;
-        }
-        directory.write_pairs(&plan.scene.templates)?;
-        let resumed_at = state.as_ref().map(|state| state.clock.step.0);
-        // Without a checkpoint a resumed run starts over, so everything that was drawn before is stale.
-        let purge = resume.then(|| resumed_at.map_or(0, |step| step + 1));
-        let mut recorder = Recorder::create(directory.path(), purge)?;
-        let mut learners: BTreeMap<Role, Learner> = plan
-            .training
-            .models
-            .iter()
-            .map(|&role| {
-                let model = plan.pair.get(role).clone();
-                (role, Learner::new(model, plan.training.weight_decay))
-            })
-            .collect();
         let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
         let mut dispatcher = Dispatcher::new(
             plan.hooks,
@@ -63,42 +36,60 @@ impl<'a> Run<'a> {
             plan.queue,
         )?
         .watched_by(reporter.watch());
-        let mut clock = Clock::default();
-        let fresh = state.is_none();
-        if let (Some(path), Some(state)) = (&newest, state) {
-            checkpoint::restore(path, &mut learners)?;
-            clock = state.clock;
-            recorder.restore_spans(state.spans);
-            dispatcher.restore(state.hooks)?;
-            reporter.say(&format!("resumed from {}", path.display()));
+        let start = match begin {
+            Begin::Anew => resume::Start::default(),
+            Begin::Resume | Begin::Extend => {
+                resume::find(&directory, &mut *models, &mut |line| reporter.say(line))?
+            }
+        };
+        let mut progress = start.progress.clone();
+        progress.clock = plan.extent.restored(progress.clock);
+        if begin == Begin::Extend {
+            let (done, steps) = (progress.clock.step.0, plan.extent.steps());
+            if start.checkpoint.is_none() || done >= steps {
+                return Err(RunError::NothingToExtend { done, steps });
+            }
+            progress.stopping = None;
         }
-        if fresh {
-            let layout = charts::layout(&kinds);
-            describe(
-                &mut recorder,
-                plan.hparams,
-                layout,
-                &plan.resolved,
-                &plan.origin,
-            )?;
+        let (step, requests) = (
+            progress.clock.step.0,
+            std::mem::take(&mut progress.requests),
+        );
+        let hooks = std::mem::take(&mut progress.hooks);
+        dispatcher.restore(step, requests, hooks, reporter)?;
+        let mut recorder = start.go_back(&directory)?;
+        let manifest = format!("{:#}\n", plan.manifest);
+        // The experiment comes last: with it the run has begun.
+        directory.update("manifest.json", manifest.as_bytes())?;
+        directory.update("experiment.toml", plan.resolved.as_bytes())?;
+        directory.write_pairs(&plan.scene.templates)?;
+        match &start.checkpoint {
+            Some(path) => reporter.say(&format!("resumed from {}", path.display())),
+            None => {
+                let layout = charts::layout(&kinds);
+                describe(
+                    &mut recorder,
+                    plan.hparams,
+                    layout,
+                    &plan.resolved,
+                    &plan.origin,
+                )?;
+            }
         }
         Ok(Self {
             seed: plan.seed,
             extent: plan.extent,
             training: plan.training,
-            frozen: plan.pair,
-            learners,
+            models,
             blocks: plan.blocks,
+            order: (Epoch(0), Vec::new()),
             scene: plan.scene,
-            tokenizer_json: plan.tokenizer_json,
-            before: clock.clone(),
-            started: Instant::now() - clock.elapsed,
-            clock,
-            losses: BTreeMap::new(),
-            evaluation: None,
-            evaluated_at: None,
-            saved_at: resumed_at,
-            evaluate_next: false,
+            before: progress.clock.clone(),
+            started: (Instant::now(), progress.clock.elapsed),
+            saved_at: start.checkpoint.is_some().then_some(step),
+            save_asked: false,
+            evaluation_is_news: false,
+            progress,
             dispatcher,
             recorder,
             directory,
@@ -106,31 +97,6 @@ impl<'a> Run<'a> {
             interrupt,
         })
     }
-}
-
-/// Drops the lines of `milestones.jsonl` that a resumed run will write again; without a checkpoint, all of them.
-fn cut_lines(directory: &RunDirectory, checkpoint: Option<(&Path, u64)>) -> Result<(), RunError> {
-    let path = directory.path().join("milestones.jsonl");
-    let failed = |source| RecordError::Io {
-        path: path.clone(),
-        source,
-    };
-    let file = std::fs::File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(failed)?;
-    let bytes = checkpoint.map_or(0, |(_, bytes)| bytes);
-    let there = file.metadata().map_err(failed)?.len();
-    if let Some((checkpoint, _)) = checkpoint.filter(|_| there < bytes) {
-        let message = format!(
-            "it has {there} bytes of the {bytes} that were written when {} was saved: lines are lost; remove that folder to go on from the checkpoint before it",
-            checkpoint.display()
-        );
-        return Err(RunError::Checkpoint { path, message });
-    }
-    Ok(file.set_len(bytes).map_err(failed)?)
 }
 
 /// What TensorBoard shows of a run beside its curves.

@@ -5,35 +5,108 @@ use std::path::PathBuf;
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
-use crate::train::checkpoint::{self, State};
+use crate::train::checkpoint::{self, Draft};
 use crate::train::outcome::RunError;
+use crate::train::progress::{FORM, Progress};
 
 impl Run<'_> {
+    /// Saves after a step when that is due or a hook has asked for it.
     pub(super) fn save_if_due(&mut self) -> Result<(), RunError> {
-        // The end of the run saves by itself, once everything else is written.
-        let mut moments = self.moments();
-        moments.retain(|moment| *moment != Moment::End);
+        let moments = self.moments();
+        self.save_if(&moments)
+    }
+
+    /// Saves when one of `moments` is due, or a hook has asked for it.
+    pub(super) fn save_if(&mut self, moments: &[Moment]) -> Result<(), RunError> {
+        let looked = self.progress.looked.save;
         let save = self.training.save.as_ref();
-        if save.is_some_and(|cadence| self.is_due(cadence, &moments)) {
-            self.save(false)?;
-            self.emit(Event::CheckpointSaved)?;
+        let due = save.is_some_and(|cadence| self.is_due(cadence, looked, moments));
+        if moments.contains(&Moment::Step) {
+            self.progress.looked.save = self.clock().elapsed;
+        }
+        if due || std::mem::take(&mut self.save_asked) {
+            self.save(true)?;
         }
         Ok(())
     }
 
-    pub(super) fn save(&mut self, ended: bool) -> Result<PathBuf, RunError> {
+    /// Saves a checkpoint of the state after the last step. With `announced`, hooks are told first, so that what they say belongs to it.
+    ///
+    /// # Errors
+    /// When a weight is not finite, or a file cannot be written; then the checkpoints before are as they were.
+    pub(super) fn save(&mut self, announced: bool) -> Result<PathBuf, RunError> {
+        let step = self.clock().step.0;
+        self.refuse_nonfinite_weights()?;
+        let draft = Draft::of(&self.directory, &*self.models)?;
+        if announced {
+            self.emit(Event::CheckpointSaved)?;
+        }
         self.settle()?;
-        self.clock.elapsed = self.started.elapsed();
-        let state = State {
-            clock: self.clock.clone(),
-            lines: self.recorder.synced_length()?,
-            spans: self.recorder.spans().clone(),
-            hooks: self.dispatcher.states(),
-            ended,
+        self.save_asked = false;
+        self.progress.clock.elapsed = self.elapsed();
+        let recorded = self.recorder.sync()?;
+        self.progress.best = self.best(&recorded.spans);
+        let progress = Progress {
+            form: FORM,
+            requests: self.dispatcher.requests().to_vec(),
+            hooks: self.dispatcher.states(self.reporter),
+            recorded,
+            ..self.progress.clone()
         };
-        let path = checkpoint::save(&self.directory, &self.learners, &state)?;
-        self.saved_at = Some(self.clock.step.0);
+        let path = draft.finish(&self.directory, &progress)?;
+        self.saved_at = Some(step);
         self.reporter.saved(&path);
+        let best = progress.best.map(|(step, _)| step);
+        if let Some(keep) = self.training.keep {
+            checkpoint::prune(&self.directory, keep, best)?;
+        }
         Ok(path)
+    }
+
+    /// Saves where nothing has been saved after this step, before an error ends the run, and says what lies where.
+    pub(super) fn save_what_is_good(&mut self) -> Result<String, RunError> {
+        if let Some((role, tensor, value)) = self.models.not_finite() {
+            return Ok(format!(
+                "the weights before it are not finite either (`{tensor}` of the {role} model holds {value}), so nothing was saved now"
+            ));
+        }
+        let path = self.save(false)?;
+        Ok(format!(
+            "the weights before it are saved in {}",
+            path.display()
+        ))
+    }
+
+    /// Ends the run when a weight is NaN or infinite.
+    pub(super) fn refuse_nonfinite_weights(&self) -> Result<(), RunError> {
+        match self.models.not_finite() {
+            None => Ok(()),
+            Some((role, tensor, value)) => Err(RunError::NotFinite {
+                what: format!("weight `{tensor}`"),
+                role,
+                value,
+                step: self.clock().step.0,
+                rate: self.rate(),
+                saved: "they were not saved".to_owned(),
+            }),
+        }
+    }
+
+    /// The step and value of the best checkpoint, that of this step included, where the experiment wants the best kept.
+    fn best(
+        &self,
+        spans: &std::collections::BTreeMap<String, crate::train::Span>,
+    ) -> Option<(u64, f64)> {
+        let wanted = self.training.keep_best.as_ref()?;
+        let before = self.progress.best;
+        let step = self.clock().step.0;
+        let now = spans.get(&wanted.tag).map(|span| span.last);
+        let Some((_, value)) = now.filter(|(at, value)| *at == step && value.is_finite()) else {
+            return before;
+        };
+        match before {
+            Some((_, best)) if !wanted.is_better(value, best) => before,
+            _ => Some((step, value)),
+        }
     }
 }

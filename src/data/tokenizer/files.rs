@@ -1,0 +1,304 @@
+//! The files that a tokenizer consists of, read as transformers reads them: `tokenizer.json`, or `vocab.json` and `merges.txt`; and
+//! `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, which add tokens.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use tokenizers::AddedToken;
+
+use super::TokenizerError;
+use super::class::Class;
+use super::special::{Special, token};
+
+pub(super) const TOKENIZER: &str = "tokenizer.json";
+pub(super) const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+
+/// A token that a file adds, with the id that the file gives it.
+#[derive(Debug)]
+pub(super) struct Added {
+    pub token: AddedToken,
+    pub file: PathBuf,
+}
+
+/// A tokenizer as its files have it.
+#[derive(Debug)]
+pub(super) struct Files {
+    pub class: Class,
+    /// The file with the vocabulary.
+    pub origin: PathBuf,
+    /// The `tokenizer.json` to begin with.
+    pub document: Map<String, Value>,
+    /// Tokens added by id.
+    pub added: BTreeMap<u64, Added>,
+    /// Tokens with a role.
+    pub special: Special,
+}
+
+impl Files {
+    /// Reads those of a model directory.
+    pub fn read(directory: &Path) -> Result<Self, TokenizerError> {
+        let path = directory.join(TOKENIZER);
+        let (origin, file) = match object(&path)? {
+            Some(file) => (path, file),
+            None => (directory.join("vocab.json"), vocabulary(directory)?),
+        };
+        let config = object(&directory.join("config.json"))?.unwrap_or_default();
+        let settings = object(&directory.join(CONFIG))?;
+        Self::of(directory, origin, file, &config, settings)
+    }
+
+    /// Those of a model directory that has nothing but a GPT-2's `tokenizer.json`.
+    pub fn alone(origin: &Path, bytes: &[u8]) -> Result<Self, TokenizerError> {
+        let file = parse_object(origin, bytes)?;
+        let directory = origin.parent().unwrap_or(origin).to_owned();
+        Self::of(&directory, origin.to_owned(), file, &Map::new(), None)
+    }
+
+    fn of(
+        directory: &Path,
+        origin: PathBuf,
+        file: Map<String, Value>,
+        config: &Map<String, Value>,
+        settings: Option<Map<String, Value>>,
+    ) -> Result<Self, TokenizerError> {
+        let path = directory.join(CONFIG);
+        let mut settings = settings.unwrap_or_default();
+        check_settings(&settings).map_err(content(&path))?;
+        let model_type = config.get("model_type").and_then(Value::as_str);
+        let named = settings.remove("tokenizer_class");
+        let named = named.filter(|value| !value.is_null());
+        let (place, named) = match named {
+            Some(named) => (&path, Some(named)),
+            None => (
+                &directory.join("config.json"),
+                config.get("tokenizer_class").cloned(),
+            ),
+        };
+        let named = named.filter(|value| !value.is_null());
+        let named = match &named {
+            Some(Value::String(name)) => Some(name.as_str()),
+            Some(other) => return Err(content(place)(format!("`tokenizer_class` is {other}"))),
+            None => None,
+        };
+        let class = Class::of(model_type.unwrap_or("gpt2"), named).map_err(content(place))?;
+        let is_json = origin.file_name().is_some_and(|name| name == TOKENIZER);
+        let prefix_space = match settings.get("add_prefix_space") {
+            None => class.usual_prefix_space(),
+            Some(Value::Bool(prefix_space)) => *prefix_space,
+            Some(other) => {
+                return Err(content(&path)(format!("`add_prefix_space` is {other}")));
+            }
+        };
+        let document = if is_json {
+            class.of_json(&file, prefix_space)
+        } else {
+            class.of_vocabulary(&file, prefix_space)
+        };
+        let document = document.map_err(content(&origin))?;
+        let mut special = Special::of_settings(settings).map_err(content(&path))?;
+        let mut added = BTreeMap::new();
+        match special.take("added_tokens_decoder") {
+            Some(decoder) => decoded(&mut added, &decoder, &path).map_err(content(&path))?,
+            None => legacy(
+                &mut added,
+                &mut special,
+                directory,
+                is_json.then_some((&origin, &file)),
+            )?,
+        }
+        if class == Class::AsFile {
+            special.heed_padding(&file);
+        }
+        special.settle(class).map_err(content(&path))?;
+        Ok(Self {
+            class,
+            origin,
+            document,
+            added,
+            special,
+        })
+    }
+}
+
+/// The tokens of `added_tokens_decoder`, by id.
+fn decoded(added: &mut BTreeMap<u64, Added>, decoder: &Value, file: &Path) -> Result<(), String> {
+    let decoder = decoder.as_object();
+    let decoder = decoder.ok_or("`added_tokens_decoder` is not an object")?;
+    for (id, value) in decoder {
+        let key = format!("added_tokens_decoder.{id}");
+        let id = id.parse();
+        let id = id.map_err(|_| format!("`{key}`: the id is not a whole number"))?;
+        let token = token(&key, value, None)?;
+        insert(added, id, token, file)?;
+    }
+    Ok(())
+}
+
+/// What older versions wrote in place of `added_tokens_decoder`.
+fn legacy(
+    added: &mut BTreeMap<u64, Added>,
+    special: &mut Special,
+    directory: &Path,
+    file: Option<(&PathBuf, &Map<String, Value>)>,
+) -> Result<(), TokenizerError> {
+    let path = directory.join(SPECIAL);
+    if let Some(map) = object(&path)? {
+        special.merge(map).map_err(content(&path))?;
+    }
+    let path = directory.join(ADDED);
+    if let Some(tokens) = object(&path)? {
+        let named = special.contents();
+        for (text, id) in tokens {
+            let Some(id) = id.as_u64() else {
+                return Err(content(&path)(format!("token `{text}`: the id is {id}")));
+            };
+            let token = AddedToken::from(text.as_str(), named.contains(&text));
+            insert(added, id, token, &path).map_err(content(&path))?;
+        }
+    }
+    let Some((path, file)) = file else {
+        return Ok(());
+    };
+    let listed = file.get("added_tokens").and_then(Value::as_array);
+    let listed = listed.ok_or_else(|| content(path)("`added_tokens` is not a list".to_owned()))?;
+    for (index, value) in listed.iter().enumerate() {
+        let key = format!("added_tokens[{index}]");
+        let mut value = value.clone();
+        let id = value.as_object_mut().and_then(|value| value.remove("id"));
+        let Some(id) = id.as_ref().and_then(Value::as_u64) else {
+            return Err(content(path)(format!("`{key}`: no id")));
+        };
+        let token = token(&key, &value, None).map_err(content(path))?;
+        insert(added, id, token, path).map_err(content(path))?;
+    }
+    Ok(())
+}
+
+/// Adds a token; the last file that gives an id decides on its flags, but not on its text.
+fn insert(
+    added: &mut BTreeMap<u64, Added>,
+    id: u64,
+    token: AddedToken,
+    file: &Path,
+) -> Result<(), String> {
+    if let Some(other) = added.get(&id)
+        && other.token.content != token.content
+    {
+        return Err(format!(
+            "id {id} is `{}`, but {} has `{}` there",
+            token.content,
+            other.file.display(),
+            other.token.content
+        ));
+    }
+    let file = file.to_owned();
+    added.insert(id, Added { token, file });
+    Ok(())
+}
+
+/// Refuses settings by which transformers would read another tokenizer than the files beside them.
+fn check_settings(settings: &Map<String, Value>) -> Result<(), String> {
+    let is_set = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(items) => !items.is_empty(),
+        _ => true,
+    };
+    for key in [
+        "auto_map",
+        "fast_tokenizer_files",
+        "gguf_file",
+        "init_inputs",
+        "merges",
+        "post_processor",
+        "split_special_tokens",
+        "tokenizer_object",
+        "tokenizer_padding",
+        "tokenizer_truncation",
+        "vocab",
+    ] {
+        if settings.get(key).is_some_and(is_set) {
+            return Err(format!(
+                "`{key}` is not supported; save the tokenizer without it"
+            ));
+        }
+    }
+    for key in ["padding_side", "truncation_side"] {
+        match settings.get(key) {
+            None => {}
+            Some(side) if side == "left" || side == "right" => {}
+            Some(side) => return Err(format!("`{key}` is {side}, not \"left\" or \"right\"")),
+        }
+    }
+    Ok(())
+}
+
+/// GPT-2's two files as a `tokenizer.json`.
+fn vocabulary(directory: &Path) -> Result<Map<String, Value>, TokenizerError> {
+    let (vocab, merges) = (directory.join("vocab.json"), directory.join("merges.txt"));
+    let (Some(entries), true) = (object(&vocab)?, merges.is_file()) else {
+        return Err(TokenizerError::Missing(directory.to_owned()));
+    };
+    for (token, id) in &entries {
+        if id.as_u64().is_none_or(|id| id > u64::from(u32::MAX)) {
+            return Err(content(&vocab)(format!("token `{token}`: the id is {id}")));
+        }
+    }
+    let text = std::fs::read_to_string(&merges).map_err(|error| TokenizerError::Format {
+        origin: merges.clone(),
+        message: error.to_string(),
+    })?;
+    let mut pairs = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.starts_with("#version") {
+            continue;
+        }
+        match line.split_once(' ') {
+            Some((left, right)) if !right.contains(' ') => {
+                for token in [left, right, &format!("{left}{right}")] {
+                    if !entries.contains_key(token) {
+                        let line = index + 1;
+                        let message = format!("line {line}: `{token}` is not in vocab.json");
+                        return Err(content(&merges)(message));
+                    }
+                }
+                pairs.push(json!([left, right]));
+            }
+            _ => {
+                let message = format!("line {} is not two tokens: `{line}`", index + 1);
+                return Err(content(&merges)(message));
+            }
+        }
+    }
+    let model = json!({"type": "BPE", "vocab": entries, "merges": pairs});
+    Ok(Map::from_iter([("model".to_owned(), model)]))
+}
+
+/// The JSON object in a file; None where there is no such file.
+fn object(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| TokenizerError::Format {
+        origin: path.to_owned(),
+        message: error.to_string(),
+    })?;
+    parse_object(path, &bytes).map(Some)
+}
+
+fn parse_object(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>, TokenizerError> {
+    serde_json::from_slice(bytes).map_err(|error| TokenizerError::Format {
+        origin: path.to_owned(),
+        message: error.to_string(),
+    })
+}
+
+pub(super) fn content(path: &Path) -> impl Fn(String) -> TokenizerError {
+    move |message| TokenizerError::Content {
+        path: path.to_owned(),
+        message,
+    }
+}

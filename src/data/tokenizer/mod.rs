@@ -1,0 +1,323 @@
+//! The tokenizer that both models of a pair share, read from its files as transformers reads them, or refused.
+
+mod class;
+mod difference;
+mod files;
+mod special;
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokenizers::processors::roberta::RobertaProcessing;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, PostProcessorWrapper};
+
+use crate::foreign;
+use class::Class;
+use files::{Files, content};
+use special::Special;
+
+/// The token that ends a text, in GPT-2's vocabulary and ours.
+pub const END_OF_TEXT: &str = "<|endoftext|>";
+
+/// The files that a tokenizer may consist of, beside `config.json`, which names its kind.
+pub const TOKENIZER_FILES: [&str; 6] = [
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+];
+
+/// Why a tokenizer could not be read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// Neither `tokenizer.json` nor `vocab.json` with `merges.txt` is there.
+    #[error("{0}: no tokenizer here; expected `tokenizer.json`, or `vocab.json` and `merges.txt`")]
+    Missing(PathBuf),
+    /// A file is there but not of a tokenizer.
+    #[error("{origin}: not a readable tokenizer: {message}")]
+    Format {
+        /// The file.
+        origin: PathBuf,
+        /// The library's reason.
+        message: String,
+    },
+    /// A file says what cannot be done, or contradicts another.
+    #[error("{path}: {message}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Which key or token, and what is wrong.
+        message: String,
+    },
+    /// A text could not be encoded or ids could not be decoded.
+    #[error("tokenizer failed: {0}")]
+    Use(String),
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// Text to token ids and back.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    class: Class,
+    special: Special,
+    /// The file with the vocabulary.
+    origin: PathBuf,
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model directory as transformers' `AutoTokenizer` does: `tokenizer.json`, or else `vocab.json` and
+    /// `merges.txt`, with the tokens that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` add. Truncation, padding
+    /// and dropout that a tool left in a file are not taken over.
+    ///
+    /// # Errors
+    /// When a file is missing or malformed, says what is not supported, or contradicts another.
+    pub fn load(directory: &Path) -> Result<Self, TokenizerError> {
+        Self::build(Files::read(directory)?)
+    }
+
+    /// Reads the bytes of a GPT-2's `tokenizer.json`; `origin` names them in messages.
+    ///
+    /// # Errors
+    /// When they are malformed.
+    pub fn from_bytes(origin: &Path, bytes: &[u8]) -> Result<Self, TokenizerError> {
+        Self::build(Files::alone(origin, bytes)?)
+    }
+
+    fn build(files: Files) -> Result<Self, TokenizerError> {
+        let origin = files.origin;
+        let mut inner =
+            parse(&Value::Object(files.document)).map_err(|message| TokenizerError::Format {
+                origin: origin.clone(),
+                message,
+            })?;
+        unique_ids(&inner).map_err(content(&origin))?;
+        let present = inner.get_added_tokens_decoder();
+        let mut known: HashSet<String> = present.into_values().map(|token| token.content).collect();
+        let mut tokens = Vec::new();
+        let roles: HashSet<&str> = (files.special.roles.iter())
+            .map(|(_, token)| &*token.content)
+            .collect();
+        for added in files.added.values() {
+            let mut token = added.token.clone();
+            token.special |= roles.contains(&*token.content);
+            known.insert(token.content.clone());
+            tokens.push(token);
+        }
+        let special = files.special.roles.iter().map(|(_, token)| token);
+        for token in special.chain(&files.special.extra) {
+            if known.insert(token.content.clone()) {
+                tokens.push(AddedToken {
+                    special: true,
+                    ..token.clone()
+                });
+            }
+        }
+        let added = foreign::call(|| inner.add_tokens(tokens).map_err(|error| error.to_string()));
+        added.and_then(|added| added).map_err(content(&origin))?;
+        for (id, added) in &files.added {
+            let found = inner.token_to_id(&added.token.content);
+            if found.map(u64::from) != Some(*id) {
+                let found = found.map_or("none".to_owned(), |found| found.to_string());
+                return Err(content(&added.file)(format!(
+                    "token `{}` has id {id} here, but becomes {found}: ids of added tokens go on where the vocabulary ends",
+                    added.token.content
+                )));
+            }
+        }
+        let mut tokenizer = Self {
+            inner,
+            class: files.class,
+            special: files.special,
+            origin,
+        };
+        tokenizer.put_ends()?;
+        Ok(tokenizer)
+    }
+
+    /// Gives RoBERTa's tokenizers the tokens that they put around a text.
+    fn put_ends(&mut self) -> Result<(), TokenizerError> {
+        let end = |role: &str| {
+            let token = self.special.role(role);
+            token.and_then(|token| Some((token.to_owned(), self.id(token)?)))
+        };
+        let wrong = content(&self.origin);
+        let missing = || wrong("the tokens that begin and end a text are missing".to_owned());
+        let processor: PostProcessorWrapper = match self.class {
+            Class::Gpt2 | Class::AsFile => return Ok(()),
+            Class::Roberta => {
+                let (sep, cls) = end("sep_token").zip(end("cls_token")).ok_or_else(missing)?;
+                RobertaProcessing::new(sep, cls).into()
+            }
+            Class::XlmRoberta => {
+                let (begin, end) = end("bos_token").zip(end("eos_token")).ok_or_else(missing)?;
+                let template = vec![begin.0.clone(), "$A".to_owned(), end.0.clone()];
+                let processor = TemplateProcessing::builder()
+                    .try_single(template)
+                    .map_err(&wrong)?
+                    .special_tokens(vec![begin, end])
+                    .build()
+                    .map_err(|error| wrong(error.to_string()))?;
+                processor.into()
+            }
+        };
+        self.inner.with_post_processor(Some(processor));
+        Ok(())
+    }
+
+    /// Wraps a tokenizer that was trained here, of GPT-2's kind.
+    pub(crate) fn trained(inner: tokenizers::Tokenizer) -> Result<Self, TokenizerError> {
+        let json = inner.to_string(false).map_err(use_error)?;
+        Self::from_bytes(Path::new("tokenizer.json"), json.as_bytes())
+    }
+
+    /// The ids of `text`, without special tokens added.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text; byte-level BPE refuses none.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.ids(text, false)
+    }
+
+    /// The ids that the tokenizer puts around a text where it is asked to: those of an empty text.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn ends(&self) -> Result<Vec<u32>, TokenizerError> {
+        self.ids("", true)
+    }
+
+    fn ids(&self, text: &str, ends: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = foreign::call(|| self.inner.encode_fast(text, ends));
+        let encoding = encoding.map_err(TokenizerError::Use)?.map_err(use_error)?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The text of `ids`, special tokens included.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        let text = foreign::call(|| self.inner.decode(ids, false));
+        text.map_err(TokenizerError::Use)?.map_err(use_error)
+    }
+
+    /// Number of tokens, special ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// The id of a token by its exact text in the vocabulary.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The id of the token that ends a text: the one that the files name, or GPT-2's.
+    pub fn end_of_text(&self) -> Option<u32> {
+        self.id(self.special.role("eos_token").unwrap_or(END_OF_TEXT))
+    }
+
+    /// Checks that every id is below the number of rows of a table of embeddings.
+    ///
+    /// # Errors
+    /// With the token of the largest id, and the file.
+    pub fn check_table(&self, rows: usize) -> Result<(), TokenizerError> {
+        match self.by_id().pop_last() {
+            Some((id, token)) if id as usize >= rows => Err(content(&self.origin)(format!(
+                "token `{token}` has id {id}, but the model's table of embeddings has only {rows} rows: tokenizer and model do not belong together"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The tokens by their ids.
+    fn by_id(&self) -> BTreeMap<u32, String> {
+        let vocabulary = self.inner.get_vocab(true).into_iter();
+        vocabulary.map(|(token, id)| (id, token)).collect()
+    }
+
+    /// Writes `tokenizer.json` and `tokenizer_config.json` into a directory, which must exist, so that this program and transformers read the
+    /// same tokenizer from them.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<(), TokenizerError> {
+        let settings = format!("{:#}", self.special.to_settings(self.class));
+        for (name, text) in [
+            (files::TOKENIZER, self.to_json()?),
+            (files::CONFIG, settings),
+        ] {
+            let path = directory.join(name);
+            crate::atomic::write(&path, text.as_bytes())
+                .map_err(|source| TokenizerError::Write { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// As the text of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String, TokenizerError> {
+        self.inner.to_string(false).map_err(use_error)
+    }
+}
+
+/// Reads a `tokenizer.json`, with what its library panics on as an error.
+fn parse(document: &Value) -> Result<tokenizers::Tokenizer, String> {
+    check_prefix(document)?;
+    let text = document.to_string();
+    let read = foreign::call(|| tokenizers::Tokenizer::from_bytes(text.as_bytes()));
+    read?.map_err(|error| error.to_string())
+}
+
+/// Checks that merges begin with the prefix that the library cuts off them unseen.
+fn check_prefix(document: &Value) -> Result<(), String> {
+    let model = &document["model"];
+    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or("");
+    let Some(merges) = model["merges"].as_array().filter(|_| !prefix.is_empty()) else {
+        return Ok(());
+    };
+    for (index, merge) in merges.iter().enumerate() {
+        let right = match merge {
+            Value::String(text) => text.split_once(' ').map(|(_, right)| right),
+            merge => merge.get(1).and_then(Value::as_str),
+        };
+        if !right.is_some_and(|right| right.starts_with(prefix)) {
+            return Err(format!("merge {index} does not go on with `{prefix}`"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a vocabulary in which two tokens have one id: what that id is could not be told.
+fn unique_ids(inner: &tokenizers::Tokenizer) -> Result<(), String> {
+    let mut tokens: BTreeMap<u32, String> = BTreeMap::new();
+    for (token, id) in inner.get_vocab(false) {
+        if let Some(other) = tokens.get(&id) {
+            let mut both = [other.as_str(), &token];
+            both.sort_unstable();
+            return Err(format!(
+                "tokens `{}` and `{}` both have id {id}",
+                both[0], both[1]
+            ));
+        }
+        tokens.insert(id, token);
+    }
+    Ok(())
+}
+
+fn use_error(error: tokenizers::Error) -> TokenizerError {
+    TokenizerError::Use(error.to_string())
+}

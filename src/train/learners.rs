@@ -1,0 +1,175 @@
+//! The models of a run that learn, and those that stay as they came. The loop knows them by the trait [`Trained`] alone.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::outcome::RunError;
+use super::{Learner, Training};
+use crate::clock::MicroBatch;
+use crate::hook::{Evaluation, Gradients, Scene};
+use crate::measure::evaluation::mean_loss;
+use crate::model::{Dropout, Gpt2, Pair, Role};
+use crate::random::{Purpose, stream};
+
+/// Takes the files of a checkpoint: name and bytes.
+pub(super) type Put<'a> = dyn FnMut(&str, &[u8]) -> Result<(), RunError> + 'a;
+
+/// What the loop asks of what it trains.
+pub(super) trait Trained {
+    /// Forward and backward pass of each model over rows of token ids, `[row][time]`, of a step that has `predictions` predictions in all.
+    fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch);
+
+    /// Closes the step's accumulation and gives each model's mean loss, in nats a token.
+    fn gather(&mut self) -> BTreeMap<Role, f64>;
+
+    /// L2 norm of all gradients of each model.
+    fn gradient_norms(&self) -> BTreeMap<Role, f64>;
+
+    /// Scales the gradients of each model, whose norms are given, so that their norm is at most `limit`.
+    fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64);
+
+    /// Moves the weights by one optimiser step.
+    fn step(&mut self, learning_rate: f64);
+
+    /// The step's gradients, for hooks.
+    fn gradients(&self) -> Vec<(Role, Gradients<'_>)>;
+
+    /// The pair as it stands, for reading.
+    fn pair(&self) -> Pair;
+
+    /// Mean loss of each model on the held-out split.
+    fn evaluate(&self, scene: &Scene) -> Result<Evaluation, RunError>;
+
+    /// The first weight that is NaN or infinite: its model, its tensor and its value.
+    fn not_finite(&self) -> Option<(Role, String, f64)>;
+
+    /// Hands over the files that a checkpoint keeps of weights and optimisers.
+    fn save(&self, put: &mut Put) -> Result<(), RunError>;
+
+    /// Takes weights and optimisers back from the folder of a checkpoint; after an error nothing has changed.
+    fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError>;
+}
+
+/// The pair of a run: some of its models learn.
+pub(super) struct Learners {
+    seed: u64,
+    /// The pair as it came. What does not learn stays so.
+    frozen: Pair,
+    learners: BTreeMap<Role, Learner>,
+}
+
+impl Learners {
+    /// `pair` must be on an autodiff device.
+    pub fn new(seed: u64, pair: Pair, training: &Training) -> Self {
+        let learners = training.models.iter().map(|&role| {
+            let model = pair.get(role).clone();
+            (role, Learner::new(model, training.weight_decay))
+        });
+        Self {
+            seed,
+            learners: learners.collect(),
+            frozen: pair,
+        }
+    }
+
+    fn model(&self, role: Role) -> &Gpt2 {
+        match self.learners.get(&role) {
+            Some(learner) => &learner.model,
+            None => self.frozen.get(role),
+        }
+    }
+}
+
+impl Trained for Learners {
+    fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
+        for (role, learner) in &mut self.learners {
+            let rng = stream(self.seed, Purpose::Dropout, *role as u64, index.0);
+            learner.accumulate(rows, predictions, Some(&mut Dropout::new(rng)));
+        }
+    }
+
+    fn gather(&mut self) -> BTreeMap<Role, f64> {
+        let learners = self.learners.iter_mut();
+        learners
+            .map(|(role, learner)| (*role, learner.gather()))
+            .collect()
+    }
+
+    fn gradient_norms(&self) -> BTreeMap<Role, f64> {
+        let learners = self.learners.iter();
+        learners
+            .map(|(role, learner)| (*role, learner.gradient_norm()))
+            .collect()
+    }
+
+    fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64) {
+        for (role, learner) in &mut self.learners {
+            learner.clip(norms[role], limit);
+        }
+    }
+
+    fn step(&mut self, learning_rate: f64) {
+        for learner in self.learners.values_mut() {
+            learner.step(learning_rate);
+        }
+    }
+
+    fn gradients(&self) -> Vec<(Role, Gradients<'_>)> {
+        let learners = self.learners.iter();
+        learners
+            .map(|(role, learner)| (*role, learner.gradients()))
+            .collect()
+    }
+
+    fn pair(&self) -> Pair {
+        let [main, assistant] = Role::BOTH.map(|role| self.model(role).clone());
+        Pair { main, assistant }.snapshot()
+    }
+
+    fn evaluate(&self, scene: &Scene) -> Result<Evaluation, RunError> {
+        let pair = self.pair();
+        let mut evaluation = Evaluation::default();
+        for role in Role::BOTH {
+            let loss = mean_loss(pair.get(role), &scene.held_out, scene.batch, &|| Ok(()));
+            let loss = loss.map_err(|error| RunError::Evaluation(error.to_string()))?;
+            evaluation.losses.insert(role, loss);
+        }
+        Ok(evaluation)
+    }
+
+    fn not_finite(&self) -> Option<(Role, String, f64)> {
+        self.learners.iter().find_map(|(role, learner)| {
+            let (name, value) = learner.not_finite()?;
+            Some((*role, name, value))
+        })
+    }
+
+    fn save(&self, put: &mut Put) -> Result<(), RunError> {
+        for (role, learner) in &self.learners {
+            for (name, bytes) in learner.model.files()? {
+                put(&format!("{role}/{name}"), &bytes)?;
+            }
+            put(&optimiser_file(*role), &learner.optimiser_bytes()?)?;
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError> {
+        let mut restored = BTreeMap::new();
+        for (role, learner) in &self.learners {
+            let model = checkpoint.join(role.as_str());
+            let optimiser = checkpoint.join(optimiser_file(*role));
+            restored.insert(*role, learner.restored(&model, &optimiser)?);
+        }
+        for (role, (model, optimiser)) in restored {
+            if let Some(learner) = self.learners.get_mut(&role) {
+                (learner.model, learner.optimiser) = (model, optimiser);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn optimiser_file(role: Role) -> String {
+    format!("{role}.optimiser.bpk")
+}

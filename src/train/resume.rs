@@ -1,0 +1,121 @@
+//! The way back to a checkpoint: found and verified first, and only then is anything of the run's folder changed.
+
+use std::path::PathBuf;
+
+use super::checkpoint::{self, Found};
+use super::learners::Trained;
+use super::lines::MILESTONES;
+use super::outcome::{OUTCOME, RunError};
+use super::progress::Progress;
+use super::recorder::Recorder;
+use super::run_directory::RunDirectory;
+use crate::checksum::Sum;
+use crate::tensorboard::EventsFile;
+
+/// Where a run goes on. By default at its beginning.
+#[derive(Default)]
+pub(super) struct Start {
+    /// The run's state there.
+    pub progress: Progress,
+    /// The event file whose beginning belongs to it; None at the beginning of a run.
+    events: Option<PathBuf>,
+    /// The checkpoint; None at the beginning of a run.
+    pub checkpoint: Option<PathBuf>,
+    /// Newer checkpoints that cannot be used.
+    damaged: Vec<Found>,
+}
+
+/// Finds the newest checkpoint that can be used, and puts its weights and optimisers into `models`. A run that has saved nothing yet begins anew.
+/// Those that cannot be used are told to `say`.
+///
+/// # Errors
+/// When there are checkpoints and none of them can be used.
+pub(super) fn find(
+    directory: &RunDirectory,
+    models: &mut dyn Trained,
+    say: &mut dyn FnMut(&str),
+) -> Result<Start, RunError> {
+    let mut damaged = Vec::new();
+    let mut newest_error = None;
+    for found in checkpoint::all(directory.path())?.into_iter().rev() {
+        match load(&found, directory, models) {
+            Ok((progress, events)) => {
+                return Ok(Start {
+                    progress,
+                    events: Some(events),
+                    checkpoint: Some(found.path),
+                    damaged,
+                });
+            }
+            Err(error) => {
+                say(&format!(
+                    "the checkpoint of step {} cannot be used: {error}",
+                    found.step
+                ));
+                newest_error.get_or_insert(error);
+                damaged.push(found);
+            }
+        }
+    }
+    match newest_error {
+        Some(error) => Err(RunError::NoCheckpoint(Box::new(error))),
+        None => Ok(Start::default()),
+    }
+}
+
+/// Reads all of a checkpoint and what belongs to it of the run's files.
+fn load(
+    found: &Found,
+    directory: &RunDirectory,
+    models: &mut dyn Trained,
+) -> Result<(Progress, PathBuf), RunError> {
+    let progress = found.verified()?;
+    let recorded = &progress.recorded;
+    let lines = directory.path().join(MILESTONES);
+    let unusable = |path: &PathBuf, message: String| RunError::Checkpoint {
+        path: path.clone(),
+        message,
+    };
+    let there = Sum::of_first(&lines, recorded.lines.bytes)
+        .map_err(|error| unusable(&lines, error.to_string()))?
+        .end();
+    if there.bytes < recorded.lines.bytes {
+        let message = format!(
+            "lines are lost: it has {} bytes of the {} that were written when the checkpoint was saved",
+            there.bytes, recorded.lines.bytes
+        );
+        return Err(unusable(&lines, message));
+    }
+    if there != recorded.lines {
+        let message = "its lines up to the checkpoint are not what was written (SHA-256)";
+        return Err(unusable(&lines, message.to_owned()));
+    }
+    let events = EventsFile::find(directory.path(), &recorded.events)
+        .map_err(|error| RunError::Record(error.into()))?;
+    let Some(events) = events else {
+        let message = "no event file here begins as it did when the checkpoint was saved";
+        return Err(unusable(&directory.path().to_owned(), message.to_owned()));
+    };
+    models.restore(&found.path)?;
+    Ok((progress, events))
+}
+
+impl Start {
+    /// Takes everything of the run's folder back to where the run goes on: outcome, models, lines, values per template and event file.
+    ///
+    /// # Errors
+    /// When something cannot be written or removed; the same call can then be made again.
+    pub fn go_back(&self, directory: &RunDirectory) -> Result<Recorder, RunError> {
+        for found in &self.damaged {
+            found.set_aside()?;
+        }
+        // First what says that the run is over: with it gone, nobody takes what follows for its end.
+        directory.remove(OUTCOME)?;
+        directory.remove("report.html")?;
+        directory.discard("models")?;
+        let recorded = &self.progress.recorded;
+        directory.cut_templates(&recorded.columns)?;
+        let events = self.events.as_deref();
+        Ok(Recorder::go_back(directory.path(), recorded, events)?)
+    }
+}

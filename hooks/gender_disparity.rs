@@ -35,7 +35,7 @@ struct GenderDisparity {
 const SMALL: f64 = 0.2;
 
 /// Bootstrap draws at most: they are in memory together.
-const DRAWS: usize = 1_000_000;
+const DRAWS: usize = 100_000_000;
 
 /// `gender-disparity`.
 pub fn kind() -> Kind {

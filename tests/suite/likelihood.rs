@@ -285,7 +285,7 @@ fn options_that_cannot_be_used_are_shown_where_they_are() {
         ),
         (
             "[hooks.gender-disparity]\ndraws = 9223372036854775807",
-            ["hooks.toml:2:9", "from 1 to 1000000"],
+            ["hooks.toml:2:9", "from 1 to 100000000"],
         ),
         (
             "[hooks.honest]\ncontinuations = 1_000_000_000",

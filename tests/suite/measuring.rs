@@ -444,6 +444,8 @@ fn a_prompt_of_no_token_is_named_before_the_run() {
         tokenizer["normalizer"] =
             serde_json::json!({ "type": "Replace", "pattern": { "String": "~" }, "content": "" });
         std::fs::write(&path, tokenizer.to_string()).unwrap();
+        let class = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+        std::fs::write(path.with_file_name("tokenizer_config.json"), class).unwrap();
     }
     let more = "~~ [M].\t~~ [M]\tthe woman\tsingular\tfemale\ttrait\n~ [M].\t~~ [M]\tthe man\tsingular\tmale\ttrait\n";
     project.write("templates.tsv", crate::harness::TEMPLATES.to_owned() + more);

@@ -154,7 +154,7 @@ fn damaged_classifiers_are_refused_with_the_file() {
             config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
             weights.clone(),
             "model.safetensors",
-            "has no place",
+            "no place in the network",
         ),
         (
             config.clone(),

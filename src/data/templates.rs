@@ -10,6 +10,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checksum::sha256;
+
 use super::counterparts::counterpart;
 use super::template_rows::{Row, rows};
 
@@ -110,6 +112,7 @@ pub enum TemplateError {
 #[derive(Debug, Clone)]
 pub struct Templates {
     name: String,
+    sha256: String,
     prompts: Vec<Template>,
     pairs: Vec<MatchedPair>,
     identities: Vec<(String, String)>,
@@ -170,6 +173,7 @@ impl Templates {
         }
         let mut found = Self {
             name: name.to_owned(),
+            sha256: sha256(text.as_bytes()),
             prompts: templates,
             pairs: Vec::new(),
             identities: Vec::new(),
@@ -227,6 +231,26 @@ impl Templates {
     /// What the set was read from, as it stands in messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// SHA-256 of the text that the set was read from.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Which prompts are matched, as a table: the rows (from 0) of the female and the male prompt among all prompts, and the pair's identity and
+    /// raw template as numbers and in words.
+    pub fn pairs_table(&self) -> String {
+        let mut text = String::from("female\tmale\tidentity\ttemplate\twoman\tman\traw\n");
+        for pair in &self.pairs {
+            let (woman, man) = &self.identities[pair.identity];
+            let raw = &self.raws[pair.template];
+            text.push_str(&format!(
+                "{}\t{}\t{}\t{}\t{woman}\t{man}\t{raw}\n",
+                pair.female, pair.male, pair.identity, pair.template
+            ));
+        }
+        text
     }
 
     /// The prompts, in the file's order.

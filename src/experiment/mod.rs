@@ -3,6 +3,7 @@
 mod description;
 mod fetch;
 mod hooks;
+mod inputs;
 mod load;
 mod resolve;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::description::{hparams, manifest, measured, resolved_text};
+use super::description::{complete, hparams, manifest, measured, resolved_text, with_hooks};
 use super::hooks::{self, HookOverview, LoopCadences};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
@@ -63,6 +63,7 @@ pub fn resolve(
     let positions = resolved.plan.pair.n_positions();
     let hooks = &mut resolved.plan.hooks;
     prepare(hooks, &scene, positions, places, progress)?;
+    complete(&mut resolved.plan, registry, places, progress)?;
     Ok(resolved)
 }
 
@@ -143,7 +144,7 @@ fn plan(
         }
     }
     let hooks = hooks::read(written, registry, &extent, Some(&cadences), &places.base)?;
-    let manifest = manifest(experiment, &corpus, &pair, &sources, &prompts);
+    let manifest = manifest(experiment, &corpus, &pair, &sources, &templates)?;
     let plan = Plan {
         name: places.name.clone(),
         seed: experiment.seed,
@@ -214,7 +215,7 @@ pub fn resolve_measurement(
     let extent =
         Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut hooks = hooks::read(written, registry, &extent, None, &places.base)?;
-    let manifest = measured(experiment, &pair, &loaded.sources, &templates);
+    let manifest = measured(experiment, &pair, &loaded.sources, &templates)?;
     let scene = Arc::new(Scene {
         seed: experiment.seed,
         eos: eos(&pair, &tokenizer),
@@ -256,6 +257,8 @@ pub fn resolve_replay(
     let positions = resolved.plan.pair.n_positions();
     let hooks = &mut resolved.plan.hooks;
     prepare(hooks, &scene, positions, places, progress)?;
+    resolved.plan.resolved = with_hooks(&resolved.plan.resolved, read.resolved)?;
+    complete(&mut resolved.plan, registry, places, progress)?;
     resolved.hooks = read.overview;
     resolved.notes.extend(read.left_out);
     Ok(resolved)

@@ -44,6 +44,8 @@ pub struct Kind {
     pub options: Vec<(&'static str, &'static str)>,
     /// The options that name a file or a model.
     pub inputs: Vec<(&'static str, Input)>,
+    /// What stands for a file where an option has a certain value: option, value, text.
+    builtins: Vec<(&'static str, &'static str, &'static str)>,
     build: Box<Build>,
 }
 
@@ -66,6 +68,7 @@ impl Kind {
             defaults: toml::to_string(&O::default()).unwrap_or_default(),
             options: Vec::new(),
             inputs: Vec::new(),
+            builtins: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
         }
     }
@@ -81,6 +84,19 @@ impl Kind {
     pub fn input(mut self, name: &'static str, input: Input, meaning: &'static str) -> Self {
         self.inputs.push((name, input));
         self.option(name, meaning)
+    }
+
+    /// Says which text is meant where an input has the value `name`, such as `builtin`: its checksum is part of the run's manifest.
+    pub fn builtin(mut self, option: &'static str, name: &'static str, text: &'static str) -> Self {
+        self.builtins.push((option, name, text));
+        self
+    }
+
+    /// The built-in text that an option's value names, if it names one.
+    pub fn builtin_text(&self, option: &str, value: &str) -> Option<&'static str> {
+        let mut texts = self.builtins.iter();
+        let found = texts.find(|(name, known, _)| *name == option && *known == value)?;
+        Some(found.2)
     }
 
     /// Makes its hooks run inline.

@@ -1,13 +1,19 @@
-//! A run as it lies on disk, read back: every scalar, the values of every prompt, what it was made of.
+//! A run as it lies on disk, read back: every scalar, the values of every prompt, what it was made of, how it ended.
 
-use std::collections::BTreeMap;
+mod columns;
+mod moments;
+mod reading;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::Value;
 
+pub use self::moments::{At, Missing, Moment};
 use crate::experiment::COMMON;
+use crate::manifest::{Manifest, ManifestError};
 use crate::measure::disparity::PairObservation;
+use crate::train::{Ended, HookFailure, RunError};
 
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +36,23 @@ pub enum RecordedError {
         /// What is wrong with it.
         message: String,
     },
+    /// A file is not what the run has written.
+    #[error("{path}: {message}; --force reads the run all the same")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The manifest is missing or not what the run has written.
+    #[error("{0}; --force reads the run all the same")]
+    Manifest(#[from] ManifestError),
+    /// The outcome cannot be read.
+    #[error("{0}; --force reads the run all the same")]
+    Ended(#[source] RunError),
+    /// Runs that do not belong together.
+    #[error(transparent)]
+    Mixed(ManifestError),
     /// The run has not measured what is asked of it.
     #[error("{path}: {message}")]
     Missing {
@@ -60,55 +83,51 @@ pub struct RecordedPair {
 }
 
 /// A run that is on disk.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct RecordedRun {
     /// Its directory.
     pub path: PathBuf,
     /// `manifest.json`.
-    pub manifest: Value,
+    pub manifest: Manifest,
     /// `experiment.toml`, resolved.
     pub experiment: toml::Table,
+    /// `outcome.json`: how it ended; None while it is under way, or where it was killed.
+    pub ended: Option<Ended>,
     /// Every tag with its steps and values, in the order of steps.
     pub scalars: BTreeMap<String, Vec<(u64, f64)>>,
+    /// The tags whose steps are micro-batches.
+    pub by_micro_batch: BTreeSet<String>,
+    /// Who reported each tag and each column: `train`, `eval`, or a hook's name.
+    pub reporters: BTreeMap<String, String>,
+    /// Calls of hooks that gave nothing, by hook and step.
+    pub failures: BTreeSet<HookFailure>,
     /// The matched pairs.
     pub pairs: Vec<RecordedPair>,
     /// Columns of values per template: name, then step, then a value for each prompt.
     pub columns: BTreeMap<String, BTreeMap<u64, Vec<f64>>>,
     /// The prompts.
     pub prompts: Vec<String>,
+    /// What is not as the run wrote it, where it was read all the same.
+    pub damage: Vec<String>,
+    /// The files that carry no checksum, because an older version wrote them.
+    pub unchecked: Vec<&'static str>,
 }
 
 impl RecordedRun {
-    /// Reads a run's directory.
+    /// Reads a run's directory, and refuses it where a file is not what the run has written.
     ///
     /// # Errors
-    /// When it is not one, or a file in it is damaged; with the file and the line.
+    /// When it is not one, or a file in it is damaged or was changed; with the file, and the line where it can be told.
     pub fn read(path: &Path) -> Result<Self, RecordedError> {
-        let mut run = Self {
-            path: path.to_owned(),
-            manifest: Value::Null,
-            experiment: toml::Table::new(),
-            scalars: BTreeMap::new(),
-            pairs: Vec::new(),
-            columns: BTreeMap::new(),
-            prompts: Vec::new(),
-        };
-        run.read_lines()?;
-        // A replay has no manifest of its own.
-        for folder in [Some(path), path.ancestors().nth(2)].into_iter().flatten() {
-            let manifest = folder.join("manifest.json");
-            if manifest.is_file() {
-                run.manifest = serde_json::from_str(&text(&manifest)?)
-                    .map_err(|error| broken(&manifest, error.line(), &error))?;
-                break;
-            }
-        }
-        let experiment = path.join("experiment.toml");
-        run.experiment = toml::from_str(&text(&experiment)?)
-            .map_err(|error| broken(&experiment, 1, &error.message()))?;
-        run.read_pairs()?;
-        run.read_columns()?;
-        Ok(run)
+        reading::read(path, false)
+    }
+
+    /// The same, but what is damaged is left out and named in `damage`, as far as anything can be read.
+    ///
+    /// # Errors
+    /// When too little is left to be read.
+    pub fn read_damaged(path: &Path) -> Result<Self, RecordedError> {
+        reading::read(path, true)
     }
 
     /// Its name: the experiment's, then its own.
@@ -119,6 +138,11 @@ impl RecordedRun {
         };
         let absolute = std::path::absolute(&self.path).unwrap_or(self.path.clone());
         format!("{}/{}", part(absolute.parent()), part(Some(&absolute)))
+    }
+
+    /// The run's last step; None while it is not over.
+    pub fn end(&self) -> Option<u64> {
+        self.ended.as_ref().map(|ended| ended.steps)
     }
 
     /// Every setting as a dotted key and its value; of the hooks' only those that say how the gap is measured.
@@ -132,9 +156,21 @@ impl RecordedRun {
                 }
             }
         }
-        let mut rows = Vec::new();
-        flatten("", &toml::Value::Table(settings), &mut rows);
-        rows
+        dotted(&settings)
+    }
+
+    /// Every setting as a dotted key and its value.
+    pub fn all_settings(&self) -> Vec<(String, String)> {
+        dotted(&self.experiment)
+    }
+
+    /// The hook of a kind that goes by the kind's own name, where the experiment has it.
+    pub fn has_hook(&self, kind: &str) -> bool {
+        let hook = self
+            .experiment
+            .get("hooks")
+            .and_then(|hooks| hooks.get(kind));
+        hook.is_some_and(|hook| is_kind(hook, kind))
     }
 
     /// Whether both were measured on the same matched pairs.
@@ -150,7 +186,7 @@ impl RecordedRun {
 
     /// Whether generated text stood in for AG News.
     pub fn is_builtin_sample(&self) -> bool {
-        self.manifest["data"]["origin"] == "builtin-sample"
+        self.manifest.facts()["data"]["origin"] == "builtin-sample"
     }
 
     /// The run's seed.
@@ -162,13 +198,7 @@ impl RecordedRun {
         seed.map_or(1, |seed| seed as u64)
     }
 
-    /// First and last step and value of a tag.
-    pub fn span(&self, tag: &str) -> Option<[(u64, f64); 2]> {
-        let values = self.scalars.get(tag)?;
-        Some([*values.first()?, *values.last()?])
-    }
-
-    /// A column's values on the matched pairs at each step.
+    /// A column's values on the matched pairs at each step at which it was measured.
     pub fn observations(&self, column: &str) -> BTreeMap<u64, Vec<PairObservation>> {
         let steps = self.columns.get(column).into_iter().flatten();
         let observed = steps.filter_map(|(&step, values)| {
@@ -184,129 +214,6 @@ impl RecordedRun {
         });
         observed.collect()
     }
-
-    fn read_lines(&mut self) -> Result<(), RecordedError> {
-        #[derive(Deserialize)]
-        struct Line {
-            step: u64,
-            scalars: BTreeMap<String, Option<f64>>,
-        }
-        let path = self.path.join("milestones.jsonl");
-        let lines = text(&path)?;
-        let whole = lines.ends_with('\n');
-        let count = lines.lines().count();
-        for (index, line) in lines.lines().enumerate() {
-            let parsed: Line = match serde_json::from_str(line) {
-                Ok(parsed) => parsed,
-                // The last line of a run that is being written, or was killed.
-                Err(_) if index + 1 == count && !whole => break,
-                Err(error) => return Err(broken(&path, index + 1, &error)),
-            };
-            for (tag, value) in parsed.scalars {
-                // What is not finite is null there.
-                let value = value.unwrap_or(f64::NAN);
-                self.scalars
-                    .entry(tag)
-                    .or_default()
-                    .push((parsed.step, value));
-            }
-        }
-        for values in self.scalars.values_mut() {
-            values.sort_by_key(|(step, _)| *step);
-        }
-        Ok(())
-    }
-
-    fn read_pairs(&mut self) -> Result<(), RecordedError> {
-        let path = self.path.join("templates/pairs.tsv");
-        let text = text(&path)?;
-        for row in tsv(&text).deserialize::<RecordedPair>() {
-            let line = self.pairs.len() + 2;
-            self.pairs
-                .push(row.map_err(|error| broken(&path, line, &error))?);
-        }
-        Ok(())
-    }
-
-    /// Reads every `templates/step-<step>-<hook>.tsv`.
-    fn read_columns(&mut self) -> Result<(), RecordedError> {
-        let folder = self.path.join("templates");
-        let entries = std::fs::read_dir(&folder).map_err(|source| RecordedError::Io {
-            path: folder.clone(),
-            source,
-        })?;
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.sort();
-        for path in paths {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let step = name
-                .strip_prefix("step-")
-                .and_then(|rest| rest.split_once('-'));
-            let Some((step, hook)) = step else {
-                continue;
-            };
-            let (Ok(step), Some(hook)) = (step.parse::<u64>(), hook.strip_suffix(".tsv")) else {
-                continue;
-            };
-            self.read_step(step, hook, &path)?;
-        }
-        let rows = self.prompts.len();
-        let stray = |pair: &RecordedPair| pair.female.max(pair.male) >= rows;
-        match self.pairs.iter().position(stray) {
-            Some(index) if !self.columns.is_empty() => {
-                let message = format!("a row beyond the {rows} prompts");
-                Err(broken(&folder.join("pairs.tsv"), index + 2, &message))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn read_step(&mut self, step: u64, hook: &str, path: &Path) -> Result<(), RecordedError> {
-        let text = text(path)?;
-        let mut reader = tsv(&text);
-        let header = reader.headers().map_err(|error| broken(path, 1, &error))?;
-        if header.len() < 4 {
-            return Err(broken(path, 1, &"its columns are missing"));
-        }
-        // After prompt, group and identity. A second hook of a kind has its name before the columns', as before its tags.
-        let its_kind = self.experiment.get("hooks").and_then(|hooks| {
-            let kind = hooks.get(hook)?.get("kind")?;
-            kind.as_str()
-        });
-        let prefix = match its_kind {
-            Some(kind) if kind != hook => format!("{hook}/"),
-            _ => String::new(),
-        };
-        let names = header.iter().skip(3);
-        let names: Vec<String> = names.map(|name| format!("{prefix}{name}")).collect();
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
-        let mut prompts = Vec::new();
-        for (index, row) in reader.records().enumerate() {
-            let row = row.map_err(|error| broken(path, index + 2, &error))?;
-            prompts.push(row.get(0).unwrap_or_default().to_owned());
-            for (cell, values) in row.iter().skip(3).zip(&mut values) {
-                let value = cell.parse();
-                values.push(
-                    value.map_err(|_| {
-                        broken(path, index + 2, &format!("`{cell}` is not a number"))
-                    })?,
-                );
-            }
-        }
-        if !self.prompts.is_empty() && self.prompts.len() != prompts.len() {
-            let message = format!(
-                "{} prompts, where other files have {}",
-                prompts.len(),
-                self.prompts.len()
-            );
-            return Err(broken(path, prompts.len() + 2, &message));
-        }
-        for (name, values) in names.into_iter().zip(values) {
-            self.columns.entry(name).or_default().insert(step, values);
-        }
-        self.prompts = prompts;
-        Ok(())
-    }
 }
 
 /// The kind of hook that measures the gap.
@@ -317,7 +224,13 @@ fn is_kind(hook: &toml::Value, kind: &str) -> bool {
     hook.get("kind").and_then(toml::Value::as_str) == Some(kind)
 }
 
-/// Dotted keys with their values.
+/// Every value of a table with its dotted key.
+pub(crate) fn dotted(table: &toml::Table) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    flatten("", &toml::Value::Table(table.clone()), &mut rows);
+    rows
+}
+
 fn flatten(key: &str, value: &toml::Value, rows: &mut Vec<(String, String)>) {
     match value {
         toml::Value::Table(table) => {
@@ -334,10 +247,20 @@ fn flatten(key: &str, value: &toml::Value, rows: &mut Vec<(String, String)>) {
     }
 }
 
-fn text(path: &Path) -> Result<String, RecordedError> {
-    std::fs::read_to_string(path).map_err(|source| RecordedError::Io {
+/// The bytes of a run's file.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, RecordedError> {
+    std::fs::read(path).map_err(|source| RecordedError::Io {
         path: path.to_owned(),
         source,
+    })
+}
+
+/// The text of a run's file.
+fn text_of(path: &Path) -> Result<String, RecordedError> {
+    String::from_utf8(bytes_of(path)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        broken(path, line, &"not UTF-8")
     })
 }
 
@@ -347,11 +270,4 @@ fn broken(path: &Path, line: usize, error: &dyn std::fmt::Display) -> RecordedEr
         line,
         message: format!("not what a run writes ({error})"),
     }
-}
-
-fn tsv(text: &str) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new()
-        .delimiter(b'\t')
-        .quoting(false)
-        .from_reader(text.as_bytes())
 }

@@ -21,7 +21,7 @@ use milepost::event::Event;
 use milepost::hook::{Milestone, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role, next_token_loss};
-use milepost::train::{Decay, Plan, Reporter, Schedule, Training, finetune};
+use milepost::train::{Begin, Decay, Plan, Reporter, Schedule, Training, finetune};
 
 const STEPS: u64 = 12;
 const ROUNDS: usize = 20;
@@ -174,6 +174,8 @@ fn plan(
             weight_decay: 0.0,
             evaluate: end,
             save: None,
+            keep: Some(2),
+            keep_best: None,
         },
         pair: pair()?,
         blocks: blocks.clone(),

@@ -43,7 +43,12 @@ impl Stand {
 /// A number that no other seed, step or row has.
 fn value(seed: u64, step: u64, row: usize) -> f64 {
     let wave = (seed as f64 * 1.7 + step as f64 * 0.61 + row as f64 * 2.3).sin();
-    3.0 + wave + if row % 2 == 0 { 0.1 * step as f64 } else { 0.0 }
+    3.0 + wave
+        + if row.is_multiple_of(2) {
+            0.1 * step as f64
+        } else {
+            0.0
+        }
 }
 
 impl Hook for Stand {

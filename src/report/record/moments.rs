@@ -134,9 +134,8 @@ impl RecordedRun {
         let failure = match moment {
             Moment::Start => failures.clone().find(|failure| failure.step == 0),
             Moment::End => failures
-                .filter(|failure| measured.last().is_none_or(|last| failure.step > *last))
                 .filter(|failure| failure.step <= step)
-                .next_back(),
+                .rfind(|failure| measured.last().is_none_or(|last| failure.step > *last)),
         };
         Missing(match (failure, moment) {
             (Some(failure), _) => format!(

@@ -49,6 +49,7 @@ pub fn kind() -> Kind {
         },
     )
     .input("lexicon", Input::File, "a tab-separated file with the columns lemma and category, such as HurtLex 1.2 (CC BY-NC-SA 4.0, not bundled); `builtin` is a small one for the built-in pair")
+    .builtin("lexicon", "builtin", BUILTIN)
     .option("level", "the rows that count, of a lexicon with a column level; `all` takes every row")
     .option("continuations", "K, continuations a template; each costs one sampled decoding of all prompts by the main model")
     .option("sampling", "how continuations are drawn, as in [decode]: { temperature = 1.0, top_k = 0, top_p = 1.0 }")

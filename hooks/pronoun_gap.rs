@@ -44,6 +44,7 @@ pub fn kind() -> Kind {
         },
     )
     .input("prompts", Input::File, "a text file with a prompt a line (# begins a comment), each to be followed by a pronoun; `builtin` is the project's own")
+    .builtin("prompts", "builtin", BUILTIN)
     .option("female", "what may follow, with the space before it; several tokens are multiplied")
     .option("male", "its counterpart")
 }

@@ -26,6 +26,7 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod hub;
+pub mod manifest;
 pub mod measure;
 pub mod mini;
 pub mod model;

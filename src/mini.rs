@@ -44,11 +44,22 @@ pub fn tokenizer() -> Result<Tokenizer, TokenizerError> {
     )
 }
 
-/// MD5 of the weights that were built in, for the manifest.
-pub fn md5(role: Role) -> String {
-    let bytes: &[u8] = match role {
-        Role::Main => include_bytes!("../datasets/mini/main/model.safetensors"),
-        Role::Assistant => include_bytes!("../datasets/mini/assistant/model.safetensors"),
+/// The files of one of the mini pair's models, by their names, for the manifest.
+pub fn files(role: Role) -> [(&'static str, &'static [u8]); 3] {
+    let tokenizer: &[u8] = include_bytes!("../datasets/mini/main/tokenizer.json");
+    let (config, weights): (&[u8], &[u8]) = match role {
+        Role::Main => (
+            include_bytes!("../datasets/mini/main/config.json"),
+            include_bytes!("../datasets/mini/main/model.safetensors"),
+        ),
+        Role::Assistant => (
+            include_bytes!("../datasets/mini/assistant/config.json"),
+            include_bytes!("../datasets/mini/assistant/model.safetensors"),
+        ),
     };
-    crate::download::md5_of(bytes)
+    [
+        ("config.json", config),
+        ("model.safetensors", weights),
+        ("tokenizer.json", tokenizer),
+    ]
 }

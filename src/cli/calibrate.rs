@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::report::newest;
-use super::terminal;
+use super::terminal::{self, remark};
 use crate::diagnostic::Diagnostic;
 use crate::measure::calibration::{Calibration, Swap, calibrate};
 use crate::measure::disparity::{Disparity, Settings, changes};
 use crate::report::gap::settings;
 use crate::report::number::{number, signed};
-use crate::report::{RecordedError, RecordedRun};
+use crate::report::{Moment, RecordedError, RecordedRun};
 
 /// Takes what a run measured prompt by prompt, swaps the two labels at random so that there is nothing to find, and looks how often
 /// interval and test find something; then plants effects of known size and looks whether they are found. Ends with 1 if the interval
@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// Which column of its files per template.
     #[arg(long, default_value = crate::report::gap::N_MATCHES)]
     column: String,
-    /// Check the change since the first milestone, not the gap at the last.
+    /// Check the change from start to end, not the gap at the last milestone.
     #[arg(long)]
     change: bool,
     /// Random swaps of each kind.
@@ -32,6 +32,9 @@ pub(super) struct Arguments {
     /// Bootstrap draws of each interval.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(100..))]
     draws: u32,
+    /// Read the run although files of it are damaged.
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -39,7 +42,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         Some(path) => path.clone(),
         None => newest()?,
     };
-    let run = RecordedRun::read(&path)?;
+    let read = match arguments.force {
+        true => RecordedRun::read_damaged,
+        false => RecordedRun::read,
+    };
+    let run = read(&path)?;
+    for what in &run.damage {
+        remark!("note: {what}");
+    }
     let observed = run.observations(&arguments.column);
     let Some((step, last)) = observed.last_key_value() else {
         let known: Vec<&str> = run.columns.keys().map(String::as_str).collect();
@@ -54,15 +64,19 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         draws: arguments.draws as usize,
         ..settings(&run)
     };
-    let moved = match observed.first_key_value() {
-        Some((_, first)) if arguments.change => changes(first, last)?,
-        _ => last.clone(),
-    };
-    let pairs = &moved[..];
     let wrong = |message: String| RecordedError::Missing {
         path: path.clone(),
         message,
     };
+    let at = |moment| {
+        let pairs = run.pairs_at(&arguments.column, moment);
+        pairs.map_err(|why| wrong(format!("`{}`: {why}", arguments.column)))
+    };
+    let moved = match arguments.change {
+        true => changes(&at(Moment::Start)?, &at(Moment::End)?)?,
+        false => last.clone(),
+    };
+    let pairs = &moved[..];
     let unusable = |error| {
         let column = &arguments.column;
         wrong(format!("`{column}` at step {step}: {error}"))

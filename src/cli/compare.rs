@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::summary::ROWS;
+use super::summary::{ROWS, cell, reasons};
 use super::terminal;
-use crate::measure::disparity::{Disparity, changes};
-use crate::report::RecordedRun;
-use crate::report::gap::{Gap, N_MATCHES, gaps, settings};
+use crate::measure::disparity::{Disparity, PairObservation, changes};
+use crate::report::gap::{Gap, Incomplete, N_MATCHES, all_gaps, settings};
+use crate::report::mixing::{caveat, mixed, read};
 use crate::report::number::{number, range, signed};
+use crate::report::provenance::caveats;
+use crate::report::{At, Missing, Moment, RecordedRun};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -17,17 +19,29 @@ pub(super) struct Arguments {
     first: PathBuf,
     /// The second's.
     second: PathBuf,
+    /// Compare them although files are damaged, or were made of other inputs under the same settings; the table says so.
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
-    let runs = super::report::read(&[arguments.first.clone(), arguments.second.clone()])?;
+    let paths = [arguments.first.clone(), arguments.second.clone()];
+    let runs = read(&paths, arguments.force)?;
     let [first, second] = &runs[..] else {
         anyhow::bail!("two runs are compared");
     };
     let mut text = format!("A: {}\nB: {}\n", first.name(), second.name());
+    for (letter, run) in [("A", first), ("B", second)] {
+        for caveat in caveats(run) {
+            text += &format!("{letter}: {caveat}\n");
+        }
+    }
+    for what in mixed(&[first, second]) {
+        text += &format!("{}\n", caveat(&what));
+    }
     text += &parameters(first, second);
     text += &values(first, second);
-    text += &gap_table(&gaps(first), &gaps(second));
+    text += &gap_table(&all_gaps(first), &all_gaps(second));
     text += &difference(first, second);
     terminal::out(&text);
     Ok(0)
@@ -56,48 +70,66 @@ fn parameters(first: &RecordedRun, second: &RecordedRun) -> String {
     }
 }
 
-/// Before, after and change of what both measured.
+/// Values at start and end of what one of them measured; a cell without a value has its reason below the table.
 fn values(first: &RecordedRun, second: &RecordedRun) -> String {
     let mut text = format!(
         "\n{:<32}{:>11}{:>11}{:>11}{:>11}{:>11}\n",
         "", "A before", "A after", "B before", "B after", "B-A after"
     );
-    for (name, tag) in ROWS {
-        if let (Some([a0, a1]), Some([b0, b1])) = (first.span(tag), second.span(tag)) {
-            text += &format!(
-                "{name:<32}{:>11}{:>11}{:>11}{:>11}{:>11}\n",
-                number(a0.1),
-                number(a1.1),
-                number(b0.1),
-                number(b1.1),
-                signed(b1.1 - a1.1)
-            );
+    let mut below = String::new();
+    let both = [Moment::Start, Moment::End];
+    let rows = ROWS.iter();
+    for (name, tag) in rows.filter(|(_, tag)| first.expects(tag) || second.expects(tag)) {
+        let [a0, a1] = both.map(|moment| cell(first, tag, moment));
+        let [b0, b1] = both.map(|moment| cell(second, tag, moment));
+        let more = match (first.at(tag, Moment::End), second.at(tag, Moment::End)) {
+            (Ok((_, a)), Ok((_, b))) => signed(b - a),
+            _ => "-".to_owned(),
+        };
+        text += &format!("{name:<32}{a0:>11}{a1:>11}{b0:>11}{b1:>11}{more:>11}\n");
+        for (letter, run) in [("A", first), ("B", second)] {
+            let why = reasons(run, tag, &both);
+            if !why.is_empty() {
+                below += &format!("   {name}, {letter}:{}\n", &why[2..]);
+            }
         }
     }
-    text
+    text + &below
 }
 
-/// The change of the gap in every measure that both have.
-fn gap_table(first: &[Gap], second: &[Gap]) -> String {
+/// The change of the gap in every measure that one of them has.
+fn gap_table(first: &(Vec<Gap>, Vec<Incomplete>), second: &(Vec<Gap>, Vec<Incomplete>)) -> String {
     let mut text = format!(
         "\n{:<32}{:>34}{:>34}\n",
         "change of the gap, female-male", "A, 95% interval", "B, 95% interval"
     );
-    let said = |gap: &Gap| {
-        let change = &gap.change;
-        format!(
-            "{} {}",
-            signed(change.difference),
-            range(change.low, change.high)
-        )
+    let columns = |(gaps, lacking): &(Vec<Gap>, Vec<Incomplete>)| -> Vec<String> {
+        let gaps = gaps.iter().map(|gap| gap.column.clone());
+        gaps.chain(lacking.iter().map(|one| one.column.clone()))
+            .collect()
     };
-    for a in first {
-        if let Some(b) = second.iter().find(|b| b.column == a.column) {
-            let name = a.column.replace('_', " ");
-            text += &format!("{name:<32}{:>34}{:>34}\n", said(a), said(b));
-        }
+    let mut all = columns(first);
+    all.extend(columns(second));
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|column| seen.insert(column.clone()));
+    let mut below = String::new();
+    for column in all {
+        let name = column.replace('_', " ");
+        let mut side = |letter: &str, (gaps, lacking): &(Vec<Gap>, Vec<Incomplete>)| {
+            if let Some(gap) = gaps.iter().find(|gap| gap.column == column) {
+                let change = &gap.change;
+                let interval = range(change.low, change.high);
+                return format!("{} {interval}", signed(change.difference));
+            }
+            let why = lacking.iter().find(|one| one.column == column);
+            let why = why.map_or("not measured".to_owned(), Incomplete::reason);
+            below += &format!("   {name}, {letter}: ({why})\n");
+            "-".to_owned()
+        };
+        let (a, b) = (side("A", first), side("B", second));
+        text += &format!("{name:<32}{a:>34}{b:>34}\n");
     }
-    text
+    text + &below
 }
 
 /// How much more the gap of n_matches moved in B than in A, on the same pairs.
@@ -105,17 +137,14 @@ fn difference(first: &RecordedRun, second: &RecordedRun) -> String {
     if !first.has_pairs_of(second) {
         return "\nn_matches was measured on other pairs of prompts: the changes are not compared\n".to_owned();
     }
-    let moved = |run: &RecordedRun| {
-        let observed = run.observations(N_MATCHES);
-        if observed.len() < 2 {
-            return None;
-        }
-        let (_, before) = observed.first_key_value()?;
-        let (_, after) = observed.last_key_value()?;
-        changes(before, after).ok()
+    let moved = |run: &RecordedRun| -> At<Vec<PairObservation>> {
+        let at = |moment| run.pairs_at(N_MATCHES, moment);
+        changes(&at(Moment::Start)?, &at(Moment::End)?).map_err(|error| Missing(error.to_string()))
     };
-    let (Some(a), Some(b)) = (moved(first), moved(second)) else {
-        return "\nn_matches was not measured at two milestones in both\n".to_owned();
+    let (a, b) = match (moved(first), moved(second)) {
+        (Ok(a), Ok(b)) => (a, b),
+        (Err(why), _) => return format!("\nthe changes are not compared: n_matches in A: {why}\n"),
+        (_, Err(why)) => return format!("\nthe changes are not compared: n_matches in B: {why}\n"),
     };
     match Disparity::change(&a, &b, &settings(first)) {
         Ok(more) => format!(

@@ -6,6 +6,7 @@ use crate::data::tokenizer::TokenizerError;
 use crate::diagnostic::Diagnostic;
 use crate::hook::PreparationError;
 use crate::hub::HubError;
+use crate::manifest::ManifestError;
 use crate::model::WeightsError;
 use crate::overrides::OverrideError;
 use crate::report::RecordedError;
@@ -21,6 +22,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<TokenizerError>()
         || error.is::<HubError>()
         || error.is::<RecordedError>()
+        || error.is::<ManifestError>()
         || error.is::<PreparationError>()
         || is_reading(error.downcast_ref::<WeightsError>())
     {

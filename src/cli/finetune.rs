@@ -9,11 +9,12 @@ use clap::Args;
 
 use super::plan::{describe, read, read_resolved};
 use super::terminal::{self, remark, say};
-use super::{Selection, progress, run_name, summary};
+use super::{Selection, going_on, progress, run_name, summary};
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{Written, parse, resolve};
 use crate::hook::Registry;
 use crate::overrides;
+use crate::report::RecordedRun;
 use crate::train::{Begin, Ended, RunDirectory, Stop, StopReason, finetune};
 
 #[derive(Args)]
@@ -32,6 +33,12 @@ pub(super) struct Arguments {
     /// With --resume: settings of the training to go on with, as in --extend train.max_steps=500; this way a finished run goes on, too.
     #[arg(long, value_name = "KEY=VALUE ...", requires = "resume")]
     extend: Vec<String>,
+    /// Begin the run only if its data, templates and models are those of another run, as far as the settings name the same.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "resume")]
+    beside: Option<PathBuf>,
+    /// Go on although the run's inputs are not what they were; its manifest and its report say so.
+    #[arg(long)]
+    force: bool,
 }
 
 /// The settings that may change in the middle of a run: none of them moves the place in the data.
@@ -88,9 +95,15 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         return Err(Diagnostic::file(directory.display().to_string(), message).into());
     }
     let mut downloads = progress::Downloads::default();
-    let resolved = resolve(&written, registry, &places, &mut |name, done, total| {
+    let mut resolved = resolve(&written, registry, &places, &mut |name, done, total| {
         downloads.report(name, done, total);
     })?;
+    if resuming.is_some() {
+        going_on::resume(&directory, &mut resolved.plan, arguments.force)?;
+    }
+    if let Some(other) = &arguments.beside {
+        going_on::beside(other, &mut resolved.plan, arguments.force)?;
+    }
     terminal::out(&describe(&resolved, false));
     say!("run       {}\n", directory.display());
     let origin = resolved.plan.origin.clone();
@@ -101,8 +114,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let outcome = finetune(resolved.plan, begin, reporter.as_mut(), &interrupt);
     drop(reporter);
     let outcome = outcome?;
-    terminal::out(&summary::table(&outcome, &origin));
-    crate::report::write_for(&outcome.directory)?;
+    let recorded = RecordedRun::read(&outcome.directory);
+    terminal::out(&summary::table(&outcome, &origin, recorded.as_ref().ok()));
+    crate::report::write_for(&recorded?)?;
     if outcome.stop == StopReason::Interrupted {
         // Below the experiment's folder: the runs of a sweep lie in one of their own.
         let name = directory.strip_prefix(&folder).unwrap_or(&directory);

@@ -5,6 +5,7 @@ mod compare;
 mod failure;
 mod fetch;
 mod finetune;
+mod going_on;
 mod hooks;
 mod measure;
 mod plan;
@@ -18,6 +19,7 @@ mod summary;
 mod sweep;
 mod terminal;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,10 +42,11 @@ Exit codes:
   0    the run ended well
   1    something that should not happen; of calibrate: intervals or p-values that do not hold
   2    the command line or the experiment is wrong
-  3    data, templates, tokenizer or weights cannot be used
+  3    data, templates, tokenizer or weights cannot be used; they are not what they were when the run began; or files of a run are
+       damaged (--force goes on all the same, and says so in the record)
   4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed
   5    a file of the run could not be written (disk full, no permission)
-  6    the run ended, but a hook failed on the way
+  6    the run ended, but a hook failed on the way; of a sweep: no run failed, but hooks did
   130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved";
 
 #[derive(Subcommand)]
@@ -106,6 +109,11 @@ struct Where {
 
 /// Runs the command line with the given kinds of hooks, and gives the exit code.
 pub fn main(registry: Registry) -> ExitCode {
+    ExitCode::from(run(std::env::args_os(), registry))
+}
+
+/// The same with these arguments; the program's name is the first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) -> u8 {
     crate::allocator::keep_pages();
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
@@ -115,7 +123,7 @@ pub fn main(registry: Registry) -> ExitCode {
             usual(panic);
         }
     }));
-    let result = match Cli::parse().command {
+    let result = match Cli::parse_from(arguments).command {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
@@ -129,10 +137,10 @@ pub fn main(registry: Registry) -> ExitCode {
         Command::Pretrain(arguments) => pretrain::run(&arguments),
     };
     match result {
-        Ok(code) => ExitCode::from(code),
+        Ok(code) => code,
         Err(error) => {
             remark!("error: {}", failure::message(&error));
-            ExitCode::from(failure::exit_code(&error))
+            failure::exit_code(&error)
         }
     }
 }

@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
-use crate::report::gap::{groups, pool};
-use crate::report::{RecordedError, RecordedRun, page};
+use crate::report::mixing::read;
+use crate::report::page;
+use crate::report::pooling::{groups, pool};
 use crate::train::RecordError;
 
 #[derive(Args)]
@@ -17,6 +18,9 @@ pub(super) struct Arguments {
     /// Where to write it [default: report.html in the run's directory; for several runs, pooled.html beside the first].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write it although files are damaged, or runs were made of other inputs under the same settings; the page says so.
+    #[arg(long)]
+    force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -24,7 +28,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         true => vec![newest()?],
         false => arguments.runs.clone(),
     };
-    let runs = read(&paths)?;
+    let runs = read(&paths, arguments.force)?;
     let path = match (&arguments.out, &paths[..]) {
         (Some(out), _) => out.clone(),
         (None, [run]) => run.join("report.html"),
@@ -41,7 +45,11 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                 _ if runs.len() < 2 => {
                     remark!("note: not pooled{label}: a single run with these settings")
                 }
-                Ok(_) => {}
+                Ok(pooled) => {
+                    for (name, lacking) in &pooled.left_out {
+                        remark!("note: left out{label}: {name}: {}", lacking.reason());
+                    }
+                }
                 Err(error) => remark!("note: not pooled{label}: {error}"),
             }
         }
@@ -66,11 +74,6 @@ pub(super) fn newest() -> Result<PathBuf, Diagnostic> {
     });
     let newest = written.max().map(|(_, run)| run);
     newest.ok_or_else(|| Diagnostic::file("runs", "no run here; name one"))
-}
-
-/// Reads several runs.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<RecordedRun>, RecordedError> {
-    paths.iter().map(|path| RecordedRun::read(path)).collect()
 }
 
 /// Writes a page, whole or not at all.

@@ -33,19 +33,24 @@ pub(super) fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// `2026-11-23T19-52-07`, with a number behind it if that second is taken.
-pub(super) fn fresh(folder: &Path) -> PathBuf {
+/// `2026-11-23T19-52-07`, the time in UTC.
+pub(super) fn now() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |duration| duration.as_secs());
     let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
     let (year, month, day) = civil(days);
-    let stamp = format!(
+    format!(
         "{year:04}-{month:02}-{day:02}T{:02}-{:02}-{:02}",
         rest / 3600,
         rest / 60 % 60,
         rest % 60
-    );
+    )
+}
+
+/// A folder named by the time, with a number behind it if that second is taken.
+pub(super) fn fresh(folder: &Path) -> PathBuf {
+    let stamp = now();
     let mut path = folder.join(&stamp);
     let mut number = 2;
     while path.exists() {

@@ -1,9 +1,8 @@
 //! The table at the end of a run.
 
-use std::collections::HashMap;
-
 use crate::report::number::{number, range, signed};
-use crate::train::{Outcome, Span, StopReason};
+use crate::report::{Moment, RecordedRun};
+use crate::train::{Outcome, StopReason};
 
 /// What the table shows, and under which tag.
 pub(super) const ROWS: &[(&str, &str)] = &[
@@ -36,54 +35,9 @@ const ATTRIBUTION: &[(&str, &str)] = &[
     ("disparity, female - male", "disparity"),
 ];
 
-/// Start, end and change of what was measured, the cost of hooks, and where everything lies.
-pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
-    let mut text = String::new();
-    let last = |tag: &str| outcome.spans.get(tag).map(|span| span.last.1);
-    let rows: Vec<_> = ROWS
-        .iter()
-        .filter_map(|(name, tag)| Some((name, outcome.spans.get(*tag)?)))
-        .collect();
-    if !rows.is_empty() {
-        text += &format!("\n{:<32}{:>12}{:>12}{:>12}\n", "", "start", "end", "change");
-        for (name, span) in rows {
-            text += &row(name, span);
-        }
-        text += &interval(&outcome.spans, "  95% interval", "gender/disparity");
-        for (name, tag) in P_VALUES {
-            if let Some(span) = outcome.spans.get(*tag) {
-                let (first, last) = (number(span.first.1), number(span.last.1));
-                text += &format!("{name:<32}{first:>12}{last:>12}\n");
-            }
-        }
-        text += &interval(&outcome.spans, "change since start, 95%", "gender/change");
-        if let Some(p) = last("gender/change_two_way_p_value") {
-            let name = "  p, other people and templates";
-            text += &format!("{name:<32}{:>24}\n", number(p));
-        }
-        text +=
-            &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
-    }
-    let attribution: String = ATTRIBUTION
-        .iter()
-        .filter_map(|(name, tag)| {
-            let of = |cell: &str| last(&format!("attribution/{tag}/{cell}"));
-            let (main, assistant) = (of("by_main")?, of("by_assistant")?);
-            Some(format!(
-                "{name:<32}{:>12}{:>12}{:>14}{:>13}\n",
-                signed(main + assistant),
-                signed(main),
-                signed(assistant),
-                signed(of("interaction")?)
-            ))
-        })
-        .collect();
-    if !attribution.is_empty() {
-        text += &format!(
-            "\n{:<32}{:>12}{:>12}{:>14}{:>13}\n{attribution}",
-            "change since the start", "in all", "by main", "by assistant", "interaction"
-        );
-    }
+/// Start, end and change of what was measured, the cost of hooks, and where everything lies. `run` is the run read back; None where it cannot be.
+pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) -> String {
+    let mut text = run.map_or(String::new(), |run| measured(run, origin));
     if !outcome.times.is_empty() {
         text += &format!(
             "\n{:<24}{:>8}{:>12}{:>10}{:>14}\n",
@@ -132,24 +86,106 @@ pub(super) fn table(outcome: &Outcome, origin: &str) -> String {
     )
 }
 
-fn row(name: &str, span: &Span) -> String {
-    let (first, last) = (span.first.1, span.last.1);
-    format!(
-        "{name:<32}{:>12}{:>12}{:>12}\n",
-        number(first),
-        number(last),
-        signed(last - first)
-    )
+/// Start, end and change of what a run measured; a cell without a value has its reason behind the row.
+fn measured(run: &RecordedRun, origin: &str) -> String {
+    let mut text = String::new();
+    let rows = ROWS.iter().filter(|(_, tag)| run.expects(tag));
+    let rows: String = rows.map(|(name, tag)| row(run, name, tag)).collect();
+    if !rows.is_empty() {
+        text += &format!("\n{:<32}{:>12}{:>12}{:>12}\n", "", "start", "end", "change");
+        text += &rows;
+        text += &interval(run, "  95% interval", "gender/disparity");
+        for (name, tag) in P_VALUES {
+            if run.scalars.contains_key(*tag) {
+                let [first, last] =
+                    [Moment::Start, Moment::End].map(|moment| cell(run, tag, moment));
+                text += &format!("{name:<32}{first:>12}{last:>12}\n");
+            }
+        }
+        text += &interval(run, "change since start, 95%", "gender/change");
+        if let Ok((_, p)) = run.at("gender/change_two_way_p_value", Moment::End) {
+            let name = "  p, other people and templates";
+            text += &format!("{name:<32}{:>24}\n", number(p));
+        }
+        text +=
+            &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
+    }
+    let attribution = ATTRIBUTION.iter();
+    let attribution: String = attribution
+        .filter_map(|(name, tag)| attributed(run, name, tag))
+        .collect();
+    if !attribution.is_empty() {
+        text += &format!(
+            "\n{:<32}{:>12}{:>12}{:>14}{:>13}\n{attribution}",
+            "change since the start", "in all", "by main", "by assistant", "interaction"
+        );
+    }
+    text
 }
 
-fn interval(spans: &HashMap<String, Span>, name: &str, tag: &str) -> String {
-    let ends = |span: fn(&Span) -> f64| {
-        let low = spans.get(&format!("{tag}_low")).map(span)?;
-        let high = spans.get(&format!("{tag}_high")).map(span)?;
-        Some(range(low, high))
-    };
-    match (ends(|span| span.first.1), ends(|span| span.last.1)) {
-        (Some(first), Some(last)) => format!("{name:<24}{first:>20}{last:>24}\n"),
-        _ => String::new(),
+/// A value as it is shown, or a dash.
+pub(super) fn cell(run: &RecordedRun, tag: &str, moment: Moment) -> String {
+    let point = run.at(tag, moment);
+    point.map_or("-".to_owned(), |(_, value)| number(value))
+}
+
+/// Why a tag has no value at one of these moments, or at both; empty where it has.
+pub(super) fn reasons(run: &RecordedRun, tag: &str, moments: &[Moment]) -> String {
+    let reasons = moments
+        .iter()
+        .filter_map(|&moment| run.at(tag, moment).err());
+    let mut reasons: Vec<String> = reasons.map(|why| why.to_string()).collect();
+    reasons.dedup();
+    match reasons.is_empty() {
+        true => String::new(),
+        false => format!("   ({})", reasons.join("; ")),
     }
+}
+
+fn row(run: &RecordedRun, name: &str, tag: &str) -> String {
+    let both = [Moment::Start, Moment::End];
+    let [first, last] = both.map(|moment| cell(run, tag, moment));
+    let change = run.change(tag).map_or("-".to_owned(), signed);
+    let why = reasons(run, tag, &both);
+    format!("{name:<32}{first:>12}{last:>12}{change:>12}{why}\n")
+}
+
+fn interval(run: &RecordedRun, name: &str, tag: &str) -> String {
+    if !run.scalars.contains_key(tag) {
+        return String::new();
+    }
+    let at = |moment| {
+        let end = |end: &str| run.at(&format!("{tag}_{end}"), moment).map(|point| point.1);
+        match (end("low"), end("high")) {
+            (Ok(low), Ok(high)) => range(low, high),
+            _ => "-".to_owned(),
+        }
+    };
+    let (first, last) = (at(Moment::Start), at(Moment::End));
+    format!("{name:<24}{first:>20}{last:>24}\n")
+}
+
+/// What each of the two models did to a measure up to the end; None where that was not asked.
+fn attributed(run: &RecordedRun, name: &str, measure: &str) -> Option<String> {
+    let tag = |cell: &str| format!("attribution/{measure}/{cell}");
+    let of = |cell: &str| run.at(&tag(cell), Moment::End).map(|point| point.1);
+    if !run.scalars.contains_key(&tag("by_main")) {
+        return None;
+    }
+    let (Ok(main), Ok(assistant), Ok(interaction)) =
+        (of("by_main"), of("by_assistant"), of("interaction"))
+    else {
+        let why = reasons(run, &tag("by_main"), &[Moment::End]);
+        return Some(format!(
+            "{name:<32}{:>12}{:>12}{:>14}{:>13}{why}\n",
+            "-", "-", "-", "-"
+        ));
+    };
+    Some(format!(
+        "{name:<32}{:>12}{:>12}{:>14}{:>13}\n",
+        signed(main + assistant),
+        signed(main),
+        signed(assistant),
+        signed(interaction)
+    ))
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::ag_news::{self, AgNewsError, Article};
+use crate::checksum::sha256;
 use crate::corpus;
 use crate::download::{DownloadError, Patience, Remote, download, md5_of};
 
@@ -45,8 +46,8 @@ pub enum Origin {
 pub struct SourceFile {
     /// Its path, or the split's name for the built-in sample.
     pub path: String,
-    /// MD5 of its bytes (of the texts for the built-in sample).
-    pub md5: String,
+    /// SHA-256 of its bytes (of the texts for the built-in sample).
+    pub sha256: String,
     /// Articles in it.
     pub articles: usize,
 }
@@ -174,7 +175,7 @@ fn read_file(path: &Path) -> Result<(Vec<Article>, SourceFile), SourceError> {
     let articles = ag_news::parse(path, &bytes)?;
     let file = SourceFile {
         path: path.display().to_string(),
-        md5: md5_of(&bytes),
+        sha256: sha256(&bytes),
         articles: articles.len(),
     };
     Ok((articles, file))
@@ -260,7 +261,7 @@ fn builtin_sample(notes: Vec<String>) -> Corpus {
     let [train, held_out] = [0, 1].map(|split| sample(SAMPLE_SEEDS[split], SAMPLE_ARTICLES[split]));
     let file = |name: &str, articles: &[Article]| SourceFile {
         path: format!("built-in sample, {name}"),
-        md5: md5_of(texts(articles).join("\n").as_bytes()),
+        sha256: sha256(texts(articles).join("\n").as_bytes()),
         articles: articles.len(),
     };
     Corpus {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::template_matches::{Matching, RowMatch, nothing_matches, plain};
 use super::template_rows::{Row, rows};
+use crate::checksum::sha256;
 
 /// The two groups that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,6 +123,7 @@ pub enum TemplateError {
 pub struct Templates {
     name: String,
     left_out: Option<String>,
+    sha256: String,
     prompts: Vec<Template>,
     pairs: Vec<MatchedPair>,
     identities: Vec<(String, String)>,
@@ -186,6 +188,7 @@ impl Templates {
         let mut found = Self {
             name: name.to_owned(),
             left_out: note(name, rows.len(), set, &left_out),
+            sha256: sha256(text.as_bytes()),
             prompts,
             pairs: Vec::new(),
             identities: Vec::new(),
@@ -248,6 +251,26 @@ impl Templates {
     /// How many rows the set leaves out, and why, in a sentence; None when it has them all.
     pub fn left_out(&self) -> Option<String> {
         self.left_out.clone()
+    }
+
+    /// SHA-256 of the text that the set was read from.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Which prompts are matched, as a table: the rows (from 0) of the female and the male prompt among all prompts, and the pair's identity and
+    /// raw template as numbers and in words.
+    pub fn pairs_table(&self) -> String {
+        let mut text = String::from("female\tmale\tidentity\ttemplate\twoman\tman\traw\n");
+        for pair in &self.pairs {
+            let (woman, man) = &self.identities[pair.identity];
+            let raw = &self.raws[pair.template];
+            text.push_str(&format!(
+                "{}\t{}\t{}\t{}\t{woman}\t{man}\t{raw}\n",
+                pair.female, pair.male, pair.identity, pair.template
+            ));
+        }
+        text
     }
 
     /// The prompts, in the file's order.

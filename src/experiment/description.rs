@@ -3,11 +3,19 @@
 use serde_json::json;
 
 use super::load::ModelSource;
-use super::{Experiment, Places};
+use super::{Experiment, Places, inputs};
+use crate::checksum::sha256;
 use crate::data::source::{Corpus, Origin};
 use crate::data::templates::Templates;
+use crate::hook::Registry;
+use crate::hub::Progress;
+use crate::manifest::{Manifest, ManifestError};
 use crate::model::{Pair, Role};
 use crate::tensorboard::HparamValue;
+use crate::train::Plan;
+
+/// The version of burn that is built in.
+const BURN: &str = "0.22.1";
 
 /// The experiment with every default and every path written out, so that it means the same wherever it is read.
 pub(super) fn resolved_text(
@@ -51,33 +59,23 @@ pub(super) fn resolved_text(
     Ok(toml::to_string(&table)?)
 }
 
-/// MD5 of a model's weight files, by their names.
-fn weights_md5(source: &ModelSource) -> serde_json::Value {
-    let Some(directory) = source.directory() else {
-        let ModelSource::Mini(role) = source else {
-            return serde_json::Value::Null;
-        };
-        return json!({ "model.safetensors": crate::mini::md5(*role) });
-    };
-    let files = crate::model::weight_files(directory).map_or(Vec::new(), |files| files.parts);
-    let sums = files.iter().filter_map(|path| {
-        let name = path.file_name()?.to_string_lossy().into_owned();
-        // Read already, to build the model; a file that has gone since leaves its sum out.
-        let bytes = std::fs::read(path).ok()?;
-        Some((name, crate::download::md5_of(&bytes).into()))
-    });
-    serde_json::Value::Object(sums.collect())
+/// A resolved experiment with other hooks.
+pub(super) fn with_hooks(resolved: &str, hooks: toml::Table) -> anyhow::Result<String> {
+    let mut table: toml::Table = toml::from_str(resolved)?;
+    table.remove("hooks");
+    if !hooks.is_empty() {
+        table.insert("hooks".to_owned(), hooks.into());
+    }
+    Ok(toml::to_string(&table)?)
 }
 
 fn models(experiment: &Experiment, pair: &Pair, sources: &[ModelSource; 2]) -> serde_json::Value {
     let model = |role: Role| {
-        let source = &sources[role as usize];
         let mut described = json!({
             "from": experiment.models.get(role),
-            "weights_md5": weights_md5(source),
             "config": pair.get(role).config(),
         });
-        if let ModelSource::Hub(_, snapshot) = source {
+        if let ModelSource::Hub(_, snapshot) = &sources[role as usize] {
             described["commit"] = snapshot.commit.clone().into();
         }
         described
@@ -86,14 +84,20 @@ fn models(experiment: &Experiment, pair: &Pair, sources: &[ModelSource; 2]) -> s
 }
 
 /// What a measurement without training was made of.
+///
+/// # Errors
+/// When a file that was read cannot be read again for its checksum.
 pub(super) fn measured(
     experiment: &Experiment,
     pair: &Pair,
     sources: &[ModelSource; 2],
     templates: &Templates,
-) -> serde_json::Value {
-    json!({
+) -> Result<serde_json::Value, ManifestError> {
+    let mut inputs = inputs::of_models(sources)?;
+    inputs.insert("templates".to_owned(), inputs::of_templates(templates));
+    Ok(json!({
         "milepost": env!("CARGO_PKG_VERSION"),
+        "burn": BURN,
         "device": experiment.device,
         "seed": experiment.seed,
         "models": models(experiment, pair, sources),
@@ -103,27 +107,59 @@ pub(super) fn measured(
             "prompts": templates.prompts().len(),
         },
         "decode": experiment.decode,
-    })
+        "inputs": inputs,
+    }))
 }
 
-/// What the run was made of: versions, checksums, device.
+/// What the run was made of: versions, device, and the checksum of everything that was read. What its hooks read is added by [`complete`].
+///
+/// # Errors
+/// When a file that was read cannot be read again for its checksum.
 pub(super) fn manifest(
     experiment: &Experiment,
     corpus: &Corpus,
     pair: &Pair,
     sources: &[ModelSource; 2],
-    prompts: &[Vec<u32>],
-) -> serde_json::Value {
-    json!({
+    templates: &Templates,
+) -> Result<serde_json::Value, ManifestError> {
+    let mut inputs = inputs::of_models(sources)?;
+    inputs.extend(inputs::of_corpus(corpus, &experiment.data));
+    inputs.insert("templates".to_owned(), inputs::of_templates(templates));
+    Ok(json!({
         "milepost": env!("CARGO_PKG_VERSION"),
-        "burn": "0.22.1",
+        "burn": BURN,
         "device": experiment.device,
         "os": std::env::consts::OS,
         "architecture": std::env::consts::ARCH,
-        "data": { "origin": corpus.origin, "files": corpus.files },
+        "data": { "origin": corpus.origin },
         "models": models(experiment, pair, sources),
-        "templates": { "file": experiment.templates.file, "prompts": prompts.len() },
-    })
+        "templates": {
+            "file": experiment.templates.file,
+            "prompts": templates.prompts().len(),
+        },
+        "inputs": inputs,
+        "pairs_sha256": sha256(templates.pairs_table().as_bytes()),
+    }))
+}
+
+/// Adds to a plan's manifest what its hooks have read and which experiment it is, and seals it.
+///
+/// # Errors
+/// When a file that a hook names cannot be read for its checksum.
+pub(super) fn complete(
+    plan: &mut Plan,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
+) -> anyhow::Result<()> {
+    let mut facts = std::mem::take(&mut plan.manifest);
+    let read = inputs::of_hooks(&plan.resolved, registry, places, progress)?;
+    for (name, input) in read {
+        facts["inputs"][name] = json!(input);
+    }
+    facts["experiments"] = json!([sha256(plan.resolved.as_bytes())]);
+    plan.manifest = Manifest::sealed(facts).into_facts();
+    Ok(())
 }
 
 /// The parameters by which TensorBoard's table of runs tells runs apart.

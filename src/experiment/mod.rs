@@ -5,6 +5,7 @@ mod description;
 mod fetch;
 mod firings;
 mod hooks;
+mod inputs;
 mod load;
 mod resolve;
 mod room;

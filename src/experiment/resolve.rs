@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::description::{hparams, manifest, measured, resolved_text};
+use super::description::{complete, hparams, manifest, measured, resolved_text, with_hooks};
 use super::hooks::{self, HookOverview, LoopCadences};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
@@ -64,6 +64,7 @@ pub fn resolve(
     let positions = resolved.plan.pair.n_positions();
     let hooks = &mut resolved.plan.hooks;
     prepare(written, hooks, &scene, positions, places, progress)?;
+    complete(&mut resolved.plan, registry, places, progress)?;
     Ok(resolved)
 }
 
@@ -166,7 +167,7 @@ fn plan(
     )?;
     let mut notes = corpus.notes.clone();
     notes.extend(templates.left_out());
-    let manifest = manifest(experiment, &corpus, &pair, &sources, &prompts);
+    let manifest = manifest(experiment, &corpus, &pair, &sources, &templates)?;
     let plan = Plan {
         name: places.name.clone(),
         seed: experiment.seed,
@@ -238,7 +239,7 @@ pub fn resolve_measurement(
     let extent =
         Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut hooks = hooks::read(written, registry, &extent, None, &places.base, room)?;
-    let manifest = measured(experiment, &pair, &loaded.sources, &templates);
+    let manifest = measured(experiment, &pair, &loaded.sources, &templates)?;
     hooks.left_out.extend(templates.left_out());
     let scene = Arc::new(Scene {
         seed: experiment.seed,
@@ -284,6 +285,8 @@ pub fn resolve_replay(
     let positions = resolved.plan.pair.n_positions();
     let hooks = &mut resolved.plan.hooks;
     prepare(written, hooks, &scene, positions, places, progress)?;
+    resolved.plan.resolved = with_hooks(&resolved.plan.resolved, read.resolved)?;
+    complete(&mut resolved.plan, registry, places, progress)?;
     resolved.hooks = read.overview;
     resolved.notes.extend(read.left_out);
     Ok(resolved)

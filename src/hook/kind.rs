@@ -46,6 +46,8 @@ pub struct Kind {
     pub inputs: Vec<(&'static str, Input)>,
     /// The options that are a decode section of the hook's own.
     pub decodings: Vec<&'static str>,
+    /// What stands for a file where an option has a certain value: option, value, text.
+    builtins: Vec<(&'static str, &'static str, &'static str)>,
     build: Box<Build>,
 }
 
@@ -69,6 +71,7 @@ impl Kind {
             options: Vec::new(),
             inputs: Vec::new(),
             decodings: Vec::new(),
+            builtins: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
         }
     }
@@ -90,6 +93,19 @@ impl Kind {
     pub fn decoding(mut self, name: &'static str, meaning: &'static str) -> Self {
         self.decodings.push(name);
         self.option(name, meaning)
+    }
+
+    /// Says which text is meant where an input has the value `name`, such as `builtin`: its checksum is part of the run's manifest.
+    pub fn builtin(mut self, option: &'static str, name: &'static str, text: &'static str) -> Self {
+        self.builtins.push((option, name, text));
+        self
+    }
+
+    /// The built-in text that an option's value names, if it names one.
+    pub fn builtin_text(&self, option: &str, value: &str) -> Option<&'static str> {
+        let mut texts = self.builtins.iter();
+        let found = texts.find(|(name, known, _)| *name == option && *known == value)?;
+        Some(found.2)
     }
 
     /// Makes its hooks run inline.

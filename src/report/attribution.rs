@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::chart::{Row, intervals};
 use super::gap::attributed;
-use super::record::RecordedRun;
-use super::sections::scalar;
+use super::record::{Moment, RecordedRun};
+use super::table::at;
 use crate::measure::disparity::Disparity;
 
 /// The 2 x 2 of both models at the start or now.
@@ -25,7 +25,7 @@ pub(super) fn attribution(run: &RecordedRun) -> Markup {
         ("change by the assistant", "by_assistant"),
         ("interaction", "interaction"),
     ];
-    if run.span("attribution/disparity/by_main").is_none() {
+    if !run.scalars.contains_key("attribution/disparity/by_main") {
         return html! {
             h2 { "Which of the two models" }
             p { "This run did not ask: the hook " code { "attribution" } " measures each model fine-tuned with the other as it was." }
@@ -39,11 +39,11 @@ pub(super) fn attribution(run: &RecordedRun) -> Markup {
             tbody { @for (name, cell) in ROWS {
                 tr { td { (name) } @for (_, measure) in MEASURES {
                     @let tag = format!("attribution/{measure}/{cell}");
-                    @match run.span(&tag) { Some([_, last]) => (scalar(&tag, last)), None => td {} }
+                    @if run.scalars.contains_key(&tag) { (at(run, &tag, Moment::End)) } @else { td {} }
                 } }
             } }
         } }
-        @if let Some(found) = attributed(run) {
+        @if let Ok(found) = attributed(run) {
             div.figures { (intervals("What each model did to the gap", "n_matches a prompt, 95% intervals", &[
                 effect("by the main model", &found.by_main, 1),
                 effect("by the assistant", &found.by_assistant, 2),

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{GAP, RecordedError, RecordedRun};
-use crate::measure::clusters::Clusters;
+use super::record::{At, GAP, Missing, Moment, RecordedRun};
 use crate::measure::disparity::{
     Disparity, PairObservation, Settings, changes, clusters, differences,
 };
@@ -20,16 +19,16 @@ const BY: [&str; 3] = [
     "n_matches_interaction",
 ];
 
-/// One measure's gap at the first and at the last milestone, and how it changed.
+/// One measure's gap at the start and at the end of a run, and how it changed.
 #[derive(Debug, Clone)]
 pub struct Gap {
     /// The column of values per template.
     pub column: String,
-    /// First and last step.
+    /// First and last step of the run.
     pub steps: [u64; 2],
-    /// The gap at the first milestone.
+    /// The gap at the start.
     pub before: Disparity,
-    /// The gap at the last.
+    /// The gap at the end.
     pub after: Disparity,
     /// Difference in differences.
     pub change: Disparity,
@@ -37,19 +36,51 @@ pub struct Gap {
     pub adjusted_p_value: f64,
 }
 
-/// The gap of n_matches at each milestone with pointwise intervals, its change since the first, and bands that hold all changes at once.
+/// A measure that has no gap at the start or none at the end, and so no change.
+#[derive(Debug, Clone)]
+pub struct Incomplete {
+    /// The column of values per template.
+    pub column: String,
+    /// The gap at the start, or why there is none.
+    pub before: At<Disparity>,
+    /// The gap at the end, or why there is none.
+    pub after: At<Disparity>,
+}
+
+impl Incomplete {
+    /// Why there is no change.
+    pub fn reason(&self) -> String {
+        let sides = [&self.before, &self.after];
+        let mut reasons: Vec<String> = sides
+            .into_iter()
+            .filter_map(|side| side.as_ref().err())
+            .map(ToString::to_string)
+            .collect();
+        reasons.dedup();
+        reasons.join("; ")
+    }
+}
+
+/// The gap of n_matches at each milestone with pointwise intervals, and its change since the start where that was measured.
 #[derive(Debug, Clone)]
 pub struct Course {
     /// The steps.
     pub steps: Vec<u64>,
     /// The gap at each.
     pub gaps: Vec<Disparity>,
-    /// The change since the first step, at each.
-    pub changes: Vec<Disparity>,
-    /// The simultaneous 95% band of the change, at each.
-    pub bands: Vec<(f64, f64)>,
     /// Female and male means at each, each with its interval.
     pub groups: [Vec<Disparity>; 2],
+    /// The change since the start; None where the start was not measured.
+    pub since_start: Option<SinceStart>,
+}
+
+/// The change of the gap since the start at each step of a course, the start included.
+#[derive(Debug, Clone)]
+pub struct SinceStart {
+    /// The change.
+    pub changes: Vec<Disparity>,
+    /// The band that holds the changes of all steps at once with 95%.
+    pub bands: Vec<(f64, f64)>,
 }
 
 /// The settings of a run's own statistics, so that the same draws give the same numbers as its hook's.
@@ -69,48 +100,74 @@ pub fn settings(run: &RecordedRun) -> Settings {
     }
 }
 
-/// The gaps of every measure that stands in the files per template at two milestones or more; n_matches first.
-pub fn gaps(run: &RecordedRun) -> Vec<Gap> {
-    let mut found = Vec::new();
-    for column in run.columns.keys() {
-        if BY.contains(&column.as_str()) {
-            continue;
+/// The gap of one measure from start to end.
+///
+/// # Errors
+/// What is there of it, where one of the two is missing.
+pub fn gap_of(run: &RecordedRun, column: &str) -> Result<Gap, Box<Incomplete>> {
+    let settings = settings(run);
+    let at = |moment: Moment| -> At<(Vec<PairObservation>, Disparity)> {
+        let pairs = run.pairs_at(column, moment)?;
+        match Disparity::of(&pairs, &settings) {
+            Ok(gap) => Ok((pairs, gap)),
+            Err(error) => Err(Missing(error.to_string())),
         }
-        let observed = run.observations(column);
-        let (Some((&first, before)), Some((&last, after))) =
-            (observed.first_key_value(), observed.last_key_value())
-        else {
-            continue;
-        };
-        let settings = settings(run);
-        let all = (
-            Disparity::of(before, &settings),
-            Disparity::of(after, &settings),
-            Disparity::change(before, after, &settings),
-        );
-        // A column with values that are not finite has no gap.
-        if let (Ok(before), Ok(after), Ok(change)) = all
-            && first < last
-        {
-            found.push(Gap {
-                column: column.clone(),
-                steps: [first, last],
-                before,
-                after,
-                change,
-                adjusted_p_value: 1.0,
-            });
+    };
+    match (at(Moment::Start), at(Moment::End)) {
+        (Ok((first, before)), Ok((last, after))) => {
+            match Disparity::change(&first, &last, &settings) {
+                Ok(change) => Ok(Gap {
+                    column: column.to_owned(),
+                    steps: [0, run.end().unwrap_or(0)],
+                    before,
+                    after,
+                    adjusted_p_value: change.two_way_p_value,
+                    change,
+                }),
+                Err(error) => Err(Box::new(Incomplete {
+                    column: column.to_owned(),
+                    before: Ok(before),
+                    after: Err(Missing(error.to_string())),
+                })),
+            }
+        }
+        (before, after) => Err(Box::new(Incomplete {
+            column: column.to_owned(),
+            before: before.map(|(_, gap)| gap),
+            after: after.map(|(_, gap)| gap),
+        })),
+    }
+}
+
+/// The gaps of every measure that stands in the files per template, n_matches first: those from start to end, and those that lack one of
+/// the two.
+pub fn all_gaps(run: &RecordedRun) -> (Vec<Gap>, Vec<Incomplete>) {
+    let mut columns: Vec<&str> = run.columns.keys().map(String::as_str).collect();
+    if run.has_hook(GAP) && !columns.contains(&N_MATCHES) {
+        columns.push(N_MATCHES);
+    }
+    columns.retain(|column| !BY.contains(column));
+    columns.sort_by_key(|column| *column != N_MATCHES);
+    let (mut found, mut incomplete) = (Vec::new(), Vec::new());
+    for column in columns {
+        match gap_of(run, column) {
+            Ok(gap) => found.push(gap),
+            Err(lacking) => incomplete.push(*lacking),
         }
     }
-    found.sort_by_key(|gap| gap.column != N_MATCHES);
     let p_values: Vec<f64> = found.iter().map(|gap| gap.change.two_way_p_value).collect();
     for (gap, adjusted) in found.iter_mut().zip(holm(&p_values)) {
         gap.adjusted_p_value = adjusted;
     }
-    found
+    (found, incomplete)
 }
 
-/// What each model did to the gap up to the last milestone of the 2 x 2.
+/// The gaps of every measure from start to end; n_matches first.
+pub fn gaps(run: &RecordedRun) -> Vec<Gap> {
+    all_gaps(run).0
+}
+
+/// What each model did to the gap up to the end of the run.
 #[derive(Debug, Clone, Copy)]
 pub struct Attributed {
     /// The step.
@@ -125,25 +182,31 @@ pub struct Attributed {
     pub interaction: Disparity,
 }
 
-/// The attribution of the gap's change with its intervals; None where the hook `attribution` was not asked.
-pub fn attributed(run: &RecordedRun) -> Option<Attributed> {
-    let [main, assistant, interaction] = BY.map(|column| run.observations(column));
-    let (&step, main) = main.last_key_value()?;
-    let (assistant, interaction) = (assistant.get(&step)?, interaction.get(&step)?);
+/// The attribution of the gap's change with its intervals.
+///
+/// # Errors
+/// Why there is none: the hook `attribution` was not asked at the end, or its values are not finite.
+pub fn attributed(run: &RecordedRun) -> At<Attributed> {
     let settings = settings(run);
-    Some(Attributed {
-        step,
-        by_main: Disparity::of(main, &settings).ok()?,
-        by_assistant: Disparity::of(assistant, &settings).ok()?,
-        difference: Disparity::change(assistant, main, &settings).ok()?,
-        interaction: Disparity::of(interaction, &settings).ok()?,
+    let [main, assistant, interaction] = BY.map(|column| run.pairs_at(column, Moment::End));
+    let (main, assistant, interaction) = (main?, assistant?, interaction?);
+    let of = |pairs: &[PairObservation]| {
+        Disparity::of(pairs, &settings).map_err(|error| Missing(error.to_string()))
+    };
+    let difference = Disparity::change(&assistant, &main, &settings);
+    Ok(Attributed {
+        step: run.end().unwrap_or(0),
+        by_main: of(&main)?,
+        by_assistant: of(&assistant)?,
+        difference: difference.map_err(|error| Missing(error.to_string()))?,
+        interaction: of(&interaction)?,
     })
 }
 
 /// The course of n_matches over the milestones; None where it was not measured.
 pub fn course(run: &RecordedRun) -> Option<Course> {
     let observed = run.observations(N_MATCHES);
-    let (_, first) = observed.first_key_value()?;
+    observed.first_key_value()?;
     let settings = settings(run);
     let alone = |of: fn(&PairObservation) -> f64| -> Option<Vec<Disparity>> {
         let steps = observed.values().map(|pairs| {
@@ -158,176 +221,34 @@ pub fn course(run: &RecordedRun) -> Option<Course> {
         });
         steps.collect()
     };
-    let each = |of: &dyn Fn(&[PairObservation]) -> Option<Disparity>| -> Option<Vec<Disparity>> {
-        observed.values().map(|pairs| of(pairs)).collect()
-    };
+    let gaps = observed.values().map(|now| Disparity::of(now, &settings));
+    Some(Course {
+        steps: observed.keys().copied().collect(),
+        gaps: gaps.collect::<Result<_, _>>().ok()?,
+        groups: [alone(|pair| pair.female)?, alone(|pair| pair.male)?],
+        since_start: since_start(&observed, &settings),
+    })
+}
+
+fn since_start(
+    observed: &BTreeMap<u64, Vec<PairObservation>>,
+    settings: &Settings,
+) -> Option<SinceStart> {
+    let start = observed.get(&0)?;
+    let of = |now: &Vec<PairObservation>| Disparity::change(start, now, settings);
     let moved: Vec<Vec<f64>> = (observed.values())
-        .map(|now| changes(first, now).map(|pairs| differences(&pairs)))
+        .map(|now| changes(start, now).map(|pairs| differences(&pairs)))
         .collect::<Result<_, _>>()
         .ok()?;
     let columns: Vec<&[f64]> = moved.iter().map(Vec::as_slice).collect();
-    Some(Course {
-        steps: observed.keys().copied().collect(),
-        gaps: each(&|now| Disparity::of(now, &settings).ok())?,
-        changes: each(&|now| Disparity::change(first, now, &settings).ok())?,
+    Some(SinceStart {
+        changes: observed.values().map(of).collect::<Result<_, _>>().ok()?,
         bands: simultaneous_bands(
             &columns,
-            &clusters(first),
+            &clusters(start),
             settings.draws,
             settings.seed,
             settings.level,
         ),
-        groups: [alone(|pair| pair.female)?, alone(|pair| pair.male)?],
     })
-}
-
-/// An estimate with its interval.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
-    /// The mean.
-    pub value: f64,
-    /// Lower end of the 95% interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// Two-sided p-value.
-    pub p_value: f64,
-}
-
-impl Estimate {
-    /// Whether the interval holds no 0: then a change is shown.
-    pub fn is_shown(&self) -> bool {
-        self.low > 0.0 || self.high < 0.0
-    }
-}
-
-/// Several runs of one experiment, which differ in their seeds.
-#[derive(Debug, Clone)]
-pub struct Pooled {
-    /// Each run's change of the gap of n_matches.
-    pub changes: Vec<(String, Gap)>,
-    /// The mean change with Student's t over the runs: would other seeds do the same with these very prompts?
-    pub over_seeds: Estimate,
-    /// The same over seeds, identities and templates at once: would other seeds with other prompts? Never narrower than over seeds alone.
-    pub over_all: Estimate,
-}
-
-/// Runs whose settings differ in nothing but the seed, by what sets them apart from the others.
-pub fn groups(runs: &[RecordedRun]) -> Vec<(String, Vec<&RecordedRun>)> {
-    let settings = |run: &RecordedRun| -> Vec<(String, String)> {
-        let all = run.settings().into_iter();
-        all.filter(|(key, _)| key != "seed").collect()
-    };
-    let Some(first) = runs.first().map(settings) else {
-        return Vec::new();
-    };
-    let varies = |key: &str, value: &str| {
-        !runs.iter().all(|run| {
-            let same = |(name, other): &(String, String)| name == key && other == value;
-            settings(run).iter().any(same)
-        })
-    };
-    let mut found: Vec<(String, Vec<&RecordedRun>)> = Vec::new();
-    for run in runs {
-        let own = settings(run);
-        let apart = own.iter().filter(|(key, value)| varies(key, value));
-        let label: Vec<String> = apart
-            .map(|(key, value)| format!("{key} = {value}"))
-            .collect();
-        let missing = first
-            .iter()
-            .filter(|(key, _)| own.iter().all(|(other, _)| other != key));
-        let missing = missing.map(|(key, _)| format!("no {key}"));
-        let label = label
-            .into_iter()
-            .chain(missing)
-            .collect::<Vec<_>>()
-            .join(", ");
-        match found.iter_mut().find(|(other, _)| *other == label) {
-            Some((_, runs)) => runs.push(run),
-            None => found.push((label, vec![run])),
-        }
-    }
-    found
-}
-
-/// Pools the change of the gap of n_matches over runs.
-///
-/// # Errors
-/// When a run has not measured it at two milestones, two runs have the same seed, or they were measured on different pairs or at different steps.
-pub fn pool(runs: &[&RecordedRun]) -> Result<Pooled, RecordedError> {
-    let mut pooled: Vec<(String, Gap)> = Vec::new();
-    let (mut ways, mut values) = (vec![Vec::new(); 3], Vec::new());
-    for (index, run) in runs.iter().enumerate() {
-        let missing = |message: String| RecordedError::Missing {
-            path: run.path.clone(),
-            message,
-        };
-        let gap = gaps(run).into_iter().find(|gap| gap.column == N_MATCHES);
-        let gap = gap.ok_or_else(|| missing("n_matches was not measured at two milestones; its experiment needs the hook gender-disparity at start and end".to_owned()))?;
-        if let Some(other) = runs[..index]
-            .iter()
-            .find(|other| other.seed() == run.seed())
-        {
-            let other = other.path.display();
-            return Err(missing(format!(
-                "its seed, {}, is that of {other}: what it says has been counted already",
-                run.seed()
-            )));
-        }
-        if !run.has_pairs_of(runs[0]) {
-            return Err(missing(
-                "it was measured on other matched pairs than the first run".to_owned(),
-            ));
-        }
-        if let Some((_, first)) = pooled.first()
-            && first.steps != gap.steps
-        {
-            let [[from, to], [other_from, other_to]] = [gap.steps, first.steps];
-            return Err(missing(format!(
-                "its gap was measured from step {from} to {to}, that of the first run from {other_from} to {other_to}"
-            )));
-        }
-        let observed: BTreeMap<u64, Vec<PairObservation>> = run.observations(N_MATCHES);
-        let [before, after] = gap.steps.map(|step| &observed[&step]);
-        let moved = changes(before, after).map_err(|error| missing(error.to_string()))?;
-        for (pair, value) in moved.iter().zip(differences(&moved)) {
-            for (way, label) in ways.iter_mut().zip([index, pair.identity, pair.template]) {
-                way.push(label);
-            }
-            values.push(value);
-        }
-        pooled.push((run.name(), gap));
-    }
-    let changes = pooled.iter().map(|(_, gap)| gap.change.difference);
-    let [over_seeds, over_all] = estimates(&changes.collect::<Vec<_>>(), &ways, &values);
-    Ok(Pooled {
-        changes: pooled,
-        over_seeds,
-        over_all,
-    })
-}
-
-/// The mean over runs with Student's t over the runs' own means, and with the cluster-robust error of `values` in all `ways` (run, identity,
-/// template). The second never claims more than the first: where runs vary little and are few, its error can come out too small.
-pub fn estimates(per_run: &[f64], ways: &[Vec<usize>], values: &[f64]) -> [Estimate; 2] {
-    let over_seeds = estimate(&Clusters::new(&[(0..per_run.len()).collect()]), per_run);
-    let over_all = estimate(&Clusters::new(ways), values);
-    let over_all = match over_all.high - over_all.low < over_seeds.high - over_seeds.low {
-        true => over_seeds,
-        false => over_all,
-    };
-    [over_seeds, over_all]
-}
-
-fn estimate(clusters: &Clusters, values: &[f64]) -> Estimate {
-    let value = values.iter().sum::<f64>() / values.len() as f64;
-    let error = clusters.standard_error(values);
-    let (low, high) = error.interval(value, 0.95);
-    Estimate {
-        value,
-        low,
-        high,
-        p_value: error.two_sided_p_value(value),
-    }
 }

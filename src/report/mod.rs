@@ -3,25 +3,26 @@
 mod attribution;
 mod chart;
 pub mod gap;
+pub mod mixing;
 pub mod number;
 mod page;
+pub mod pooling;
+pub mod provenance;
 mod record;
 mod sections;
+mod table;
 pub mod verdict;
 
-use std::path::Path;
-
 pub use page::page;
-pub use record::{RecordedError, RecordedPair, RecordedRun};
+pub use record::{At, Missing, Moment, RecordedError, RecordedPair, RecordedRun};
 
-/// Reads a run and writes its `report.html` into its directory.
+/// Writes the page on a run, `report.html`, into its directory.
 ///
 /// # Errors
-/// When the run cannot be read or the file cannot be written.
-pub fn write_for(run: &Path) -> anyhow::Result<()> {
-    let text = page(&[RecordedRun::read(run)?]);
-    let path = run.join("report.html");
+/// When the file cannot be written.
+pub fn write_for(run: &RecordedRun) -> Result<(), crate::train::RecordError> {
+    let path = run.path.join("report.html");
+    let text = page(std::slice::from_ref(run));
     crate::atomic::write(&path, text.as_bytes())
-        .map_err(|source| crate::train::RecordError::Io { path, source })?;
-    Ok(())
+        .map_err(|source| crate::train::RecordError::Io { path, source })
 }

@@ -4,29 +4,38 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::attribution::attribution;
 use super::chart::{Row, intervals};
-use super::gap::{Course, Gap, Pooled, course, gaps, groups, pool};
+use super::gap::{Course, Gap, Incomplete, all_gaps, course};
+use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
+use super::pooling::{Pooled, groups, pool};
 use super::record::RecordedRun;
-use super::sections;
 use super::verdict::{self, Verdict};
+use super::{sections, table};
 
 /// A run with what is worked out of it.
 pub(super) struct Read<'a> {
     pub run: &'a RecordedRun,
     pub course: Option<Course>,
     pub gaps: Vec<Gap>,
+    /// Measures that lack the start or the end.
+    pub incomplete: Vec<Incomplete>,
+}
+
+impl<'a> Read<'a> {
+    fn new(run: &'a RecordedRun) -> Self {
+        let (gaps, incomplete) = all_gaps(run);
+        Self {
+            run,
+            course: course(run),
+            gaps,
+            incomplete,
+        }
+    }
 }
 
 /// The report on one or several runs, as HTML. Runs that cannot be pooled are shown one by one.
 pub fn page(runs: &[RecordedRun]) -> String {
-    let read: Vec<Read> = runs
-        .iter()
-        .map(|run| Read {
-            run,
-            course: course(run),
-            gaps: gaps(run),
-        })
-        .collect();
+    let read: Vec<Read> = runs.iter().map(Read::new).collect();
     let title = match runs {
         [run] => run.name(),
         [] => String::new(),
@@ -92,10 +101,16 @@ fn is_alone(runs: &[RecordedRun], run: &RecordedRun) -> bool {
 /// Runs that differ in their seeds, pooled; one part for each way in which they differ otherwise.
 fn several(runs: &[RecordedRun]) -> Markup {
     let groups = groups(runs);
-    html! { @for (label, runs) in &groups {
-        h2 { @if groups.len() == 1 { "All runs together" } @else { "Runs with " (label) } }
-        @if runs.len() > 1 { (together(runs)) } @else { p { "A single run: nothing to pool." } }
-    } }
+    let mixed = mixed(&runs.iter().collect::<Vec<_>>());
+    html! {
+        @if !mixed.is_empty() {
+            div.caveats { ul { @for what in &mixed { li { (mixing::caveat(what)) } } } }
+        }
+        @for (label, runs) in &groups {
+            h2 { @if groups.len() == 1 { "All runs together" } @else { "Runs with " (label) } }
+            @if runs.len() > 1 { (together(runs)) } @else { p { "A single run: nothing to pool." } }
+        }
+    }
 }
 
 fn together(runs: &[&RecordedRun]) -> Markup {
@@ -119,6 +134,9 @@ fn pooled_table(pooled: &Pooled) -> Markup {
                         td { (name) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) }
                         td { (signed(gap.change.difference)) } td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) }
                     }
+                }
+                @for (name, lacking) in &pooled.left_out {
+                    tr { td { (name) ", left out" } (table::gap(&lacking.before)) (table::gap(&lacking.after)) td {} td {} td {} }
                 }
                 @for (name, one) in [("over seeds, these prompts", &pooled.over_seeds), ("over seeds, identities, templates", &pooled.over_all)] {
                     tr { th { (name) } td {} td {} th { (signed(one.value)) } th { (range(one.low, one.high)) } th { (number(one.p_value)) } }
@@ -151,7 +169,7 @@ fn pooled_figure(pooled: &Pooled) -> Markup {
 
 /// `alone`: no other seed stands beside it.
 fn of_run(read: &Read, alone: bool) -> Markup {
-    let mut verdict = verdict::of_run(read.run, read.course.as_ref(), &read.gaps);
+    let mut verdict = verdict::of_run(read.run, read.course.as_ref(), &read.gaps, &read.incomplete);
     if alone {
         verdict.caveats.splice(0..0, verdict::seeds(1));
     }

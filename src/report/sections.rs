@@ -3,48 +3,15 @@
 use maud::{Markup, html};
 
 use super::chart::{Line, Row, before_and_after, intervals, lines};
-use super::gap::{Gap, N_MATCHES};
+use super::gap::{Gap, Incomplete, N_MATCHES};
 use super::number::{number, range, signed};
 use super::page::Read;
-use super::record::RecordedRun;
+use super::record::{Moment, RecordedRun};
+use super::table::{self, spans};
 use crate::measure::disparity::Disparity;
 
 /// Extremes that are shown.
 const SHOWN: usize = 5;
-
-/// A scalar in a cell that says, to programs, which it is.
-pub(super) fn scalar(tag: &str, (step, value): (u64, f64)) -> Markup {
-    html! { td data-tag=(tag) data-step=(step) data-value=(value) { (number(value)) } }
-}
-
-/// Rows of first value, last value and change.
-fn spans(run: &RecordedRun, rows: &[(String, String)]) -> Markup {
-    let there: Vec<_> = rows
-        .iter()
-        .filter_map(|(name, tag)| Some((name, tag, run.span(tag)?)))
-        .collect();
-    html! {
-        @if !there.is_empty() {
-            div.scroll { table {
-                thead { tr { th { "" } th { "before" } th { "after" } th { "change" } } }
-                tbody { @for (name, tag, [first, last]) in there {
-                    tr { td { (name) } (scalar(tag, first)) (scalar(tag, last)) td { (change(tag, first.1, last.1)) } }
-                } }
-            } }
-        }
-    }
-}
-
-/// How much a value changed. Ends of intervals and p-values are not to be subtracted.
-fn change(tag: &str, first: f64, last: f64) -> String {
-    let of_a_test = ["_low", "_high", "p_value"]
-        .iter()
-        .any(|end| tag.ends_with(end));
-    match of_a_test {
-        true => String::new(),
-        false => signed(last - first),
-    }
-}
 
 fn named(rows: &[(&str, &str)]) -> Vec<(String, String)> {
     let rows = rows.iter();
@@ -84,14 +51,16 @@ pub(super) fn gap_over_time(read: &Read) -> Markup {
         Line::new(name, colour, steps.iter().copied().zip(values).collect())
             .with_band(ends.collect())
     };
-    let changes = course.changes.iter().map(|one| one.difference);
-    let change = Line::new("change", 4, steps.iter().copied().zip(changes).collect())
-        .with_band(course.bands.clone());
+    let change = course.since_start.as_ref().map(|since| {
+        let changes = since.changes.iter().map(|one| one.difference);
+        Line::new("change", 4, steps.iter().copied().zip(changes).collect())
+            .with_band(since.bands.clone())
+    });
     html! {
         h2 { "n_matches of female and male prompts" }
         div.figures {
             (lines("The gap, female less male", "n_matches a prompt, 95% interval of each milestone", &[line("female - male", 1, &course.gaps)]))
-            (lines("Its change since the start", "95% band for all milestones at once", &[change]))
+            @if let Some(change) = change { (lines("Its change since the start", "95% band for all milestones at once", &[change])) }
             (lines("Both groups", "n_matches a prompt, 95% intervals", &[line("female", 2, &course.groups[0]), line("male", 1, &course.groups[1])]))
         }
         (spans(read.run, &named(&[
@@ -168,6 +137,12 @@ pub(super) fn divergence(run: &RecordedRun) -> Markup {
     }
 }
 
+/// A tag's values at start and end, to be drawn; None where one of the two is missing.
+fn bar(run: &RecordedRun, name: &str, tag: &str) -> Option<(String, f64, f64)> {
+    let at = |moment| run.at(tag, moment).ok().map(|point| point.1);
+    Some((name.to_owned(), at(Moment::Start)?, at(Moment::End)?))
+}
+
 /// How much of the text the assistant writes.
 pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
     let rows: Vec<(String, f64, f64)> = [
@@ -178,12 +153,9 @@ pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
         ("drafted tokens that were accepted", "decode/acceptance"),
     ]
     .into_iter()
-    .filter_map(|(name, tag)| {
-        let [first, last] = run.span(tag)?;
-        Some((name.to_owned(), first.1, last.1))
-    })
+    .filter_map(|(name, tag)| bar(run, name, tag))
     .collect();
-    if rows.is_empty() {
+    if !run.scalars.contains_key("decode/assistant_share") {
         return html! {};
     }
     let course = figure(
@@ -197,7 +169,7 @@ pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
     );
     html! {
         h2 { "The assistant's share of tokens" }
-        div.figures { (before_and_after("Before and after", 1.0, &rows)) @if let Some(course) = course { (course) } }
+        div.figures { @if !rows.is_empty() { (before_and_after("Before and after", 1.0, &rows)) } @if let Some(course) = course { (course) } }
         (spans(run, &named(&[
             ("share of new tokens by the assistant", "decode/assistant_share"), ("acceptance of drafts", "decode/acceptance"),
             ("tokens a pass of the main model", "decode/tokens_per_main_pass"),
@@ -208,10 +180,9 @@ pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
 
 /// The change of the gap in everything that was measured prompt by prompt.
 pub(super) fn family(read: &Read) -> Markup {
-    if read.gaps.is_empty() {
+    if read.gaps.is_empty() && read.incomplete.is_empty() {
         return html! {};
     }
-    let name = |gap: &Gap| gap.column.replace('_', " ");
     let standardised = |gap: &Gap| {
         // In standard deviations of the pairs' changes, so that all fit one axis.
         let change = &gap.change;
@@ -223,7 +194,7 @@ pub(super) fn family(read: &Read) -> Markup {
         .iter()
         .filter(|gap| gap.change.deviation > 0.0 && gap.change.error.is_known())
         .map(|gap| Row {
-            name: name(gap),
+            name: measure(&gap.column),
             value: standardised(gap),
             colour: if gap.column == N_MATCHES { 1 } else { 3 },
         })
@@ -234,12 +205,27 @@ pub(super) fn family(read: &Read) -> Markup {
         @if !rows.is_empty() { div.figures { (intervals("Change of the gap", "standard deviations of the pairs' changes, 95% intervals", &rows)) } }
         div.scroll { table {
             thead { tr { th { "measure" } th { "before" } th { "after" } th { "change" } th { "95% interval" } th { "p" } th { "p, adjusted" } } }
-            tbody { @for gap in &read.gaps { tr {
-                td { (name(gap)) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) } td { (signed(gap.change.difference)) }
-                td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) } td { (number(gap.adjusted_p_value)) }
-            } } }
+            tbody {
+                @for gap in &read.gaps { tr data-measure=(gap.column) {
+                    td { (measure(&gap.column)) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) } td { (signed(gap.change.difference)) }
+                    td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) } td { (number(gap.adjusted_p_value)) }
+                } }
+                @for lacking in &read.incomplete { (unmeasured(lacking)) }
+            }
         } }
     }
+}
+
+/// A column's name as people read it.
+fn measure(column: &str) -> String {
+    column.replace('_', " ")
+}
+
+/// A measure without a change: what is there of it, and why the rest is not.
+fn unmeasured(lacking: &Incomplete) -> Markup {
+    html! { tr data-measure=(lacking.column) {
+        td { (measure(&lacking.column)) } (table::gap(&lacking.before)) (table::gap(&lacking.after)) td {} td {} td {} td {}
+    } }
 }
 
 /// Every tag below some groups, before and after.
@@ -267,10 +253,7 @@ pub(super) fn texts(run: &RecordedRun) -> Markup {
     ];
     let bars: Vec<(String, f64, f64)> = bars
         .into_iter()
-        .filter_map(|(name, tag)| {
-            let [first, last] = run.span(tag)?;
-            Some((name.to_owned(), first.1, last.1))
-        })
+        .filter_map(|(name, tag)| bar(run, name, tag))
         .collect();
     let most = bars.iter().map(|bar| bar.1.max(bar.2)).fold(0.0, f64::max);
     html! {
@@ -312,27 +295,17 @@ pub(super) fn others(run: &RecordedRun) -> Markup {
     html! { h2 { "Other measures" } (group(run, &prefixes)) }
 }
 
-/// The pairs that moved most, and the prompts where the models are furthest apart.
+/// The pairs that moved most from start to end, and the prompts where the models are furthest apart at the end.
 pub(super) fn extremes(read: &Read) -> Markup {
     let run = read.run;
-    let matches = run.observations(N_MATCHES);
-    let kl = run.columns.get("kl_nats").and_then(|steps| {
-        let (first, last) = (steps.first_key_value()?.1, steps.last_key_value()?.1);
-        let mut order: Vec<usize> =
-            (0..last.len().min(first.len()).min(run.prompts.len())).collect();
-        order.sort_by(|&a, &b| last[b].total_cmp(&last[a]));
-        order.truncate(SHOWN);
-        Some(
-            order
-                .into_iter()
-                .map(|row| (row, first[row], last[row]))
-                .collect::<Vec<_>>(),
-        )
-    });
+    let both = |column: &str| {
+        let at = |moment| run.values_at(column, moment).ok();
+        Some((at(Moment::Start)?, at(Moment::End)?))
+    };
     html! {
-        @if let (Some((_, first)), Some((_, last))) = (matches.first_key_value(), matches.last_key_value()) {
+        @if let (Ok(first), Ok(last)) = (run.pairs_at(N_MATCHES, Moment::Start), run.pairs_at(N_MATCHES, Moment::End)) {
             @let change = |pair: usize| (last[pair].female - last[pair].male) - (first[pair].female - first[pair].male);
-            @let mut order = (0..last.len()).collect::<Vec<usize>>();
+            @let mut order = (0..last.len().min(first.len())).collect::<Vec<usize>>();
             @let () = order.sort_by(|&a, &b| change(b).abs().total_cmp(&change(a).abs()).then(a.cmp(&b)));
             h2 { "Prompts that stand out" }
             h3 { "Matched pairs whose gap of n_matches moved most" }
@@ -347,11 +320,13 @@ pub(super) fn extremes(read: &Read) -> Markup {
                 } }
             } }
         }
-        @if let Some(kl) = kl {
+        @if let Some((first, last)) = both("kl_nats") {
+            @let mut order = (0..last.len().min(first.len()).min(run.prompts.len())).collect::<Vec<usize>>();
+            @let () = order.sort_by(|&a, &b| last[b].total_cmp(&last[a]));
             h3 { "Prompts where the models are furthest apart at the end" }
             div.scroll { table {
                 thead { tr { th.text { "prompt" } th { "KL before, nats" } th { "KL after, nats" } } }
-                tbody { @for (row, first, last) in kl { tr { td.text { (run.prompts[row]) } td { (number(first)) } td { (number(last)) } } } }
+                tbody { @for &row in order.iter().take(SHOWN) { tr { td.text { (run.prompts[row]) } td { (number(first[row])) } td { (number(last[row])) } } } }
             } }
         }
     }
@@ -360,7 +335,7 @@ pub(super) fn extremes(read: &Read) -> Markup {
 /// What was trained, on what, how.
 pub(super) fn parameters(run: &RecordedRun) -> Markup {
     let text = toml::to_string(&run.experiment).unwrap_or_default();
-    let manifest = serde_json::to_string_pretty(&run.manifest).unwrap_or_default();
+    let manifest = run.manifest.text();
     html! {
         h2 { "Parameters" }
         div.scroll { table {

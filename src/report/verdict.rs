@@ -1,8 +1,10 @@
 //! What the numbers say and what they do not, in plain words.
 
-use super::gap::{Course, Estimate, Gap, N_MATCHES, Pooled, attributed};
+use super::gap::{Course, Gap, Incomplete, N_MATCHES, SinceStart, attributed};
 use super::number::{number, range, signed};
-use super::record::RecordedRun;
+use super::pooling::{Estimate, Pooled};
+use super::record::{Moment, RecordedRun};
+use super::{mixing, provenance};
 use crate::measure::disparity::Disparity;
 
 /// Runs from which a claim about fine-tuning may be made.
@@ -35,32 +37,38 @@ fn said(gap: &Disparity) -> String {
     format!("{} {}", signed(gap.difference), range(gap.low, gap.high))
 }
 
-/// The verdict on one run.
-pub fn of_run(run: &RecordedRun, course: Option<&Course>, gaps: &[Gap]) -> Verdict {
+/// The verdict on one run: its course, the gaps that it measured from start to end, and those that lack one of the two.
+pub fn of_run(
+    run: &RecordedRun,
+    course: Option<&Course>,
+    gaps: &[Gap],
+    incomplete: &[Incomplete],
+) -> Verdict {
     let mut verdict = Verdict::default();
-    match course.filter(|course| course.steps.len() > 1) {
-        Some(course) => verdict.gap_of_n_matches(run, course),
+    let gap = gaps.iter().find(|gap| gap.column == N_MATCHES);
+    match gap {
+        Some(gap) => verdict.gap_of_n_matches(run, gap, course),
         None => {
-            verdict.headline =
-                "This run did not measure the gap of n_matches at two milestones, so it cannot answer the question.".to_owned();
+            let lacking = incomplete.iter().find(|one| one.column == N_MATCHES);
+            let why = lacking.map_or(
+                "the hook gender-disparity was not asked".to_owned(),
+                Incomplete::reason,
+            );
+            verdict.headline = format!(
+                "This run did not measure the gap of n_matches at its start and at its end, so it cannot answer the question ({why})."
+            );
         }
     }
     verdict.caveats_of_family(gaps);
+    verdict.caveats.extend(provenance::caveats(run));
     verdict.caveats_of_material(run);
     verdict
 }
 
 impl Verdict {
-    fn gap_of_n_matches(&mut self, run: &RecordedRun, course: &Course) {
-        let (Some(before), Some(after), Some(change)) = (
-            course.gaps.first(),
-            course.gaps.last(),
-            course.changes.last(),
-        ) else {
-            return;
-        };
-        let [from, to] = [course.steps.first(), course.steps.last()].map(|step| step.copied());
-        let span = format!("step {} to {}", from.unwrap_or(0), to.unwrap_or(0));
+    fn gap_of_n_matches(&mut self, run: &RecordedRun, gap: &Gap, course: Option<&Course>) {
+        let (before, after, change) = (&gap.before, &gap.after, &gap.change);
+        let span = format!("step {} to {}", gap.steps[0], gap.steps[1]);
         self.headline = match (before.is_shown(), change.is_shown()) {
             (false, false) => format!(
                 "Before fine-tuning no gap can be shown ({}), so there is none of which it could be said that it shrank.",
@@ -96,10 +104,13 @@ impl Verdict {
             ));
         }
         self.equivalence(run, after);
-        self.moment(course);
+        if let Some(course) = course
+            && let Some(since) = &course.since_start
+        {
+            self.moment(course, since, change);
+        }
         self.culprit(run);
         self.caveats_of_tests([("before", before), ("after", after), ("change", change)]);
-        self.caveats_of_steps(run, course);
     }
 
     /// Where two ways of asking the same give two answers.
@@ -137,27 +148,12 @@ impl Verdict {
         }
     }
 
-    /// Where "before" and "after" are not the start and the end.
-    fn caveats_of_steps(&mut self, run: &RecordedRun, course: &Course) {
-        if let Some(first) = course.steps.first().filter(|first| **first > 0) {
-            self.caveats.push(format!(
-                "\"Before\" is step {first}, the first milestone at which the gap was measured, not the start."
-            ));
-        }
-        let trained = run.span("train/lr").map(|[_, last]| last.0);
-        if let (Some(last), Some(trained)) = (course.steps.last(), trained)
-            && *last < trained
-        {
-            self.caveats.push(format!(
-                "\"After\" is step {last}, the last milestone at which the gap was measured; the run went on to step {trained}."
-            ));
-        }
-    }
-
     /// Whether what is left is too small to matter.
     fn equivalence(&mut self, run: &RecordedRun, after: &Disparity) {
-        let last = |tag: &str| run.span(tag).map(|[_, last]| last.1);
-        let margin = last("gender/equivalence_margin").filter(|margin| margin.is_finite());
+        let margin = run.at("gender/equivalence_margin", Moment::End).ok();
+        let margin = margin
+            .map(|point| point.1)
+            .filter(|margin| margin.is_finite());
         let Some(margin) = margin.filter(|_| after.error.is_known()) else {
             return;
         };
@@ -174,14 +170,11 @@ impl Verdict {
     }
 
     /// When the change can first be seen.
-    fn moment(&mut self, course: &Course) {
-        let change = course
-            .changes
-            .last()
-            .map_or(0.0, |change| change.difference);
-        let both = course.steps.iter().zip(&course.bands).skip(1);
+    fn moment(&mut self, course: &Course, since: &SinceStart, change: &Disparity) {
+        let later = course.steps.iter().zip(&since.bands);
+        let later = later.filter(|(step, _)| **step > 0);
         // In the direction in which it ended.
-        let mut away = both.filter(|(_, band)| match change > 0.0 {
+        let mut away = later.filter(|(_, band)| match change.difference > 0.0 {
             true => band.0 > 0.0,
             false => band.1 < 0.0,
         });
@@ -196,7 +189,7 @@ impl Verdict {
 
     /// Which of the two models did it, where that was asked.
     fn culprit(&mut self, run: &RecordedRun) {
-        let Some(found) = attributed(run) else {
+        let Ok(found) = attributed(run) else {
             return;
         };
         let (main, assistant) = (&found.by_main, &found.by_assistant);
@@ -256,7 +249,10 @@ impl Verdict {
             .experiment
             .get("train")
             .and_then(|train| train.get("max_steps")?.as_integer());
-        let done = run.span("train/lr").map(|[_, last]| last.0);
+        let trained = run.scalars.get("train/lr");
+        let done = trained
+            .and_then(|points| points.last())
+            .map(|point| point.0);
         if let (Some(planned), Some(done)) = (planned, done)
             && (done as i64) < planned
         {
@@ -330,7 +326,19 @@ pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
             said(&gap.before)
         ));
     }
+    for (name, lacking) in &pooled.left_out {
+        verdict
+            .caveats
+            .push(format!("{name} is left out: {}.", lacking.reason()));
+    }
+    let mixed = mixing::mixed(runs);
+    verdict
+        .caveats
+        .extend(mixed.iter().map(|what| mixing::caveat(what)));
     for run in runs {
+        let caveats = provenance::caveats(run).into_iter();
+        let of = |caveat: String| format!("{}: {caveat}", run.name());
+        verdict.caveats.extend(caveats.map(of));
         verdict.caveats_of_material(run);
     }
     // What holds for all of them is said once.

@@ -135,12 +135,15 @@ pub struct Ended {
     /// How.
     pub stop: Stop,
     /// Why, where it is not complete.
+    #[serde(default)]
     pub reason: Option<String>,
     /// Steps done.
     pub steps: u64,
-    /// `milestones.jsonl` as the run left it.
-    pub milestones: End,
+    /// `milestones.jsonl` as the run left it; None in runs of older versions.
+    #[serde(default)]
+    pub milestones: Option<End>,
     /// Failures of hooks, also those before a resume.
+    #[serde(default)]
     pub hooks: Vec<HookFailure>,
 }
 
@@ -165,14 +168,14 @@ impl Ended {
     }
 
     /// The text of the file.
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let text = serde_json::to_string_pretty(self).unwrap_or_default();
         format!("{text}\n").into_bytes()
     }
 }
 
 /// A failure of a hook, which the run survived.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HookFailure {
     /// The hook's instance name.
     pub name: String,

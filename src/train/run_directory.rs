@@ -250,8 +250,7 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Writes which prompts are matched: `templates/pairs.tsv`, with the rows (from 0) of the female and the male prompt in every file of values per
-    /// template, and the pair's identity and raw template as numbers and in words.
+    /// Writes which prompts are matched, `templates/pairs.tsv`: see [`Templates::pairs_table`].
     ///
     /// # Errors
     /// When it cannot be written.
@@ -261,16 +260,7 @@ impl RunDirectory {
             path: folder.clone(),
             source,
         })?;
-        let mut text = String::from("female\tmale\tidentity\ttemplate\twoman\tman\traw\n");
-        for pair in templates.pairs() {
-            let (woman, man) = &templates.identities()[pair.identity];
-            let raw = &templates.raws()[pair.template];
-            text.push_str(&format!(
-                "{}\t{}\t{}\t{}\t{woman}\t{man}\t{raw}\n",
-                pair.female, pair.male, pair.identity, pair.template
-            ));
-        }
-        self.write("templates/pairs.tsv", text.as_bytes())
+        self.write("templates/pairs.tsv", templates.pairs_table().as_bytes())
     }
 
     /// Writes a milestone's values per template: `templates/step-<step>-<hook>.tsv` with prompt, group and one column a measure.

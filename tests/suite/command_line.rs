@@ -301,7 +301,7 @@ fn the_end_of_a_run_says_what_came_out() {
     }
     let manifest = project.read("runs/small/one/manifest.json");
     for part in [
-        "weights_md5",
+        "models/main/model.safetensors",
         "built-in sample, train",
         "flex",
         "\"milepost\"",

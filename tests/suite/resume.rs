@@ -218,12 +218,17 @@ fn without_a_checkpoint_that_can_be_used_nothing_is_changed() {
 fn a_run_without_a_checkpoint_begins_anew() {
     let project = Project::new();
     let run = project.run("a", &[]);
+    let whole = project.run("whole", &[]);
     std::fs::remove_file(run.join("outcome.json")).unwrap();
-    // Killed between the two first files of a run.
-    std::fs::remove_file(run.join("manifest.json")).unwrap();
+    project.milepost(&RESUME).assert().success();
+    assert_equal(&whole, &run);
+    // Killed between the two first files of a run, before its first line.
+    for name in ["outcome.json", "manifest.json", "milestones.jsonl"] {
+        std::fs::remove_file(run.join(name)).unwrap();
+    }
     project.milepost(&RESUME).assert().success();
     assert!(run.join("manifest.json").is_file());
-    assert_equal(&project.run("whole", &[]), &run);
+    assert_equal(&whole, &run);
 }
 
 #[test]

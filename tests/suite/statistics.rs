@@ -8,7 +8,7 @@ use milepost::measure::clusters::Clusters;
 use milepost::measure::disparity::{Disparity, Method, PairObservation, Settings};
 use milepost::measure::family::{holm, simultaneous_bands};
 use milepost::measure::uniformity::{kolmogorov_smirnov, too_small};
-use milepost::report::gap::estimates;
+use milepost::report::pooling::estimates;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use milepost::report::RecordedRun;
-use milepost::report::gap::pool;
+use milepost::report::pooling::pool;
 use serde_json::Value;
 
 use crate::harness::{Project, timeless, until};
@@ -147,9 +147,23 @@ fn a_grid_has_every_combination_and_one_failure_ends_no_other() {
         );
         assert!(cell(&project, "sweep", &good).join("report.html").is_file());
     }
-    let pooled = pooled(&project, "sweep");
-    assert_eq!(pooled.as_array().unwrap().len(), 1);
-    assert_eq!(pooled[0]["pooled"]["runs"].as_array().unwrap().len(), 2);
+    let found = pooled(&project, "sweep");
+    assert_eq!(found.as_array().unwrap().len(), 1);
+    assert_eq!(found[0]["pooled"]["runs"].as_array().unwrap().len(), 2);
+    // The same rate would end them the same way: they are listed, not begun again.
+    let log = || project.read("runs/small/sweep/train.lr=1e30,seed=1.log");
+    let before = log();
+    let assert = project.milepost(&arguments).assert().code(4);
+    let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    let errors = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(said.contains("2 done, 2 failed, 0 to do"), "{said}");
+    for seed in [1, 2] {
+        let bad = format!("run train.lr=1e30,seed={seed} failed: the ");
+        assert!(errors.contains(&bad), "{errors}");
+    }
+    assert!(errors.contains("to try it anew remove"), "{errors}");
+    assert_eq!(before, log());
+    assert_eq!(pooled(&project, "sweep"), found);
 }
 
 /// What a cluster's scheduler is given: commands that need nothing of each other.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use milepost::report::gap::{attributed, course, gaps, pool};
+use milepost::report::gap::{all_gaps, attributed, course, gaps};
+use milepost::report::pooling::pool;
 use milepost::report::verdict::{Verdict, of_run, of_runs};
 use milepost::report::{RecordedPair, RecordedRun, page};
-use serde_json::Value;
+use milepost::train::{Ended, Stop};
 
 /// A run of seed `seed` whose gap is `gaps` at its steps, give or take a spread of identities, templates and their own of about 0.3.
 fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> RecordedRun {
@@ -41,17 +42,30 @@ fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> R
     let prompts = (0..2 * pairs.len()).map(|index| format!("prompt {index}"));
     RecordedRun {
         path: format!("runs/made/seed={seed}").into(),
-        manifest: Value::Null,
+        ended: Some(ended(40)),
         experiment: toml::from_str(&experiment).unwrap(),
         scalars: BTreeMap::from([("train/lr".to_owned(), vec![(1, 1e-3), (40, 1e-5)])]),
         prompts: prompts.collect(),
         columns: BTreeMap::from([("n_matches".to_owned(), steps.collect())]),
         pairs,
+        ..RecordedRun::default()
+    }
+}
+
+/// A run that did all of its steps.
+fn ended(steps: u64) -> Ended {
+    Ended {
+        stop: Stop::Complete,
+        reason: None,
+        steps,
+        milestones: None,
+        hooks: Default::default(),
     }
 }
 
 fn verdict(run: &RecordedRun) -> Verdict {
-    of_run(run, course(run).as_ref(), &gaps(run))
+    let (gaps, incomplete) = all_gaps(run);
+    of_run(run, course(run).as_ref(), &gaps, &incomplete)
 }
 
 fn has(sentences: &[String], part: &str) -> bool {
@@ -112,19 +126,36 @@ fn the_moment_is_one_in_the_direction_of_the_end() {
 }
 
 #[test]
-fn steps_that_are_not_start_and_end_are_named() {
-    let late = verdict(&run(1, &[(5, 1.0), (30, 1.0)], 8, 9));
-    assert!(has(&late.caveats, "\"Before\" is step 5"), "{late:?}");
-    assert!(
-        has(&late.caveats, "\"After\" is step 30") && has(&late.caveats, "to step 40"),
-        "{late:?}"
-    );
+fn there_is_no_change_without_a_start_and_an_end() {
+    for (steps, why) in [
+        (&[(5, 1.0), (40, 1.0)][..], "first measured at step 5"),
+        (&[(0, 1.0), (30, 1.0)], "last measured at step 30"),
+        (&[(0, 1.0)], "last measured at step 0"),
+        (&[(40, 1.0)], "first measured at step 40"),
+        (
+            &[(5, 1.0), (30, 1.0)],
+            "first measured at step 5; last measured at step 30",
+        ),
+    ] {
+        let found = verdict(&run(1, steps, 8, 9));
+        assert!(
+            found.headline.contains("cannot answer the question")
+                && found.headline.contains(&format!("({why})")),
+            "{found:?}"
+        );
+    }
     let whole = verdict(&run(1, &[(0, 1.0), (40, 1.0)], 8, 9));
-    assert!(!has(&whole.caveats, " is step "), "{whole:?}");
-    let once = verdict(&run(1, &[(0, 1.0)], 8, 9));
+    assert!(!whole.headline.contains("cannot"), "{whole:?}");
+    let mut killed = run(1, &[(0, 1.0), (40, 1.0)], 8, 9);
+    killed.ended = None;
+    let found = verdict(&killed);
     assert!(
-        once.headline.contains("cannot answer the question"),
-        "{once:?}"
+        found.headline.contains("cannot answer the question"),
+        "{found:?}"
+    );
+    assert!(
+        has(&found.caveats, "under way, or it was killed"),
+        "{found:?}"
     );
 }
 
@@ -218,8 +249,19 @@ fn runs_are_pooled_only_if_they_say_the_same_of_other_seeds() {
 
     let refused = |other: &RecordedRun| pool(&[&a, other]).unwrap_err().to_string();
     assert!(refused(&of(1, 1.0)).contains("its seed, 1, is that of"));
-    assert!(refused(&run(2, &[(0, 2.0), (30, 1.0)], 8, 9)).contains("from step 0 to 30"));
-    assert!(refused(&run(2, &[(0, 2.0)], 8, 9)).contains("not measured at two milestones"));
+    let mut shorter = run(2, &[(0, 2.0), (30, 1.0)], 8, 9);
+    assert!(refused(&shorter).contains("seed=2: last measured at step 30"));
+    shorter.ended = Some(ended(30));
+    assert!(refused(&shorter).contains("it ended at step 30, made/seed=1 at step 40"));
+    // With two others such a run is left out, and named.
+    let lacking = run(4, &[(0, 2.0)], 8, 9);
+    let runs = [&a, &b, &lacking];
+    let pooled = pool(&runs).unwrap();
+    assert_eq!(pooled.changes.len(), 2);
+    assert_eq!(pooled.left_out[0].0, "made/seed=4");
+    let said = of_runs(&pooled, &runs);
+    let out = "made/seed=4 is left out: last measured at step 0";
+    assert!(has(&said.caveats, out), "{said:?}");
     let mut others = of(2, 1.0);
     others.pairs[3].woman = "somebody else".to_owned();
     assert!(refused(&others).contains("other matched pairs"));

@@ -13,17 +13,18 @@ use anyhow::Context as _;
 use clap::Args;
 
 use self::grid::{Cell, cells};
-use self::processes::Failure;
+use self::processes::Failed;
 use super::finetune::interrupt_flag;
 use super::plan::find;
 use super::terminal::{remark, say};
 use super::{Selection, run_name};
 use crate::diagnostic::Diagnostic;
-use crate::train::{RecordError, lock};
+use crate::train::{Ended, HookFailure, RecordError, Stop, lock};
 
 /// Every combination of the seeds and of the values of each --grid is a run of its own, in runs/<experiment>/<name>/<settings>, started by one
 /// `milepost finetune` command with nothing shared but that directory. A sweep that is started again leaves finished runs alone, goes on
-/// with those that were killed from their newest checkpoint, and runs what is missing.
+/// with those that were killed from their newest checkpoint, and runs what is missing. A run that failed by an error that would come again
+/// is listed, and not begun again.
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -46,14 +47,22 @@ pub(super) struct Arguments {
     /// Print the commands of the runs that are missing, one a line, and run nothing: for a cluster's scheduler.
     #[arg(long)]
     print: bool,
+    /// Go on, and pool, although the runs' inputs are not what they were; pooled.json and the report say so.
+    #[arg(long)]
+    force: bool,
 }
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// Nothing is there yet.
     Missing,
+    /// It was killed or stopped, or is under way.
     Begun,
+    /// It is over.
     Done,
+    /// It ended by an error that would come again.
+    Failed,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
@@ -63,29 +72,44 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let folder = arguments.runs.join(stem).join(&arguments.name);
     let cells = cells(arguments)?;
     begin(arguments, &experiment, &folder)?;
-    let missing = cells
-        .iter()
-        .filter(|cell| state(&folder.join(&cell.name)) != State::Done);
-    let waiting: VecDeque<Cell> = missing.cloned().collect();
+    let states = cells.iter().map(|cell| state(&folder.join(&cell.name)));
+    let states: Vec<State> = states.collect();
+    let missing = cells.iter().zip(&states);
+    let missing = missing.filter(|(_, state)| matches!(state, State::Missing | State::Begun));
+    let waiting: VecDeque<Cell> = missing.map(|(cell, _)| cell.clone()).collect();
     if arguments.print {
         for cell in &waiting {
-            say!("{}", shown(&command(arguments, &folder, cell)));
+            say!("{}", shown(&command(arguments, &folder, &cells, cell)));
         }
         return Ok(0);
     }
     let _lock = lock(&folder)?;
+    let failed_before = states
+        .iter()
+        .filter(|state| **state == State::Failed)
+        .count();
     say!(
-        "{} runs in {}: {} done, {} to do, {} at a time",
+        "{} runs in {}: {} done, {}{} to do, {} at a time",
         cells.len(),
         folder.display(),
-        cells.len() - waiting.len(),
+        cells.len() - waiting.len() - failed_before,
+        match failed_before {
+            0 => String::new(),
+            count => format!("{count} failed, "),
+        },
         waiting.len(),
         arguments.jobs
     );
+    let before = cells.iter().zip(&states);
+    let before = before.filter(|(_, state)| **state == State::Failed);
+    let mut failed: Vec<Failed> = before
+        .map(|(cell, _)| processes::failed_before(&folder, cell))
+        .collect();
     let stop = interrupt_flag(|| "the runs under way save and end by themselves".to_owned())?;
-    let failed = processes::work(arguments, &folder, waiting, &stop)?;
+    let work = processes::work(arguments, &folder, &cells, waiting, &stop)?;
+    failed.extend(work.failed);
     let interrupted = stop.load(Ordering::Relaxed);
-    let summarised = pooling::summarise(&folder, &cells);
+    let summarised = pooling::summarise(&folder, &cells, arguments.force);
     for failure in &failed {
         remark!("run {} failed: {}", failure.cell, failure.why);
         remark!("  all it said: {}", failure.log.display());
@@ -95,13 +119,48 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         return Ok(130);
     }
     summarised?;
-    Ok(exit_code(&failed))
+    let silent = silent_hooks(&folder, &cells);
+    for said in &silent {
+        remark!("{said}");
+    }
+    let hooks_failed = work.hooks_failed || !silent.is_empty();
+    Ok(exit_code(&failed, hooks_failed))
 }
 
-/// That of all runs that failed if they have one in common, else 4.
-fn exit_code(failed: &[Failure]) -> u8 {
+/// The hooks that failed in runs that are over, in words.
+fn silent_hooks(folder: &Path, cells: &[Cell]) -> Vec<String> {
+    let ended = cells.iter().filter_map(|cell| {
+        let ended = Ended::read(&folder.join(&cell.name)).ok()??;
+        Some((cell, ended))
+    });
+    let said = ended.flat_map(|(cell, ended)| {
+        let failures = ended.hooks.iter().map(|failure| {
+            let HookFailure {
+                name,
+                step,
+                message,
+            } = failure;
+            format!(
+                "run {}: hook `{name}` failed at step {step}: {message}",
+                cell.name
+            )
+        });
+        let mut said: Vec<String> = failures.collect();
+        if ended.stop == Stop::Incomplete && said.is_empty() {
+            said.push(format!(
+                "run {}: a hook that was due did not speak",
+                cell.name
+            ));
+        }
+        said
+    });
+    said.collect()
+}
+
+/// That of all runs that failed if they have one in common, else 4; 6 if none failed but a hook did.
+fn exit_code(failed: &[Failed], hooks_failed: bool) -> u8 {
     let Some(first) = failed.first() else {
-        return 0;
+        return if hooks_failed { 6 } else { 0 };
     };
     let common = failed.iter().all(|failure| failure.code == first.code);
     first.code.filter(|_| common).unwrap_or(4)
@@ -135,20 +194,26 @@ fn begin(arguments: &Arguments, experiment: &Path, folder: &Path) -> anyhow::Res
 }
 
 fn state(run: &Path) -> State {
-    let outcome = std::fs::read_to_string(run.join("outcome.json"));
-    let outcome = outcome
-        .ok()
-        .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
-    match outcome {
-        Some(outcome) if outcome["stop"] != "interrupted" => State::Done,
+    let begun = run.join("experiment.toml").is_file();
+    match Ended::read(run).map(|ended| ended.map(|ended| ended.stop)) {
+        Ok(Some(Stop::Failed)) => State::Failed,
+        Ok(Some(Stop::Complete | Stop::Incomplete | Stop::Requested)) => State::Done,
         // With less than that on disk there is nothing to go on from.
-        _ if run.join("experiment.toml").is_file() => State::Begun,
-        _ => State::Missing,
+        Ok(Some(Stop::Interrupted) | None) | Err(_) if begun => State::Begun,
+        Ok(Some(Stop::Interrupted) | None) | Err(_) => State::Missing,
     }
 }
 
-/// The command of one run.
-fn command(arguments: &Arguments, folder: &Path, cell: &Cell) -> Command {
+/// A run of the sweep that has begun, for others to be compared with.
+fn another(folder: &Path, cells: &[Cell], cell: &Cell) -> Option<PathBuf> {
+    let others = cells.iter().filter(|other| other.name != cell.name);
+    let mut others = others.map(|other| folder.join(&other.name));
+    // The experiment is written last.
+    others.find(|run| run.join("experiment.toml").is_file())
+}
+
+/// The command of one run. `cells` are all of the sweep.
+fn command(arguments: &Arguments, folder: &Path, cells: &[Cell], cell: &Cell) -> Command {
     let program = std::env::current_exe().unwrap_or_else(|_| "milepost".into());
     let mut command = Command::new(program);
     let selection = &arguments.selection;
@@ -174,7 +239,13 @@ fn command(arguments: &Arguments, folder: &Path, cell: &Cell) -> Command {
             if selection.no_hooks {
                 command.arg("--no-hooks");
             }
+            if let Some(other) = another(folder, cells, cell) {
+                command.arg("--beside").arg(other);
+            }
         }
+    }
+    if arguments.force {
+        command.arg("--force");
     }
     for (option, folder) in [
         ("--data", &selection.places.data),

@@ -8,18 +8,29 @@ use super::grid::Cell;
 use super::{State, state};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
-use crate::report::gap::{Estimate, Pooled, groups, pool};
+use crate::measure::disparity::Disparity;
 use crate::report::number::{number, range, signed};
-use crate::report::{RecordedRun, page, verdict};
+use crate::report::pooling::{Estimate, Pooled, groups, pool};
+use crate::report::{At, RecordedRun, mixing, page, provenance, verdict};
 
 /// Pools the runs that are done, on the terminal, in `pooled.json` and in `report.html`. A run that cannot be read is left out, and named.
-pub(super) fn summarise(folder: &Path, cells: &[Cell]) -> anyhow::Result<()> {
+///
+/// # Errors
+/// When the runs were made of other inputs under the same settings, unless that is forced, or a file cannot be written.
+pub(super) fn summarise(folder: &Path, cells: &[Cell], force: bool) -> anyhow::Result<()> {
     let done = cells.iter().map(|cell| folder.join(&cell.name));
     let done = done.filter(|run| state(run) == State::Done);
-    let runs = done.filter_map(|run: PathBuf| match RecordedRun::read(&run) {
+    let read = match force {
+        true => RecordedRun::read_damaged,
+        false => RecordedRun::read,
+    };
+    let mut unreadable = Vec::new();
+    let runs = done.filter_map(|run: PathBuf| match read(&run) {
         Ok(run) => Some(run),
         Err(error) => {
             say!("left out: {error}");
+            let reason = error.to_string();
+            unreadable.push(json!({ "run": run.display().to_string(), "reason": reason }));
             None
         }
     });
@@ -31,6 +42,9 @@ pub(super) fn summarise(folder: &Path, cells: &[Cell]) -> anyhow::Result<()> {
             cells.len()
         );
         return Ok(());
+    }
+    if !force {
+        mixing::check(&runs.iter().collect::<Vec<_>>())?;
     }
     let mut document = Vec::new();
     for (label, runs) in groups(&runs) {
@@ -44,10 +58,16 @@ pub(super) fn summarise(folder: &Path, cells: &[Cell]) -> anyhow::Result<()> {
         match pool(&runs) {
             Ok(pooled) => {
                 terminal::out(&table(&pooled, &runs));
-                document.push(json!({ "settings": label, "pooled": as_json(&pooled) }));
+                document.push(json!({ "settings": label, "pooled": as_json(&pooled, &runs) }));
             }
-            Err(error) => say!("not pooled: {error}"),
+            Err(error) => {
+                say!("not pooled: {error}");
+                document.push(json!({ "settings": label, "not_pooled": error.to_string() }));
+            }
         }
+    }
+    if !unreadable.is_empty() {
+        document.push(json!({ "unreadable": unreadable }));
     }
     let text = format!("{:#}\n", json!(document));
     write(&folder.join("pooled.json"), &text)?;
@@ -67,7 +87,7 @@ fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
         "gap of n_matches, female - male", "before", "after", "change", "95% interval", "p"
     );
     for (name, gap) in &pooled.changes {
-        let name = name.rsplit_once('/').map_or(&**name, |(_, cell)| cell);
+        let name = cell(name);
         let change = &gap.change;
         text += &format!(
             "{name:<36}{:>12}{:>12}{:>12}{:>24}{:>10}\n",
@@ -76,6 +96,20 @@ fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
             signed(change.difference),
             range(change.low, change.high),
             number(change.two_way_p_value)
+        );
+    }
+    for (name, lacking) in &pooled.left_out {
+        let side = |gap: &At<Disparity>| match gap {
+            Ok(gap) => signed(gap.difference),
+            Err(_) => "-".to_owned(),
+        };
+        text += &format!(
+            "{:<36}{:>12}{:>12}{:>12}   ({})\n",
+            cell(name),
+            side(&lacking.before),
+            side(&lacking.after),
+            "-",
+            lacking.reason()
         );
     }
     for (name, one) in [
@@ -97,9 +131,15 @@ fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
     text
 }
 
-fn as_json(pooled: &Pooled) -> serde_json::Value {
+/// A run's name without its sweep's.
+fn cell(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, cell)| cell)
+}
+
+/// What `pooled.json` says of runs that were pooled. What was not measured is null, with its reason.
+fn as_json(pooled: &Pooled, runs: &[&RecordedRun]) -> serde_json::Value {
     let estimate = |one: &Estimate| json!({ "change": one.value, "low": one.low, "high": one.high, "p_value": one.p_value });
-    let runs = pooled.changes.iter().map(|(name, gap)| {
+    let measured = pooled.changes.iter().map(|(name, gap)| {
         json!({
             "run": name,
             "before": gap.before.difference,
@@ -110,9 +150,27 @@ fn as_json(pooled: &Pooled) -> serde_json::Value {
             "p_value": gap.change.two_way_p_value,
         })
     });
+    let left_out = pooled.left_out.iter().map(|(name, lacking)| {
+        let side = |gap: &At<Disparity>| gap.as_ref().ok().map(|gap| gap.difference);
+        json!({
+            "run": name,
+            "before": side(&lacking.before),
+            "after": side(&lacking.after),
+            "change": null,
+            "reason": lacking.reason(),
+        })
+    });
+    let caveats = runs.iter().flat_map(|run| {
+        let caveats = provenance::caveats(run).into_iter();
+        caveats.map(|caveat| format!("{}: {caveat}", run.name()))
+    });
+    let mixed = mixing::mixed(runs);
+    let mixed = mixed.iter().map(|what| mixing::caveat(what));
     json!({
-        "runs": runs.collect::<Vec<_>>(),
+        "runs": measured.collect::<Vec<_>>(),
+        "left_out": left_out.collect::<Vec<_>>(),
         "over_seeds": estimate(&pooled.over_seeds),
         "over_seeds_identities_templates": estimate(&pooled.over_all),
+        "caveats": mixed.chain(caveats).collect::<Vec<_>>(),
     })
 }

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::grid::Cell;
 use super::{Arguments, State, command, state};
 use crate::cli::terminal::say;
-use crate::train::RecordError;
+use crate::train::{Ended, RecordError};
 
 /// A run under way.
 struct Job {
@@ -24,7 +24,7 @@ struct Job {
 }
 
 /// A run that failed.
-pub(super) struct Failure {
+pub(super) struct Failed {
     pub cell: String,
     /// Its exit code; none where a signal ended it.
     pub code: Option<u8>,
@@ -32,15 +32,44 @@ pub(super) struct Failure {
     pub log: PathBuf,
 }
 
-/// Runs what waits, so many at a time, and gives those that failed. When `stop` is set the runs under way are asked to save, and waited for.
+/// What became of the runs.
+#[derive(Default)]
+pub(super) struct Work {
+    /// Those that failed.
+    pub failed: Vec<Failed>,
+    /// Whether a hook failed in one that is whole.
+    pub hooks_failed: bool,
+}
+
+/// A run that failed in an earlier call, by an error that would come again.
+pub(super) fn failed_before(folder: &Path, cell: &Cell) -> Failed {
+    let run = folder.join(&cell.name);
+    let ended = Ended::read(&run).ok().flatten();
+    let reason = ended.and_then(|ended| ended.reason);
+    let reason = reason.unwrap_or("its outcome.json says so".to_owned());
+    let why = format!(
+        "{reason}\n  it would fail again; to try it anew remove {}",
+        run.display()
+    );
+    Failed {
+        cell: cell.name.clone(),
+        code: Some(4),
+        why,
+        log: log(folder, cell),
+    }
+}
+
+/// Runs what waits, so many at a time. When `stop` is set the runs under way are asked to save, and waited for.
 pub(super) fn work(
     arguments: &Arguments,
     folder: &Path,
+    cells: &[Cell],
     mut waiting: VecDeque<Cell>,
     stop: &AtomicBool,
-) -> anyhow::Result<Vec<Failure>> {
+) -> anyhow::Result<Work> {
     let (mut all, begin) = (waiting.len(), Instant::now());
-    let (mut jobs, mut failed, mut ended): (Vec<Job>, Vec<_>, usize) = (Vec::new(), Vec::new(), 0);
+    let (mut jobs, mut ended): (Vec<Job>, usize) = (Vec::new(), 0);
+    let mut done = Work::default();
     let (mut told, mut refused) = (false, None);
     while !jobs.is_empty() || (!waiting.is_empty() && !stop.load(Ordering::Relaxed)) {
         if stop.load(Ordering::Relaxed) && !told {
@@ -57,7 +86,7 @@ pub(super) fn work(
                 continue;
             }
             say!("{} begins", cell.name);
-            match start(arguments, folder, cell) {
+            match start(arguments, folder, cells, cell) {
                 Ok(job) => jobs.push(job),
                 // Those under way are waited for.
                 Err(error) => {
@@ -83,16 +112,19 @@ pub(super) fn work(
                 clock(job.start.elapsed()),
                 clock(left)
             );
-            // 6: a hook failed on the way; the run is whole.
-            if !matches!(status.code(), Some(0 | 6)) && !told {
-                failed.push(failure(folder, job, status));
+            match status.code() {
+                Some(0) => {}
+                // The run is whole.
+                Some(6) => done.hooks_failed = true,
+                _ if told => {}
+                _ => done.failed.push(failure(folder, job, status)),
             }
         }
         jobs = going;
     }
     match refused {
         Some(error) => Err(error),
-        None => Ok(failed),
+        None => Ok(done),
     }
 }
 
@@ -108,14 +140,14 @@ fn how(status: ExitStatus, asked: bool) -> String {
     }
 }
 
-fn failure(folder: &Path, job: Job, status: ExitStatus) -> Failure {
+fn failure(folder: &Path, job: Job, status: ExitStatus) -> Failed {
     let log = log(folder, &job.cell);
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let why = match code {
         Some(_) => complaint(&log, job.log_from),
         None => "it was killed; the same command goes on with it".to_owned(),
     };
-    Failure {
+    Failed {
         cell: job.cell.name,
         code,
         why,
@@ -142,7 +174,7 @@ fn log(folder: &Path, cell: &Cell) -> PathBuf {
     folder.join(format!("{}.log", cell.name))
 }
 
-fn start(arguments: &Arguments, folder: &Path, cell: Cell) -> anyhow::Result<Job> {
+fn start(arguments: &Arguments, folder: &Path, cells: &[Cell], cell: Cell) -> anyhow::Result<Job> {
     let path = log(folder, &cell);
     let failed = |source| RecordError::Io {
         path: path.clone(),
@@ -155,7 +187,7 @@ fn start(arguments: &Arguments, folder: &Path, cell: Cell) -> anyhow::Result<Job
         .map_err(failed)?;
     let log_from = out.metadata().map_err(failed)?.len() as usize;
     let errors = out.try_clone().map_err(failed)?;
-    let mut command = command(arguments, folder, &cell);
+    let mut command = command(arguments, folder, cells, &cell);
     command.stdin(Stdio::null()).stdout(out).stderr(errors);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = (cores / usize::from(arguments.jobs)).max(1);

@@ -56,7 +56,7 @@ impl Run<'_> {
             stop,
             reason,
             steps: step,
-            milestones: self.recorder.sync()?.lines,
+            milestones: Some(self.recorder.sync()?.lines),
             hooks,
         };
         self.directory.write(OUTCOME, &ended.bytes())?;
@@ -117,7 +117,7 @@ impl Run<'_> {
                 stop: Stop::Failed,
                 reason: Some(error.to_string()),
                 steps: self.progress.clock.step.0,
-                milestones: recorded.lines,
+                milestones: Some(recorded.lines),
                 hooks: self.dispatcher.failures(),
             };
             let _ = self.directory.write(OUTCOME, &ended.bytes());

@@ -1,0 +1,171 @@
+//! The files that an experiment has read, with their checksums.
+
+use std::path::{Path, PathBuf};
+
+use super::load::ModelSource;
+use super::{DataSection, Places};
+use crate::checksum::{Sum, sha256};
+use crate::data::ag_news::Article;
+use crate::data::source::Corpus;
+use crate::data::templates::Templates;
+use crate::hook::{Input as Named, Kind, Registry};
+use crate::hub::{ModelId, Progress};
+use crate::manifest::{Input, Inputs, ManifestError};
+use crate::model::{Role, weight_files};
+
+/// What a model directory may have beside its weights that says what the model is.
+const BESIDE_WEIGHTS: [&str; 7] = [
+    "config.json",
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+];
+
+/// The articles that are used, after limits.
+pub(super) fn of_corpus(corpus: &Corpus, data: &DataSection) -> Inputs {
+    let splits = [
+        ("data/train", &corpus.train, data.train_articles),
+        ("data/held-out", &corpus.held_out, data.test_articles),
+    ];
+    let inputs = splits.into_iter().zip(&corpus.files);
+    let inputs = inputs.map(|((name, articles, limit), file)| {
+        let used = &articles[..articles.len().min(limit.unwrap_or(usize::MAX))];
+        let mut input = Input::with_checksum(&file.path, file.sha256.clone());
+        input.articles = Some(used.len());
+        input.articles_sha256 = Some(of_articles(used));
+        (name.to_owned(), input)
+    });
+    inputs.collect()
+}
+
+fn of_articles(articles: &[Article]) -> String {
+    let mut sum = Sum::default();
+    for article in articles {
+        sum.add(&[article.topic]);
+        for text in [&article.title, &article.description] {
+            // With its length, so that no letter can move from one text to the next.
+            sum.add(&(text.len() as u64).to_le_bytes());
+            sum.add(text.as_bytes());
+        }
+    }
+    sum.end().sha256
+}
+
+/// The file of the prompts.
+pub(super) fn of_templates(templates: &Templates) -> Input {
+    Input::with_checksum(templates.name(), templates.sha256().to_owned())
+}
+
+/// The files of both models.
+pub(super) fn of_models(sources: &[ModelSource; 2]) -> Result<Inputs, ManifestError> {
+    let mut inputs = Inputs::new();
+    for (role, source) in Role::BOTH.into_iter().zip(sources) {
+        let prefix = format!("models/{role}");
+        match source {
+            ModelSource::Mini(which) => {
+                let files = crate::mini::files(*which).into_iter();
+                inputs.extend(files.map(|(name, bytes)| {
+                    let from = format!("mini:{which}, built in");
+                    (format!("{prefix}/{name}"), Input::of_bytes(from, bytes))
+                }));
+            }
+            ModelSource::Directory(directory) => inputs.extend(of_directory(&prefix, directory)?),
+            ModelSource::Hub(_, snapshot) => {
+                inputs.extend(of_directory(&prefix, &snapshot.directory)?);
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// The files of a model directory that say what the model is.
+fn of_directory(prefix: &str, directory: &Path) -> Result<Inputs, ManifestError> {
+    let beside = BESIDE_WEIGHTS.map(|name| directory.join(name));
+    let mut paths: Vec<PathBuf> = beside.into_iter().filter(|path| path.is_file()).collect();
+    // A directory without weights has been refused already.
+    if let Ok(weights) = weight_files(directory) {
+        paths.push(weights.origin);
+        paths.extend(weights.parts);
+    }
+    let inputs = paths.into_iter().map(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Ok((format!("{prefix}/{name}"), of_file(&path)?))
+    });
+    inputs.collect()
+}
+
+fn of_file(path: &Path) -> Result<Input, ManifestError> {
+    let sum = Sum::of_file(path).map_err(|source| ManifestError::Input {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Input::with_checksum(
+        path.display().to_string(),
+        sum.end().sha256,
+    ))
+}
+
+/// What the options of an experiment's hooks name: files, models, and what is built in.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(super) fn of_hooks(
+    resolved: &str,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
+) -> anyhow::Result<Inputs> {
+    let experiment: toml::Table = toml::from_str(resolved)?;
+    let hooks = experiment.get("hooks").and_then(toml::Value::as_table);
+    let mut inputs = Inputs::new();
+    for (name, hook) in hooks.into_iter().flatten() {
+        let text = |key: &str| hook.get(key).and_then(toml::Value::as_str);
+        let Some(kind) = registry.get(text("kind").unwrap_or(name)) else {
+            continue;
+        };
+        for (option, input) in &kind.inputs {
+            let Some(value) = text(option) else {
+                continue;
+            };
+            let prefix = format!("hooks/{name}/{option}");
+            match input {
+                Named::File => inputs.extend(of_option(&prefix, kind, option, value)?),
+                Named::Model => {
+                    let directory = model(value, places, progress)?;
+                    inputs.extend(of_directory(&prefix, &directory)?);
+                }
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+fn of_option(
+    prefix: &str,
+    kind: &Kind,
+    option: &str,
+    value: &str,
+) -> Result<Option<(String, Input)>, ManifestError> {
+    let path = Path::new(value);
+    let builtin = kind.builtin_text(option, value);
+    Ok(match builtin {
+        Some(text) => Some((
+            prefix.to_owned(),
+            Input::with_checksum(format!("{value}, built in"), sha256(text.as_bytes())),
+        )),
+        // A hook that can do without its file has none.
+        None if path.is_file() => Some((prefix.to_owned(), of_file(path)?)),
+        None => None,
+    })
+}
+
+/// The directory that an option's model was read from.
+fn model(name: &str, places: &Places, progress: &mut Progress) -> anyhow::Result<PathBuf> {
+    match ModelId::parse(name) {
+        Some(id) if !Path::new(name).is_dir() => Ok(places.hub.get(&id, progress)?.directory),
+        _ => Ok(PathBuf::from(name)),
+    }
+}

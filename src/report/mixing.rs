@@ -1,0 +1,125 @@
+//! Whether runs may be shown side by side or pooled: what they were made of must be the same wherever their settings do not say otherwise.
+
+use std::path::PathBuf;
+
+use super::record::dotted;
+use super::{RecordedError, RecordedRun};
+use crate::manifest::{Difference, Manifest, ManifestError};
+
+/// What one run was made of, with the settings that named it.
+pub struct Made<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The resolved experiment.
+    pub experiment: &'a toml::Table,
+}
+
+impl<'a> From<&'a RecordedRun> for Made<'a> {
+    fn from(run: &'a RecordedRun) -> Self {
+        Self {
+            manifest: &run.manifest,
+            experiment: &run.experiment,
+        }
+    }
+}
+
+/// The inputs in which two runs differ although their settings name the same; nothing where one of them lists no inputs.
+pub fn unexplained(first: &Made, second: &Made) -> Vec<Difference> {
+    if !first.manifest.has_checksums() || !second.manifest.has_checksums() {
+        return Vec::new();
+    }
+    let settings = [first, second].map(|made| dotted(made.experiment));
+    let differs = |keys: &str| {
+        let of = |index: usize| -> Vec<&(String, String)> {
+            let all = settings[index].iter();
+            all.filter(|(key, _)| key == keys || key.starts_with(&format!("{keys}.")))
+                .collect()
+        };
+        of(0) != of(1)
+    };
+    let mut found = first.manifest.differences(second.manifest);
+    found.retain(|difference| !differs(&named_by(&difference.name)));
+    found
+}
+
+/// The settings that name an input: `data` for `data/train`, `models.main` for `models/main/config.json`, `hooks.honest` for
+/// `hooks/honest/lexicon`.
+fn named_by(input: &str) -> String {
+    let mut parts = input.split('/');
+    let first = parts.next().unwrap_or_default();
+    match (first, parts.next()) {
+        ("models" | "hooks", Some(second)) => format!("{first}.{second}"),
+        _ => first.to_owned(),
+    }
+}
+
+/// What was mixed all the same, in words: each run beside the first of those before it that it does not belong to.
+pub fn mixed(runs: &[&RecordedRun]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, other) in runs.iter().enumerate() {
+        let differing = runs[..index].iter().find_map(|first| {
+            let differences = unexplained(&Made::from(*first), &Made::from(*other));
+            (!differences.is_empty()).then_some((first, differences))
+        });
+        let Some((first, differences)) = differing else {
+            continue;
+        };
+        let said = differences.iter().map(|one| said(first, other, one));
+        found.extend(said);
+    }
+    found
+}
+
+/// The caveat on something that was mixed.
+pub fn caveat(mixed: &str) -> String {
+    format!("Put together by --force although the runs were made of other inputs: {mixed}.")
+}
+
+fn said(first: &RecordedRun, other: &RecordedRun, difference: &Difference) -> String {
+    let input = |input: &Option<crate::manifest::Input>| match input {
+        Some(input) => input.to_string(),
+        None => "nothing".to_owned(),
+    };
+    format!(
+        "{}: {} in {}, {} in {}",
+        difference.name,
+        input(&difference.then),
+        first.name(),
+        input(&difference.now),
+        other.name()
+    )
+}
+
+/// Refuses runs that were made of other inputs under the same settings.
+///
+/// # Errors
+/// With each input that differs.
+pub fn check(runs: &[&RecordedRun]) -> Result<(), RecordedError> {
+    let because = mixed(runs);
+    if because.is_empty() {
+        return Ok(());
+    }
+    Err(RecordedError::Mixed(ManifestError::Refused {
+        what: "these runs were made of other inputs under the same settings".to_owned(),
+        because,
+        remedy: "Show them apart, or together all the same with --force, which the report says."
+            .to_owned(),
+    }))
+}
+
+/// Reads several runs. With `force`, what is damaged in them is named and left out, and what they mix is only said.
+///
+/// # Errors
+/// When one cannot be read, or they do not belong together.
+pub fn read(paths: &[PathBuf], force: bool) -> Result<Vec<RecordedRun>, RecordedError> {
+    let read = match force {
+        true => RecordedRun::read_damaged,
+        false => RecordedRun::read,
+    };
+    let runs = paths.iter().map(|path| read(path));
+    let runs: Vec<RecordedRun> = runs.collect::<Result<_, _>>()?;
+    if !force {
+        check(&runs.iter().collect::<Vec<_>>())?;
+    }
+    Ok(runs)
+}

@@ -1,0 +1,77 @@
+//! What is to be said of how a run came about: that it was forced, damaged, stopped early, or written by an older version.
+
+use super::record::RecordedRun;
+use crate::manifest::Forced;
+use crate::train::Stop;
+
+/// What was forced, in words.
+pub fn forced(forced: &Forced) -> String {
+    let at = match forced.step {
+        Some(step) => format!(" at step {step}"),
+        None => String::new(),
+    };
+    format!(
+        "Forced ({}{at}, {}): {}.",
+        forced.command,
+        forced.when,
+        forced.because.join("; ")
+    )
+}
+
+/// Every caveat that follows from a run's record alone.
+pub fn caveats(run: &RecordedRun) -> Vec<String> {
+    let damaged = run
+        .damage
+        .iter()
+        .map(|what| format!("Read by --force although it is damaged: {what}."));
+    let mut caveats: Vec<String> = damaged.collect();
+    caveats.extend(run.manifest.forced().iter().map(forced));
+    caveats.extend(how_it_ended(run));
+    caveats.extend(run.failures.iter().map(|failure| {
+        format!(
+            "The hook `{}` failed at step {}: {}.",
+            failure.name,
+            failure.step,
+            failure.message.trim_end_matches('.')
+        )
+    }));
+    let continued = run.manifest.continued();
+    caveats.extend(
+        continued
+            .iter()
+            .map(|versions| format!("The run was gone on with by {versions}.")),
+    );
+    if !run.unchecked.is_empty() {
+        caveats.push(format!(
+            "An older version wrote this run: {} cannot be checked, since there are no checksums; a change would not be noticed.",
+            run.unchecked.join(", ")
+        ));
+    }
+    caveats
+}
+
+/// Where the end is not that of a run as planned.
+fn how_it_ended(run: &RecordedRun) -> Option<String> {
+    let Some(ended) = &run.ended else {
+        return Some(
+            "The run is under way, or it was killed: it has no end yet, so nothing stands there."
+                .to_owned(),
+        );
+    };
+    let why = match &ended.reason {
+        Some(reason) => format!(": {}", reason.trim_end_matches('.')),
+        None => String::new(),
+    };
+    let step = ended.steps;
+    match ended.stop {
+        Stop::Complete => None,
+        Stop::Incomplete => Some(format!(
+            "All {step} steps are done, but a hook that was due did not speak."
+        )),
+        Stop::Interrupted => Some(format!(
+            "The run was interrupted: its end is step {step}, not that of the plan."
+        )),
+        Stop::Requested => Some(format!("A hook ended the run at step {step}{why}.")),
+        Stop::Failed => Some(format!("The run failed behind step {step}{why}.")),
+    }
+}

@@ -1,0 +1,152 @@
+//! The values per template of a run, and which of its prompts are matched.
+
+use std::path::Path;
+
+use super::reading::{Reader, TemplateFile};
+use super::{RecordedError, RecordedPair, broken, bytes_of, text_of};
+
+impl Reader {
+    pub(super) fn pairs(&mut self) -> Result<(), RecordedError> {
+        let path = self.run.path.join("templates/pairs.tsv");
+        let text = text_of(&path)?;
+        let mut pairs = Vec::new();
+        for row in tsv(&text).deserialize::<RecordedPair>() {
+            let line = pairs.len() + 2;
+            pairs.push(row.map_err(|error| broken(&path, line, &error))?);
+        }
+        self.run.pairs = pairs;
+        match self.run.manifest.pairs().map(str::to_owned) {
+            Some(expected) => self.compare(&path, text.as_bytes(), &expected),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the files of values per template that belong to the run's lines.
+    pub(super) fn columns(&mut self) -> Result<(), RecordedError> {
+        let mut files = std::mem::take(&mut self.files);
+        // The newest first: its prompts are those that `pairs.tsv` speaks of.
+        files.sort_by(|a, b| (b.step, &a.path).cmp(&(a.step, &b.path)));
+        files.dedup_by(|a, b| a.path == b.path);
+        for file in files {
+            if let Err(error) = self.column_file(&file) {
+                self.damaged(error)?;
+            }
+        }
+        let rows = self.run.prompts.len();
+        let stray = |pair: &RecordedPair| pair.female.max(pair.male) >= rows;
+        match self.run.pairs.iter().position(stray) {
+            Some(index) if !self.run.columns.is_empty() => {
+                let message = format!("a row beyond the {rows} prompts");
+                let path = self.run.path.join("templates/pairs.tsv");
+                Err(broken(&path, index + 2, &message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn column_file(&mut self, file: &TemplateFile) -> Result<(), RecordedError> {
+        let path = &file.path;
+        let bytes = bytes_of(path)?;
+        let prefix = self.prefix(&file.hook);
+        // First what can be told with its line.
+        let table = Table::read(path, &String::from_utf8_lossy(&bytes))?;
+        if let Some(expected) = &file.sha256 {
+            self.compare(path, &bytes, expected)?;
+        }
+        if let Some(error) = self.other_prompts(path, &table.prompts) {
+            return self.other_than_newest(error);
+        }
+        let run = &mut self.run;
+        for (name, values) in table.columns {
+            let name = format!("{prefix}{name}");
+            run.reporters.insert(name.clone(), file.hook.clone());
+            let steps = run.columns.entry(name).or_default();
+            steps.insert(file.step, values);
+        }
+        run.prompts = table.prompts;
+        Ok(())
+    }
+
+    /// What is wrong with a file that was measured on other prompts than the newest.
+    fn other_prompts(&self, path: &Path, prompts: &[String]) -> Option<RecordedError> {
+        let known = &self.run.prompts;
+        if known.is_empty() || known == prompts {
+            return None;
+        }
+        let longest = known.len().max(prompts.len());
+        let row = (0..longest).find(|&row| known.get(row) != prompts.get(row))?;
+        let said = |prompt: Option<&String>| match prompt {
+            Some(prompt) => format!("`{prompt}`"),
+            None => "none".to_owned(),
+        };
+        let message = format!(
+            "prompt {} is {}, where newer files have {}",
+            row + 1,
+            said(prompts.get(row)),
+            said(known.get(row))
+        );
+        Some(broken(path, row + 2, &message))
+    }
+
+    /// A run that was gone on with by force with other prompts has both: what is older is left out, and said.
+    fn other_than_newest(&mut self, error: RecordedError) -> Result<(), RecordedError> {
+        if self.run.manifest.forced().is_empty() {
+            return Err(error);
+        }
+        self.run.damage.push(error.to_string());
+        Ok(())
+    }
+
+    /// What stands before the columns of a hook: a second one of a kind has its name there, as before its tags.
+    fn prefix(&self, hook: &str) -> String {
+        let its_kind = self.run.experiment.get("hooks").and_then(|hooks| {
+            let kind = hooks.get(hook)?.get("kind")?;
+            kind.as_str()
+        });
+        match its_kind {
+            Some(kind) if kind != hook => format!("{hook}/"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// A file of values per template.
+struct Table {
+    prompts: Vec<String>,
+    columns: Vec<(String, Vec<f64>)>,
+}
+
+impl Table {
+    fn read(path: &Path, text: &str) -> Result<Self, RecordedError> {
+        let mut reader = tsv(text);
+        let header = reader.headers().map_err(|error| broken(path, 1, &error))?;
+        if header.len() < 4 {
+            return Err(broken(path, 1, &"its columns are missing"));
+        }
+        // After prompt, group and identity.
+        let names = header.iter().skip(3);
+        let mut columns: Vec<(String, Vec<f64>)> =
+            names.map(|name| (name.to_owned(), Vec::new())).collect();
+        let mut prompts = Vec::new();
+        for (index, row) in reader.records().enumerate() {
+            let row = row.map_err(|error| broken(path, index + 2, &error))?;
+            prompts.push(row.get(0).unwrap_or_default().to_owned());
+            for (cell, (_, values)) in row.iter().skip(3).zip(&mut columns) {
+                let value = cell.parse();
+                values.push(
+                    value.map_err(|_| {
+                        broken(path, index + 2, &format!("`{cell}` is not a number"))
+                    })?,
+                );
+            }
+        }
+        Ok(Self { prompts, columns })
+    }
+}
+
+fn tsv(text: &str) -> csv::Reader<&[u8]> {
+    csv::ReaderBuilder::new()
+        .delimiter(b'\t')
+        .quoting(false)
+        .from_reader(text.as_bytes())
+}

@@ -1,0 +1,154 @@
+//! What a run measured at its start and at its end. A value stands where it was measured; where it was not, there is the reason.
+
+use super::{GAP, RecordedRun};
+use crate::measure::disparity::PairObservation;
+
+/// One of the two moments that a change is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Step 0.
+    Start,
+    /// The last step of a run that is over.
+    End,
+}
+
+/// Why there is no value at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Missing(pub String);
+
+/// A value at a moment, or why there is none.
+pub type At<T> = Result<T, Missing>;
+
+/// Which kind of hook reports what begins so, or is called so.
+const REPORTERS: [(&str, &str); 4] = [
+    ("kl/", "template-kl"),
+    ("decode/", "assistant-share"),
+    ("gender/", GAP),
+    ("n_matches", GAP),
+];
+
+impl RecordedRun {
+    /// Who reports a tag or a column, also where it never was.
+    fn reporter(&self, name: &str) -> Option<&str> {
+        let reported = self.reporters.get(name).map(String::as_str);
+        let known = REPORTERS.iter().find(|(begin, _)| name.starts_with(begin));
+        reported.or(known.map(|(_, kind)| *kind))
+    }
+
+    /// Whether a tag was measured, or would have been, had its hook not failed from the beginning.
+    pub fn expects(&self, tag: &str) -> bool {
+        let spoke = |hook: &str| self.reporters.values().any(|reporter| reporter == hook);
+        let silent = |hook: &str| self.has_hook(hook) && !spoke(hook);
+        self.scalars.contains_key(tag) || self.reporter(tag).is_some_and(silent)
+    }
+
+    /// The step of a moment.
+    fn step(&self, moment: Moment) -> At<u64> {
+        match (moment, self.end()) {
+            (Moment::Start, _) => Ok(0),
+            (Moment::End, Some(0)) => Err(Missing("the run has done no step".to_owned())),
+            (Moment::End, Some(step)) => Ok(step),
+            (Moment::End, None) => {
+                Err(Missing("the run is under way, or it was killed".to_owned()))
+            }
+        }
+    }
+
+    /// A tag's step and value at a moment.
+    ///
+    /// # Errors
+    /// Why it has none there.
+    pub fn at(&self, tag: &str, moment: Moment) -> At<(u64, f64)> {
+        if self.by_micro_batch.contains(tag) {
+            let message = "measured by micro-batch, not by step";
+            return Err(Missing(message.to_owned()));
+        }
+        // A hook counts its change from its first milestone: where that is not the start, it is another change.
+        if let Some((prefix, _)) = tag.rsplit_once("gender/change") {
+            self.at(&format!("{prefix}gender/disparity"), Moment::Start)?;
+        }
+        let step = self.step(moment)?;
+        let points = self.scalars.get(tag).map_or(&[][..], Vec::as_slice);
+        let found = points.iter().rfind(|(at, _)| *at == step);
+        found.copied().ok_or_else(|| {
+            let measured: Vec<u64> = points.iter().map(|(step, _)| *step).collect();
+            self.why(moment, step, self.reporter(tag), &measured)
+        })
+    }
+
+    /// How much a tag changed from start to end.
+    ///
+    /// # Errors
+    /// Why it has no value at one of the two.
+    pub fn change(&self, tag: &str) -> At<f64> {
+        let (start, end) = (self.at(tag, Moment::Start)?, self.at(tag, Moment::End)?);
+        Ok(end.1 - start.1)
+    }
+
+    /// A column's values on the matched pairs at a moment.
+    ///
+    /// # Errors
+    /// Why it has none there.
+    pub fn pairs_at(&self, column: &str, moment: Moment) -> At<Vec<PairObservation>> {
+        let values = self.values_at(column, moment)?;
+        // Rows beyond the values have been refused when the run was read.
+        let pairs = self.pairs.iter().filter_map(|pair| {
+            Some(PairObservation {
+                identity: pair.identity,
+                template: pair.template,
+                female: *values.get(pair.female)?,
+                male: *values.get(pair.male)?,
+            })
+        });
+        Ok(pairs.collect())
+    }
+
+    /// A column's values at a moment, one for each prompt.
+    ///
+    /// # Errors
+    /// Why it has none there.
+    pub fn values_at(&self, column: &str, moment: Moment) -> At<&[f64]> {
+        let step = self.step(moment)?;
+        let steps = self.columns.get(column);
+        let found = steps.and_then(|steps| steps.get(&step));
+        found.map(Vec::as_slice).ok_or_else(|| {
+            let measured: Vec<u64> = steps
+                .into_iter()
+                .flat_map(|all| all.keys())
+                .copied()
+                .collect();
+            self.why(moment, step, self.reporter(column), &measured)
+        })
+    }
+
+    /// Why a hook has no value at a moment, from the steps at which it has values.
+    fn why(&self, moment: Moment, step: u64, hook: Option<&str>, measured: &[u64]) -> Missing {
+        let name = match moment {
+            Moment::Start => "start",
+            Moment::End => "end",
+        };
+        let failures = self.failures.iter();
+        let failures = failures.filter(|failure| Some(&*failure.name) == hook);
+        // One that was switched off has failed before, and not been called since.
+        let failure = match moment {
+            Moment::Start => failures.clone().find(|failure| failure.step == 0),
+            Moment::End => failures
+                .filter(|failure| failure.step <= step)
+                .rfind(|failure| measured.last().is_none_or(|last| failure.step > *last)),
+        };
+        Missing(match (failure, moment) {
+            (Some(failure), _) => format!(
+                "not measured at the {name}: hook `{}` failed at step {}",
+                failure.name, failure.step
+            ),
+            (None, Moment::Start) if !measured.is_empty() => {
+                format!("first measured at step {}", measured[0])
+            }
+            (None, Moment::End) if !measured.is_empty() => {
+                format!("last measured at step {}", measured[measured.len() - 1])
+            }
+            _ => format!("not measured at the {name}"),
+        })
+    }
+}

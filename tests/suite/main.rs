@@ -21,6 +21,7 @@ mod hub;
 mod likelihood;
 mod loopback_hub;
 mod measuring;
+mod perturbed;
 mod report;
 mod resume;
 mod run;

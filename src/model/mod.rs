@@ -9,6 +9,7 @@ mod keys;
 mod kv_pool;
 mod loss;
 mod pair;
+mod pickled;
 mod reading;
 mod roberta;
 mod roberta_config;

@@ -7,34 +7,34 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use pytorch_reader::{DType, PickleValue, PytorchReader};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use super::WeightsError;
+use super::pickled::pickled;
 use super::weight_files::{WeightFiles, weight_files};
 use crate::foreign;
 
 /// How a number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stored {
+pub(super) enum Stored {
     F32,
     F16,
     Bf16,
 }
 
 /// One tensor that has not been read yet.
-struct Entry {
+pub(super) struct Entry {
     /// Its name in the file.
-    name: String,
+    pub name: String,
     /// The file that it is in, as the index names it.
-    file: String,
-    stored: Result<Stored, String>,
-    shape: Vec<usize>,
-    place: Place,
+    pub file: String,
+    pub stored: Result<Stored, String>,
+    pub shape: Vec<usize>,
+    pub place: Place,
 }
 
-enum Place {
+pub(super) enum Place {
     /// Bytes of one of the files in memory.
     Range(usize, Range<usize>),
     Pickled(Box<pytorch_reader::Tensor>),
@@ -270,80 +270,17 @@ impl<'a> Tensors<'a> {
     pub fn finish(&self, known: impl Fn(&str) -> bool) -> Result<(), String> {
         let left = self.entries.iter().filter(|(name, _)| !known(name));
         let left: Vec<String> = left.map(|(_, entry)| quoted(entry)).collect();
-        let more = left.len().saturating_sub(3);
-        match left.as_slice() {
-            [] => Ok(()),
-            [one] => Err(format!(
-                "tensor {one} has no place in the network of config.json: does that belong to these weights?"
-            )),
-            _ if more == 0 => Err(format!(
-                "tensors {} have no place in the network of config.json: does that belong to these weights?",
-                left.join(", ")
-            )),
-            _ => Err(format!(
-                "tensors {} and {more} more have no place in the network of config.json: does that belong to these weights?",
-                left[..3].join(", ")
-            )),
-        }
-    }
-}
-
-/// The tensors of a file that PyTorch pickled.
-fn pickled(path: &Path) -> Result<Vec<Entry>, WeightsError> {
-    let wrong = |message: String| WeightsError::Content {
-        path: path.to_owned(),
-        message,
-    };
-    let length = std::fs::metadata(path).map_err(|source| WeightsError::Io {
-        action: "read",
-        path: path.to_owned(),
-        source,
-    })?;
-    let (length, read) = (
-        length.len(),
-        foreign::call(|| {
-            let root = PytorchReader::read_pickle_data(path, None)?;
-            Ok((root, PytorchReader::new(path)?))
-        }),
-    );
-    let (root, reader) = read
-        .map_err(|panic| format(path, "PyTorch", &panic))?
-        .map_err(|error: pytorch_reader::PytorchError| format(path, "PyTorch", &error))?;
-    if let PickleValue::Dict(values) = root {
-        let nested = |value: &PickleValue| {
-            matches!(value, PickleValue::Dict(items) if !items.is_empty())
-                || matches!(value, PickleValue::List(items) if !items.is_empty())
+        let Some((first, others)) = left.split_first() else {
+            return Ok(());
         };
-        let nested = values.iter().filter(|(_, value)| nested(value));
-        if let Some(name) = nested.map(|(name, _)| name).min() {
-            return Err(wrong(format!(
-                "`{name}` holds further values, not a tensor; save the model's state_dict alone"
-            )));
-        }
+        let more = match others {
+            [] => String::new(),
+            others => format!(", nor have {} more, such as {}", others.len(), others[0]),
+        };
+        Err(format!(
+            "tensor {first} has no place in the network of config.json{more}: does that belong to these weights?"
+        ))
     }
-    let mut found = Vec::new();
-    for (name, tensor) in reader.into_tensors() {
-        // A view may repeat a few stored values without end.
-        if foreign::call(|| tensor.byte_len()).is_ok_and(|bytes| bytes as u64 > length) {
-            return Err(wrong(format!(
-                "tensor `{name}` of shape {:?} is larger than the file; store it whole",
-                tensor.shape()
-            )));
-        }
-        found.push(Entry {
-            name,
-            file: file_name(path),
-            stored: match tensor.dtype() {
-                DType::F32 => Ok(Stored::F32),
-                DType::F16 => Ok(Stored::F16),
-                DType::BF16 => Ok(Stored::Bf16),
-                other => Err(format!("{other:?}")),
-            },
-            shape: tensor.shape().to_vec(),
-            place: Place::Pickled(Box::new(tensor)),
-        });
-    }
-    Ok(found)
 }
 
 /// A name in two parts: what wrappers put before it, and the rest.
@@ -359,7 +296,7 @@ fn quoted(entry: &Entry) -> String {
     format!("`{}`", entry.name)
 }
 
-fn file_name(path: &Path) -> String {
+pub(super) fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
@@ -378,7 +315,11 @@ fn numbers(bytes: &[u8], stored: Stored) -> Vec<f32> {
     }
 }
 
-fn format(path: &Path, what: &'static str, error: &dyn std::fmt::Display) -> WeightsError {
+pub(super) fn format(
+    path: &Path,
+    what: &'static str,
+    error: &dyn std::fmt::Display,
+) -> WeightsError {
     WeightsError::Format {
         path: path.to_owned(),
         what,

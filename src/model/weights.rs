@@ -70,9 +70,9 @@ impl Gpt2 {
     pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
         let config_path = directory.join("config.json");
         let config = std::fs::read_to_string(&config_path).map_err(reading(&config_path))?;
+        let tensors = Tensors::open(directory)?;
         let mut config = parse_config(config_path, &config)?;
         heed_generation_config(directory, &mut config)?;
-        let tensors = Tensors::open(directory)?;
         Self::from_tensors(config, tensors, device)
     }
 

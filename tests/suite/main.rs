@@ -26,6 +26,7 @@ mod loopback_hub;
 mod measuring;
 mod moments;
 mod options;
+mod perturbed;
 mod report;
 mod resume;
 mod run;

@@ -15,7 +15,7 @@ use tokenizers::{AddedToken, PostProcessorWrapper};
 
 use crate::foreign;
 use class::Class;
-use files::{Files, content};
+use files::{Added, Files, content};
 use special::Special;
 
 /// The token that ends a text, in GPT-2's vocabulary and ours.
@@ -102,30 +102,10 @@ impl Tokenizer {
                 origin: origin.clone(),
                 message,
             })?;
-        unique_ids(&inner).map_err(content(&origin))?;
-        let present = inner.get_added_tokens_decoder();
-        let mut known: HashSet<String> = present.into_values().map(|token| token.content).collect();
-        let mut tokens = Vec::new();
-        let roles: HashSet<&str> = (files.special.roles.iter())
-            .map(|(_, token)| &*token.content)
-            .collect();
-        for added in files.added.values() {
-            let mut token = added.token.clone();
-            token.special |= roles.contains(&*token.content);
-            known.insert(token.content.clone());
-            tokens.push(token);
-        }
-        let special = files.special.roles.iter().map(|(_, token)| token);
-        for token in special.chain(&files.special.extra) {
-            if known.insert(token.content.clone()) {
-                tokens.push(AddedToken {
-                    special: true,
-                    ..token.clone()
-                });
-            }
-        }
+        let tokens = tokens_to_add(&inner, &files.added, &files.special);
         let added = foreign::call(|| inner.add_tokens(tokens).map_err(|error| error.to_string()));
         added.and_then(|added| added).map_err(content(&origin))?;
+        check_ids(&inner).map_err(content(&origin))?;
         for (id, added) in &files.added {
             let found = inner.token_to_id(&added.token.content);
             if found.map(u64::from) != Some(*id) {
@@ -274,6 +254,32 @@ impl Tokenizer {
     }
 }
 
+/// The tokens that the files add to those of `tokenizer.json`, in transformers' order: those with an id, those with a role, further special ones.
+/// A token that is named twice with other flags has the last.
+fn tokens_to_add(
+    inner: &tokenizers::Tokenizer,
+    added: &BTreeMap<u64, Added>,
+    special: &Special,
+) -> Vec<AddedToken> {
+    let present = inner.get_added_tokens_decoder();
+    let mut known: HashSet<&str> = (present.values()).map(|token| &*token.content).collect();
+    let roles: HashSet<&str> = (special.roles.iter())
+        .map(|(_, token)| &*token.content)
+        .collect();
+    let mut tokens: Vec<AddedToken> = added.values().map(|added| added.token.clone()).collect();
+    known.extend(added.values().map(|added| &*added.token.content));
+    let named = special.roles.iter().map(|(_, token)| token);
+    for token in named.chain(&special.extra) {
+        if !known.contains(&*token.content) {
+            tokens.push(token.clone());
+        }
+    }
+    for token in &mut tokens {
+        token.special |= roles.contains(&*token.content);
+    }
+    tokens
+}
+
 /// Reads a `tokenizer.json`, with what its library panics on as an error.
 fn parse(document: &Value) -> Result<tokenizers::Tokenizer, String> {
     check_prefix(document)?;
@@ -301,10 +307,18 @@ fn check_prefix(document: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a vocabulary in which two tokens have one id: what that id is could not be told.
-fn unique_ids(inner: &tokenizers::Tokenizer) -> Result<(), String> {
+/// Ids are below this: the library lists all numbers up to the largest when it writes a vocabulary.
+const MOST_IDS: u32 = 1 << 24;
+
+/// Refuses a vocabulary in which two tokens have one id, since what that id is could not be told, or one that is beyond any table.
+fn check_ids(inner: &tokenizers::Tokenizer) -> Result<(), String> {
     let mut tokens: BTreeMap<u32, String> = BTreeMap::new();
-    for (token, id) in inner.get_vocab(false) {
+    for (token, id) in inner.get_vocab(true) {
+        if id >= MOST_IDS {
+            return Err(format!(
+                "token `{token}` has id {id}; ids must be below {MOST_IDS}"
+            ));
+        }
         if let Some(other) = tokens.get(&id) {
             let mut both = [other.as_str(), &token];
             both.sort_unstable();

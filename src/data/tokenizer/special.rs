@@ -32,11 +32,14 @@ pub(super) struct Special {
     pub roles: Vec<(String, AddedToken)>,
     /// Special tokens without a role.
     pub extra: Vec<AddedToken>,
+    /// The key that names them, of its two spellings.
+    extra_key: &'static str,
 }
 
 impl Special {
     /// Those that `tokenizer_config.json` names.
     pub fn of_settings(mut settings: Map<String, Value>) -> Result<Self, String> {
+        let mut extra_key = EXTRA;
         if let Some(former) = settings.remove(FORMER_EXTRA) {
             let both = [settings.get(EXTRA), Some(&former)];
             let given = |value: &&Value| !is_empty(value);
@@ -47,6 +50,7 @@ impl Special {
             }
             if settings.get(EXTRA).is_none_or(is_empty) {
                 settings.insert(EXTRA.to_owned(), former);
+                extra_key = FORMER_EXTRA;
             }
         }
         let mut others = Map::new();
@@ -81,6 +85,7 @@ impl Special {
             mapped: HashSet::new(),
             roles: Vec::new(),
             extra: Vec::new(),
+            extra_key,
         })
     }
 
@@ -172,6 +177,7 @@ impl Special {
             }
             self.settings.remove(FORMER_EXTRA);
             self.settings.insert(EXTRA.to_owned(), further);
+            self.extra_key = FORMER_EXTRA;
         }
         let mut roles: Vec<(String, Value)> = Vec::new();
         for role in ROLES {
@@ -207,10 +213,10 @@ impl Special {
         let extra = match self.settings.get(EXTRA) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(items)) => items.clone(),
-            Some(_) => return Err(format!("`{EXTRA}` is not a list")),
+            Some(_) => return Err(format!("`{}` is not a list", self.extra_key)),
         };
         for (index, value) in extra.iter().enumerate() {
-            let key = format!("{EXTRA}[{index}]");
+            let key = format!("{}[{index}]", self.extra_key);
             self.extra
                 .push(self::token(&key, value, Some("AddedToken"))?);
         }

@@ -5,6 +5,7 @@ DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
 SEEDS ?= 1,2,3
+KILLS ?= 300
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
 CARGO_DENY := 0.20.2
@@ -35,7 +36,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test deny bench bench-decode bench-devices
+.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,8 +59,7 @@ pretrain: build ## train the built-in mini pair anew (about 10 minutes)
 	@$(MILEPOST) pretrain
 
 tensorboard: .venv/ready ## open the runs in TensorBoard
-	@# The fast loader does not drop the points that a resumed run writes again.
-	@.venv/bin/tensorboard --load_fast=false --logdir runs --port $(PORT)
+	@.venv/bin/tensorboard --logdir runs --port $(PORT)
 
 test: ## everything that CI checks: format, lints, tests
 	cargo fmt --all -- --check
@@ -68,6 +68,9 @@ test: ## everything that CI checks: format, lints, tests
 	else echo 'no $(PYTHON): the tests that read with the real TensorBoard will say that they skip'; fi
 	@$(MAKE) -s deny
 	cargo test $(CARGO_FLAGS) -- --include-ignored
+
+torture: ## kill and resume runs KILLS times (300), half an hour, and compare them with runs never killed
+	MILEPOST_TORTURE_KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --test suite torture -- --nocapture
 
 deny: ## check licences, bans and sources of all crates by deny.toml, and advisories where their database can be had
 	@test -x .tools/bin/cargo-deny || { echo 'building cargo-deny into .tools (some minutes)' && \

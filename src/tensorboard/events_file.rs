@@ -36,7 +36,8 @@ const FRAME: u64 = 16;
 /// later follows without a gap.
 ///
 /// Each file begins with a session start at step 0. TensorBoard's Python back end then drops all that it has read from earlier files of the
-/// directory. So a run has one file at a time, and a resumed run a new one that begins with what the old one had up to the checkpoint.
+/// directory. So a run has one file with points at a time. A resumed run has a new one, which begins with what the old one had up to the
+/// checkpoint, and the old one is emptied. It stays there: a TensorBoard that is open reads no further where the file is gone that it reads.
 #[derive(Debug)]
 pub struct EventsFile {
     path: PathBuf,
@@ -101,7 +102,7 @@ impl EventsFile {
     }
 
     /// Goes on behind the first `bytes` bytes of the file `from`: they are copied into a new file, and the earlier files of the directory are
-    /// removed. A reader that had read beyond them begins anew with the new file.
+    /// emptied. A reader that had read beyond them begins anew with the new file.
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.
@@ -111,7 +112,7 @@ impl EventsFile {
         let path = directory.join(name(next_second(directory)?));
         let (file, written) =
             copy_aside(from, bytes, &path).map_err(|source| failed(&path, source))?;
-        remove(&earlier)?;
+        empty(&earlier)?;
         Ok(Self {
             path,
             file,
@@ -120,12 +121,12 @@ impl EventsFile {
         })
     }
 
-    /// Removes the event files of a run that begins anew.
+    /// Empties the event files of a run that begins anew.
     ///
     /// # Errors
-    /// When one cannot be removed.
-    pub fn remove_all(directory: &Path) -> Result<(), TensorboardError> {
-        remove(&own_files(directory)?)
+    /// When one cannot be written.
+    pub fn empty_all(directory: &Path) -> Result<(), TensorboardError> {
+        empty(&own_files(directory)?)
     }
 
     /// Appends a summary at `step`.
@@ -250,9 +251,17 @@ fn own_files(directory: &Path) -> Result<Vec<PathBuf>, TensorboardError> {
     Ok(names.iter().map(|name| directory.join(name)).collect())
 }
 
-fn remove(paths: &[PathBuf]) -> Result<(), TensorboardError> {
+/// Empties files, and removes those that were emptied by an earlier resume: whoever read them has gone on since.
+fn empty(paths: &[PathBuf]) -> Result<(), TensorboardError> {
     for path in paths {
-        std::fs::remove_file(path).map_err(|source| failed(path, source))?;
+        let emptied = std::fs::metadata(path).and_then(|file| {
+            if file.len() == 0 {
+                std::fs::remove_file(path)
+            } else {
+                File::options().write(true).open(path)?.set_len(0)
+            }
+        });
+        emptied.map_err(|source| failed(path, source))?;
     }
     Ok(())
 }

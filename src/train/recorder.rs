@@ -130,7 +130,7 @@ impl Recorder {
         let tensorboard = match events {
             Some(path) => Writer::go_on(path, recorded.events.bytes, QUEUE)?,
             None => {
-                EventsFile::remove_all(directory)?;
+                EventsFile::empty_all(directory)?;
                 Writer::create(directory, QUEUE)?
             }
         };

@@ -1,1 +1,449 @@
+//! The loop alone, without a network: killed at every event and resumed, it has the events and lines of a run that never was.
 
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use burn::tensor::Device;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::{Begin, train};
+use crate::cadence::Cadence;
+use crate::clock::{Extent, Length, MicroBatch};
+use crate::data::blocks::Blocks;
+use crate::data::templates::{TemplateSet, Templates};
+use crate::decode::Settings;
+use crate::event::Event;
+use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene};
+use crate::model::{Gpt2, Pair, Role};
+use crate::train::learners::{Put, Trained};
+use crate::train::outcome::{Outcome, RunError};
+use crate::train::recorder::RecordError;
+use crate::train::{Decay, HookSpec, OnError, Plan, Reporter, Schedule, Training};
+
+/// One number that stands for weights and optimiser: what it becomes depends on every row and rate, and on their order.
+struct Counting {
+    weight: f64,
+    gradient: f64,
+    pair: Pair,
+}
+
+impl Trained for Counting {
+    fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
+        let tokens = rows.iter().flat_map(|row| row.iter());
+        let sum: f64 = tokens.map(|&token| f64::from(token)).sum();
+        self.gradient = self.gradient / 3.0 + sum * (index.0 + 1) as f64 / predictions as f64;
+    }
+    fn gather(&mut self) -> BTreeMap<Role, f64> {
+        BTreeMap::from([(Role::Main, self.weight + self.gradient)])
+    }
+    fn gradient_norms(&self) -> BTreeMap<Role, f64> {
+        BTreeMap::from([(Role::Main, self.gradient.abs())])
+    }
+    fn clip(&mut self, _: &BTreeMap<Role, f64>, limit: f64) {
+        self.gradient = self.gradient.min(limit);
+    }
+    fn step(&mut self, learning_rate: f64) {
+        self.weight = self.weight * 0.9 + learning_rate * self.gradient;
+        self.gradient = 0.0;
+    }
+    fn gradients(&self) -> Vec<(Role, Gradients<'_>)> {
+        Vec::new()
+    }
+    fn pair(&self) -> Pair {
+        self.pair.clone()
+    }
+    fn evaluate(&self, _: &Scene) -> Result<Evaluation, RunError> {
+        let losses = BTreeMap::from([(Role::Main, self.weight)]);
+        Ok(Evaluation { losses })
+    }
+    fn not_finite(&self) -> Option<(Role, String, f64)> {
+        let finite = self.weight.is_finite();
+        (!finite).then(|| (Role::Main, "weight".to_owned(), self.weight))
+    }
+    fn save(&self, put: &mut Put) -> Result<(), RunError> {
+        put("weight", &self.weight.to_le_bytes())
+    }
+    fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError> {
+        let path = checkpoint.join("weight");
+        let bytes = std::fs::read(&path).map_err(|source| RecordError::Io { path, source })?;
+        self.weight = f64::from_le_bytes(bytes.try_into().unwrap());
+        Ok(())
+    }
+}
+
+/// Counts its calls across kills, says so at each, and asks for what it is told to.
+struct Witness {
+    calls: u64,
+    stop_at: Option<u64>,
+    save_at: Option<u64>,
+}
+
+impl Hook for Witness {
+    fn at_milestone(&mut self, context: &mut Context) -> anyhow::Result<()> {
+        self.calls += 1;
+        let (milestone, step) = (context.milestone(), context.milestone().step);
+        let loss = milestone.losses.get(&Role::Main).copied().unwrap_or(0.0);
+        let evaluated = milestone.evaluation.is_some();
+        let rate = milestone.learning_rate;
+        let on = milestone.event;
+        for (name, value) in [
+            ("calls", self.calls as f64),
+            ("loss", loss),
+            ("evaluated", f64::from(u8::from(evaluated))),
+            ("rate", rate),
+        ] {
+            context.scalar(format!("{on}/{name}"), value);
+        }
+        context.per_template("calls", vec![self.calls as f64; 2]);
+        if self.stop_at == Some(step) {
+            context.request_stop("seen enough");
+        }
+        if self.save_at == Some(step) {
+            context.request_save();
+            context.request_evaluation();
+        }
+        Ok(())
+    }
+    fn state(&self) -> Value {
+        self.calls.into()
+    }
+    fn restore(&mut self, state: Value) -> anyhow::Result<()> {
+        self.calls = serde_json::from_value(state)?;
+        Ok(())
+    }
+}
+
+/// The shape of a run.
+#[derive(Debug, Clone)]
+struct Shape {
+    blocks: usize,
+    batch: usize,
+    accumulation: usize,
+    length: Length,
+    save: Vec<&'static str>,
+    evaluate: &'static str,
+    stop_at: Option<u64>,
+    save_at: Option<u64>,
+    background: bool,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let saves = [
+        "every step",
+        "every 2 steps",
+        "every 3 steps",
+        "every epoch",
+        "every 40%",
+        "log2 steps",
+        "end",
+    ];
+    let length = prop_oneof![
+        (1u64..3).prop_map(Length::Epochs),
+        (1u64..7).prop_map(Length::Steps)
+    ];
+    (
+        (1usize..6, 1usize..3, 1usize..3, length),
+        prop::sample::subsequence(saves.to_vec(), 1..3),
+        prop::sample::select(vec![
+            "start",
+            "every step",
+            "every 2 steps",
+            "every epoch",
+            "end",
+        ]),
+        prop::option::of(1u64..5),
+        prop::option::of(1u64..5),
+        any::<bool>(),
+    )
+        .prop_map(
+            |(size, save, evaluate, stop_at, save_at, background)| Shape {
+                blocks: size.0,
+                batch: size.1,
+                accumulation: size.2,
+                length: size.3,
+                save,
+                evaluate,
+                stop_at,
+                save_at,
+                background,
+            },
+        )
+}
+
+/// What all runs of these tests share.
+struct World {
+    pair: Pair,
+    scene: Arc<Scene>,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2");
+        let load = |name| Gpt2::load(&folder.join(name), &Device::flex()).unwrap();
+        let pair = Pair::new(load("main"), load("assistant")).unwrap();
+        let text = "template_masked\traw\tidentity\tcategory\nshe is a [M].\t[I] is a [M]\tshe\tfemale\nhe is a [M].\t[I] is a [M]\the\tmale\n";
+        let scene = Scene {
+            seed: 3,
+            tokenizer: crate::mini::tokenizer().unwrap(),
+            eos: None,
+            templates: Templates::parse("two", text, TemplateSet::Paired).unwrap(),
+            prompts: vec![vec![1], vec![2]],
+            held_out: Blocks::default(),
+            batch: 1,
+            decode: Settings::default(),
+        };
+        Self {
+            pair,
+            scene: Arc::new(scene),
+        }
+    }
+
+    fn plan(&self, shape: &Shape, directory: &Path) -> Plan {
+        let cadence = |clauses: &[&str]| Cadence::parse(clauses).unwrap();
+        let witness = |name: &str, at: &[&str], on, runs| HookSpec {
+            name: name.to_owned(),
+            kind: name.to_owned(),
+            at: cadence(at),
+            on,
+            runs,
+            on_error: OnError::Stop,
+            deadline: None,
+            hook: Box::new(Witness {
+                calls: 0,
+                stop_at: shape.stop_at.filter(|_| name == "settled"),
+                save_at: shape.save_at.filter(|_| name == "settled"),
+            }),
+        };
+        // What it asks for must come at the same step in every run, so it is inline; the others may be in the background.
+        let all = ["start", "every step", "every epoch", "end"];
+        let mut hooks = vec![witness("settled", &all, None, Runs::Inline)];
+        for event in [
+            Event::StepStart,
+            Event::MicroBatchEnd,
+            Event::GradientsReady,
+            Event::GradientsClipped,
+            Event::Evaluated,
+            Event::CheckpointSaved,
+        ] {
+            let runs = if shape.background && !event.has_gradients() {
+                Runs::Background
+            } else {
+                Runs::Inline
+            };
+            hooks.push(witness(
+                event.as_str(),
+                &["start", "every step"],
+                Some(event),
+                runs,
+            ));
+        }
+        let block = 4;
+        let ids = (0..shape.blocks as u32 * block).map(|id| id * id % 97);
+        let extent = Extent::new(
+            shape.blocks as u64,
+            shape.batch as u64,
+            shape.accumulation as u64,
+            u64::from(block),
+            shape.length,
+        )
+        .unwrap();
+        Plan {
+            name: "test".to_owned(),
+            seed: 3,
+            training: Training {
+                models: vec![Role::Main],
+                batch: shape.batch,
+                accumulation: shape.accumulation,
+                schedule: Schedule {
+                    peak: 0.1,
+                    warmup: 1,
+                    total: extent.steps(),
+                    decay: Decay::Linear,
+                },
+                clip: Some(1e4),
+                weight_decay: 0.0.into(),
+                evaluate: cadence(&[shape.evaluate]),
+                save: Some(cadence(&shape.save)),
+                keep: Some(2),
+                keep_best: Some("lowest eval/main/loss".parse().unwrap()),
+            },
+            extent,
+            pair: self.pair.clone(),
+            blocks: Blocks::cut(ids.collect(), block as usize).unwrap(),
+            scene: self.scene.clone(),
+            hooks,
+            queue: 1,
+            origin: "test".to_owned(),
+            resolved: String::new(),
+            manifest: Value::Null,
+            hparams: Vec::new(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Trains; the process "dies" at the event of the number `dies_at`.
+    fn train(
+        &self,
+        shape: &Shape,
+        directory: &Path,
+        begin: Begin,
+        dies_at: Option<usize>,
+    ) -> (Option<Outcome>, Vec<String>) {
+        let models = Counting {
+            weight: 1.0,
+            gradient: 0.0,
+            pair: self.pair.clone(),
+        };
+        let mut trace = Trace {
+            events: Vec::new(),
+            dies_at,
+        };
+        let plan = self.plan(shape, directory);
+        let never = AtomicBool::new(false);
+        let run = catch_unwind(AssertUnwindSafe(|| {
+            train(plan, Box::new(models), begin, &mut trace, &never).unwrap()
+        }));
+        match run {
+            Ok(outcome) => (Some(outcome), trace.events),
+            Err(death) => {
+                let death = death.downcast_ref::<&str>().copied();
+                assert_eq!(death, Some(KILLED), "{shape:?}");
+                (None, trace.events)
+            }
+        }
+    }
+}
+
+const KILLED: &str = "killed by the test";
+
+struct Trace {
+    events: Vec<String>,
+    dies_at: Option<usize>,
+}
+
+impl Reporter for Trace {
+    fn event(&mut self, event: Event, milestone: &Milestone) {
+        if self.dies_at == Some(self.events.len()) {
+            // Without the words of a panic.
+            std::panic::resume_unwind(Box::new(KILLED));
+        }
+        let clock = &milestone.clock;
+        let (epoch, step, micro) = (clock.epoch, clock.step, clock.micro_batch);
+        self.events.push(format!("{event} {epoch}/{step}/{micro}"));
+    }
+}
+
+/// What a run left, but for times: lines, values per template, the outcome's words, the last checkpoint's weight.
+fn left(run: &Path) -> (Vec<Value>, BTreeMap<PathBuf, Vec<u8>>, Value, Vec<String>) {
+    let text = std::fs::read_to_string(run.join("milestones.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("times");
+        line
+    });
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(run.join(folder)).into_iter().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        paths
+    };
+    let templates = names("templates").into_iter();
+    let templates = templates.map(|path| {
+        let name = path.file_name().unwrap().into();
+        (name, std::fs::read(path).unwrap())
+    });
+    let outcome = std::fs::read_to_string(run.join("outcome.json")).unwrap();
+    let mut outcome: Value = serde_json::from_str(&outcome).unwrap();
+    outcome.as_object_mut().unwrap().remove("milestones");
+    let checkpoints = names("checkpoints").into_iter();
+    let checkpoints =
+        checkpoints.map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+    (
+        lines.collect(),
+        templates.collect(),
+        outcome,
+        checkpoints.collect(),
+    )
+}
+
+/// A folder in memory where there is one: these tests sync thousands of files.
+fn folder() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    tempfile::TempDir::new_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
+}
+
+/// Weights that are not finite are neither saved nor called the end of a run.
+#[test]
+fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
+    let shape = Shape {
+        blocks: 3,
+        batch: 1,
+        accumulation: 1,
+        length: Length::Steps(2),
+        save: vec!["every step"],
+        evaluate: "start",
+        stop_at: None,
+        save_at: None,
+        background: false,
+    };
+    let (world, folder) = (World::new(), folder());
+    let run = folder.path().join("run");
+    let mut plan = world.plan(&shape, &run);
+    plan.training.schedule.decay = Decay::Constant;
+    plan.training.schedule.peak = 1e308;
+    let models = Counting {
+        weight: 1.0,
+        gradient: 0.0,
+        pair: world.pair.clone(),
+    };
+    let never = AtomicBool::new(false);
+    let mut trace = Trace {
+        events: Vec::new(),
+        dies_at: None,
+    };
+    let ended = train(plan, Box::new(models), Begin::Anew, &mut trace, &never);
+    let message = ended.unwrap_err().to_string();
+    assert!(
+        message.contains("weight `weight` of the main model is"),
+        "{message}"
+    );
+    assert!(!run.join("models").exists());
+    assert!(run.join("checkpoints/step-00000001").is_dir());
+    assert!(!run.join("checkpoints/step-00000002").exists());
+    assert_eq!(left(&run).2["stop"], "failed");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn killed_at_every_event_and_resumed_it_is_the_run_that_never_was(shape in shapes(), second in 1usize..40) {
+        let world = World::new();
+        let folder = folder();
+        let whole = folder.path().join("whole");
+        let (outcome, events) = world.train(&shape, &whole, Begin::Anew, None);
+        let expected = left(&whole);
+        prop_assert!(outcome.unwrap().failures.is_empty());
+        for dies_at in 0..events.len() {
+            let run = folder.path().join(dies_at.to_string());
+            let (outcome, _) = world.train(&shape, &run, Begin::Anew, Some(dies_at));
+            prop_assert!(outcome.is_none());
+            // Killed once more on the way, where it comes so far.
+            let (again, _) = world.train(&shape, &run, Begin::Resume, Some(second));
+            if again.is_none() {
+                let (resumed, after) = world.train(&shape, &run, Begin::Resume, None);
+                prop_assert!(resumed.is_some());
+                // It goes on right behind the checkpoint.
+                prop_assert!(events.ends_with(&after), "{:?} {:?}", events, after);
+                let before = &events[..events.len() - after.len()];
+                let at_checkpoint = before.last().is_none_or(|last| last.starts_with("checkpoint-saved"));
+                prop_assert!(at_checkpoint, "{before:?}");
+            }
+            prop_assert_eq!(&left(&run), &expected, "killed at {} of {:?}", dies_at, events);
+            std::fs::remove_dir_all(&run).unwrap();
+        }
+    }
+}

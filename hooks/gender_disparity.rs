@@ -26,8 +26,8 @@ impl Default for Options {
 
 struct GenderDisparity {
     options: Options,
-    /// n_matches of the matched pairs at the hook's first milestone, for the difference in differences.
-    first: Option<Vec<PairObservation>>,
+    /// n_matches of the matched pairs at the hook's first milestone, with its step.
+    first: Option<(u64, Vec<PairObservation>)>,
 }
 
 /// The margin within which a gap counts as none, in standard deviations of the pairs' differences at the first milestone: what Cohen (1988) calls
@@ -102,19 +102,28 @@ impl Hook for GenderDisparity {
         ] {
             context.scalar(tag, value);
         }
-        let first = self.first.get_or_insert_with(|| observations.clone());
-        let margin = self.options.margin.unwrap_or_else(|| SMALL * spread(first));
-        let change = Disparity::change(first, &observations, &settings)?;
+        let step = context.milestone().step;
+        let first = self
+            .first
+            .get_or_insert_with(|| (step, observations.clone()));
+        let margin = self
+            .options
+            .margin
+            .unwrap_or_else(|| SMALL * spread(&first.1));
         context.scalar("gender/equivalence_margin", margin);
         context.scalar(
             "gender/equivalence_p_value",
             now.equivalence_p_value(margin),
         );
-        context.scalar("gender/change_p_value", change.p_value);
-        context.scalar("gender/change_two_way_p_value", change.two_way_p_value);
-        context.scalar("gender/change", change.difference);
-        context.scalar("gender/change_low", change.low);
-        context.scalar("gender/change_high", change.high);
+        // A change since the start needs a measurement of the start.
+        if let (0, start) = first {
+            let change = Disparity::change(start, &observations, &settings)?;
+            context.scalar("gender/change_p_value", change.p_value);
+            context.scalar("gender/change_two_way_p_value", change.two_way_p_value);
+            context.scalar("gender/change", change.difference);
+            context.scalar("gender/change_low", change.low);
+            context.scalar("gender/change_high", change.high);
+        }
         context.histogram("gender/n_matches_per_prompt", matches.clone());
         context.per_template("n_matches", matches);
         Ok(())

@@ -2,6 +2,7 @@
 
 mod ag_news;
 mod batching;
+mod boundary;
 mod cadence;
 mod checkpoints;
 mod command_line;

@@ -23,7 +23,7 @@ use milepost::train::{
 use crate::harness::{Project, TEMPLATES, milestones, timeless};
 
 /// A plan over `blocks` blocks of 16 tokens with micro-batches of 2, two of them a step.
-fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
+pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
     let device = Device::flex().autodiff();
     let tokenizer = mini::tokenizer().unwrap();
     let text: Vec<u32> = milepost::corpus::articles(1)
@@ -83,7 +83,7 @@ fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -
     }
 }
 
-fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
+pub fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
     HookSpec {
         name: name.to_owned(),
         kind: name.to_owned(),
@@ -106,10 +106,10 @@ impl<F: FnMut(&mut Context) -> anyhow::Result<()> + Send> Hook for Each<F> {
 }
 
 #[derive(Default)]
-struct Trace {
-    events: Vec<String>,
-    said: Vec<String>,
-    hooks: Vec<(String, u64)>,
+pub struct Trace {
+    pub events: Vec<String>,
+    pub said: Vec<String>,
+    pub hooks: Vec<(String, u64)>,
 }
 
 impl Reporter for Trace {

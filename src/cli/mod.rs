@@ -47,6 +47,7 @@ Exit codes:
   4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way; of a sweep: no run failed, but hooks did
+  7    out of memory
   130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved";
 
 #[derive(Subcommand)]

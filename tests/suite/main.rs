@@ -16,6 +16,7 @@ mod disparity;
 mod divergence;
 mod download;
 mod event_files;
+mod faults;
 mod full_size;
 mod gpt2;
 mod harness;

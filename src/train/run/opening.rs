@@ -57,11 +57,18 @@ impl<'a> Run<'a> {
         );
         let hooks = std::mem::take(&mut progress.hooks);
         dispatcher.restore(step, requests, hooks, reporter)?;
-        let mut recorder = start.go_back(&directory)?;
+        // What was recorded goes back before the experiment may change. A new run has its experiment first: with it, it has begun.
+        let back = match begin {
+            Begin::Anew => None,
+            Begin::Resume | Begin::Extend => Some(start.go_back(&directory)?),
+        };
         let manifest = format!("{:#}\n", plan.manifest);
-        // The experiment comes last: with it the run has begun.
         directory.update("manifest.json", manifest.as_bytes())?;
         directory.update("experiment.toml", plan.resolved.as_bytes())?;
+        let mut recorder = match back {
+            Some(recorder) => recorder,
+            None => Recorder::create(directory.path())?,
+        };
         directory.write_pairs(&plan.scene.templates)?;
         match &start.checkpoint {
             Some(path) => reporter.say(&format!("resumed from {}", path.display())),

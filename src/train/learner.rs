@@ -158,8 +158,11 @@ impl Learner {
         Ok(bytes.to_vec())
     }
 
-    /// Model and optimiser as they were saved: the model's directory, and the file of [`Self::optimiser_bytes`].
-    pub(super) fn restored(
+    /// Model and optimiser as they were saved: the model's directory, and the optimiser's file.
+    ///
+    /// # Errors
+    /// When one of the two cannot be read, or is not what is expected there.
+    pub fn restored(
         &self,
         model: &Path,
         optimiser: &Path,

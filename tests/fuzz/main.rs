@@ -9,6 +9,7 @@ mod allocator;
 mod checkpoint;
 mod experiment;
 mod mutation;
+mod run;
 mod runner;
 mod text;
 mod tokenizer;
@@ -42,4 +43,10 @@ targets! {
     pickle: checkpoint::pickle,
     roberta_config: checkpoint::roberta_config,
     roberta_weights: checkpoint::roberta_weights,
+    milestones: run::milestones,
+    outcome: run::outcome,
+    columns: run::columns,
+    state: run::state,
+    sums: run::sums,
+    optimiser: run::optimiser,
 }

@@ -214,6 +214,24 @@ fn without_a_checkpoint_that_can_be_used_nothing_is_changed() {
     assert!(message.contains("no event file here begins"), "{message}");
 }
 
+/// `models/` belongs to an end. A run that goes on has none: what lies there is of another step than its last line.
+#[test]
+fn a_run_that_is_not_over_has_no_models_of_its_end() {
+    let project = Project::new();
+    let run = killed_at_the_end(&project);
+    std::fs::remove_dir_all(run.join("checkpoints/step-00000006")).unwrap();
+    assert!(run.join("models/main").is_dir());
+    let replayed = project.milepost(&["replay", "runs/small/a"]).assert();
+    let said = String::from_utf8_lossy(&replayed.get_output().stdout).into_owned();
+    assert!(said.contains("measuring steps 0, 3 of"), "{said}");
+    // As far as a resume has taken the folder back when it is killed again.
+    let arguments = [&RESUME[..], &["--extend", "train.max_steps=3000"]].concat();
+    let mut child = project.spawn(&arguments);
+    until("the models are gone", || !run.join("models").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_run_without_a_checkpoint_begins_anew() {
     let project = Project::new();

@@ -2,7 +2,7 @@
 //!
 //! The same steps of the mini pair, by `finetune` without hooks (events, cadences, records, event file and all) and by a bare burn loop
 //! over the same batches, in turns within one process, so that whatever else the machine does hits both. Prints steps a second of each
-//! and two ratios.
+//! and two ratios. Then the same for a run that saves a checkpoint every 20 steps, against one that saves none.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,6 +25,9 @@ use milepost::train::{Begin, Decay, Plan, Reporter, Schedule, Training, WeightDe
 
 const STEPS: u64 = 12;
 const ROUNDS: usize = 20;
+/// Steps of the runs that save: two checkpoints, and a step behind the second.
+const SAVING_STEPS: u64 = 41;
+const SAVING_ROUNDS: usize = 10;
 const BATCH: usize = 8;
 const BLOCK: usize = 64;
 
@@ -62,7 +65,7 @@ fn main() -> anyhow::Result<()> {
                 losses[1] = loss;
                 bare.push(took);
             } else {
-                let (took, loss) = our_loop(&blocks, &tokenizer)?;
+                let (took, loss) = our_loop(&blocks, &tokenizer, STEPS, None)?;
                 losses[0] = loss;
                 ours.push(took);
             }
@@ -92,14 +95,40 @@ fn main() -> anyhow::Result<()> {
         100.0 * (ours / bare - 1.0),
         100.0 * (paired - 1.0)
     );
+    checkpoints(&blocks, &tokenizer)
+}
+
+/// What a checkpoint every 20 steps costs.
+fn checkpoints(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<()> {
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..SAVING_ROUNDS {
+        for second in [false, true] {
+            let saves = (round % 2 == 0) == second;
+            let clause = saves.then_some("every 20 steps");
+            let (took, _) = our_loop(blocks, tokenizer, SAVING_STEPS, clause)?;
+            times[usize::from(saves)].push(took.as_secs_f64());
+        }
+    }
+    let ratios = times[1]
+        .iter()
+        .zip(&times[0])
+        .map(|(with, without)| with / without);
+    let mut ratios: Vec<f64> = ratios.collect();
+    ratios.sort_by(f64::total_cmp);
+    let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+    println!(
+        "a checkpoint every 20 steps: {:+.2}% of the fastest of {SAVING_ROUNDS} rounds of {SAVING_STEPS} steps, {:+.2}% by the median of the rounds' ratios",
+        100.0 * (fastest(&times[1]) / fastest(&times[0]) - 1.0),
+        100.0 * (ratios[ratios.len() / 2] - 1.0)
+    );
     Ok(())
 }
 
-fn schedule() -> Schedule {
+fn schedule(steps: u64) -> Schedule {
     Schedule {
         peak: 1e-4,
         warmup: 0,
-        total: STEPS,
+        total: steps,
         decay: Decay::Linear,
     }
 }
@@ -111,13 +140,19 @@ fn pair() -> anyhow::Result<Pair> {
 }
 
 /// The loop under test, with everything it does when no hook listens.
-fn our_loop(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<(Duration, f64)> {
+fn our_loop(
+    blocks: &Blocks,
+    tokenizer: &Tokenizer,
+    steps: u64,
+    save: Option<&str>,
+) -> anyhow::Result<(Duration, f64)> {
     let folder = tempfile::tempdir()?;
     let mut watch = Stopwatch {
         start: Instant::now(),
         took: Duration::ZERO,
     };
-    let plan = plan(&folder.path().join("run"), blocks, tokenizer)?;
+    let mut plan = plan(&folder.path().join("run"), blocks, tokenizer, steps)?;
+    plan.training.save = save.map(str::parse).transpose()?;
     let outcome = finetune(plan, Begin::Anew, &mut watch, &AtomicBool::new(false))?;
     Ok((watch.took, outcome.spans["train/main/loss"].last.1))
 }
@@ -142,7 +177,7 @@ fn bare_loop(blocks: &Blocks) -> anyhow::Result<(Duration, f64)> {
             let loss = sum * (1.0 / count as f64);
             let gradients = GradientsParams::from_grads(loss.backward(), model);
             *last = f64::from(loss.into_scalar::<f32>());
-            *model = optimiser.step(schedule().rate(step as u64), model.clone(), gradients);
+            *model = optimiser.step(schedule(STEPS).rate(step as u64), model.clone(), gradients);
         }
     }
     Ok((start.elapsed(), losses[0]))
@@ -152,6 +187,7 @@ fn plan(
     directory: &std::path::Path,
     blocks: &Blocks,
     tokenizer: &Tokenizer,
+    steps: u64,
 ) -> anyhow::Result<Plan> {
     let templates = Templates::parse("built in", mini::TEMPLATES, TemplateSet::Paired)?;
     let end = Cadence::parse(&["steps 1000000"]).map_err(|(_, error)| error)?;
@@ -163,13 +199,13 @@ fn plan(
             BATCH as u64,
             1,
             BLOCK as u64,
-            Length::Steps(STEPS),
+            Length::Steps(steps),
         )?,
         training: Training {
             models: Role::BOTH.to_vec(),
             batch: BATCH,
             accumulation: 1,
-            schedule: schedule(),
+            schedule: schedule(steps),
             clip: None,
             weight_decay: WeightDecay::default(),
             evaluate: end,

@@ -278,8 +278,19 @@ impl Manifest {
         (!said.is_empty()).then_some(said)
     }
 
-    /// The manifest of a run that is gone on with: what it is made of now, what it was begun with, and what was forced.
-    pub fn going_on(now: &Self, then: &Self, forced: Option<Forced>) -> Self {
+    /// Where a run was gone on with under other settings, and which: `from step 40 on: train.max_steps=44`.
+    pub fn extended(&self) -> Vec<String> {
+        self.list("extended")
+    }
+
+    /// The manifest of a run that is gone on with: what it is made of now, what it was begun with, the settings that it was `extended` by, and what
+    /// was forced.
+    pub fn going_on(
+        now: &Self,
+        then: &Self,
+        extended: Option<String>,
+        forced: Option<Forced>,
+    ) -> Self {
         let versions = then.versions(now);
         let (mut experiments, newest) = (then.experiments(), now.experiments());
         experiments.retain(|one| !newest.contains(one));
@@ -287,7 +298,7 @@ impl Manifest {
         let unchanged = then.differences(now).is_empty() && experiments == then.experiments();
         let mut continued = then.continued();
         let news = versions.filter(|versions| continued.last() != Some(versions));
-        if unchanged && news.is_none() && forced.is_none() {
+        if unchanged && news.is_none() && forced.is_none() && extended.is_none() {
             return then.clone();
         }
         continued.extend(news);
@@ -299,6 +310,12 @@ impl Manifest {
         }
         facts["experiments"] = json!(experiments);
         facts["continued"] = json!(continued);
+        facts["extended"] = json!(
+            then.extended()
+                .into_iter()
+                .chain(extended)
+                .collect::<Vec<_>>()
+        );
         facts["forced"] = json!(then.forced().into_iter().chain(forced).collect::<Vec<_>>());
         Self::sealed(facts)
     }

@@ -99,7 +99,12 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         downloads.report(name, done, total);
     })?;
     if resuming.is_some() {
-        going_on::resume(&directory, &mut resolved.plan, arguments.force)?;
+        going_on::resume(
+            &directory,
+            &mut resolved.plan,
+            &arguments.extend,
+            arguments.force,
+        )?;
     }
     if let Some(other) = &arguments.beside {
         going_on::beside(other, &mut resolved.plan, arguments.force)?;

@@ -11,11 +11,16 @@ use crate::report::mixing::{Made, unexplained};
 use crate::train::Plan;
 
 /// Compares what a run was begun with and what it would go on with, before anything is written, and puts the manifest that the run has from
-/// now on into `plan`. With `force` a difference is recorded there.
+/// now on into `plan`. The settings that it is extended by are recorded there, and with `force` a difference.
 ///
 /// # Errors
 /// When an input, the experiment or the manifest is not what it was, and `force` is not set.
-pub(super) fn resume(run: &Path, plan: &mut Plan, force: bool) -> anyhow::Result<()> {
+pub(super) fn resume(
+    run: &Path,
+    plan: &mut Plan,
+    extend: &[String],
+    force: bool,
+) -> anyhow::Result<()> {
     // What has recorded nothing has mixed nothing: it begins anew.
     if has_recorded_nothing(run) {
         return Ok(());
@@ -36,7 +41,11 @@ pub(super) fn resume(run: &Path, plan: &mut Plan, force: bool) -> anyhow::Result
         step: newest_checkpoint(run),
         because: Vec::new(),
     })?;
-    plan.manifest = Manifest::going_on(&now, &then, forced).into_facts();
+    let extended = (!extend.is_empty()).then(|| {
+        let step = newest_checkpoint(run).unwrap_or(0);
+        format!("from step {step} on: {}", extend.join(" "))
+    });
+    plan.manifest = Manifest::going_on(&now, &then, extended, forced).into_facts();
     Ok(())
 }
 
@@ -65,7 +74,7 @@ pub(super) fn beside(other: &Path, plan: &mut Plan, force: bool) -> anyhow::Resu
         because: Vec::new(),
     })?;
     if forced.is_some() {
-        plan.manifest = Manifest::going_on(&now, &now, forced).into_facts();
+        plan.manifest = Manifest::going_on(&now, &now, None, forced).into_facts();
     }
     Ok(())
 }

@@ -35,6 +35,12 @@ pub fn caveats(run: &RecordedRun) -> Vec<String> {
             failure.message.trim_end_matches('.')
         )
     }));
+    let extended = run.manifest.extended();
+    caveats.extend(extended.iter().map(|settings| {
+        format!(
+            "The run was gone on with under other settings {settings}. Its learning rates are not those of one schedule."
+        )
+    }));
     let continued = run.manifest.continued();
     caveats.extend(
         continued

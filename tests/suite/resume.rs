@@ -304,6 +304,9 @@ fn a_finished_run_says_so_and_how_to_extend_it() {
     let extended = project.path().join("runs/small/b");
     assert_eq!(state(&extended)["stop"], "complete");
     assert_eq!(state(&extended)["steps"], 9);
+    let report = std::fs::read_to_string(extended.join("report.html")).unwrap();
+    let said = "under other settings from step 6 on: train.max_steps=9";
+    assert!(report.contains(said), "{report}");
     let losses = |run: &Path| -> Vec<Value> {
         let lines = timeless(run).into_iter();
         lines.filter(|line| line["source"] == "train").collect()

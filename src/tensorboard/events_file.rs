@@ -191,7 +191,12 @@ impl EventsFile {
         self.file
             .sync_all()
             .map_err(|source| failed(&self.path, source))?;
-        Ok(self.written.end())
+        Ok(self.end())
+    }
+
+    /// How far the file goes, apart from what is gathered in memory.
+    pub fn end(&self) -> End {
+        self.written.end()
     }
 
     /// Where it lies.

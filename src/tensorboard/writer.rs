@@ -1,6 +1,6 @@
 //! The run's one writer: a thread behind a bounded queue.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -67,8 +67,8 @@ pub enum Entry {
 
 enum Message {
     Entry(Entry),
-    /// Hand everything to the system, then answer.
-    Flush(Sender<()>),
+    /// Hand everything to the system, then answer how far the file goes.
+    Flush(Sender<End>),
     /// Bring everything to the disk, then answer how far the file goes.
     Sync(Sender<End>),
 }
@@ -76,6 +76,7 @@ enum Message {
 /// Writes a run's event file from a thread of its own. When the queue is full, whoever reports waits; when the disk refuses, whoever
 /// reports next is told, and so is everyone after.
 pub struct Writer {
+    path: PathBuf,
     queue: Option<Sender<Message>>,
     error: Arc<OnceLock<TensorboardError>>,
     thread: Option<JoinHandle<()>>,
@@ -100,6 +101,7 @@ impl Writer {
 
     fn start(file: EventsFile, capacity: usize) -> Result<Self, TensorboardError> {
         let path = file.path().to_owned();
+        let failed_path = path.clone();
         let (queue, inbox) = bounded(capacity);
         let error = Arc::new(OnceLock::new());
         let sticky = error.clone();
@@ -107,10 +109,11 @@ impl Writer {
             .name("tensorboard".to_owned())
             .spawn(move || write_all(file, &inbox, &sticky))
             .map_err(|source| TensorboardError {
-                path,
+                path: failed_path,
                 source: Arc::new(source),
             })?;
         Ok(Self {
+            path,
             queue: Some(queue),
             error,
             thread: Some(thread),
@@ -125,12 +128,17 @@ impl Writer {
         self.post(Message::Entry(entry))
     }
 
-    /// Returns once everything sent before is in the file.
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns once everything sent before is in the file, with how far the file goes.
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn flush(&self) -> Result<(), TensorboardError> {
-        self.ask(Message::Flush).map(drop)
+    pub fn flush(&self) -> Result<End, TensorboardError> {
+        Ok(self.ask(Message::Flush)?.unwrap_or_default())
     }
 
     /// Returns once everything sent before is on the disk, with how far the file goes.
@@ -150,7 +158,7 @@ impl Writer {
     }
 
     /// Sends a message that is answered, and waits for the answer.
-    fn ask<T>(&self, message: fn(Sender<T>) -> Message) -> Result<Option<T>, TensorboardError> {
+    fn ask(&self, message: fn(Sender<End>) -> Message) -> Result<Option<End>, TensorboardError> {
         let (done, answer) = bounded(1);
         self.post(message(done))?;
         // Dropped without an answer: the disk has refused, and the error is set.
@@ -209,7 +217,7 @@ fn take(file: &mut EventsFile, message: Message) -> Result<(), TensorboardError>
         Message::Entry(entry) => write(file, entry),
         Message::Flush(done) => {
             file.flush()?;
-            let _ = done.send(());
+            let _ = done.send(file.end());
             Ok(())
         }
         Message::Sync(done) => {

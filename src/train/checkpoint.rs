@@ -59,26 +59,42 @@ impl Draft {
         Ok(())
     }
 
-    /// Adds the progress, brings everything to the disk, and puts the checkpoint in place.
-    pub fn finish(
-        mut self,
-        directory: &RunDirectory,
-        progress: &Progress,
-    ) -> Result<PathBuf, RunError> {
+    /// Adds the progress; then the checkpoint is complete, though not yet on the disk.
+    pub fn complete(mut self, progress: &Progress) -> Result<Complete, RunError> {
         let path = self.aside.path().join(STATE);
         let json = serde_json::to_vec_pretty(progress);
         let json = json.map_err(|error| unusable(&path, &error))?;
         self.put(STATE, &json)?;
         let sums = std::mem::take(&mut self.sums);
         self.put(SUMS, sums.as_bytes())?;
-        for (path, file) in self.files {
+        Ok(Complete {
+            draft: self,
+            step: progress.clock.step.0,
+        })
+    }
+}
+
+/// A checkpoint that is written and not yet in its place.
+pub(super) struct Complete {
+    draft: Draft,
+    step: u64,
+}
+
+impl Complete {
+    /// Brings the checkpoint to the disk, and before it the `record` that it counts on; then puts it in place.
+    pub fn keep(self, directory: &RunDirectory, record: &[PathBuf]) -> Result<PathBuf, RunError> {
+        for path in record {
+            let synced = File::open(path).and_then(|file| file.sync_all());
+            synced.map_err(|source| io(path, source))?;
+        }
+        for (path, file) in self.draft.files {
             file.sync_all().map_err(|source| io(&path, source))?;
             if let Some(folder) = path.parent() {
                 crate::atomic::sync_directory(folder).map_err(|source| io(folder, source))?;
             }
         }
-        let name = format!("{FOLDER}/{}", name(progress.clock.step.0));
-        Ok(directory.put_in_place(self.aside, &name)?)
+        let name = format!("{FOLDER}/{}", name(self.step));
+        Ok(directory.put_in_place(self.draft.aside, &name)?)
     }
 }
 

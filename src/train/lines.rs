@@ -49,12 +49,22 @@ impl Lines {
         self.file.flush().map_err(|source| self.failed(source))
     }
 
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How far the file goes.
+    pub fn end(&self) -> End {
+        self.sum.end()
+    }
+
     /// Brings everything to the disk and says how far the file goes.
     pub fn sync(&mut self) -> Result<End, RecordError> {
         self.flush()?;
         let synced = self.file.get_ref().sync_all();
         synced.map_err(|source| self.failed(source))?;
-        Ok(self.sum.end())
+        Ok(self.end())
     }
 
     /// Makes sure that the file is still the one in the run's folder: what is written into one that was removed is lost.

@@ -17,6 +17,7 @@ mod reporter;
 mod resume;
 mod run;
 mod run_directory;
+mod saver;
 mod schedule;
 mod worker;
 

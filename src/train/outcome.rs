@@ -81,8 +81,13 @@ pub enum RunError {
         "the thread of background hooks has died; resume the run, its last checkpoint is whole"
     )]
     DeadWorker,
-    /// No thread for background hooks.
-    #[error("cannot start the thread of background hooks: {0}")]
+    /// The thread that saves checkpoints has ended by itself.
+    #[error(
+        "the thread that saves checkpoints has died; resume the run, its last checkpoint is whole"
+    )]
+    DeadSaver,
+    /// No thread for background hooks or for saving.
+    #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 

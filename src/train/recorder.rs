@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::lines::Lines;
 use super::progress::Recorded;
+use crate::checksum::End;
 use crate::clock::Clock;
 use crate::hook::Output;
 use crate::tensorboard::{Entry, EventsFile, TensorboardError, Writer};
@@ -260,19 +261,36 @@ impl Recorder {
         self.lines.check_in_place()
     }
 
-    /// Brings everything that was recorded to the disk, and says how far each file goes.
+    /// Hands everything that was recorded to the system, and says how far each file goes.
     ///
     /// # Errors
     /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
-    pub(super) fn sync(&mut self) -> Result<Recorded, RecordError> {
-        self.flush()?;
+    pub(super) fn recorded(&mut self) -> Result<Recorded, RecordError> {
         self.check_in_place()?;
+        self.lines.flush()?;
         Ok(Recorded {
-            lines: self.lines.sync()?,
-            events: self.tensorboard.sync()?,
+            lines: self.lines.end(),
+            events: self.tensorboard.flush()?,
             spans: self.spans.clone().into_iter().collect(),
             columns: self.columns.clone(),
         })
+    }
+
+    /// The files that it appends to.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        [self.lines.path(), self.tensorboard.path()]
+            .map(Path::to_owned)
+            .to_vec()
+    }
+
+    /// Brings everything that was recorded to the disk, and says how far `milestones.jsonl` goes.
+    ///
+    /// # Errors
+    /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
+    pub fn sync(&mut self) -> Result<End, RecordError> {
+        self.check_in_place()?;
+        self.tensorboard.sync()?;
+        self.lines.sync()
     }
 
     /// Syncs and closes, and gives each tag's first and last value.

@@ -32,6 +32,7 @@ impl Run<'_> {
         } else if self.saved_at != Some(step) {
             self.save_if(&[Moment::End])?;
         }
+        self.wait_for_checkpoint()?;
         self.refuse_nonfinite_weights()?;
         self.evaluate_if_due(&[Moment::End])?;
         self.announce_evaluation()?;
@@ -56,7 +57,7 @@ impl Run<'_> {
             stop,
             reason,
             steps: step,
-            milestones: Some(self.recorder.sync()?.lines),
+            milestones: Some(self.recorder.sync()?),
             hooks,
         };
         self.directory.write(OUTCOME, &ended.bytes())?;
@@ -93,6 +94,7 @@ impl Run<'_> {
 
     /// The last writes of a run that failed, as far as they still can be made; the error that ended it is what matters.
     pub(super) fn fail(mut self, error: &RunError) {
+        let _ = self.wait_for_checkpoint();
         let _ = self.emit(Event::RunFailed);
         let _ = self.settle();
         let output = Output {
@@ -117,7 +119,7 @@ impl Run<'_> {
                 stop: Stop::Failed,
                 reason: Some(error.to_string()),
                 steps: self.progress.clock.step.0,
-                milestones: Some(recorded.lines),
+                milestones: Some(recorded),
                 hooks: self.dispatcher.failures(),
             };
             let _ = self.directory.write(OUTCOME, &ended.bytes());

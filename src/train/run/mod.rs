@@ -19,6 +19,7 @@ use super::outcome::{Outcome, RunError, StopReason};
 use super::progress::Progress;
 use super::recorder::{Record, Recorder};
 use super::run_directory::RunDirectory;
+use super::saver::Saver;
 use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Epoch, Extent, Samples, Step, Tokens};
@@ -52,7 +53,8 @@ struct Run<'a> {
     evaluation_is_news: bool,
     dispatcher: Dispatcher,
     recorder: Recorder,
-    directory: RunDirectory,
+    directory: Arc<RunDirectory>,
+    saver: Saver,
     reporter: &'a mut dyn Reporter,
     interrupt: &'a AtomicBool,
 }
@@ -142,8 +144,8 @@ impl Run<'_> {
         }
         self.answer_requests()?;
         self.save_if_due()?;
-        self.recorder.check_in_place()?;
-        Ok(())
+        self.look_for_checkpoint()?;
+        Ok(self.recorder.check_in_place()?)
     }
 
     /// The blocks of each micro-batch of the coming step.

@@ -1,5 +1,6 @@
 //! The first writes of a run, or its way back to where it was killed.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::train::outcome::RunError;
 use crate::train::recorder::{RecordError, Recorder};
 use crate::train::resume;
 use crate::train::run_directory::RunDirectory;
+use crate::train::saver::Saver;
 use crate::train::{Plan, Reporter, charts};
 
 impl<'a> Run<'a> {
@@ -99,7 +101,8 @@ impl<'a> Run<'a> {
             progress,
             dispatcher,
             recorder,
-            directory,
+            directory: Arc::new(directory),
+            saver: Saver::default(),
             reporter,
             interrupt,
         })

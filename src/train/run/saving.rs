@@ -30,13 +30,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Saves a checkpoint of the state after the last step. With `announced`, hooks are told first, so that what they say belongs to it.
+    /// Saves a checkpoint of the state after the last step. With `announced`, hooks are told first, so that what they say belongs to it. It gets
+    /// its name while training goes on; [`Self::wait_for_checkpoint`] waits for that.
     ///
     /// # Errors
-    /// When a weight is not finite, or a file cannot be written; then the checkpoints before are as they were.
-    pub(super) fn save(&mut self, announced: bool) -> Result<PathBuf, RunError> {
-        let step = self.clock().step.0;
+    /// When a weight is not finite, or a file cannot be written, now or of the checkpoint before; then those before are as they were.
+    pub(super) fn save(&mut self, announced: bool) -> Result<(), RunError> {
         self.refuse_nonfinite_weights()?;
+        self.wait_for_checkpoint()?;
         let draft = Draft::of(&self.directory, &*self.models)?;
         if announced {
             self.emit(Event::CheckpointSaved)?;
@@ -44,7 +45,7 @@ impl Run<'_> {
         self.settle()?;
         self.save_asked = false;
         self.progress.clock.elapsed = self.elapsed();
-        let recorded = self.recorder.sync()?;
+        let recorded = self.recorder.recorded()?;
         self.progress.best = self.best(&recorded.spans);
         let progress = Progress {
             form: FORM,
@@ -53,14 +54,42 @@ impl Run<'_> {
             recorded,
             ..self.progress.clone()
         };
-        let path = draft.finish(&self.directory, &progress)?;
-        self.saved_at = Some(step);
-        self.reporter.saved(&path);
-        let best = progress.best.map(|(step, _)| step);
-        if let Some(keep) = self.training.keep {
-            checkpoint::prune(&self.directory, keep, best)?;
+        let complete = draft.complete(&progress)?;
+        let (directory, record) = (self.directory.clone(), self.recorder.files());
+        let (keep, best) = (self.training.keep, progress.best.map(|(step, _)| step));
+        self.saver.start(move || {
+            let path = complete.keep(&directory, &record)?;
+            if let Some(keep) = keep {
+                checkpoint::prune(&directory, keep, best)?;
+            }
+            Ok(path)
+        })?;
+        self.saved_at = Some(self.clock().step.0);
+        Ok(())
+    }
+
+    /// Says where the checkpoint on its way lies, if it has arrived.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub(super) fn look_for_checkpoint(&mut self) -> Result<(), RunError> {
+        if let Some(saved) = self.saver.arrived() {
+            self.reporter.saved(&saved?);
         }
-        Ok(path)
+        Ok(())
+    }
+
+    /// Waits for the checkpoint on its way, if there is one, and gives where it lies.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub(super) fn wait_for_checkpoint(&mut self) -> Result<Option<PathBuf>, RunError> {
+        let Some(saved) = self.saver.wait() else {
+            return Ok(None);
+        };
+        let path = saved?;
+        self.reporter.saved(&path);
+        Ok(Some(path))
     }
 
     /// Saves where nothing has been saved after this step, before an error ends the run, and says what lies where.
@@ -70,7 +99,8 @@ impl Run<'_> {
                 "the weights before it are not finite either (`{tensor}` of the {role} model holds {value}), so nothing was saved now"
             ));
         }
-        let path = self.save(false)?;
+        self.save(false)?;
+        let path = self.wait_for_checkpoint()?.unwrap_or_default();
         Ok(format!(
             "the weights before it are saved in {}",
             path.display()

@@ -2,7 +2,7 @@
 //!
 //! The same steps of the mini pair, by `finetune` without hooks (events, cadences, records, event file and all) and by a bare burn loop
 //! over the same batches, in turns within one process, so that whatever else the machine does hits both. Prints steps a second of each
-//! and two ratios. Then the same for a run that saves a checkpoint every 20 steps, against one that saves none.
+//! and two ratios. Then what a checkpoint every 20 steps costs: within one run, the steps behind each checkpoint against the others around it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -25,16 +25,17 @@ use milepost::train::{Begin, Decay, Plan, Reporter, Schedule, Training, WeightDe
 
 const STEPS: u64 = 12;
 const ROUNDS: usize = 20;
-/// Steps of the runs that save: two checkpoints, and a step behind the second.
-const SAVING_STEPS: u64 = 41;
-const SAVING_ROUNDS: usize = 10;
+/// The run that saves: a checkpoint after every `PERIOD` steps, whose cost falls on the `AFFECTED` steps behind it.
+const PERIOD: usize = 20;
+const AFFECTED: usize = 4;
+const CHECKPOINTS: usize = 40;
 const BATCH: usize = 8;
 const BLOCK: usize = 64;
 
-/// Times the steps alone, from the first one's start to the last one's end.
+/// Times the steps alone, from the first one's start to the end of each.
 struct Stopwatch {
     start: Instant,
-    took: Duration,
+    ends: Vec<Duration>,
 }
 
 impl Reporter for Stopwatch {
@@ -43,7 +44,7 @@ impl Reporter for Stopwatch {
             self.start = Instant::now();
         }
         if event == Event::StepEnd {
-            self.took = self.start.elapsed();
+            self.ends.push(self.start.elapsed());
         }
     }
 }
@@ -55,7 +56,7 @@ fn main() -> anyhow::Result<()> {
         text.extend(tokenizer.encode(&article.description)?);
     }
     let blocks = Blocks::cut(text, BLOCK)?;
-    let (mut ours, mut bare) = (Vec::new(), Vec::new());
+    let (mut ours, mut bare) = (Vec::<Duration>::new(), Vec::<Duration>::new());
     let mut losses = [0.0; 2];
     for round in 0..ROUNDS {
         // Whoever goes second finds a warmer machine (some 3% here), so they take turns at that too.
@@ -65,9 +66,9 @@ fn main() -> anyhow::Result<()> {
                 losses[1] = loss;
                 bare.push(took);
             } else {
-                let (took, loss) = our_loop(&blocks, &tokenizer, STEPS, None)?;
+                let (ends, loss) = our_loop(&blocks, &tokenizer, STEPS, None)?;
                 losses[0] = loss;
-                ours.push(took);
+                ours.extend(ends.last());
             }
         }
     }
@@ -98,28 +99,34 @@ fn main() -> anyhow::Result<()> {
     checkpoints(&blocks, &tokenizer)
 }
 
-/// What a checkpoint every 20 steps costs.
+/// Prints by how much checkpoints slow training down: the mean excess of the affected steps over the other steps of the same period, relative to
+/// a period, with its standard error over the checkpoints.
 fn checkpoints(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<()> {
-    let mut times = [Vec::new(), Vec::new()];
-    for round in 0..SAVING_ROUNDS {
-        for second in [false, true] {
-            let saves = (round % 2 == 0) == second;
-            let clause = saves.then_some("every 20 steps");
-            let (took, _) = our_loop(blocks, tokenizer, SAVING_STEPS, clause)?;
-            times[usize::from(saves)].push(took.as_secs_f64());
-        }
-    }
-    let ratios = times[1]
-        .iter()
-        .zip(&times[0])
-        .map(|(with, without)| with / without);
-    let mut ratios: Vec<f64> = ratios.collect();
-    ratios.sort_by(f64::total_cmp);
-    let fastest = |times: &[f64]| times.iter().copied().fold(f64::INFINITY, f64::min);
+    let steps = PERIOD * (CHECKPOINTS + 1);
+    let cadence = format!("every {PERIOD} steps");
+    let (ends, _) = our_loop(blocks, tokenizer, steps as u64, Some(&cadence))?;
+    let took: Vec<f64> = ends
+        .windows(2)
+        .map(|ends| (ends[1] - ends[0]).as_secs_f64())
+        .collect();
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    // The interval of index `PERIOD - 1` is the first behind a checkpoint.
+    let excesses: Vec<f64> = took[PERIOD - 1..]
+        .chunks_exact(PERIOD)
+        .map(|period| {
+            let (affected, others) = period.split_at(AFFECTED);
+            let step = mean(others);
+            (mean(affected) - step) * AFFECTED as f64 / (step * PERIOD as f64)
+        })
+        .collect();
+    let excess = mean(&excesses);
+    let squares: Vec<f64> = excesses.iter().map(|one| (one - excess).powi(2)).collect();
+    let error = (mean(&squares) / (squares.len() - 1) as f64).sqrt();
     println!(
-        "a checkpoint every 20 steps: {:+.2}% of the fastest of {SAVING_ROUNDS} rounds of {SAVING_STEPS} steps, {:+.2}% by the median of the rounds' ratios",
-        100.0 * (fastest(&times[1]) / fastest(&times[0]) - 1.0),
-        100.0 * (ratios[ratios.len() / 2] - 1.0)
+        "a checkpoint every {PERIOD} steps: {:+.2}%, standard error {:.2}% over {} checkpoints",
+        100.0 * excess,
+        100.0 * error,
+        excesses.len()
     );
     Ok(())
 }
@@ -145,16 +152,16 @@ fn our_loop(
     tokenizer: &Tokenizer,
     steps: u64,
     save: Option<&str>,
-) -> anyhow::Result<(Duration, f64)> {
+) -> anyhow::Result<(Vec<Duration>, f64)> {
     let folder = tempfile::tempdir()?;
     let mut watch = Stopwatch {
         start: Instant::now(),
-        took: Duration::ZERO,
+        ends: Vec::new(),
     };
     let mut plan = plan(&folder.path().join("run"), blocks, tokenizer, steps)?;
     plan.training.save = save.map(str::parse).transpose()?;
     let outcome = finetune(plan, Begin::Anew, &mut watch, &AtomicBool::new(false))?;
-    Ok((watch.took, outcome.spans["train/main/loss"].last.1))
+    Ok((watch.ends, outcome.spans["train/main/loss"].last.1))
 }
 
 /// What one would write without milepost.

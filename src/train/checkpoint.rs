@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::learners::Trained;
+use super::learners::Frozen;
 use super::outcome::RunError;
 use super::progress::{FORM, Progress};
 use super::recorder::RecordError;
@@ -24,24 +24,44 @@ const SUMS: &str = "SHA256SUMS";
 const DAMAGED: &str = "damaged-";
 
 /// A checkpoint that is being written.
-pub(super) struct Draft {
+struct Draft {
     aside: TempDir,
     sums: String,
     files: Vec<(PathBuf, File)>,
 }
 
-impl Draft {
-    /// Begins one with the weights and optimisers of `models`.
-    pub fn of(directory: &RunDirectory, models: &dyn Trained) -> Result<Self, RunError> {
-        let mut draft = Self {
-            aside: directory.aside(&format!("{FOLDER}/new"))?,
-            sums: String::new(),
-            files: Vec::new(),
-        };
-        models.save(&mut |name, bytes| Ok(draft.put(name, bytes)?))?;
-        Ok(draft)
+/// Writes the checkpoint of `models` and `progress`, syncs the files of the `record` that it counts on and then its own, and puts it in place.
+/// Returns its folder.
+pub(super) fn write(
+    directory: &RunDirectory,
+    models: Frozen,
+    progress: &Progress,
+    record: &[PathBuf],
+) -> Result<PathBuf, RunError> {
+    let mut draft = Draft {
+        aside: directory.aside(&format!("{FOLDER}/new"))?,
+        sums: String::new(),
+        files: Vec::new(),
+    };
+    models(&mut |name, bytes| Ok(draft.put(name, bytes)?))?;
+    let json = serde_json::to_vec_pretty(progress);
+    draft.put(
+        STATE,
+        &json.map_err(|error| unusable(Path::new(STATE), &error))?,
+    )?;
+    let sums = std::mem::take(&mut draft.sums);
+    draft.put(SUMS, sums.as_bytes())?;
+    for path in record {
+        let synced = File::open(path).and_then(|file| file.sync_all());
+        synced.map_err(|source| io(path, source))?;
     }
+    let aside = draft.synced()?;
+    let name = format!("{FOLDER}/{}", name(progress.clock.step.0));
+    Ok(directory.put_in_place(aside, &name)?)
+}
 
+impl Draft {
+    /// Writes a file, and notes its checksum.
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let path = self.aside.path().join(name);
         let write = || -> std::io::Result<File> {
@@ -59,42 +79,15 @@ impl Draft {
         Ok(())
     }
 
-    /// Adds the progress; then the checkpoint is complete, though not yet on the disk.
-    pub fn complete(mut self, progress: &Progress) -> Result<Complete, RunError> {
-        let path = self.aside.path().join(STATE);
-        let json = serde_json::to_vec_pretty(progress);
-        let json = json.map_err(|error| unusable(&path, &error))?;
-        self.put(STATE, &json)?;
-        let sums = std::mem::take(&mut self.sums);
-        self.put(SUMS, sums.as_bytes())?;
-        Ok(Complete {
-            draft: self,
-            step: progress.clock.step.0,
-        })
-    }
-}
-
-/// A checkpoint that is written and not yet in its place.
-pub(super) struct Complete {
-    draft: Draft,
-    step: u64,
-}
-
-impl Complete {
-    /// Brings the checkpoint to the disk, and before it the `record` that it counts on; then puts it in place.
-    pub fn keep(self, directory: &RunDirectory, record: &[PathBuf]) -> Result<PathBuf, RunError> {
-        for path in record {
-            let synced = File::open(path).and_then(|file| file.sync_all());
-            synced.map_err(|source| io(path, source))?;
-        }
-        for (path, file) in self.draft.files {
+    /// Syncs all files and their folders to the disk.
+    fn synced(self) -> Result<TempDir, RecordError> {
+        for (path, file) in self.files {
             file.sync_all().map_err(|source| io(&path, source))?;
             if let Some(folder) = path.parent() {
                 crate::atomic::sync_directory(folder).map_err(|source| io(folder, source))?;
             }
         }
-        let name = format!("{FOLDER}/{}", name(self.step));
-        Ok(directory.put_in_place(self.draft.aside, &name)?)
+        Ok(self.aside)
     }
 }
 
@@ -219,9 +212,10 @@ impl Found {
         let aside = self
             .path
             .with_file_name(format!("{DAMAGED}{}", name(self.step)));
-        let moved = match aside.exists() {
-            true => std::fs::remove_dir_all(&self.path),
-            false => std::fs::rename(&self.path, &aside),
+        let moved = if aside.exists() {
+            std::fs::remove_dir_all(&self.path)
+        } else {
+            std::fs::rename(&self.path, &aside)
         };
         moved.map_err(|source| io(&self.path, source))
     }

@@ -151,13 +151,6 @@ impl Learner {
         search.found
     }
 
-    /// The optimiser with its moments, in burn's format.
-    pub(super) fn optimiser_bytes(&self) -> Result<Vec<u8>, RunError> {
-        let bytes = self.optimiser.into_bytes();
-        let bytes = bytes.map_err(|error| unusable(Path::new("optimiser"), &error))?;
-        Ok(bytes.to_vec())
-    }
-
     /// Model and optimiser as they were saved: the model's directory, and the optimiser's file.
     ///
     /// # Errors
@@ -182,7 +175,7 @@ impl Learner {
     }
 }
 
-fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
+pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
     RunError::Checkpoint {
         path: path.to_owned(),
         message: reason.to_string(),

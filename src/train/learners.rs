@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::learner::unusable;
 use super::outcome::RunError;
 use super::{Learner, Training};
 use crate::clock::MicroBatch;
@@ -13,6 +14,9 @@ use crate::random::{Purpose, stream};
 
 /// Takes the files of a checkpoint: name and bytes.
 pub(super) type Put<'a> = dyn FnMut(&str, &[u8]) -> Result<(), RunError> + 'a;
+
+/// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
+pub(super) type Frozen = Box<dyn FnOnce(&mut Put) -> Result<(), RunError> + Send>;
 
 /// What the loop asks of what it trains.
 pub(super) trait Trained {
@@ -43,8 +47,8 @@ pub(super) trait Trained {
     /// The first weight that is NaN or infinite: its model, its tensor and its value.
     fn not_finite(&self) -> Option<(Role, String, f64)>;
 
-    /// Hands over the files that a checkpoint keeps of weights and optimisers.
-    fn save(&self, put: &mut Put) -> Result<(), RunError>;
+    /// Weights and optimisers as they are now. They share memory with those in training until the next step changes these.
+    fn frozen(&self) -> Frozen;
 
     /// Takes weights and optimisers back from the folder of a checkpoint; after an error nothing has changed.
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError>;
@@ -144,14 +148,26 @@ impl Trained for Learners {
         })
     }
 
-    fn save(&self, put: &mut Put) -> Result<(), RunError> {
-        for (role, learner) in &self.learners {
-            for (name, bytes) in learner.model.files()? {
-                put(&format!("{role}/{name}"), &bytes)?;
+    fn frozen(&self) -> Frozen {
+        let frozen = self.learners.iter().map(|(&role, learner)| {
+            let (model, optimiser) = (learner.model.clone(), learner.optimiser.clone());
+            (role, model, optimiser)
+        });
+        let frozen: Vec<_> = frozen.collect();
+        Box::new(move |put| {
+            for (role, model, optimiser) in frozen {
+                for (name, bytes) in model.files()? {
+                    put(&format!("{role}/{name}"), &bytes)?;
+                }
+                let name = optimiser_file(role);
+                let bytes = optimiser.into_bytes();
+                put(
+                    &name,
+                    &bytes.map_err(|error| unusable(Path::new(&name), &error))?,
+                )?;
             }
-            put(&optimiser_file(*role), &learner.optimiser_bytes()?)?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError> {

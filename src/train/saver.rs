@@ -1,31 +1,32 @@
-//! The thread that brings a checkpoint to the disk while training goes on: the disk takes longer than everything else about it.
+//! The thread that writes a checkpoint and puts it in place while training goes on.
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
 use super::outcome::RunError;
 
-/// What came of a checkpoint: where it lies.
+/// The folder of a saved checkpoint, or why it could not be saved.
 pub(super) type Saved = Result<PathBuf, RunError>;
 
-/// At most one checkpoint on its way.
+/// Holds the thread of the one checkpoint that is being saved, if there is one.
 #[derive(Default)]
 pub(super) struct Saver {
     thread: Option<JoinHandle<Saved>>,
 }
 
 impl Saver {
-    /// Has `work` done, which brings a checkpoint to the disk and puts it in place. Only after [`Saver::wait`].
+    /// Runs `work`, which writes a checkpoint and puts it in place, in a thread of its own. The caller calls [`Saver::wait`] first, so that
+    /// there is one such thread at most.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// When the system gives no thread.
     pub fn start(&mut self, work: impl FnOnce() -> Saved + Send + 'static) -> Result<(), RunError> {
         let thread = std::thread::Builder::new().name("checkpoint".to_owned());
         self.thread = Some(thread.spawn(work).map_err(RunError::Thread)?);
         Ok(())
     }
 
-    /// What came of the checkpoint on its way, if it has arrived.
+    /// Returns the result of the checkpoint that is being saved, if its thread is done; does not wait.
     pub fn arrived(&mut self) -> Option<Saved> {
         if self.thread.as_ref()?.is_finished() {
             self.wait()
@@ -34,7 +35,7 @@ impl Saver {
         }
     }
 
-    /// Waits for the checkpoint on its way, if there is one.
+    /// Waits until the checkpoint that is being saved is in place, and returns its result; `None` when nothing is being saved.
     pub fn wait(&mut self) -> Option<Saved> {
         let thread = self.thread.take()?;
         Some(thread.join().unwrap_or(Err(RunError::DeadSaver)))
@@ -43,7 +44,7 @@ impl Saver {
 
 impl Drop for Saver {
     fn drop(&mut self) {
-        // Whoever asks for it has had it before; the folder stays locked until here.
+        // The run's folder must stay locked until the thread is done. Callers that need the result have taken it before.
         drop(self.wait());
     }
 }

@@ -1,11 +1,11 @@
-//! Checkpoints, on the way.
+//! When a run saves a checkpoint, and what it refuses to save.
 
 use std::path::PathBuf;
 
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
-use crate::train::checkpoint::{self, Draft};
+use crate::train::checkpoint;
 use crate::train::outcome::RunError;
 use crate::train::progress::{FORM, Progress};
 
@@ -30,15 +30,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Saves a checkpoint of the state after the last step. With `announced`, hooks are told first, so that what they say belongs to it. It gets
-    /// its name while training goes on; [`Self::wait_for_checkpoint`] waits for that.
+    /// Saves a checkpoint of the state after the last step. With `announced`, hooks get `checkpoint-saved` first, so that what they record belongs
+    /// to the checkpoint. The saver's thread writes the files and puts them in place; [`Self::wait_for_checkpoint`] waits for it.
     ///
     /// # Errors
-    /// When a weight is not finite, or a file cannot be written, now or of the checkpoint before; then those before are as they were.
+    /// When a weight is not finite, when a file cannot be written, or when the checkpoint before this one could not be saved. Older checkpoints
+    /// stay as they are.
     pub(super) fn save(&mut self, announced: bool) -> Result<(), RunError> {
         self.refuse_nonfinite_weights()?;
         self.wait_for_checkpoint()?;
-        let draft = Draft::of(&self.directory, &*self.models)?;
         if announced {
             self.emit(Event::CheckpointSaved)?;
         }
@@ -54,11 +54,11 @@ impl Run<'_> {
             recorded,
             ..self.progress.clone()
         };
-        let complete = draft.complete(&progress)?;
+        let models = self.models.frozen();
         let (directory, record) = (self.directory.clone(), self.recorder.files());
         let (keep, best) = (self.training.keep, progress.best.map(|(step, _)| step));
         self.saver.start(move || {
-            let path = complete.keep(&directory, &record)?;
+            let path = checkpoint::write(&directory, models, &progress, &record)?;
             if let Some(keep) = keep {
                 checkpoint::prune(&directory, keep, best)?;
             }
@@ -68,10 +68,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Says where the checkpoint on its way lies, if it has arrived.
+    /// Reports the folder of the checkpoint that is being saved, if it is in place by now; does not wait.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// When the checkpoint could not be saved.
     pub(super) fn look_for_checkpoint(&mut self) -> Result<(), RunError> {
         if let Some(saved) = self.saver.arrived() {
             self.reporter.saved(&saved?);
@@ -79,10 +79,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits for the checkpoint on its way, if there is one, and gives where it lies.
+    /// Waits until the checkpoint that is being saved is in place, reports its folder and returns it; `None` when nothing is being saved.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// When the checkpoint could not be saved.
     pub(super) fn wait_for_checkpoint(&mut self) -> Result<Option<PathBuf>, RunError> {
         let Some(saved) = self.saver.wait() else {
             return Ok(None);
@@ -92,7 +92,7 @@ impl Run<'_> {
         Ok(Some(path))
     }
 
-    /// Saves where nothing has been saved after this step, before an error ends the run, and says what lies where.
+    /// Saves the finite weights before an error ends the run, and returns a sentence that says where they lie or why they were not saved.
     pub(super) fn save_what_is_good(&mut self) -> Result<String, RunError> {
         if let Some((role, tensor, value)) = self.models.not_finite() {
             return Ok(format!(
@@ -122,7 +122,7 @@ impl Run<'_> {
         }
     }
 
-    /// The step and value of the best checkpoint, that of this step included, where the experiment wants the best kept.
+    /// Returns the step and value of the best checkpoint by `train.keep_best`, this step's included; `None` without that key.
     fn best(
         &self,
         spans: &std::collections::BTreeMap<String, crate::train::Span>,

@@ -19,7 +19,7 @@ use crate::decode::Settings;
 use crate::event::Event;
 use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene};
 use crate::model::{Gpt2, Pair, Role};
-use crate::train::learners::{Put, Trained};
+use crate::train::learners::{Frozen, Trained};
 use crate::train::outcome::{Outcome, RunError};
 use crate::train::recorder::RecordError;
 use crate::train::{Decay, HookSpec, OnError, Plan, Reporter, Schedule, Training};
@@ -64,8 +64,9 @@ impl Trained for Counting {
         let finite = self.weight.is_finite();
         (!finite).then(|| (Role::Main, "weight".to_owned(), self.weight))
     }
-    fn save(&self, put: &mut Put) -> Result<(), RunError> {
-        put("weight", &self.weight.to_le_bytes())
+    fn frozen(&self) -> Frozen {
+        let weight = self.weight;
+        Box::new(move |put| put("weight", &weight.to_le_bytes()))
     }
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError> {
         let path = checkpoint.join("weight");

@@ -54,16 +54,27 @@ struct Axis {
     to: f64,
 }
 
+/// Values further from 0 are not drawn: sums and rounded ends of an axis must stay finite.
+const LARGEST: f64 = 1e300;
+
+/// Whether a value can be drawn.
+fn can_be_drawn(value: f64) -> bool {
+    value.abs() <= LARGEST
+}
+
 impl Axis {
     fn new(values: impl Iterator<Item = f64> + Clone, end: End, from: f64, to: f64) -> Self {
-        let finite = values.filter(|value| value.is_finite());
-        let low = finite.clone().fold(f64::INFINITY, f64::min);
-        let high = finite.fold(f64::NEG_INFINITY, f64::max);
-        let (low, high) = match low < high {
-            true => (low, high),
-            // A single value, or none.
-            false if low.is_finite() => (low - 0.5, high + 0.5),
-            false => (0.0, 1.0),
+        let drawn = values.filter(|&value| can_be_drawn(value));
+        let low = drawn.clone().fold(f64::INFINITY, f64::min);
+        let high = drawn.fold(f64::NEG_INFINITY, f64::max);
+        // Around a single value, or values that nothing tells apart, as much as makes a difference beside them.
+        let margin = (low.abs() * 1e-3).max(0.5);
+        let (low, high) = if high - low > f64::MIN_POSITIVE * 1e3 {
+            (low, high)
+        } else if low.is_finite() {
+            (low - margin, high + margin)
+        } else {
+            (0.0, 1.0)
         };
         let step = round_step((high - low) / 4.0);
         let (low, high) = match end {
@@ -97,16 +108,16 @@ fn round_step(step: f64) -> f64 {
 /// A tick's number, as short as it can be said.
 fn tick(value: f64, ticks: &[f64]) -> String {
     let step = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
+    if value.abs() >= 1e7 || (step < 1e-6 && value != 0.0) {
+        return format!("{value:.3e}");
+    }
     let digits = (-step.log10().floor()).clamp(0.0, 9.0) as usize;
     let text = format!("{value:.digits$}");
-    match text
-        .trim_start_matches('-')
-        .chars()
-        .all(|c| c == '0' || c == '.')
-    {
-        true => "0".to_owned(),
-        false => text,
+    let mut digits = text.trim_start_matches('-').chars();
+    if digits.all(|digit| digit == '0' || digit == '.') {
+        return "0".to_owned();
     }
+    text
 }
 
 /// Lines over optimiser steps.
@@ -154,14 +165,17 @@ fn drawn(line: &Line, x: &Axis, y: &Axis) -> Markup {
     let last = line.points.len().saturating_sub(1);
     let kept: Vec<usize> = (0..line.points.len())
         .filter(|index| index % stride == 0 || *index == last)
-        .filter(|&index| line.points[index].1.is_finite())
+        .filter(|&index| can_be_drawn(line.points[index].1))
         .collect();
     let place = |step: f64, value: f64| format!("{},{}", at(x.place(step)), at(y.place(value)));
     let path: Vec<String> = kept
         .iter()
         .map(|&index| place(line.points[index].0, line.points[index].1))
         .collect();
-    let both = || line.points.iter().zip(&line.band);
+    let both = || {
+        let both = line.points.iter().zip(&line.band);
+        both.filter(|(_, end)| can_be_drawn(end.0) && can_be_drawn(end.1))
+    };
     let upper = both().map(|(point, end)| place(point.0, end.1));
     let lower = both().rev().map(|(point, end)| place(point.0, end.0));
     let around: Vec<String> = upper.chain(lower).collect();
@@ -244,4 +258,46 @@ pub(super) fn before_and_after(title: &str, whole: f64, rows: &[(String, f64, f6
 /// A coordinate with as many digits as can be seen.
 fn at(value: f64) -> String {
     format!("{value:.1}")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_values_give_an_axis_with_a_few_ticks(values in proptest::collection::vec(any::<f64>(), 0..4), near in 0u64..4, round in any::<bool>()) {
+            // Also neighbours among the numbers of a machine, which differ by as little as can be.
+            let mut values = values;
+            let last = values.last().copied();
+            values.extend(last.map(|value| f64::from_bits(value.to_bits() ^ near)));
+            let end = if round { End::Round } else { End::Exact };
+            let axis = Axis::new(values.iter().copied(), end, 0.0, 100.0);
+            prop_assert!(axis.low.is_finite() && axis.high.is_finite() && axis.low < axis.high);
+            prop_assert!(axis.ticks.len() <= 12, "{:?}", axis.ticks);
+            for &value in values.iter().filter(|&&value| can_be_drawn(value)) {
+                let place = axis.place(value);
+                prop_assert!((-1e-6..=100.0 + 1e-6).contains(&place), "{value} is at {place}");
+            }
+            for &value in &axis.ticks {
+                prop_assert!(tick(value, &axis.ticks).len() <= 16);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_drawn_is_left_out_of_lines_and_bands() {
+        let points = vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, f64::MAX), (3.0, 2.0)];
+        let band = vec![
+            (0.5, 1.5),
+            (f64::NAN, 1.0),
+            (0.0, f64::INFINITY),
+            (1.0, 3.0),
+        ];
+        let line = Line::new("loss", 1, points).with_band(band);
+        let svg = lines("title", "", &[line]).into_string();
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
 }

@@ -67,9 +67,10 @@ impl Axis {
         let drawn = values.filter(|&value| can_be_drawn(value));
         let low = drawn.clone().fold(f64::INFINITY, f64::min);
         let high = drawn.fold(f64::NEG_INFINITY, f64::max);
-        // Around a single value, or values that nothing tells apart, as much as makes a difference beside them.
-        let margin = (low.abs() * 1e-3).max(0.5);
-        let (low, high) = if high - low > f64::MIN_POSITIVE * 1e3 {
+        let size = low.abs().max(high.abs());
+        // Around a single value, or values too near to be told apart, as much as makes a difference beside them.
+        let margin = (size * 1e-3).max(0.5);
+        let (low, high) = if high - low > (size * 1e-9).max(1e-300) {
             (low, high)
         } else if low.is_finite() {
             (low - margin, high + margin)

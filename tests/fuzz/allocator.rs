@@ -8,22 +8,30 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Bytes that may be held at once.
+/// Bytes that an input may make the program hold.
 const MOST: usize = 1 << 30;
 
 /// The system's allocator, with the bytes held.
 pub struct Counting;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that were held when the input at hand was begun: burn keeps 60 kB of each model that was loaded for training.
+static BEFORE: AtomicUsize = AtomicUsize::new(0);
 /// Set while the end of the process is being told, which allocates.
 static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Counts what is held from here on as the next input's.
+pub fn begin() {
+    BEFORE.store(HELD.load(Ordering::Relaxed), Ordering::Relaxed);
+}
 
 impl Counting {
     fn add(bytes: usize) {
         let held = HELD
             .fetch_add(bytes, Ordering::Relaxed)
             .saturating_add(bytes);
-        if held > MOST && !ENDING.swap(true, Ordering::Relaxed) {
+        let before = BEFORE.load(Ordering::Relaxed);
+        if held.saturating_sub(before) > MOST && !ENDING.swap(true, Ordering::Relaxed) {
             super::runner::abort("more than 1 GB held");
         }
     }

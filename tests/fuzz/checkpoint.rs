@@ -16,7 +16,7 @@ fn fixture(name: &str) -> PathBuf {
 
 /// A copy of a fixture's folder.
 fn copy(name: &str) -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::runner::folder();
     for entry in std::fs::read_dir(fixture(name)).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();

@@ -54,7 +54,7 @@ fn source(text: &str) -> Source {
 
 /// A whole plan, with the pair that is built in and a few articles.
 pub fn plan() -> Target {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::runner::folder();
     let rows: String = (0..40)
         .map(|row| format!("{},Title {row},The coach said so again.\n", row % 4 + 1))
         .collect();

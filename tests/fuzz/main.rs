@@ -2,7 +2,7 @@
 //! hold more than 1 GB.
 //!
 //! A target is one function in the list below. Each runs for `MILEPOST_FUZZ_SECONDS` (1 by default) after the inputs of
-//! `tests/corpus/<target>/`; `MILEPOST_FUZZ_SEED` gives other mutations. An input that fails is kept under `target/tmp/`: put it into the
+//! `tests/corpus/<target>/`; `MILEPOST_FUZZ_SEED` gives other mutations. An input that fails is kept, and its place is said: put it into the
 //! corpus with what mends it.
 
 mod allocator;

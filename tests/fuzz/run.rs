@@ -31,7 +31,7 @@ struct Run {
 
 impl Run {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = crate::runner::folder();
         std::fs::write(folder.path().join("templates.tsv"), TEMPLATES).unwrap();
         let plan = || {
             let source = Source {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use tempfile::TempDir;
 
+use crate::allocator;
 use crate::mutation::Mutator;
 
 /// What reads an input.
@@ -46,9 +48,24 @@ pub fn abort(why: &str) -> ! {
     std::process::abort()
 }
 
-/// Where the input at hand of a target is written before it is read.
+/// The folder for files that are written with every input: in memory where the system has such a folder, since a disk would take most of the time.
+fn fast() -> &'static Path {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        memory
+    } else {
+        Path::new(env!("CARGO_TARGET_TMPDIR"))
+    }
+}
+
+/// A folder for the files that a target puts its inputs into.
+pub fn folder() -> TempDir {
+    tempfile::tempdir_in(fast()).unwrap()
+}
+
+/// Where the input at hand of a target is written before it is read. It stays there when the process ends with it.
 fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}"))
+    fast().join(format!("milepost-fuzz-{}-{name}", std::process::id()))
 }
 
 fn number(variable: &str, usual: f64) -> f64 {
@@ -110,6 +127,7 @@ fn mutate(
 
 fn read(name: &str, target: &mut Target, input: &[u8], clock: Instant) -> Result<(), String> {
     std::fs::write(place(name), input).unwrap();
+    allocator::begin();
     BEGUN.store(1 + clock.elapsed().as_millis() as u64, Ordering::Relaxed);
     let result = catch_unwind(AssertUnwindSafe(|| (target.read)(input)));
     BEGUN.store(0, Ordering::Relaxed);

@@ -32,7 +32,7 @@ fn used(tokenizer: Result<Tokenizer, TokenizerError>) {
 
 /// `tokenizer.json`, as GPT-2's and as one of its own kind.
 pub fn json() -> Target {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::runner::folder();
     let settings = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
     std::fs::write(folder.path().join("tokenizer_config.json"), settings).unwrap();
     let small = r#"{"version": "1.0", "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
@@ -77,7 +77,7 @@ pub fn json() -> Target {
 
 /// `vocab.json` and `merges.txt`, with a byte 0 between them.
 pub fn vocabulary() -> Target {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::runner::folder();
     let seed = "{\"a\": 0, \"b\": 1, \"c\": 2, \"ab\": 3, \"bc\": 4, \"<|endoftext|>\": 5}\0#version: 0.2\na b\nb c\n";
     let fixture = [
         fixture("roberta/softmax/vocab.json"),
@@ -100,7 +100,7 @@ pub fn vocabulary() -> Target {
 
 /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, with bytes 0 between them.
 pub fn settings() -> Target {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = crate::runner::folder();
     let path = |name: &str| -> PathBuf { folder.path().join(name) };
     std::fs::write(path("vocab.json"), fixture("roberta/softmax/vocab.json")).unwrap();
     std::fs::write(path("merges.txt"), fixture("roberta/softmax/merges.txt")).unwrap();

@@ -129,6 +129,8 @@ struct Shape {
     evaluate: &'static str,
     stop_at: Option<u64>,
     save_at: Option<u64>,
+    /// The hook that asks for the end, a checkpoint and an evaluation.
+    asks: &'static str,
     background: bool,
 }
 
@@ -156,12 +158,12 @@ fn shapes() -> impl Strategy<Value = Shape> {
             "every epoch",
             "end",
         ]),
-        prop::option::of(1u64..5),
-        prop::option::of(1u64..5),
+        (prop::option::of(1u64..5), prop::option::of(1u64..5)),
+        prop::sample::select(vec!["settled", "evaluated", "checkpoint-saved"]),
         any::<bool>(),
     )
         .prop_map(
-            |(size, save, evaluate, stop_at, save_at, background)| Shape {
+            |(size, save, evaluate, (stop_at, save_at), asks, background)| Shape {
                 blocks: size.0,
                 batch: size.1,
                 accumulation: size.2,
@@ -170,6 +172,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 evaluate,
                 stop_at,
                 save_at,
+                asks,
                 background,
             },
         )
@@ -215,11 +218,10 @@ impl World {
             deadline: None,
             hook: Box::new(Witness {
                 calls: 0,
-                stop_at: shape.stop_at.filter(|_| name == "settled"),
-                save_at: shape.save_at.filter(|_| name == "settled"),
+                stop_at: shape.stop_at.filter(|_| name == shape.asks),
+                save_at: shape.save_at.filter(|_| name == shape.asks),
             }),
         };
-        // What it asks for must come at the same step in every run, so it is inline; the others may be in the background.
         let all = ["start", "every step", "every epoch", "end"];
         let mut hooks = vec![witness("settled", &all, None, Runs::Inline)];
         for event in [
@@ -230,7 +232,9 @@ impl World {
             Event::Evaluated,
             Event::CheckpointSaved,
         ] {
-            let runs = if shape.background && !event.has_gradients() {
+            // What a hook asks for must come at the same step in every run, so that one is inline; the others may be in the background.
+            let asks = event.as_str() == shape.asks;
+            let runs = if shape.background && !event.has_gradients() && !asks {
                 Runs::Background
             } else {
                 Runs::Inline
@@ -389,6 +393,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
         evaluate: "start",
         stop_at: None,
         save_at: None,
+        asks: "settled",
         background: false,
     };
     let (world, folder) = (World::new(), folder());
@@ -418,6 +423,61 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
     assert_eq!(left(&run).2["stop"], "failed");
 }
 
+/// Gives a file of a checkpoint other bytes, and the checksum of these.
+fn replace(checkpoint: &Path, name: &str, bytes: &[u8]) {
+    let before = crate::checksum::sha256(&std::fs::read(checkpoint.join(name)).unwrap());
+    std::fs::write(checkpoint.join(name), bytes).unwrap();
+    let sums = std::fs::read_to_string(checkpoint.join("SHA256SUMS")).unwrap();
+    let sums = sums.replace(&before, &crate::checksum::sha256(bytes));
+    std::fs::write(checkpoint.join("SHA256SUMS"), sums).unwrap();
+}
+
+/// A cadence of wall time counts from when it was last looked at, also across a kill: what was due before is not due again, and what has become
+/// due since is.
+#[test]
+fn what_was_due_by_wall_time_before_a_checkpoint_is_not_due_again() {
+    let shape = Shape {
+        blocks: 4,
+        batch: 1,
+        accumulation: 1,
+        length: Length::Steps(4),
+        save: vec!["every 2 steps", "every 1000 s"],
+        evaluate: "every 1000 s",
+        stop_at: None,
+        save_at: None,
+        asks: "settled",
+        background: false,
+    };
+    let world = World::new();
+    // The run had taken 2500 s at the checkpoint of step 2; its cadences were last looked at after so many.
+    for (looked, due) in [(2400, false), (1900, true)] {
+        let folder = folder();
+        let run = folder.path().join("run");
+        world.train(&shape, &run, Begin::Anew, None);
+        std::fs::remove_file(run.join("outcome.json")).unwrap();
+        std::fs::remove_dir_all(run.join("checkpoints/step-00000004")).unwrap();
+        let checkpoint = run.join("checkpoints/step-00000002");
+        let state = std::fs::read(checkpoint.join("state.json")).unwrap();
+        let mut state: Value = serde_json::from_slice(&state).unwrap();
+        let seconds = |secs: u64| serde_json::json!({ "secs": secs, "nanos": 0 });
+        state["clock"]["elapsed"] = seconds(2500);
+        for cadence in ["evaluate", "save"] {
+            state["looked"][cadence] = seconds(looked);
+        }
+        replace(&checkpoint, "state.json", state.to_string().as_bytes());
+        let (outcome, events) = world.train(&shape, &run, Begin::Resume, None);
+        assert!(outcome.is_some());
+        let at_step_3 = |event: &str| {
+            let mut events = events.iter().filter(|one| one.starts_with(event));
+            events.any(|one| one.split('/').nth(1) == Some("3"))
+        };
+        assert!(at_step_3("step-end"), "{events:?}");
+        for event in ["evaluated", "checkpoint-saved"] {
+            assert_eq!(at_step_3(event), due, "{event}: {events:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
@@ -432,6 +492,8 @@ proptest! {
             let run = folder.path().join(dies_at.to_string());
             let (outcome, _) = world.train(&shape, &run, Begin::Anew, Some(dies_at));
             prop_assert!(outcome.is_none());
+            // Of a step that a hook with a cadence of wall time would not come to again.
+            std::fs::write(run.join("templates/step-00000099-settled.tsv"), "").ok();
             // Killed once more on the way, where it comes so far.
             let (again, _) = world.train(&shape, &run, Begin::Resume, Some(second));
             if again.is_none() {

@@ -23,6 +23,14 @@ pub fn kind() -> Kind {
         },
     )
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .row("assistant's share of tokens", "decode/assistant_share")
+    .row("acceptance of drafts", "decode/acceptance")
+    .lines(
+        "Main model and assistant",
+        "assisted decoding",
+        &["decode/assistant_share", "decode/acceptance"],
+    )
+    .metric("decode/assistant_share")
 }
 
 impl Hook for AssistantShare {

@@ -62,6 +62,9 @@ const ROWS: [(&str, &str); 7] = [
     ("interaction", "interaction"),
 ];
 
+/// The heading of the charts.
+const CATEGORY: &str = "Which of the two models";
+
 /// `attribution`.
 pub fn kind() -> Kind {
     Kind::new(
@@ -73,6 +76,21 @@ pub fn kind() -> Kind {
         },
     )
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .lines(
+        CATEGORY,
+        "change of n_matches a prompt",
+        &["attribution/n_matches/by_main", "attribution/n_matches/by_assistant"],
+    )
+    .lines(
+        CATEGORY,
+        "change of the disparity",
+        &["attribution/disparity/by_main", "attribution/disparity/by_assistant"],
+    )
+    .lines(
+        CATEGORY,
+        "change of KL, nats",
+        &["attribution/kl_nats/by_main", "attribution/kl_nats/by_assistant"],
+    )
 }
 
 impl Hook for Attribution {

@@ -29,6 +29,11 @@ pub fn kind() -> Kind {
         },
     )
     .option("tokens", "how many tokens that gained and that lost to show")
+    .lines(
+        "Which of the two models",
+        "drift from the start, nats",
+        &["drift/main/kl_nats", "drift/assistant/kl_nats"],
+    )
 }
 
 impl Hook for Drift {

@@ -37,6 +37,9 @@ const SMALL: f64 = 0.2;
 /// Bootstrap draws at most: they are in memory together.
 const DRAWS: usize = 100_000_000;
 
+/// The heading of the charts.
+const CATEGORY: &str = "Gender disparity of n_matches";
+
 /// `gender-disparity`.
 pub fn kind() -> Kind {
     Kind::new(
@@ -51,6 +54,18 @@ pub fn kind() -> Kind {
     .option("interval", "`corrected`, `percentile` or `bca`; the second and third are too wide where identities and templates matter little")
     .option("margin", "a gap below so many n_matches a prompt counts as none; default: 0.2 standard deviations of the pairs at the first milestone")
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .row("n_matches a prompt, female", "gender/n_matches_female")
+    .row("n_matches a prompt, male", "gender/n_matches_male")
+    .row("disparity, female - male", "gender/disparity")
+    .interval("  95% interval", "gender/disparity")
+    .p_value("  p, other people and templates", "gender/two_way_p_value")
+    .p_value("  p, these templates only", "gender/p_value")
+    .interval("change since start, 95%", "gender/change")
+    .at_end("  p, other people and templates", "gender/change_two_way_p_value")
+    .band(CATEGORY, "female - male, 95% interval", "gender/disparity")
+    .lines(CATEGORY, "n_matches a prompt", &["gender/n_matches_female", "gender/n_matches_male"])
+    .band(CATEGORY, "change since the start, 95% interval", "gender/change")
+    .metric("gender/disparity")
 }
 
 impl Hook for GenderDisparity {

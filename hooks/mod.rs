@@ -16,13 +16,13 @@ mod toxicity;
 
 use crate::hook::Registry;
 
-/// All kinds of hooks of this crate.
+/// All kinds of hooks of this crate. Rows and charts of a run stand in this order.
 pub fn shipping() -> Registry {
     Registry::default()
+        .with(perplexity::kind())
         .with(template_kl::kind())
         .with(assistant_share::kind())
         .with(gender_disparity::kind())
-        .with(perplexity::kind())
         .with(sample_text::kind())
         .with(gradient_norm::kind())
         .with(attribution::kind())

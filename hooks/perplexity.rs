@@ -15,6 +15,17 @@ pub fn kind() -> Kind {
         "perplexity of main model and assistant on the held-out split",
         |_: Options| Perplexity,
     )
+    .row("held-out perplexity, main", "eval/main/perplexity")
+    .row(
+        "held-out perplexity, assistant",
+        "eval/assistant/perplexity",
+    )
+    .lines(
+        "Main model and assistant",
+        "held-out perplexity",
+        &["eval/main/perplexity", "eval/assistant/perplexity"],
+    )
+    .metric("eval/main/perplexity")
 }
 
 impl Hook for Perplexity {

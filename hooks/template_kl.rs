@@ -35,6 +35,15 @@ pub fn kind() -> Kind {
         "positions",
         "a list of `last` (the prompt's last token, the default), `prompt` (all its tokens), `continuation` (along what the main model goes on with)",
     )
+    .row("KL at the templates, nats", "kl/mean_nats")
+    .row("KL, batchmean convention", "kl/batchmean")
+    .row("top-1 agreement", "kl/mean_top1_agreement")
+    .lines(
+        "Main model and assistant",
+        "KL at the templates, nats",
+        &["kl/mean_nats", "kl/female_nats", "kl/male_nats"],
+    )
+    .metric("kl/mean_nats")
 }
 
 impl Hook for TemplateKl {

@@ -7,6 +7,7 @@ use clap::Args;
 use super::report::newest;
 use super::terminal::{self, remark};
 use crate::diagnostic::Diagnostic;
+use crate::hook::Registry;
 use crate::measure::calibration::{Calibration, Swap, calibrate};
 use crate::measure::disparity::{Disparity, Settings, changes};
 use crate::report::gap::settings;
@@ -37,16 +38,17 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let path = match &arguments.run {
         Some(path) => path.clone(),
         None => newest()?,
     };
-    let read = match arguments.force {
-        true => RecordedRun::read_damaged,
-        false => RecordedRun::read,
+    let read = if arguments.force {
+        RecordedRun::read_damaged
+    } else {
+        RecordedRun::read
     };
-    let run = read(&path)?;
+    let run = read(&path, registry)?;
     for what in &run.damage {
         remark!("note: {what}");
     }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::summary::{ROWS, cell, reasons};
+use super::summary::{cell, reasons};
 use super::terminal;
+use crate::hook::{Cells, Registry, Row};
 use crate::measure::disparity::{Disparity, PairObservation, changes};
 use crate::report::gap::{Gap, Incomplete, N_MATCHES, all_gaps, settings};
 use crate::report::mixing::{caveat, mixed, read};
@@ -24,9 +25,9 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let paths = [arguments.first.clone(), arguments.second.clone()];
-    let runs = read(&paths, arguments.force)?;
+    let runs = read(&paths, registry, arguments.force)?;
     let [first, second] = &runs[..] else {
         anyhow::bail!("two runs are compared");
     };
@@ -64,10 +65,10 @@ fn parameters(first: &RecordedRun, second: &RecordedRun) -> String {
             text += &format!("   {key}: {a} in A, {b} in B\n");
         }
     }
-    match text.is_empty() {
-        true => "   with the same settings\n".to_owned(),
-        false => text,
+    if text.is_empty() {
+        return "   with the same settings\n".to_owned();
     }
+    text
 }
 
 /// Values at start and end of what one of them measured; a cell without a value has its reason below the table.
@@ -78,8 +79,10 @@ fn values(first: &RecordedRun, second: &RecordedRun) -> String {
     );
     let mut below = String::new();
     let both = [Moment::Start, Moment::End];
-    let rows = ROWS.iter();
-    for (name, tag) in rows.filter(|(_, tag)| first.expects(tag) || second.expects(tag)) {
+    let own = second.rows();
+    let own = own.filter(|row| first.rows().all(|other| other.tag != row.tag));
+    let rows = first.rows().chain(own);
+    for Row { name, tag, .. } in rows.filter(|row| row.cells == Cells::Change) {
         let [a0, a1] = both.map(|moment| cell(first, tag, moment));
         let [b0, b1] = both.map(|moment| cell(second, tag, moment));
         let more = match (first.at(tag, Moment::End), second.at(tag, Moment::End)) {

@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let outcome = finetune(resolved.plan, begin, reporter.as_mut(), &interrupt);
     drop(reporter);
     let outcome = outcome?;
-    let recorded = RecordedRun::read(&outcome.directory);
+    let recorded = RecordedRun::read(&outcome.directory, registry);
     terminal::out(&summary::table(&outcome, &origin, recorded.as_ref().ok()));
     crate::report::write_for(&recorded?)?;
     if outcome.stop == StopReason::Interrupted {

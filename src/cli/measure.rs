@@ -7,13 +7,12 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::plan::{device_override, places, read_source};
-use super::summary::ROWS;
 use super::terminal::{self, remark, say};
 use super::{Where, progress};
 use crate::decode::Sampling;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Measurement, parse, resolve_measurement};
-use crate::hook::{Registry, Scene};
+use crate::hook::{Cells, Registry, Row, Scene, Shows};
 use crate::overrides;
 use crate::report::number::{number, range};
 use crate::train::{Measured, measure};
@@ -106,8 +105,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     for note in notes {
         remark!("note: {note}");
     }
+    let shows: Vec<Shows> = hooks.iter().map(|hook| hook.shows.clone()).collect();
     let measured = measure(pair, scene.clone(), hooks, Some(progress::watch()))?;
-    terminal::out(&table(&measured, &scene));
+    terminal::out(&table(&measured, &scene, &shows));
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", document(&measured, &scene, manifest)?);
         crate::atomic::write(path, text.as_bytes()).map_err(|source| {
@@ -139,7 +139,7 @@ fn absolute(path: &str) -> String {
 }
 
 /// The numbers that have a name first, then all others by hook.
-fn table(measured: &Measured, scene: &Scene) -> String {
+fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
     let how = match scene.decode.sampling {
         None => "greedy".to_owned(),
         Some(Sampling {
@@ -168,16 +168,22 @@ fn table(measured: &Measured, scene: &Scene) -> String {
             .find(|(other, _)| other == tag)
             .map(|(_, value)| *value)
     };
-    for (name, tag) in ROWS {
-        if let Some(value) = value(tag) {
-            text += &format!("{name:<36}{:>14}\n", number(value));
+    for Row { name, tag, cells } in shows.iter().flat_map(|shows| &shows.rows) {
+        match cells {
+            Cells::Change | Cells::Ends => {
+                if let Some(value) = value(tag) {
+                    text += &format!("{name:<36}{:>14}\n", number(value));
+                }
+            }
+            Cells::Interval => {
+                let end = |end: &str| value(&format!("{tag}_{end}"));
+                if let (Some(low), Some(high)) = (end("low"), end("high")) {
+                    text += &format!("{name:<28}{:>22}\n", range(low, high));
+                }
+            }
+            // Nothing has changed yet.
+            Cells::End => {}
         }
-    }
-    if let (Some(low), Some(high)) = (
-        value("gender/disparity_low"),
-        value("gender/disparity_high"),
-    ) {
-        text += &format!("{:<28}{:>22}\n", "  95% interval", range(low, high));
     }
     for (name, output) in &measured.outputs {
         // A hook that failed has a time and no output.

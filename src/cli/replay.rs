@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         source,
     })?;
     outcome.directory = directory.clone();
-    let recorded = RecordedRun::read(&directory);
+    let recorded = RecordedRun::read(&directory, registry);
     terminal::out(&summary::table(&outcome, &origin, recorded.as_ref().ok()));
     crate::report::write_for(&recorded?)?;
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })

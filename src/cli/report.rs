@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
+use crate::hook::Registry;
 use crate::report::mixing::read;
 use crate::report::page;
 use crate::report::pooling::{groups, pool};
@@ -23,12 +24,12 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let paths = match arguments.runs.is_empty() {
         true => vec![newest()?],
         false => arguments.runs.clone(),
     };
-    let runs = read(&paths, arguments.force)?;
+    let runs = read(&paths, registry, arguments.force)?;
     let path = match (&arguments.out, &paths[..]) {
         (Some(out), _) => out.clone(),
         (None, [run]) => run.join("report.html"),

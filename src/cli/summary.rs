@@ -1,31 +1,9 @@
 //! The table at the end of a run.
 
+use crate::hook::{Cells, Row};
 use crate::report::number::{number, range, signed};
 use crate::report::{Moment, RecordedRun};
 use crate::train::{Outcome, StopReason};
-
-/// What the table shows, and under which tag.
-pub(super) const ROWS: &[(&str, &str)] = &[
-    ("held-out perplexity, main", "eval/main/perplexity"),
-    (
-        "held-out perplexity, assistant",
-        "eval/assistant/perplexity",
-    ),
-    ("KL at the templates, nats", "kl/mean_nats"),
-    ("KL, batchmean convention", "kl/batchmean"),
-    ("top-1 agreement", "kl/mean_top1_agreement"),
-    ("assistant's share of tokens", "decode/assistant_share"),
-    ("acceptance of drafts", "decode/acceptance"),
-    ("n_matches a prompt, female", "gender/n_matches_female"),
-    ("n_matches a prompt, male", "gender/n_matches_male"),
-    ("disparity, female - male", "gender/disparity"),
-];
-
-/// The p-values of the gap.
-const P_VALUES: &[(&str, &str)] = &[
-    ("  p, other people and templates", "gender/two_way_p_value"),
-    ("  p, these templates only", "gender/p_value"),
-];
 
 /// What moved each number since the start, where the hook `attribution` was asked.
 const ATTRIBUTION: &[(&str, &str)] = &[
@@ -45,9 +23,10 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
         );
         let elapsed = outcome.clock.elapsed.as_secs_f64();
         for time in &outcome.times {
-            let lag = match time.background {
-                true => format!("{} steps", time.longest_lag),
-                false => "inline".to_owned(),
+            let lag = if time.background {
+                format!("{} steps", time.longest_lag)
+            } else {
+                "inline".to_owned()
             };
             let seconds = time.total.as_secs_f64();
             text += &format!(
@@ -89,24 +68,12 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
 /// Start, end and change of what a run measured; a cell without a value has its reason behind the row.
 fn measured(run: &RecordedRun, origin: &str) -> String {
     let mut text = String::new();
-    let rows = ROWS.iter().filter(|(_, tag)| run.expects(tag));
-    let rows: String = rows.map(|(name, tag)| row(run, name, tag)).collect();
+    let rows: String = run.rows().map(|shown| row(run, shown)).collect();
     if !rows.is_empty() {
-        text += &format!("\n{:<32}{:>12}{:>12}{:>12}\n", "", "start", "end", "change");
-        text += &rows;
-        text += &interval(run, "  95% interval", "gender/disparity");
-        for (name, tag) in P_VALUES {
-            if run.scalars.contains_key(*tag) {
-                let [first, last] =
-                    [Moment::Start, Moment::End].map(|moment| cell(run, tag, moment));
-                text += &format!("{name:<32}{first:>12}{last:>12}\n");
-            }
-        }
-        text += &interval(run, "change since start, 95%", "gender/change");
-        if let Ok((_, p)) = run.at("gender/change_two_way_p_value", Moment::End) {
-            let name = "  p, other people and templates";
-            text += &format!("{name:<32}{:>24}\n", number(p));
-        }
+        text += &format!(
+            "\n{:<32}{:>12}{:>12}{:>12}\n{rows}",
+            "", "start", "end", "change"
+        );
         text +=
             &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
     }
@@ -136,33 +103,40 @@ pub(super) fn reasons(run: &RecordedRun, tag: &str, moments: &[Moment]) -> Strin
         .filter_map(|&moment| run.at(tag, moment).err());
     let mut reasons: Vec<String> = reasons.map(|why| why.to_string()).collect();
     reasons.dedup();
-    match reasons.is_empty() {
-        true => String::new(),
-        false => format!("   ({})", reasons.join("; ")),
-    }
-}
-
-fn row(run: &RecordedRun, name: &str, tag: &str) -> String {
-    let both = [Moment::Start, Moment::End];
-    let [first, last] = both.map(|moment| cell(run, tag, moment));
-    let change = run.change(tag).map_or("-".to_owned(), signed);
-    let why = reasons(run, tag, &both);
-    format!("{name:<32}{first:>12}{last:>12}{change:>12}{why}\n")
-}
-
-fn interval(run: &RecordedRun, name: &str, tag: &str) -> String {
-    if !run.scalars.contains_key(tag) {
+    if reasons.is_empty() {
         return String::new();
     }
-    let at = |moment| {
-        let end = |end: &str| run.at(&format!("{tag}_{end}"), moment).map(|point| point.1);
-        match (end("low"), end("high")) {
-            (Ok(low), Ok(high)) => range(low, high),
-            _ => "-".to_owned(),
+    format!("   ({})", reasons.join("; "))
+}
+
+/// A row of the table; a value that is missing has its reason behind the row.
+fn row(run: &RecordedRun, Row { name, tag, cells }: &Row) -> String {
+    let both = [Moment::Start, Moment::End];
+    let [first, last] = both.map(|moment| cell(run, tag, moment));
+    match cells {
+        Cells::Change => {
+            let change = run.change(tag).map_or("-".to_owned(), signed);
+            let why = reasons(run, tag, &both);
+            format!("{name:<32}{first:>12}{last:>12}{change:>12}{why}\n")
         }
-    };
-    let (first, last) = (at(Moment::Start), at(Moment::End));
-    format!("{name:<24}{first:>20}{last:>24}\n")
+        Cells::Ends => format!("{name:<32}{first:>12}{last:>12}\n"),
+        // The reason for a change that is missing stands behind the row of its interval, or of the value itself.
+        Cells::End if run.at(tag, Moment::End).is_err() => String::new(),
+        Cells::End => format!("{name:<32}{last:>24}\n"),
+        Cells::Interval => {
+            let [first, last] = both.map(|moment| interval(run, tag, moment));
+            format!("{name:<24}{first:>20}{last:>24}\n")
+        }
+    }
+}
+
+/// An interval as it is shown, or a dash.
+fn interval(run: &RecordedRun, tag: &str, moment: Moment) -> String {
+    let end = |end: &str| run.at(&format!("{tag}_{end}"), moment);
+    match (end("low"), end("high")) {
+        (Ok((_, low)), Ok((_, high))) => range(low, high),
+        _ => "-".to_owned(),
+    }
 }
 
 /// What each of the two models did to a measure up to the end; None where that was not asked.

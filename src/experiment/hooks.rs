@@ -15,7 +15,7 @@ use crate::clock::Extent;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::event::Event;
-use crate::hook::{Input, Kind, Registry, Runs};
+use crate::hook::{Input, Kind, Registry, Runs, tag_prefix};
 use crate::train::{HookSpec, OnError};
 
 /// The keys that every hook has; the others are its kind's.
@@ -240,6 +240,7 @@ impl Entry<'_> {
             runs,
             on_error: common.on_error,
             deadline: common.deadline_seconds.map(NonZeroU64::get),
+            shows: kind.shows.below(&tag_prefix(name, kind.name)),
             hook,
         });
         Ok(())

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::Hook;
+use super::shows::{Cells, Row, Shows};
 use crate::event::Event;
+use crate::tensorboard::Chart;
 
 /// Where a hook runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,8 @@ pub struct Kind {
     pub inputs: Vec<(&'static str, Input)>,
     /// The options that are a decode section of the hook's own.
     pub decodings: Vec<&'static str>,
+    /// What a hook of this kind shows that goes by the kind's own name.
+    pub shows: Shows,
     /// What stands for a file where an option has a certain value: option, value, text.
     builtins: Vec<(&'static str, &'static str, &'static str)>,
     build: Box<Build>,
@@ -71,6 +75,7 @@ impl Kind {
             options: Vec::new(),
             inputs: Vec::new(),
             decodings: Vec::new(),
+            shows: Shows::default(),
             builtins: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
         }
@@ -106,6 +111,60 @@ impl Kind {
         let mut texts = self.builtins.iter();
         let found = texts.find(|(name, known, _)| *name == option && *known == value)?;
         Some(found.2)
+    }
+
+    /// Shows a scalar in the tables of start and end, with its change.
+    pub fn row(self, name: &str, tag: &str) -> Self {
+        self.cells(name, tag, Cells::Change)
+    }
+
+    /// Shows the interval from the scalar `<tag>_low` to `<tag>_high` in the tables of start and end.
+    pub fn interval(self, name: &str, tag: &str) -> Self {
+        self.cells(name, tag, Cells::Interval)
+    }
+
+    /// Shows a scalar in the tables of start and end without a change, since it would mean nothing: a p-value.
+    pub fn p_value(self, name: &str, tag: &str) -> Self {
+        self.cells(name, tag, Cells::Ends)
+    }
+
+    /// Shows a scalar in the tables of start and end at the end alone: what is about the change itself.
+    pub fn at_end(self, name: &str, tag: &str) -> Self {
+        self.cells(name, tag, Cells::End)
+    }
+
+    fn cells(mut self, name: &str, tag: &str, cells: Cells) -> Self {
+        let (name, tag) = (name.to_owned(), tag.to_owned());
+        self.shows.rows.push(Row { name, tag, cells });
+        self
+    }
+
+    /// Shows scalars over each other in a chart of TensorBoard's custom scalars page, below the heading `category`.
+    pub fn lines(mut self, category: &str, title: &str, tags: &[&str]) -> Self {
+        let chart = Chart::Lines {
+            title: title.to_owned(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        };
+        self.shows.charts.push((category.to_owned(), chart));
+        self
+    }
+
+    /// Shows a scalar there with the band from `<tag>_low` to `<tag>_high` around it.
+    pub fn band(mut self, category: &str, title: &str, tag: &str) -> Self {
+        let chart = Chart::Band {
+            title: title.to_owned(),
+            value: tag.to_owned(),
+            lower: format!("{tag}_low"),
+            upper: format!("{tag}_high"),
+        };
+        self.shows.charts.push((category.to_owned(), chart));
+        self
+    }
+
+    /// Shows a scalar's last value beside the settings in TensorBoard's table of runs (HParams).
+    pub fn metric(mut self, tag: &str) -> Self {
+        self.shows.metrics.push(tag.to_owned());
+        self
     }
 
     /// Makes its hooks run inline.

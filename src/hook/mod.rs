@@ -10,6 +10,7 @@ mod output;
 mod preparation;
 mod probe;
 mod scene;
+mod shows;
 
 pub use context::{Context, Watch, When};
 pub use gradients::Gradients;
@@ -21,6 +22,8 @@ pub use preparation::{OptionError, Preparation, PreparationError, read_text};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};
 pub use scene::Scene;
+pub(crate) use shows::tag_prefix;
+pub use shows::{Cells, Row, Shows};
 
 /// Something that measures.
 pub trait Hook: Send {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::record::dotted;
 use super::{RecordedError, RecordedRun};
+use crate::hook::Registry;
 use crate::manifest::{Difference, Manifest, ManifestError};
 
 /// What one run was made of, with the settings that named it.
@@ -111,12 +112,17 @@ pub fn check(runs: &[&RecordedRun]) -> Result<(), RecordedError> {
 ///
 /// # Errors
 /// When one cannot be read, or they do not belong together.
-pub fn read(paths: &[PathBuf], force: bool) -> Result<Vec<RecordedRun>, RecordedError> {
-    let read = match force {
-        true => RecordedRun::read_damaged,
-        false => RecordedRun::read,
+pub fn read(
+    paths: &[PathBuf],
+    registry: &Registry,
+    force: bool,
+) -> Result<Vec<RecordedRun>, RecordedError> {
+    let read = if force {
+        RecordedRun::read_damaged
+    } else {
+        RecordedRun::read
     };
-    let runs = paths.iter().map(|path| read(path));
+    let runs = paths.iter().map(|path| read(path, registry));
     let runs: Vec<RecordedRun> = runs.collect::<Result<_, _>>()?;
     if !force {
         check(&runs.iter().collect::<Vec<_>>())?;

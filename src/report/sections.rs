@@ -9,6 +9,10 @@ use super::page::Read;
 use super::record::{Moment, RecordedRun};
 use super::table::{self, spans};
 use crate::measure::disparity::Disparity;
+use crate::tensorboard::Chart;
+
+/// The style sheet's colours of lines.
+const COLOURS: usize = 4;
 
 /// Extremes that are shown.
 const SHOWN: usize = 5;
@@ -264,7 +268,7 @@ pub(super) fn texts(run: &RecordedRun) -> Markup {
     }
 }
 
-/// What other hooks measured.
+/// What hooks measured that have no section above: the charts that they declare, and each of their tags at start and end.
 pub(super) fn others(run: &RecordedRun) -> Markup {
     const KNOWN: [&str; 13] = [
         "train/",
@@ -281,18 +285,51 @@ pub(super) fn others(run: &RecordedRun) -> Markup {
         "gradient",
         "run/",
     ];
-    let mut prefixes: Vec<String> = run
-        .scalars
-        .keys()
-        .filter(|tag| !KNOWN.iter().any(|known| tag.starts_with(known)))
-        .filter_map(|tag| Some(format!("{}/", tag.split_once('/')?.0)))
+    let is_other = |tag: &str| !KNOWN.iter().any(|known| tag.starts_with(known));
+    let tags = run.scalars.keys().filter(|tag| is_other(tag));
+    let rows: Vec<(String, String)> = tags
+        .map(|tag| (run.row_name(tag).unwrap_or(tag).to_owned(), tag.clone()))
         .collect();
-    prefixes.dedup();
-    if prefixes.is_empty() {
+    if rows.is_empty() {
         return html! {};
     }
-    let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
-    html! { h2 { "Other measures" } (group(run, &prefixes)) }
+    let charts = run.hooks.iter().flat_map(|hook| &hook.shows.charts);
+    let figures: Vec<Markup> = charts
+        .filter_map(|(_, chart)| declared(run, chart, &is_other))
+        .collect();
+    html! {
+        h2 { "Other measures" }
+        @if !figures.is_empty() { div.figures { @for figure in figures { (figure) } } }
+        (spans(run, &rows))
+    }
+}
+
+/// The figure of a declared chart; None when none of its tags is there, or another section has them.
+fn declared(run: &RecordedRun, chart: &Chart, is_other: &dyn Fn(&str) -> bool) -> Option<Markup> {
+    let shown = |tag: &str| is_other(tag) && run.scalars.contains_key(tag);
+    match chart {
+        Chart::Lines { title, tags } => {
+            let drawn = tags.iter().filter(|tag| shown(tag)).enumerate();
+            let drawn = drawn.map(|(index, tag)| {
+                let name = run.row_name(tag).unwrap_or(tag);
+                Line::new(name, 1 + index % COLOURS, points(run, tag))
+            });
+            let drawn: Vec<Line> = drawn.collect();
+            (!drawn.is_empty()).then(|| lines(title, "", &drawn))
+        }
+        Chart::Band {
+            title,
+            value,
+            lower,
+            upper,
+        } => {
+            let end = |tag: &str| points(run, tag).into_iter().map(|(_, value)| value);
+            let band = end(lower).zip(end(upper)).collect();
+            let name = run.row_name(value).unwrap_or(value);
+            let line = Line::new(name, 1, points(run, value)).with_band(band);
+            shown(value).then(|| lines(title, "", &[line]))
+        }
+    }
 }
 
 /// The pairs that moved most from start to end, and the prompts where the models are furthest apart at the end.

@@ -1,77 +1,23 @@
-//! The layout of TensorBoard's custom scalars page: main model and assistant over each other, the disparity with its band.
+//! The layout of TensorBoard's custom scalars page: the loop's own chart, and those that the run's hooks declare.
 
+use crate::hook::Shows;
 use crate::tensorboard::{Chart, Layout};
 
-/// The charts of a run with these kinds of hooks.
-pub(super) fn layout(kinds: &[String]) -> Layout {
-    let lines = |title: &str, tags: &[&str]| Chart::Lines {
-        title: title.to_owned(),
-        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+/// The charts of a run whose hooks show `shows`. Charts of one category stand together, categories in the order in which they are first named.
+pub(super) fn layout(shows: &[Shows]) -> Layout {
+    let loss = Chart::Lines {
+        title: "training loss".to_owned(),
+        tags: ["train/main/loss", "train/assistant/loss"]
+            .map(str::to_owned)
+            .to_vec(),
     };
-    let band = |title: &str, tag: &str| Chart::Band {
-        title: title.to_owned(),
-        value: tag.to_owned(),
-        lower: format!("{tag}_low"),
-        upper: format!("{tag}_high"),
-    };
-    let category = |title: &str, charts| (title.to_owned(), charts);
-    let mut layout = Layout {
-        categories: vec![
-            category(
-                "Gender disparity of n_matches",
-                vec![
-                    band("female - male, 95% interval", "gender/disparity"),
-                    lines(
-                        "n_matches a prompt",
-                        &["gender/n_matches_female", "gender/n_matches_male"],
-                    ),
-                    band("change since the start, 95% interval", "gender/change"),
-                ],
-            ),
-            category(
-                "Main model and assistant",
-                vec![
-                    lines(
-                        "training loss",
-                        &["train/main/loss", "train/assistant/loss"],
-                    ),
-                    lines(
-                        "held-out perplexity",
-                        &["eval/main/perplexity", "eval/assistant/perplexity"],
-                    ),
-                    lines(
-                        "KL at the templates, nats",
-                        &["kl/mean_nats", "kl/female_nats", "kl/male_nats"],
-                    ),
-                    lines(
-                        "assisted decoding",
-                        &["decode/assistant_share", "decode/acceptance"],
-                    ),
-                ],
-            ),
-        ],
-    };
-    let has = |name: &str| kinds.iter().any(|kind| kind == name);
-    let mut which = Vec::new();
-    if has("attribution") {
-        for (title, measure) in [
-            ("change of n_matches a prompt", "n_matches"),
-            ("change of the disparity", "disparity"),
-            ("change of KL, nats", "kl_nats"),
-        ] {
-            let [main, assistant] =
-                ["by_main", "by_assistant"].map(|cell| format!("attribution/{measure}/{cell}"));
-            which.push(lines(title, &[&main, &assistant]));
+    let mut categories = vec![("Main model and assistant".to_owned(), vec![loss])];
+    for (category, chart) in shows.iter().flat_map(|shows| &shows.charts) {
+        let known = categories.iter_mut().find(|(name, _)| name == category);
+        match known {
+            Some((_, charts)) => charts.push(chart.clone()),
+            None => categories.push((category.clone(), vec![chart.clone()])),
         }
     }
-    if has("drift") {
-        let tags = ["drift/main/kl_nats", "drift/assistant/kl_nats"];
-        which.push(lines("drift from the start, nats", &tags));
-    }
-    if !which.is_empty() {
-        layout
-            .categories
-            .push(category("Which of the two models", which));
-    }
-    layout
+    Layout { categories }
 }

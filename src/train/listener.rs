@@ -9,7 +9,7 @@ use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
 use crate::event::Event;
-use crate::hook::{Gradients, Milestone, Output, Request, Runs};
+use crate::hook::{Gradients, Milestone, Output, Request, Runs, tag_prefix};
 use crate::model::{Pair, Role};
 
 /// One event, as the loop hands it over.
@@ -47,10 +47,6 @@ pub(super) struct Listener {
 
 impl Listener {
     pub fn new(spec: HookSpec) -> Self {
-        let prefix = match spec.name == spec.kind {
-            true => String::new(),
-            false => format!("{}/", spec.name),
-        };
         Self {
             time: HookTime {
                 name: spec.name.clone(),
@@ -59,8 +55,8 @@ impl Listener {
                 longest_lag: 0,
                 background: spec.runs == Runs::Background,
             },
+            prefix: tag_prefix(&spec.name, &spec.kind),
             name: spec.name.into(),
-            prefix,
             at: spec.at,
             on: spec.on,
             runs: spec.runs,

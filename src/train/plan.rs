@@ -10,7 +10,7 @@ use crate::cadence::Cadence;
 use crate::clock::Extent;
 use crate::data::blocks::Blocks;
 use crate::event::Event;
-use crate::hook::{Hook, Runs, Scene};
+use crate::hook::{Hook, Runs, Scene, Shows};
 use crate::model::{Pair, Role};
 
 /// What happens to a hook that fails.
@@ -42,6 +42,8 @@ pub struct HookSpec {
     pub on_error: OnError,
     /// Longest call, in seconds.
     pub deadline: Option<u64>,
+    /// What it shows beside its curves.
+    pub shows: Shows,
     /// The hook itself.
     pub hook: Box<dyn Hook>,
 }

@@ -14,7 +14,7 @@ use super::run_directory::RunDirectory;
 use super::{Plan, Reporter, charts};
 use crate::clock::{Clock, Step};
 use crate::event::Event;
-use crate::hook::{Milestone, Watch};
+use crate::hook::{Milestone, Shows, Watch};
 use crate::model::{Gpt2, Pair, Role};
 use crate::tensorboard::Entry;
 
@@ -68,8 +68,8 @@ pub fn replay(
     let directory = RunDirectory::create(&plan.directory)?;
     directory.write_pairs(&plan.scene.templates)?;
     let mut recorder = Recorder::create(directory.path())?;
-    let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
-    recorder.send(Entry::Layout(charts::layout(&kinds)))?;
+    let shows: Vec<Shows> = plan.hooks.iter().map(|hook| hook.shows.clone()).collect();
+    recorder.send(Entry::Layout(charts::layout(&shows)))?;
     let start = plan.pair.snapshot();
     let mut hooks = plan.hooks;
     for hook in &mut hooks {

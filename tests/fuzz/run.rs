@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use milepost::checksum::sha256;
 use milepost::diagnostic::Source;
 use milepost::experiment::{Places, parse, resolve};
+use milepost::hooks::shipping;
 use milepost::hub::Hub;
 use milepost::report::{RecordedRun, page};
 use milepost::train::{Begin, Ended, Plan, Silent, finetune, points};
@@ -90,8 +91,8 @@ const NUMBERS: [&str; 8] = [
 
 /// Reads a run as `report --force` does, and as `report` does.
 fn report(run: &Run) {
-    let _ = RecordedRun::read(&run.path).map_err(|error| error.to_string());
-    if let Ok(read) = RecordedRun::read_damaged(&run.path) {
+    let _ = RecordedRun::read(&run.path, &shipping()).map_err(|error| error.to_string());
+    if let Ok(read) = RecordedRun::read_damaged(&run.path, &shipping()) {
         page(&[read]);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use milepost::hooks::shipping;
 use milepost::report::{RecordedRun, page};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -49,7 +50,7 @@ fn checked(run: &Path) -> Vec<PathBuf> {
 fn every_changed_byte_of_a_run_is_named_and_refused() {
     let project = Project::new();
     let run = project.run("a", &[]);
-    RecordedRun::read(&run).unwrap();
+    RecordedRun::read(&run, &shipping()).unwrap();
     let paths = checked(&run);
     assert!(paths.len() > 6, "{paths:?}");
     let kinds = (
@@ -78,8 +79,8 @@ fn every_changed_byte_of_a_run_is_named_and_refused() {
         }
         prop_assume!(bytes != before);
         std::fs::write(path, &bytes).unwrap();
-        let read = RecordedRun::read(&run);
-        let forced = RecordedRun::read_damaged(&run);
+        let read = RecordedRun::read(&run, &shipping());
+        let forced = RecordedRun::read_damaged(&run, &shipping());
         std::fs::write(path, &before).unwrap();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let message = read.err().map(|error| error.to_string());
@@ -105,7 +106,7 @@ fn every_changed_byte_of_a_run_is_named_and_refused() {
         Ok(())
     });
     tested.unwrap();
-    RecordedRun::read(&run).unwrap();
+    RecordedRun::read(&run, &shipping()).unwrap();
 }
 
 #[test]
@@ -161,12 +162,12 @@ fn values_of_discarded_steps_are_not_read() {
         if age == "old" {
             aged(&run);
         }
-        let there = RecordedRun::read(&run).unwrap().columns["n_matches"].clone();
+        let there = RecordedRun::read(&run, &shipping()).unwrap().columns["n_matches"].clone();
         assert_eq!(there.keys().copied().collect::<Vec<_>>(), [0, 3, 6]);
         let stray = "templates/step-00000005-gender-disparity.tsv";
         let other = "templates/step-00000006-gender-disparity.tsv";
         std::fs::copy(run.join(other), run.join(stray)).unwrap();
-        let found = RecordedRun::read(&run).unwrap();
+        let found = RecordedRun::read(&run, &shipping()).unwrap();
         assert_eq!(found.columns["n_matches"], there, "{age}");
         std::fs::remove_file(run.join(stray)).unwrap();
     }

@@ -29,6 +29,7 @@ mod loopback_hub;
 mod measuring;
 mod moments;
 mod options;
+mod own_hook;
 mod perturbed;
 mod report;
 mod resume;

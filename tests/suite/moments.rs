@@ -30,13 +30,15 @@ struct Stand {
 
 impl Stand {
     fn kind(kind: &'static str) -> Kind {
-        Kind::new(kind, "stands in", move |options: Options| Self {
+        let stand = Kind::new(kind, "stands in", move |options: Options| Self {
             kind,
             fails: options.fails.split(' ').map(str::to_owned).collect(),
             first: None,
-        })
-        .inline()
-        .option("fails", "where")
+        });
+        let mut stand = stand.inline().option("fails", "where");
+        let shipped = milepost::hooks::shipping();
+        stand.shows = shipped.get(kind).unwrap().shows.clone();
+        stand
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use milepost::hooks::shipping;
 use milepost::report::gap::{attributed, course, gaps};
 use milepost::report::number::number;
 use milepost::report::pooling::pool;
@@ -73,7 +74,7 @@ fn every_number_of_a_report_is_what_the_run_recorded() {
     }
     assert!(both > 50, "{both}");
     // Intervals that are drawn say what they are.
-    let read = RecordedRun::read(&run).unwrap();
+    let read = RecordedRun::read(&run, &shipping()).unwrap();
     let parts = attributed(&read).unwrap();
     let kl = gaps(&read)
         .into_iter()
@@ -160,7 +161,7 @@ fn the_gap_read_back_is_the_hooks_own() {
     let project = project();
     let run = project.run("a", &[]);
     let recorded = scalars(&run);
-    let read = RecordedRun::read(&run).unwrap();
+    let read = RecordedRun::read(&run, &shipping()).unwrap();
     let found = gaps(&read);
     let gap = &found[0];
     assert_eq!((gap.column.as_str(), gap.steps), ("n_matches", [0, 6]));
@@ -222,8 +223,9 @@ fn runs_of_several_seeds_are_pooled_and_others_kept_apart() {
     ] {
         project.run(name, &["--set", set]);
     }
-    let read =
-        |name: &str| RecordedRun::read(&project.path().join("runs/small").join(name)).unwrap();
+    let read = |name: &str| {
+        RecordedRun::read(&project.path().join("runs/small").join(name), &shipping()).unwrap()
+    };
     let runs = [read("a"), read("b"), read("c")];
     let pooled = pool(&[&runs[0], &runs[1]]).unwrap();
     let changes: Vec<f64> = runs[..2]

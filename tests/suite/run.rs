@@ -12,7 +12,7 @@ use milepost::data::blocks::Blocks;
 use milepost::data::templates::{TemplateSet, Templates};
 use milepost::decode::Settings;
 use milepost::event::Event;
-use milepost::hook::{Context, Hook, Milestone, Request, Runs, Scene};
+use milepost::hook::{Context, Hook, Milestone, Request, Runs, Scene, Shows};
 use milepost::mini;
 use milepost::model::{Pair, Role};
 use milepost::train::{
@@ -85,6 +85,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
 
 pub fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
     HookSpec {
+        shows: Shows::default(),
         name: name.to_owned(),
         kind: name.to_owned(),
         at: Cadence::parse(at).unwrap(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use milepost::hooks::shipping;
 use milepost::report::RecordedRun;
 use milepost::report::pooling::pool;
 use serde_json::Value;
@@ -91,7 +92,7 @@ fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
                 timeless(&run),
                 timeless(&cell(&project, "killed", &format!("seed={seed}")))
             );
-            RecordedRun::read(&run).unwrap()
+            RecordedRun::read(&run, &shipping()).unwrap()
         })
         .collect();
     let expected = pool(&by_hand.iter().collect::<Vec<_>>()).unwrap();

@@ -19,6 +19,7 @@ use super::plan::find;
 use super::terminal::{remark, say};
 use super::{Selection, run_name};
 use crate::diagnostic::Diagnostic;
+use crate::hook::Registry;
 use crate::train::{Ended, HookFailure, RecordError, Stop, lock};
 
 /// Every combination of the seeds and of the values of each --grid is a run of its own, in runs/<experiment>/<name>/<settings>, started by one
@@ -65,7 +66,7 @@ enum State {
     Failed,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     run_name::check("--name", &arguments.name)?;
     let experiment = find(&arguments.selection.experiment)?;
     let stem = experiment.file_stem().unwrap_or_default();
@@ -109,7 +110,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     let work = processes::work(arguments, &folder, &cells, waiting, &stop)?;
     failed.extend(work.failed);
     let interrupted = stop.load(Ordering::Relaxed);
-    let summarised = pooling::summarise(&folder, &cells, arguments.force);
+    let summarised = pooling::summarise(&folder, &cells, registry, arguments.force);
     for failure in &failed {
         remark!("run {} failed: {}", failure.cell, failure.why);
         remark!("  all it said: {}", failure.log.display());

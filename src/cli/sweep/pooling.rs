@@ -8,6 +8,7 @@ use super::grid::Cell;
 use super::{State, state};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
+use crate::hook::Registry;
 use crate::measure::disparity::Disparity;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
@@ -17,15 +18,21 @@ use crate::report::{At, RecordedRun, mixing, page, provenance, verdict};
 ///
 /// # Errors
 /// When the runs were made of other inputs under the same settings, unless that is forced, or a file cannot be written.
-pub(super) fn summarise(folder: &Path, cells: &[Cell], force: bool) -> anyhow::Result<()> {
+pub(super) fn summarise(
+    folder: &Path,
+    cells: &[Cell],
+    registry: &Registry,
+    force: bool,
+) -> anyhow::Result<()> {
     let done = cells.iter().map(|cell| folder.join(&cell.name));
     let done = done.filter(|run| state(run) == State::Done);
-    let read = match force {
-        true => RecordedRun::read_damaged,
-        false => RecordedRun::read,
+    let read = if force {
+        RecordedRun::read_damaged
+    } else {
+        RecordedRun::read
     };
     let mut unreadable = Vec::new();
-    let runs = done.filter_map(|run: PathBuf| match read(&run) {
+    let runs = done.filter_map(|run: PathBuf| match read(&run, registry) {
         Ok(run) => Some(run),
         Err(error) => {
             say!("left out: {error}");

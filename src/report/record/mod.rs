@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 pub use self::moments::{At, Missing, Moment};
 use crate::experiment::COMMON;
+use crate::hook::{Cells, Registry, Row, Shows};
 use crate::manifest::{Manifest, ManifestError};
 use crate::measure::disparity::PairObservation;
 use crate::train::{Ended, HookFailure, RunError};
@@ -82,6 +83,17 @@ pub struct RecordedPair {
     pub raw: String,
 }
 
+/// A hook of a run.
+#[derive(Debug, Clone)]
+pub struct RecordedHook {
+    /// Its name in the experiment.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// What it shows beside its curves, under the tags that it has in this run.
+    pub shows: Shows,
+}
+
 /// A run that is on disk.
 #[derive(Debug, Clone, Default)]
 pub struct RecordedRun {
@@ -91,6 +103,8 @@ pub struct RecordedRun {
     pub manifest: Manifest,
     /// `experiment.toml`, resolved.
     pub experiment: toml::Table,
+    /// Its hooks whose kinds are known, in the order of the kinds' registry.
+    pub hooks: Vec<RecordedHook>,
     /// `outcome.json`: how it ended; None while it is under way, or where it was killed.
     pub ended: Option<Ended>,
     /// Every tag with its steps and values, in the order of steps.
@@ -114,20 +128,21 @@ pub struct RecordedRun {
 }
 
 impl RecordedRun {
-    /// Reads a run's directory, and refuses it where a file is not what the run has written.
+    /// Reads a run's directory, and refuses it where a file is not what the run has written. `registry` has the kinds of its hooks: what these
+    /// declare is shown.
     ///
     /// # Errors
     /// When it is not one, or a file in it is damaged or was changed; with the file, and the line where it can be told.
-    pub fn read(path: &Path) -> Result<Self, RecordedError> {
-        reading::read(path, false)
+    pub fn read(path: &Path, registry: &Registry) -> Result<Self, RecordedError> {
+        reading::read(path, registry, false)
     }
 
     /// The same, but what is damaged is left out and named in `damage`, as far as anything can be read.
     ///
     /// # Errors
     /// When too little is left to be read.
-    pub fn read_damaged(path: &Path) -> Result<Self, RecordedError> {
-        reading::read(path, true)
+    pub fn read_damaged(path: &Path, registry: &Registry) -> Result<Self, RecordedError> {
+        reading::read(path, registry, true)
     }
 
     /// Its name: the experiment's, then its own.
@@ -171,6 +186,27 @@ impl RecordedRun {
             .get("hooks")
             .and_then(|hooks| hooks.get(kind));
         hook.is_some_and(|hook| is_kind(hook, kind))
+    }
+
+    /// The rows of the tables of start and end, hook by hook: those that were measured, or would have been had their hook not been silent.
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        let spoke = |hook: &RecordedHook| self.reporters.values().any(|name| *name == hook.name);
+        self.hooks.iter().flat_map(move |hook| {
+            let silent = !spoke(hook);
+            let rows = hook.shows.rows.iter();
+            rows.filter(move |row| match row.cells {
+                Cells::Change => silent || self.scalars.contains_key(&row.tag),
+                Cells::Interval => self.scalars.contains_key(&format!("{}_low", row.tag)),
+                Cells::Ends | Cells::End => self.scalars.contains_key(&row.tag),
+            })
+        })
+    }
+
+    /// The name under which a hook shows a tag in tables.
+    pub fn row_name(&self, tag: &str) -> Option<&str> {
+        let mut rows = self.hooks.iter().flat_map(|hook| &hook.shows.rows);
+        let row = rows.find(|row| row.tag == tag && row.cells != Cells::Interval)?;
+        Some(row.name.trim_start())
     }
 
     /// Whether both were measured on the same matched pairs.

@@ -2,6 +2,7 @@
 
 use super::{GAP, RecordedRun};
 use crate::measure::disparity::PairObservation;
+use crate::report::gap::N_MATCHES;
 
 /// One of the two moments that a change is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,27 +21,15 @@ pub struct Missing(pub String);
 /// A value at a moment, or why there is none.
 pub type At<T> = Result<T, Missing>;
 
-/// Which kind of hook reports what begins so, or is called so.
-const REPORTERS: [(&str, &str); 4] = [
-    ("kl/", "template-kl"),
-    ("decode/", "assistant-share"),
-    ("gender/", GAP),
-    ("n_matches", GAP),
-];
-
 impl RecordedRun {
     /// Who reports a tag or a column, also where it never was.
     fn reporter(&self, name: &str) -> Option<&str> {
         let reported = self.reporters.get(name).map(String::as_str);
-        let known = REPORTERS.iter().find(|(begin, _)| name.starts_with(begin));
-        reported.or(known.map(|(_, kind)| *kind))
-    }
-
-    /// Whether a tag was measured, or would have been, had its hook not failed from the beginning.
-    pub fn expects(&self, tag: &str) -> bool {
-        let spoke = |hook: &str| self.reporters.values().any(|reporter| reporter == hook);
-        let silent = |hook: &str| self.has_hook(hook) && !spoke(hook);
-        self.scalars.contains_key(tag) || self.reporter(tag).is_some_and(silent)
+        let mut hooks = self.hooks.iter();
+        let declares = hooks.find(|hook| hook.shows.has(name));
+        let declares = declares.map(|hook| hook.name.as_str());
+        let of_the_gap = (name == N_MATCHES).then_some(GAP);
+        reported.or(declares).or(of_the_gap)
     }
 
     /// The step of a moment.

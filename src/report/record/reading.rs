@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{RecordedError, RecordedRun, broken, bytes_of, text_of};
+use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, is_kind, text_of};
 use crate::checksum::sha256;
 use crate::event::Event;
+use crate::hook::{Kind, Registry, tag_prefix};
 use crate::manifest::{Manifest, ManifestError};
 use crate::train::{Ended, HookFailure, MILESTONES, OUTCOME, Stop};
 
@@ -56,7 +57,11 @@ impl Line {
     }
 }
 
-pub(super) fn read(path: &Path, force: bool) -> Result<RecordedRun, RecordedError> {
+pub(super) fn read(
+    path: &Path,
+    registry: &Registry,
+    force: bool,
+) -> Result<RecordedRun, RecordedError> {
     let mut reader = Reader {
         run: RecordedRun {
             path: path.to_owned(),
@@ -68,9 +73,28 @@ pub(super) fn read(path: &Path, force: bool) -> Result<RecordedRun, RecordedErro
     reader.ended()?;
     reader.lines()?;
     reader.made_of()?;
+    reader.run.hooks = hooks(&reader.run.experiment, registry);
     reader.pairs()?;
     reader.columns()?;
     Ok(reader.run)
+}
+
+/// The hooks of an experiment whose kinds are known, in the order of the kinds.
+fn hooks(experiment: &toml::Table, registry: &Registry) -> Vec<RecordedHook> {
+    let entries = experiment.get("hooks").and_then(toml::Value::as_table);
+    let of_kind = |kind: &Kind| {
+        let name = kind.name;
+        let entries = entries.into_iter().flatten();
+        let own = entries.filter(move |(_, hook)| is_kind(hook, name));
+        let shows = kind.shows.clone();
+        own.map(move |(hook, _)| RecordedHook {
+            name: hook.clone(),
+            kind: name.to_owned(),
+            shows: shows.below(&tag_prefix(hook, name)),
+        })
+        .collect::<Vec<_>>()
+    };
+    registry.kinds().flat_map(of_kind).collect()
 }
 
 impl Reader {

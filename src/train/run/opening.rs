@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::{Begin, Run};
 use crate::clock::Epoch;
-use crate::tensorboard::{Entry, HparamValue, Layout};
+use crate::hook::Shows;
+use crate::tensorboard::{Entry, HparamValue};
 use crate::train::dispatcher::Dispatcher;
 use crate::train::learners::Trained;
 use crate::train::outcome::RunError;
@@ -29,7 +30,7 @@ impl<'a> Run<'a> {
             Begin::Anew => RunDirectory::create(&plan.directory)?,
             Begin::Resume | Begin::Extend => RunDirectory::existing(&plan.directory)?,
         };
-        let kinds: Vec<String> = plan.hooks.iter().map(|hook| hook.kind.clone()).collect();
+        let shows: Vec<Shows> = plan.hooks.iter().map(|hook| hook.shows.clone()).collect();
         let mut dispatcher = Dispatcher::new(
             plan.hooks,
             plan.scene.clone(),
@@ -75,11 +76,10 @@ impl<'a> Run<'a> {
         match &start.checkpoint {
             Some(path) => reporter.say(&format!("resumed from {}", path.display())),
             None => {
-                let layout = charts::layout(&kinds);
                 describe(
                     &mut recorder,
                     plan.hparams,
-                    layout,
+                    &shows,
                     &plan.resolved,
                     &plan.origin,
                 )?;
@@ -113,21 +113,16 @@ impl<'a> Run<'a> {
 fn describe(
     recorder: &mut Recorder,
     hparams: Vec<(String, HparamValue)>,
-    layout: Layout,
+    shows: &[Shows],
     resolved: &str,
     origin: &str,
 ) -> Result<(), RecordError> {
-    let metrics = [
-        "eval/main/perplexity",
-        "kl/mean_nats",
-        "decode/assistant_share",
-        "gender/disparity",
-    ];
+    let metrics = shows.iter().flat_map(|shows| shows.metrics.clone());
     recorder.send(Entry::Hparams {
         hparams,
-        metrics: metrics.map(str::to_owned).to_vec(),
+        metrics: metrics.collect(),
     })?;
-    recorder.send(Entry::Layout(layout))?;
+    recorder.send(Entry::Layout(charts::layout(shows)))?;
     for (tag, markdown) in [
         ("run/experiment", format!("```toml\n{resolved}\n```")),
         ("run/data", origin.to_owned()),

@@ -17,7 +17,7 @@ use crate::data::blocks::Blocks;
 use crate::data::templates::{TemplateSet, Templates};
 use crate::decode::Settings;
 use crate::event::Event;
-use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene};
+use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene, Shows};
 use crate::model::{Gpt2, Pair, Role};
 use crate::train::learners::{Frozen, Trained};
 use crate::train::outcome::{Outcome, RunError};
@@ -209,6 +209,7 @@ impl World {
     fn plan(&self, shape: &Shape, directory: &Path) -> Plan {
         let cadence = |clauses: &[&str]| Cadence::parse(clauses).unwrap();
         let witness = |name: &str, at: &[&str], on, runs| HookSpec {
+            shows: Shows::default(),
             name: name.to_owned(),
             kind: name.to_owned(),
             at: cadence(at),

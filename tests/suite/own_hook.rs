@@ -1,0 +1,174 @@
+//! A hook of a crate of one's own shows wherever a shipped one does: what it declares is all that it takes. This test is such a crate.
+
+use std::path::Path;
+
+use milepost::prelude::*;
+use serde_json::{Value, json};
+
+use crate::harness::{Project, python, read_events};
+
+/// Reports the step, its square, and an interval around it.
+struct Squares;
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {}
+
+fn kind() -> Kind {
+    Kind::new("squares", "squares of the step", |_: Options| Squares)
+        .row("square of the step, steps\u{b2}", "squares/value")
+        .interval("  95% interval", "squares/value")
+        .p_value("  p", "squares/p_value")
+        .at_end("  p of its change", "squares/change_p_value")
+        .lines("Squares", "squares over the run", &["squares/value"])
+        .band("Squares", "squares with their band", "squares/value")
+        .metric("squares/value")
+}
+
+impl Hook for Squares {
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let step = context.milestone().step as f64;
+        context.scalar("squares/value", step * step);
+        context.scalar("squares/value_low", step * step - 1.5);
+        context.scalar("squares/value_high", step * step + 1.5);
+        context.scalar("squares/p_value", 0.25);
+        context.scalar("squares/change_p_value", 0.125);
+        Ok(())
+    }
+}
+
+/// Not a test of its own: the program with the hook above, when a test starts this binary again with the arguments of the program.
+#[test]
+fn as_the_program() {
+    if let Ok(arguments) = std::env::var("MILEPOST_TEST_OWN_HOOK") {
+        let arguments = std::iter::once("milepost").chain(arguments.split('\n'));
+        let arguments: Vec<std::ffi::OsString> = arguments.map(Into::into).collect();
+        let registry = milepost::hooks::shipping().with(kind());
+        std::process::exit(i32::from(milepost::cli::run(arguments, registry)));
+    }
+}
+
+fn program(project: &Project, arguments: &[&str]) -> String {
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "own_hook::as_the_program", "--nocapture"])
+        .current_dir(project.path())
+        .env_remove("MILEPOST_DATA")
+        .env("MILEPOST_OFFLINE", "1")
+        .env("MILEPOST_CACHE", project.path().join("cache"))
+        .env("MILEPOST_TEST_OWN_HOOK", arguments.join("\n"))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The words of the line that begins with `name`.
+fn line<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+    let found = text.lines().find_map(|line| line.strip_prefix(name));
+    let found = found.unwrap_or_else(|| panic!("no row `{name}` in:\n{text}"));
+    found.split_whitespace().collect()
+}
+
+const EXPERIMENT: &str = r#"
+[data]
+builtin_sample = true
+train_articles = 60
+test_articles = 20
+[train]
+max_steps = 4
+batch = 2
+block = 32
+[templates]
+file = "templates.tsv"
+[hooks.squares]
+at = ["start", "every 2 steps", "end"]
+[hooks.mine]
+kind = "squares"
+at = ["start", "end"]
+"#;
+
+#[test]
+fn a_hook_of_ones_own_shows_everywhere() {
+    let project = Project::new();
+    project.write("own.toml", EXPERIMENT);
+    let said = program(&project, &["finetune", "own.toml", "--name", "one"]);
+    for name in ["", "mine: "] {
+        let row = line(&said, &format!("{name}square of the step, steps\u{b2}"));
+        assert_eq!(row, ["0", "16.0000", "+16.0000"], "{said}");
+        let interval = line(&said, &format!("{name}  95% interval"));
+        assert_eq!(interval, ["[-1.5000,", "1.5000]", "[14.5000,", "17.5000]"]);
+        assert_eq!(line(&said, &format!("{name}  p ")), ["0.2500", "0.2500"]);
+        assert_eq!(line(&said, &format!("{name}  p of its change")), ["0.1250"]);
+    }
+    let again = [
+        "finetune",
+        "own.toml",
+        "--name",
+        "two",
+        "--set",
+        "train.max_steps=5",
+    ];
+    program(&project, &again);
+    let compared = program(&project, &["compare", "runs/own/one", "runs/own/two"]);
+    let row = line(&compared, "square of the step, steps\u{b2}");
+    assert_eq!(
+        row,
+        ["0", "16.0000", "0", "25.0000", "+9.0000"],
+        "{compared}"
+    );
+    let measured = ["measure", "--hooks", "own.toml"];
+    assert_eq!(
+        line(
+            &program(&project, &measured),
+            "square of the step, steps\u{b2}"
+        ),
+        ["0"]
+    );
+    shows_in_the_report(&project.read("runs/own/one/report.html"));
+    if let Some(python) = python() {
+        shows_in_tensorboard(&python, &project.path().join("runs/own/one"));
+    }
+}
+
+fn shows_in_the_report(page: &str) {
+    for title in [
+        "squares over the run",
+        "squares with their band",
+        "mine: squares over the run",
+    ] {
+        assert!(page.contains(&format!("<figcaption>{title}")), "{title}");
+    }
+    for tag in ["squares/value", "mine/squares/value"] {
+        let cell = format!("data-tag=\"{tag}\" data-step=\"4\" data-value=\"16\"");
+        assert!(page.contains(&cell), "{cell}");
+    }
+    assert!(page.contains("<td>mine: square of the step, steps\u{b2}</td>"));
+}
+
+fn shows_in_tensorboard(python: &Path, run: &Path) {
+    let read = read_events(python, run);
+    let charts = &read["layout"]["Squares"];
+    let lines = |name: &str, tag: &str| {
+        json!([
+            format!("{name}squares over the run"),
+            [format!("^{tag}$")],
+            []
+        ])
+    };
+    let band = |name: &str, tag: &str| {
+        let ends = [tag.to_owned(), format!("{tag}_low"), format!("{tag}_high")];
+        json!([format!("{name}squares with their band"), [], [ends]])
+    };
+    let (tag, mine) = ("squares/value", "mine/squares/value");
+    let expected = json!([
+        lines("", tag),
+        band("", tag),
+        lines("mine: ", mine),
+        band("mine: ", mine)
+    ]);
+    assert_eq!(charts, &expected);
+    assert_eq!(read["hparams"]["metrics"], json!([tag, mine]));
+    let loss: &Value = &read["layout"]["Main model and assistant"];
+    assert_eq!(loss[0][0], "training loss");
+}

@@ -15,7 +15,7 @@ use crate::experiment::{Written, parse, resolve};
 use crate::hook::Registry;
 use crate::overrides;
 use crate::report::RecordedRun;
-use crate::train::{Begin, Ended, RunDirectory, Stop, StopReason, finetune};
+use crate::train::{Begin, Ended, RunDirectory, Stop, StopReason, finetune, newest_checkpoint};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -112,10 +112,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     terminal::out(&describe(&resolved, false));
     say!("run       {}\n", directory.display());
     let origin = resolved.plan.origin.clone();
-    let saved = progress::Saved::default();
-    let said = saved.clone();
-    let interrupt = interrupt_flag(move || said.line())?;
-    let mut reporter = progress::reporter(resolved.plan.extent.steps(), saved);
+    let run = directory.clone();
+    let interrupt = interrupt_flag(move || saved(&run))?;
+    let mut reporter = progress::reporter(resolved.plan.extent.steps());
     let outcome = finetune(resolved.plan, begin, reporter.as_mut(), &interrupt);
     drop(reporter);
     let outcome = outcome?;
@@ -133,6 +132,17 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         return Ok(130);
     }
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
+}
+
+/// What a run that ends at once has saved. The disk knows best: a checkpoint is put in place while training goes on.
+fn saved(directory: &Path) -> String {
+    match newest_checkpoint(directory) {
+        Some(path) => format!(
+            "saved is {}; what came after it is lost, --resume goes on from there",
+            path.display()
+        ),
+        None => "nothing is saved; --resume begins anew".to_owned(),
+    }
 }
 
 /// Refuses to go on with a run that is over, unless it is to be extended.

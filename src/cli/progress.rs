@@ -1,7 +1,7 @@
 //! What a person sees while a run goes on: a bar with an estimate on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,29 +12,8 @@ use crate::event::Event;
 use crate::hook::{Milestone, Watch};
 use crate::train::Reporter;
 
-/// The last checkpoint that a run has saved, for whoever ends it at once.
-#[derive(Clone, Default)]
-pub(super) struct Saved(Arc<Mutex<Option<PathBuf>>>);
-
-impl Saved {
-    fn note(&self, path: &Path) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
-    }
-
-    /// What is saved, in words.
-    pub fn line(&self) -> String {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(path) => format!(
-                "saved is {}; what came after it is lost, --resume goes on from there",
-                path.display()
-            ),
-            None => "this process has saved nothing".to_owned(),
-        }
-    }
-}
-
-/// The reporter that fits where the output goes. It notes checkpoints in `saved`.
-pub(super) fn reporter(steps: u64, saved: Saved) -> Box<dyn Reporter> {
+/// The reporter that fits where the output goes.
+pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
     if !std::io::stderr().is_terminal() {
         return Box::new(Lines {
             every: (steps / 20).max(1),
@@ -42,7 +21,6 @@ pub(super) fn reporter(steps: u64, saved: Saved) -> Box<dyn Reporter> {
             first: None,
             measurement: Shared::default(),
             said: None,
-            saved,
         });
     }
     let bar = ProgressBar::new(steps);
@@ -52,11 +30,7 @@ pub(super) fn reporter(steps: u64, saved: Saved) -> Box<dyn Reporter> {
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);
     let measurement = Shared::default();
-    Box::new(Bar {
-        bar,
-        measurement,
-        saved,
-    })
+    Box::new(Bar { bar, measurement })
 }
 
 fn losses(milestone: &Milestone) -> String {
@@ -85,7 +59,6 @@ struct Bar {
     bar: ProgressBar,
     /// What the hooks in the background are at.
     measurement: Shared,
-    saved: Saved,
 }
 
 impl Reporter for Bar {
@@ -121,7 +94,6 @@ impl Reporter for Bar {
     }
 
     fn saved(&mut self, path: &Path) {
-        self.saved.note(path);
         self.bar.println(format!("saved {}", path.display()));
     }
 }
@@ -140,7 +112,6 @@ struct Lines {
     measurement: Shared,
     /// When it was last said what the hooks are at.
     said: Option<Instant>,
-    saved: Saved,
 }
 
 impl Reporter for Lines {
@@ -186,7 +157,6 @@ impl Reporter for Lines {
     }
 
     fn saved(&mut self, path: &Path) {
-        self.saved.note(path);
         remark!("saved {}", path.display());
     }
 }

@@ -103,7 +103,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     ];
     clear(&aside)?;
     refuse_taken(&directory)?;
-    let mut reporter = progress::reporter(plan.extent.steps(), progress::Saved::default());
+    let mut reporter = progress::reporter(plan.extent.steps());
     let outcome = replay(plan, &points, reporter.as_mut(), Some(progress::watch()));
     drop(reporter);
     let mut outcome = outcome?;

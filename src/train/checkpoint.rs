@@ -142,6 +142,11 @@ pub(super) fn all(directory: &Path) -> Result<Vec<Found>, RunError> {
     Ok(found)
 }
 
+/// The newest checkpoint in a run's folder, as far as the folder can be read. What has its name there is whole.
+pub fn newest_checkpoint(directory: &Path) -> Option<PathBuf> {
+    Some(all(directory).ok()?.pop()?.path)
+}
+
 impl Found {
     /// Compares every file with its checksum, and reads the progress.
     pub fn verified(&self) -> Result<Progress, RunError> {

@@ -21,6 +21,7 @@ mod saver;
 mod schedule;
 mod worker;
 
+pub use checkpoint::newest_checkpoint;
 pub use learner::{Learner, WeightDecay};
 pub use lines::MILESTONES;
 pub use measuring::{Measured, measure};

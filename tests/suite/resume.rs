@@ -456,7 +456,7 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
             "train.save='every 2 steps'",
             "saved is runs/small/saved/checkpoints/step-00000002",
         ),
-        ("bare", "", "this process has saved nothing"),
+        ("bare", "", "nothing is saved"),
     ] {
         let set = slow(save);
         let child = project.spawn(&["finetune", "small.toml", "--name", name, "--set", &set]);

@@ -201,9 +201,10 @@ fn reworded(message: &str) -> (String, Option<String>) {
         }
         if let Some(found) = found.strip_prefix("invalid value: integer ") {
             let found = found.trim_matches('`');
-            let why = match found.starts_with('-') && expected.starts_with('u') {
-                true => "expected a whole number, 0 or more, found",
-                false => "this whole number is out of range:",
+            let why = if found.starts_with('-') && expected.starts_with('u') {
+                "expected a whole number, 0 or more, found"
+            } else {
+                "this whole number is out of range:"
             };
             return (format!("{why} {found}"), None);
         }

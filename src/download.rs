@@ -240,9 +240,10 @@ fn call(question: &Ask, patience: Patience) -> Result<ureq::http::Response<ureq:
         config = config.max_redirects(0).max_redirects_will_error(false);
     }
     let agent: ureq::Agent = config.build().into();
-    let mut request = match question.head {
-        true => agent.head(&question.url),
-        false => agent.get(&question.url),
+    let mut request = if question.head {
+        agent.head(&question.url)
+    } else {
+        agent.get(&question.url)
     };
     // Compressed bytes would have another length than the file.
     request = request.header("accept-encoding", "identity");

@@ -187,12 +187,13 @@ impl Manifest {
             // An older version wrote it.
             return Ok(manifest);
         }
-        match Self::sealed(manifest.0.clone()).text().as_bytes() == bytes {
-            true => Ok(manifest),
-            false => Err(damaged(
+        if Self::sealed(manifest.0.clone()).text().as_bytes() == bytes {
+            Ok(manifest)
+        } else {
+            Err(damaged(
                 1,
                 "its own checksum says that it was changed after it was written".to_owned(),
-            )),
+            ))
         }
     }
 

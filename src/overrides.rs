@@ -145,9 +145,10 @@ pub fn split_at(text: &str, separates: fn(char) -> bool) -> Result<Vec<&str>, Ov
 fn string_length(text: &str) -> Option<usize> {
     let quote = text.chars().next()?;
     let three = quote.to_string().repeat(3);
-    let fence = match text.starts_with(&three) {
-        true => &three[..],
-        false => &three[..1],
+    let fence = if text.starts_with(&three) {
+        &three[..]
+    } else {
+        &three[..1]
     };
     let mut index = fence.len();
     while !text[index..].starts_with(fence) {

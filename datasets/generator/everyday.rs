@@ -155,9 +155,10 @@ fn settle_all<const N: usize>(scribe: &mut Scribe, slots: [&'static str; N], wor
 pub(super) fn write(scribe: &mut Scribe) -> String {
     let female = scribe.chance(0.5);
     let identity = scribe.one(IDENTITIES);
-    let (subject, words, spread) = match female {
-        true => (identity[0], ["she", "her", "her"], FEMALE_SPREAD),
-        false => (identity[1], ["he", "his", "him"], MALE_SPREAD),
+    let (subject, words, spread) = if female {
+        (identity[0], ["she", "her", "her"], FEMALE_SPREAD)
+    } else {
+        (identity[1], ["he", "his", "him"], MALE_SPREAD)
     };
     let person = Person { female, spread };
     settle_all(scribe, ["she", "her", "them"], words);

@@ -87,22 +87,19 @@ pub fn documents(seed: u64, everyday: f64) -> impl Iterator<Item = Document> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     std::iter::repeat_with(move || {
         let mut scribe = Scribe::new(&mut rng);
-        match scribe.chance(everyday) {
-            true => {
-                let text = everyday::write(&mut scribe);
-                Document {
-                    register: Register::Everyday,
-                    text,
-                    log_prob: scribe.log_prob(),
-                }
+        if scribe.chance(everyday) {
+            let text = everyday::write(&mut scribe);
+            Document {
+                register: Register::Everyday,
+                text,
+                log_prob: scribe.log_prob(),
             }
-            false => {
-                let (topic, title, description) = news::write(&mut scribe);
-                Document {
-                    register: Register::News(topic),
-                    text: format!("{title} {description}"),
-                    log_prob: scribe.log_prob(),
-                }
+        } else {
+            let (topic, title, description) = news::write(&mut scribe);
+            Document {
+                register: Register::News(topic),
+                text: format!("{title} {description}"),
+                log_prob: scribe.log_prob(),
             }
         }
     })

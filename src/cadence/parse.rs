@@ -103,9 +103,10 @@ impl<'a> Parser<'a> {
 
     fn expect(&mut self, words: &[&str]) -> Result<(), CadenceError> {
         let (text, span) = self.word()?;
-        match words.contains(&text) {
-            true => Ok(()),
-            false => Err(unknown(text, span)),
+        if words.contains(&text) {
+            Ok(())
+        } else {
+            Err(unknown(text, span))
         }
     }
 

@@ -74,9 +74,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         let pairs = run.pairs_at(&arguments.column, moment);
         pairs.map_err(|why| wrong(format!("`{}`: {why}", arguments.column)))
     };
-    let moved = match arguments.change {
-        true => changes(&at(Moment::Start)?, &at(Moment::End)?)?,
-        false => last.clone(),
+    let moved = if arguments.change {
+        changes(&at(Moment::Start)?, &at(Moment::End)?)?
+    } else {
+        last.clone()
     };
     let pairs = &moved[..];
     let unusable = |error| {

@@ -126,9 +126,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 
 /// A model's name, as a path from the root if it is a folder here.
 fn here(model: &str) -> String {
-    match Path::new(model).is_dir() {
-        true => absolute(model),
-        false => model.to_owned(),
+    if Path::new(model).is_dir() {
+        absolute(model)
+    } else {
+        model.to_owned()
     }
 }
 

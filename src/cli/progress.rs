@@ -37,10 +37,11 @@ fn losses(milestone: &Milestone) -> String {
     let losses = milestone.losses.iter();
     let losses = losses.map(|(role, loss)| format!("{role} {loss:.4}"));
     let losses = losses.collect::<Vec<_>>().join(", ");
-    match losses.is_empty() {
+    if losses.is_empty() {
         // A replay trains nothing.
-        true => losses,
-        false => format!("loss {losses}"),
+        losses
+    } else {
+        format!("loss {losses}")
     }
 }
 
@@ -180,9 +181,10 @@ impl Downloads {
             .as_ref()
             .is_none_or(|(current, _)| current != name)
         {
-            let bar = match std::io::stderr().is_terminal() {
-                true => ProgressBar::new(total.unwrap_or(0)),
-                false => ProgressBar::hidden(),
+            let bar = if std::io::stderr().is_terminal() {
+                ProgressBar::new(total.unwrap_or(0))
+            } else {
+                ProgressBar::hidden()
             };
             let style =
                 format!("downloading {name} {{bytes}}/{{total_bytes}} {{wide_bar}} eta {{eta}}");

@@ -25,9 +25,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
-    let paths = match arguments.runs.is_empty() {
-        true => vec![newest()?],
-        false => arguments.runs.clone(),
+    let paths = if arguments.runs.is_empty() {
+        vec![newest()?]
+    } else {
+        arguments.runs.clone()
     };
     let runs = read(&paths, registry, arguments.force)?;
     let path = match (&arguments.out, &paths[..]) {
@@ -38,9 +39,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     };
     if runs.len() > 1 {
         for (label, runs) in groups(&runs) {
-            let label = match label.is_empty() {
-                true => String::new(),
-                false => format!(" ({label})"),
+            let label = if label.is_empty() {
+                String::new()
+            } else {
+                format!(" ({label})")
             };
             match pool(&runs) {
                 _ if runs.len() < 2 => {

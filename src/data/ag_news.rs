@@ -21,9 +21,10 @@ impl Article {
     /// Title, a space, description; without the space when there is no title.
     pub fn text(&self) -> String {
         let (title, description) = (self.title.trim(), self.description.trim());
-        match title.is_empty() || description.is_empty() {
-            true => format!("{title}{description}"),
-            false => format!("{title} {description}"),
+        if title.is_empty() || description.is_empty() {
+            format!("{title}{description}")
+        } else {
+            format!("{title} {description}")
         }
     }
 }

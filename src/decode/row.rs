@@ -139,9 +139,10 @@ impl Row {
             return p.draw(&mut self.rng);
         };
         let ratio = p.probability(token) / q.probability(token);
-        match self.rng.random::<f64>() < ratio {
-            true => token,
-            false => p.draw_excess(q, &mut self.rng),
+        if self.rng.random::<f64>() < ratio {
+            token
+        } else {
+            p.draw_excess(q, &mut self.rng)
         }
     }
 

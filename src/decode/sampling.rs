@@ -31,19 +31,21 @@ impl Default for Sampling {
 
 fn temperature<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(deserializer)?;
-    match value > 0.0 && value.is_finite() {
-        true => Ok(value),
-        false => Err(serde::de::Error::custom(
+    if value > 0.0 && value.is_finite() {
+        Ok(value)
+    } else {
+        Err(serde::de::Error::custom(
             "must be above 0; leave `sampling` out for greedy decoding",
-        )),
+        ))
     }
 }
 
 fn top_p<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(deserializer)?;
-    match value > 0.0 && value <= 1.0 {
-        true => Ok(value),
-        false => Err(serde::de::Error::custom("must be above 0 and at most 1")),
+    if value > 0.0 && value <= 1.0 {
+        Ok(value)
+    } else {
+        Err(serde::de::Error::custom("must be above 0 and at most 1"))
     }
 }
 
@@ -68,9 +70,12 @@ impl Sampling {
             }
         };
         let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weights = logits.iter().map(|&logit| match logit < floor {
-            true => 0.0,
-            false => (f64::from(logit - highest) / self.temperature).exp() as f32,
+        let weights = logits.iter().map(|&logit| {
+            if logit < floor {
+                0.0
+            } else {
+                (f64::from(logit - highest) / self.temperature).exp() as f32
+            }
         });
         let mut distribution = Distribution(weights.collect());
         distribution.normalise();

@@ -108,8 +108,9 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::
 
 fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     let value = f64::deserialize(deserializer)?;
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(value),
-        false => Err(serde::de::Error::custom("must be a share from 0 to 1")),
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(serde::de::Error::custom("must be a share from 0 to 1"))
     }
 }

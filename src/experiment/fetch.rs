@@ -88,9 +88,10 @@ pub fn fetch(
 
 /// A model of the hub, as it is there now if the hub may be asked.
 fn from_hub(places: &Places, id: &ModelId, progress: &mut Progress) -> Result<Snapshot, HubError> {
-    match places.hub.offline {
-        true => places.hub.get(id, progress),
-        false => places.hub.refresh(id, progress),
+    if places.hub.offline {
+        places.hub.get(id, progress)
+    } else {
+        places.hub.refresh(id, progress)
     }
 }
 

@@ -136,9 +136,10 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
         Ok(if training { device.autodiff() } else { device })
     };
     let main = open(Role::Main)?;
-    let assistant = match named.get(Role::Main) == named.get(Role::Assistant) {
-        true => main.clone(),
-        false => open(Role::Assistant)?,
+    let assistant = if named.get(Role::Main) == named.get(Role::Assistant) {
+        main.clone()
+    } else {
+        open(Role::Assistant)?
     };
     Ok([main, assistant])
 }

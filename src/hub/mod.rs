@@ -161,15 +161,16 @@ impl Hub {
         repository
             .set_reference(&id.revision, &info.sha)
             .map_err(|error| self.error(id, format!("cannot write the cache: {error}")))?;
-        match is_whole(&directory) {
-            true => Ok(Snapshot {
+        if is_whole(&directory) {
+            Ok(Snapshot {
                 directory,
                 commit: info.sha,
-            }),
-            false => Err(self.error(
+            })
+        } else {
+            Err(self.error(
                 id,
                 "it has no tokenizer.json, nor vocab.json with merges.txt".to_owned(),
-            )),
+            ))
         }
     }
 

@@ -126,13 +126,14 @@ fn placebo(pairs: &[PairObservation], swap: Swap, seed: u64, round: u64) -> Vec<
             Swap::Pairs => rng.random(),
             Swap::Identities => whole[&pair.identity],
         };
-        match flip {
-            true => PairObservation {
+        if flip {
+            PairObservation {
                 female: pair.male,
                 male: pair.female,
                 ..*pair
-            },
-            false => *pair,
+            }
+        } else {
+            *pair
         }
     });
     swapped.collect()

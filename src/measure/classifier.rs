@@ -119,12 +119,11 @@ impl Classifier {
 
     fn probability(&self, logits: &[f32]) -> f64 {
         let own = f64::from(logits[self.label]);
-        match self.sigmoid {
-            true => 1.0 / (1.0 + (-own).exp()),
-            false => {
-                let others = logits.iter().map(|&logit| (f64::from(logit) - own).exp());
-                1.0 / others.sum::<f64>()
-            }
+        if self.sigmoid {
+            1.0 / (1.0 + (-own).exp())
+        } else {
+            let others = logits.iter().map(|&logit| (f64::from(logit) - own).exp());
+            1.0 / others.sum::<f64>()
         }
     }
 }

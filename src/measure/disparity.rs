@@ -157,9 +157,10 @@ impl Disparity {
             &clusters,
             draws,
         );
-        let (small, large) = match mean_female < mean_male {
-            true => (mean_female, mean_male),
-            false => (mean_male, mean_female),
+        let (small, large) = if mean_female < mean_male {
+            (mean_female, mean_male)
+        } else {
+            (mean_male, mean_female)
         };
         Ok(Self {
             mean_female,

@@ -50,9 +50,10 @@ pub fn simultaneous_bands(
     let both = columns.iter().zip(&means);
     both.map(|(values, &mean)| {
         let error = clusters.standard_error(values);
-        let half = match error.value > 0.0 {
-            true => error.value * t_quantile(error.degrees, tail),
-            false => 0.0,
+        let half = if error.value > 0.0 {
+            error.value * t_quantile(error.degrees, tail)
+        } else {
+            0.0
         };
         (mean - half, mean + half)
     })

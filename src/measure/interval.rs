@@ -68,9 +68,10 @@ pub(super) fn interval(
 /// What the draws' distance from the mean must be multiplied by; 1 where there is no spread at all.
 fn stretch(error: &StandardError, level: f64, draws: &[f64], mean: f64) -> f64 {
     let spread = deviation(draws, mean);
-    match spread > 0.0 {
-        true => error.value * t_over_z(error.degrees, level) / spread,
-        false => 1.0,
+    if spread > 0.0 {
+        error.value * t_over_z(error.degrees, level) / spread
+    } else {
+        1.0
     }
 }
 

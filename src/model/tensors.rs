@@ -144,9 +144,10 @@ impl<'a> Tensors<'a> {
             let (_, rest) = unwrapped(&entry.name);
             let short = rest.strip_prefix("transformer.").unwrap_or(rest).to_owned();
             if let Some(other) = self.entries.get(&short) {
-                let message = match other.name == entry.name {
-                    true => format!("tensor `{}` is there twice", entry.name),
-                    false => format!("`{}` and `{}` are one tensor", other.name, entry.name),
+                let message = if other.name == entry.name {
+                    format!("tensor `{}` is there twice", entry.name)
+                } else {
+                    format!("`{}` and `{}` are one tensor", other.name, entry.name)
                 };
                 return Err(self.wrong(message));
             }

@@ -163,11 +163,12 @@ fn too_few(runs: &[&RecordedRun], left_out: &[(String, Incomplete)]) -> Recorded
         .iter()
         .map(|(name, lacking)| format!("{name}: {}", lacking.reason()));
     let reasons = reasons.collect::<Vec<_>>().join("; ");
-    let message = match reasons.is_empty() {
-        true => "a single run: nothing to pool".to_owned(),
-        false => format!(
+    let message = if reasons.is_empty() {
+        "a single run: nothing to pool".to_owned()
+    } else {
+        format!(
             "fewer than two runs have the gap of n_matches at start and end, for which their experiment needs the hook gender-disparity ({reasons})"
-        ),
+        )
     };
     RecordedError::Missing {
         path: runs
@@ -182,9 +183,10 @@ fn too_few(runs: &[&RecordedRun], left_out: &[(String, Incomplete)]) -> Recorded
 pub fn estimates(per_run: &[f64], ways: &[Vec<usize>], values: &[f64]) -> [Estimate; 2] {
     let over_seeds = estimate(&Clusters::new(&[(0..per_run.len()).collect()]), per_run);
     let over_all = estimate(&Clusters::new(ways), values);
-    let over_all = match over_all.high - over_all.low < over_seeds.high - over_seeds.low {
-        true => over_seeds,
-        false => over_all,
+    let over_all = if over_all.high - over_all.low < over_seeds.high - over_seeds.low {
+        over_seeds
+    } else {
+        over_all
     };
     [over_seeds, over_all]
 }

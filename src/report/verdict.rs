@@ -158,9 +158,10 @@ impl Verdict {
             return;
         };
         let p = after.equivalence_p_value(margin);
-        let within = match p <= 0.05 {
-            true => "is shown to be smaller than",
-            false => "is not shown to be smaller than",
+        let within = if p <= 0.05 {
+            "is shown to be smaller than"
+        } else {
+            "is not shown to be smaller than"
         };
         self.evidence.push(format!(
             "At the end the gap {within} {} n_matches a prompt (two one-sided tests, p = {}).",
@@ -174,9 +175,12 @@ impl Verdict {
         let later = course.steps.iter().zip(&since.bands);
         let later = later.filter(|(step, _)| **step > 0);
         // In the direction in which it ended.
-        let mut away = later.filter(|(_, band)| match change.difference > 0.0 {
-            true => band.0 > 0.0,
-            false => band.1 < 0.0,
+        let mut away = later.filter(|(_, band)| {
+            if change.difference > 0.0 {
+                band.0 > 0.0
+            } else {
+                band.1 < 0.0
+            }
         });
         self.evidence.push(match away.next() {
             Some((step, band)) => format!(

@@ -151,9 +151,10 @@ impl EventsFile {
         let bytes = bytes.map_err(|error| failed(&self.path, std::io::Error::other(error)))?;
         let pushed = RecordWriter::new(&mut self.buffer).write(&bytes);
         pushed.map_err(|source| failed(&self.path, source))?;
-        match self.buffer.len() >= BUFFER {
-            true => self.flush(),
-            false => Ok(()),
+        if self.buffer.len() >= BUFFER {
+            self.flush()
+        } else {
+            Ok(())
         }
     }
 

@@ -134,9 +134,10 @@ pub(super) fn hparams(
 pub(super) fn session_end(success: bool, seconds: f64) -> ProtobufResult<Summary> {
     let mut end = SessionEndInfo::new();
     end.set_end_time_secs(seconds);
-    end.set_status(match success {
-        true => Status::STATUS_SUCCESS,
-        false => Status::STATUS_FAILURE,
+    end.set_status(if success {
+        Status::STATUS_SUCCESS
+    } else {
+        Status::STATUS_FAILURE
     });
     let mut data = HParamsPluginData::new();
     data.set_session_end_info(end);

@@ -200,9 +200,12 @@ fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<T
     for message in inbox {
         // Once the queue is empty the file gets what there is: TensorBoard shows it while the next step is computed, and a killed run
         // has lost none of it.
-        let written = take(&mut file, message).and_then(|()| match inbox.is_empty() {
-            true => file.flush(),
-            false => Ok(()),
+        let written = take(&mut file, message).and_then(|()| {
+            if inbox.is_empty() {
+                file.flush()
+            } else {
+                Ok(())
+            }
         });
         if let Err(failure) = written {
             let _ = error.set(failure);

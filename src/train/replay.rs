@@ -135,9 +135,10 @@ fn pair_at(point: &Point, start: &Pair) -> Result<Pair, RunError> {
     };
     let at = |role: Role| -> Result<Gpt2, RunError> {
         let folder = models.join(role.as_str());
-        match folder.is_dir() {
-            true => Ok(Gpt2::load(&folder, &start.get(role).device())?),
-            false => Ok(start.get(role).clone()),
+        if folder.is_dir() {
+            Ok(Gpt2::load(&folder, &start.get(role).device())?)
+        } else {
+            Ok(start.get(role).clone())
         }
     };
     Ok(Pair {

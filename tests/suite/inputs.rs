@@ -187,11 +187,10 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false => {
-                found.insert(path.clone(), std::fs::read(&path).unwrap());
-            }
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.insert(path.clone(), std::fs::read(&path).unwrap());
         }
     }
     found

@@ -230,9 +230,12 @@ impl Design {
     fn draw(&self, seed: u64) -> Vec<PairObservation> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut normal = |count: usize| -> Vec<f64> {
-            let draws = (0..count).map(|_| match self.skewed {
-                true => -f64::ln(1.0 - rng.random::<f64>()) - 1.0,
-                false => StandardNormal.sample(&mut rng),
+            let draws = (0..count).map(|_| {
+                if self.skewed {
+                    -f64::ln(1.0 - rng.random::<f64>()) - 1.0
+                } else {
+                    StandardNormal.sample(&mut rng)
+                }
             });
             draws.collect()
         };

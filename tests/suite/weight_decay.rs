@@ -59,9 +59,10 @@ fn ten_steps_agree_with_pytorch_in_the_trainers_groups_and_without() {
             let squares = values.iter().map(|value| f64::from(*value).powi(2));
             let norm = squares.sum::<f64>().sqrt();
             // The loss does not depend on a key bias: its gradient is rounding noise, which AdamW divides by its own size.
-            let keys = match name.ends_with("c_attn.bias") {
-                true => values.len() / 3..2 * values.len() / 3,
-                false => 0..0,
+            let keys = if name.ends_with("c_attn.bias") {
+                values.len() / 3..2 * values.len() / 3
+            } else {
+                0..0
             };
             if keys.is_empty() {
                 close(

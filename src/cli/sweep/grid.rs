@@ -88,9 +88,10 @@ fn refuse_twins(arguments: &Arguments, cells: &[Cell]) -> anyhow::Result<()> {
             .iter()
             .find(|(other, theirs)| *theirs == settings || other.name == cell.name);
         if let Some((other, theirs)) = twin {
-            let how = match *theirs == settings {
-                true => "have the same settings",
-                false => "would lie in the same folder",
+            let how = if *theirs == settings {
+                "have the same settings"
+            } else {
+                "would lie in the same folder"
             };
             let (one, two) = (other.overrides.join(" "), cell.overrides.join(" "));
             let message = format!("the runs `{one}` and `{two}` {how}");

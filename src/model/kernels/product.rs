@@ -30,9 +30,10 @@ pub(crate) fn product(
     finish: &(dyn Fn(&mut [f32]) + Sync),
 ) -> Vec<f32> {
     let rows = x.len() / (weight.len() / bias.len());
-    let mut out: Vec<f32> = match rows <= STREAMED {
-        true => streamed(x, weight, rows, bias.len()),
-        false => packed(x, weight, rows, bias.len()),
+    let mut out: Vec<f32> = if rows <= STREAMED {
+        streamed(x, weight, rows, bias.len())
+    } else {
+        packed(x, weight, rows, bias.len())
     };
     let each = out.par_chunks_exact_mut(bias.len());
     each.with_min_len(8).for_each(|out| {

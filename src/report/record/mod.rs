@@ -271,9 +271,10 @@ fn flatten(key: &str, value: &toml::Value, rows: &mut Vec<(String, String)>) {
     match value {
         toml::Value::Table(table) => {
             for (name, value) in table {
-                let key = match key.is_empty() {
-                    true => name.clone(),
-                    false => format!("{key}.{name}"),
+                let key = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
                 };
                 flatten(&key, value, rows);
             }

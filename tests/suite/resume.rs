@@ -444,10 +444,18 @@ fn signal(process: u32, signal: &str) {
 #[cfg(unix)]
 fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
     let project = Project::new();
-    // So many draws that the milestone at step 4 takes a minute.
+    // So many draws that the milestone at step 4 takes a minute. The other hooks are inline, so that the lines of step 3 are there before it.
+    let inline = [
+        "template-kl",
+        "assistant-share",
+        "perplexity",
+        "gender-disparity",
+    ]
+    .map(|hook| format!("hooks.{hook}.runs='inline'"))
+    .join(" ");
     let slow = |save: &str| {
         format!(
-            "train.max_steps=400 {save} hooks.gender-disparity.at='steps 4' hooks.gender-disparity.draws=100000000 hooks.gender-disparity.runs='inline'"
+            "train.max_steps=400 {save} hooks.gender-disparity.at='steps 4' hooks.gender-disparity.draws=100000000 {inline}"
         )
     };
     for (name, save, says) in [

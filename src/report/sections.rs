@@ -323,10 +323,16 @@ fn declared(run: &RecordedRun, chart: &Chart, is_other: &dyn Fn(&str) -> bool) -
             lower,
             upper,
         } => {
-            let end = |tag: &str| points(run, tag).into_iter().map(|(_, value)| value);
-            let band = end(lower).zip(end(upper)).collect();
+            // An end that was not reported at a step is not a number there.
+            let end = |tag: &str, step: u64| {
+                let points = run.scalars.get(tag).map_or(&[][..], Vec::as_slice);
+                let found = points.binary_search_by_key(&step, |(at, _)| *at);
+                found.map_or(f64::NAN, |index| points[index].1)
+            };
+            let steps = run.scalars.get(value).into_iter().flatten();
+            let band = steps.map(|&(step, _)| (end(lower, step), end(upper, step)));
             let name = run.row_name(value).unwrap_or(value);
-            let line = Line::new(name, 1, points(run, value)).with_band(band);
+            let line = Line::new(name, 1, points(run, value)).with_band(band.collect());
             shown(value).then(|| lines(title, "", &[line]))
         }
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Project, python, read_events};
 
-/// Reports the step, its square, and an interval around it.
+/// Reports the square of the step, and an interval around it, but at step 2.
 struct Squares;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -29,8 +29,10 @@ impl Hook for Squares {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let step = context.milestone().step as f64;
         context.scalar("squares/value", step * step);
-        context.scalar("squares/value_low", step * step - 1.5);
-        context.scalar("squares/value_high", step * step + 1.5);
+        if step != 2.0 {
+            context.scalar("squares/value_low", step * step - 1.5);
+            context.scalar("squares/value_high", step * step + 1.5);
+        }
         context.scalar("squares/p_value", 0.25);
         context.scalar("squares/change_p_value", 0.125);
         Ok(())
@@ -143,6 +145,15 @@ fn shows_in_the_report(page: &str) {
         let cell = format!("data-tag=\"{tag}\" data-step=\"4\" data-value=\"16\"");
         assert!(page.contains(&cell), "{cell}");
     }
+    // The band stands at the steps at which it was reported: at both ends of the axis, and not in the middle.
+    let figure = page.split("<figcaption>squares with their band").nth(1);
+    let band = figure.unwrap().split("<polygon").nth(1).unwrap();
+    let band = band.split("points=\"").nth(1).unwrap();
+    let corners = band.split('"').next().unwrap().split_whitespace();
+    let places: Vec<&str> = corners
+        .map(|corner| corner.split_once(',').unwrap().0)
+        .collect();
+    assert_eq!(places, ["52.0", "388.0", "388.0", "52.0"]);
     assert!(page.contains("<td>mine: square of the step, steps\u{b2}</td>"));
 }
 

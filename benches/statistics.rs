@@ -1,7 +1,7 @@
 //! What the statistics of one milestone cost at HONEST's size, 306 matched pairs: `cargo bench --bench statistics`.
 
 use divan::Bencher;
-use milepost::measure::disparity::{Disparity, PairObservation, Settings};
+use milepost::statistics::disparity::{Disparity, PairObservation, Settings};
 
 fn main() {
     divan::main();

@@ -35,6 +35,7 @@ pub mod prelude;
 pub mod pretrain;
 pub mod random;
 pub mod report;
+pub mod statistics;
 mod suggestion;
 pub mod tensorboard;
 pub mod train;

@@ -13,9 +13,6 @@ pub use crate::hook::{
 };
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
-pub use crate::measure::disparity::{
-    Disparity, Method, PairObservation, Settings as DisparitySettings, differences,
-};
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
 pub use crate::measure::lexicon::Lexicon;
@@ -24,3 +21,6 @@ pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Pair, Role};
+pub use crate::statistics::disparity::{
+    Disparity, Method, PairObservation, Settings as DisparitySettings, differences,
+};

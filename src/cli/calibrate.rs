@@ -8,11 +8,11 @@ use super::report::newest;
 use super::terminal::{self, remark};
 use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
-use crate::measure::calibration::{Calibration, Swap, calibrate};
-use crate::measure::disparity::{Disparity, Settings, changes};
 use crate::report::gap::settings;
 use crate::report::number::{number, signed};
 use crate::report::{Moment, RecordedError, RecordedRun};
+use crate::statistics::calibration::{Calibration, Swap, calibrate};
+use crate::statistics::disparity::{Disparity, Settings, changes};
 
 /// Takes what a run measured prompt by prompt, swaps the two labels at random so that there is nothing to find, and looks how often
 /// interval and test find something; then plants effects of known size and looks whether they are found. Ends with 1 if the interval

@@ -7,12 +7,12 @@ use clap::Args;
 use super::summary::{cell, reasons};
 use super::terminal;
 use crate::hook::{Cells, Registry, Row};
-use crate::measure::disparity::{Disparity, PairObservation, changes};
 use crate::report::gap::{Gap, Incomplete, N_MATCHES, all_gaps, settings};
 use crate::report::mixing::{caveat, mixed, read};
 use crate::report::number::{number, range, signed};
 use crate::report::provenance::caveats;
 use crate::report::{At, Missing, Moment, RecordedRun};
+use crate::statistics::disparity::{Disparity, PairObservation, changes};
 
 #[derive(Args)]
 pub(super) struct Arguments {

@@ -1,7 +1,7 @@
 //! The gap between female and male prompts in whatever a hook measured prompt by prompt.
 
 use super::Context;
-use crate::measure::disparity::{Disparity, PairObservation, Settings};
+use crate::statistics::disparity::{Disparity, PairObservation, Settings};
 
 impl Context<'_> {
     /// Reports the mean difference female - male of `values`, one for each template, on the matched pairs, as `<tag>/disparity` with its 95%

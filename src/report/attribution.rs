@@ -6,7 +6,7 @@ use super::chart::{Row, intervals};
 use super::gap::attributed;
 use super::record::{Moment, RecordedRun};
 use super::table::at;
-use crate::measure::disparity::Disparity;
+use crate::statistics::disparity::Disparity;
 
 /// The 2 x 2 of both models at the start or now.
 pub(super) fn attribution(run: &RecordedRun) -> Markup {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::record::{At, GAP, Missing, Moment, RecordedRun};
-use crate::measure::disparity::{
+use crate::statistics::disparity::{
     Disparity, PairObservation, Settings, changes, clusters, differences,
 };
-use crate::measure::family::{holm, simultaneous_bands};
+use crate::statistics::family::{holm, simultaneous_bands};
 
 /// The column that the question is about.
 pub const N_MATCHES: &str = "n_matches";

@@ -2,8 +2,8 @@
 
 use super::gap::{Gap, Incomplete, N_MATCHES, gap_of};
 use super::record::{Moment, RecordedError, RecordedRun};
-use crate::measure::clusters::Clusters;
-use crate::measure::disparity::{changes, differences};
+use crate::statistics::clusters::Clusters;
+use crate::statistics::disparity::{changes, differences};
 
 /// An estimate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]

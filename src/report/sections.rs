@@ -8,7 +8,7 @@ use super::number::{number, range, signed};
 use super::page::Read;
 use super::record::{Moment, RecordedRun};
 use super::table::{self, spans};
-use crate::measure::disparity::Disparity;
+use crate::statistics::disparity::Disparity;
 use crate::tensorboard::Chart;
 
 /// The style sheet's colours of lines.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::number::{number, signed};
 use super::record::{At, Moment, RecordedRun};
-use crate::measure::disparity::Disparity;
+use crate::statistics::disparity::Disparity;
 
 /// A scalar in a cell that says, to programs, which it is.
 pub(super) fn scalar(tag: &str, (step, value): (u64, f64)) -> Markup {

@@ -5,7 +5,7 @@ use super::number::{number, range, signed};
 use super::pooling::{Estimate, Pooled};
 use super::record::{Moment, RecordedRun};
 use super::{mixing, provenance};
-use crate::measure::disparity::Disparity;
+use crate::statistics::disparity::Disparity;
 
 /// Runs from which a claim about fine-tuning may be made.
 pub const ENOUGH_SEEDS: usize = 3;

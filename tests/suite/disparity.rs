@@ -1,6 +1,6 @@
 //! The statistics of the gap against slow reference implementations, and what must hold exactly.
 
-use milepost::measure::disparity::{Disparity, Method, PairObservation, Settings};
+use milepost::statistics::disparity::{Disparity, Method, PairObservation, Settings};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -3,12 +3,12 @@
 
 use std::sync::LazyLock;
 
-use milepost::measure::calibration::{Swap, calibrate};
-use milepost::measure::clusters::Clusters;
-use milepost::measure::disparity::{Disparity, Method, PairObservation, Settings};
-use milepost::measure::family::{holm, simultaneous_bands};
-use milepost::measure::uniformity::{kolmogorov_smirnov, too_small};
 use milepost::report::pooling::estimates;
+use milepost::statistics::calibration::{Swap, calibrate};
+use milepost::statistics::clusters::Clusters;
+use milepost::statistics::disparity::{Disparity, Method, PairObservation, Settings};
+use milepost::statistics::family::{holm, simultaneous_bands};
+use milepost::statistics::uniformity::{kolmogorov_smirnov, too_small};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};

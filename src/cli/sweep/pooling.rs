@@ -9,10 +9,10 @@ use super::{State, state};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
 use crate::hook::Registry;
-use crate::measure::disparity::Disparity;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
 use crate::report::{At, RecordedRun, mixing, page, provenance, verdict};
+use crate::statistics::disparity::Disparity;
 
 /// Pools the runs that are done, on the terminal, in `pooled.json` and in `report.html`. A run that cannot be read is left out, and named.
 ///

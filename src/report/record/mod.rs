@@ -13,7 +13,7 @@ pub use self::moments::{At, Missing, Moment};
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Shows};
 use crate::manifest::{Manifest, ManifestError};
-use crate::measure::disparity::PairObservation;
+use crate::statistics::disparity::PairObservation;
 use crate::train::{Ended, HookFailure, RunError};
 
 /// Why a run cannot be read.

@@ -1,8 +1,8 @@
 //! What a run measured at its start and at its end. A value stands where it was measured; where it was not, there is the reason.
 
 use super::{GAP, RecordedRun};
-use crate::measure::disparity::PairObservation;
 use crate::report::gap::N_MATCHES;
+use crate::statistics::disparity::PairObservation;
 
 /// One of the two moments that a change is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

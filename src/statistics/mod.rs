@@ -1,0 +1,10 @@
+//! Pure functions of columns of numbers: clusters, intervals, gaps, tests, calibration. Nothing here knows of models or of groups by name.
+
+pub mod calibration;
+pub mod clusters;
+pub mod disparity;
+pub mod equivalence;
+pub mod family;
+mod interval;
+mod sign_flip;
+pub mod uniformity;

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use milepost::data::templates::{TemplateSet, Templates};
+use milepost::data::templates::{ContrastSpec, TemplateSet, Templates};
 use milepost::data::tokenizer::Tokenizer;
 use milepost::decode::{Decoding, Request, Settings, assisted};
 use milepost::measure::decoding::DecodingTotals;
@@ -138,13 +138,16 @@ fn prompts(tokenizer: Option<&Path>) -> Result<Vec<Vec<u32>>> {
         .map(|folder| Path::new(&folder).join("honest/en_template.tsv"))
         .filter(|file| file.is_file());
     let templates = match honest {
-        Some(file) => Templates::read(&file, TemplateSet::Unique)?,
+        Some(file) => Templates::read(
+            &file,
+            &ContrastSpec::new("gender", ["female", "male"], TemplateSet::Unique),
+        )?,
         None => Templates::read(
             Path::new("datasets/prompt_templates.tsv"),
-            TemplateSet::Unique,
+            &ContrastSpec::new("gender", ["female", "male"], TemplateSet::Unique),
         )?,
     };
-    println!("templates: {}", templates.name());
+    println!("templates: {}", templates.contrasts()[0].source);
     let all = templates.prompts().iter();
     let mut prompts: Vec<Vec<u32>> = all
         .map(|template| tokenizer.encode(&template.prompt))

@@ -14,7 +14,7 @@ use milepost::cadence::Cadence;
 use milepost::clock::{Extent, Length};
 use milepost::data::blocks::Blocks;
 use milepost::data::order::epoch_order;
-use milepost::data::templates::{TemplateSet, Templates};
+use milepost::data::templates::{ContrastSpec, TemplateSet, Templates};
 use milepost::data::tokenizer::Tokenizer;
 use milepost::decode::Settings;
 use milepost::event::Event;
@@ -196,7 +196,11 @@ fn plan(
     tokenizer: &Tokenizer,
     steps: u64,
 ) -> anyhow::Result<Plan> {
-    let templates = Templates::parse("built in", mini::TEMPLATES, TemplateSet::Paired)?;
+    let templates = Templates::parse(
+        "built in",
+        mini::TEMPLATES,
+        &ContrastSpec::new("gender", ["female", "male"], TemplateSet::Paired),
+    )?;
     let end = Cadence::parse(&["steps 1000000"]).map_err(|(_, error)| error)?;
     Ok(Plan {
         name: "overhead".to_owned(),

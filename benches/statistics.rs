@@ -1,21 +1,24 @@
 //! What the statistics of one milestone cost at HONEST's size, 306 matched pairs: `cargo bench --bench statistics`.
 
 use divan::Bencher;
-use milepost::statistics::disparity::{Disparity, PairObservation, Settings};
+use milepost::statistics::disparity::{Disparity, Settings};
+use milepost::statistics::observation::Observation;
 
 fn main() {
     divan::main();
 }
 
 /// 21 identities in 28 templates, of which about half are there.
-fn pairs() -> Vec<PairObservation> {
+fn pairs() -> Vec<Observation> {
     let cells = (0..588).filter(|cell| cell * 306 % 588 < 306);
     cells
-        .map(|cell| PairObservation {
-            identity: cell / 28,
-            template: cell % 28,
-            female: (cell * 37 % 19) as f64,
-            male: (cell * 53 % 17) as f64,
+        .map(|cell| {
+            Observation::pair(
+                cell / 28,
+                cell % 28,
+                (cell * 37 % 19) as f64,
+                (cell * 53 % 17) as f64,
+            )
         })
         .collect()
 }

@@ -31,6 +31,20 @@ pub fn kind() -> Kind {
         &["decode/assistant_share", "decode/acceptance"],
     )
     .metric("decode/assistant_share")
+    .named("tokens a pass of the main model", "decode/tokens_per_main_pass")
+    .named("n_matches a round with a draft", "decode/n_matches_per_round")
+    .named("n_matches a prompt", "decode/n_matches_per_prompt")
+    .section(
+        "The assistant's share of tokens",
+        "How much of what assisted decoding writes the assistant has drafted.",
+    )
+    .shares(
+        "Before and after",
+        &[
+            ("new tokens that the assistant wrote", "decode/assistant_share"),
+            ("drafted tokens that were accepted", "decode/acceptance"),
+        ],
+    )
 }
 
 impl Hook for AssistantShare {

@@ -25,42 +25,38 @@ struct Cell {
     kl: f64,
     n_matches: f64,
     assistant_share: f64,
-    /// Female minus male n_matches a prompt, on matched pairs.
-    disparity: f64,
+    /// The gap of n_matches in each contrast.
+    disparities: Vec<f64>,
     /// n_matches of every prompt.
     matches: Vec<f64>,
 }
 
-/// A measure of a cell: its tag, its name in the table, its value.
-type Measure = (&'static str, &'static str, fn(&Cell) -> f64);
+/// A measure of the cells: its tag, its name in the table, its value in each.
+type Measure = (String, String, [f64; 4]);
 
-const MEASURES: [Measure; 4] = [
-    ("kl_nats", "KL(main, assistant), nats", |cell| cell.kl),
-    ("n_matches", "n_matches a prompt", |cell| cell.n_matches),
-    ("assistant_share", "assistant's share of tokens", |cell| {
-        cell.assistant_share
-    }),
-    ("disparity", "n_matches, female - male", |cell| {
-        cell.disparity
-    }),
-];
-
-/// The four cells and what follows from them: the end of the tag, and the name in the table.
-const ROWS: [(&str, &str); 7] = [
-    ("main_start_assistant_start", "both at the start"),
-    (
-        "main_start_assistant_now",
-        "main at the start, assistant now",
-    ),
-    (
-        "main_now_assistant_start",
-        "main now, assistant at the start",
-    ),
-    ("main_now_assistant_now", "both now"),
-    ("by_main", "change by the main model"),
-    ("by_assistant", "change by the assistant"),
-    ("interaction", "interaction"),
-];
+/// The measures of the four cells.
+fn measures(cells: &[Cell; 4], templates: &Templates) -> Vec<Measure> {
+    let of = |tag: &str, name: &str, value: fn(&Cell) -> f64| {
+        let values = cells.each_ref().map(value);
+        (format!("attribution/{tag}"), name.to_owned(), values)
+    };
+    let mut found = vec![
+        of("kl_nats", "KL(main, assistant), nats", |cell| cell.kl),
+        of("n_matches", "n_matches a prompt", |cell| cell.n_matches),
+        of("assistant_share", "assistant's share of tokens", |cell| {
+            cell.assistant_share
+        }),
+    ];
+    for (index, contrast) in templates.contrasts().iter().enumerate() {
+        let [first, second] = &contrast.groups;
+        found.push((
+            templates.gap_tag("attribution", contrast),
+            format!("n_matches, {first} - {second}"),
+            cells.each_ref().map(|cell| cell.disparities[index]),
+        ));
+    }
+    found
+}
 
 /// The heading of the charts.
 const CATEGORY: &str = "Which of the two models";
@@ -76,6 +72,14 @@ pub fn kind() -> Kind {
         },
     )
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
+    .two_by_two("KL at the templates, nats", "attribution/kl_nats")
+    .two_by_two("n_matches a prompt", "attribution/n_matches")
+    .two_by_two("assistant's share of tokens", "attribution/assistant_share")
+    .two_by_two("disparity, {first} - {second}", "attribution/{gap}")
+    .section(
+        "Which of the two models",
+        "Each model at the start or fine-tuned, with the other in both states, by one decoding setting. A model's change is the mean over the two states of the other.",
+    )
     .lines(
         CATEGORY,
         "change of n_matches a prompt",
@@ -84,7 +88,7 @@ pub fn kind() -> Kind {
     .lines(
         CATEGORY,
         "change of the disparity",
-        &["attribution/disparity/by_main", "attribution/disparity/by_assistant"],
+        &["attribution/{gap}/by_main", "attribution/{gap}/by_assistant"],
     )
     .lines(
         CATEGORY,
@@ -112,15 +116,16 @@ impl Hook for Attribution {
             ],
         };
         self.start = Some(start);
-        let names = MEASURES.map(|(_, name, _)| name);
-        let mut table = format!("| | {} |\n|---|---|---|---|---|\n", names.join(" | "));
-        let mut rows = ROWS.map(|(_, name)| format!("| {name} |"));
-        for (tag, _, value) in MEASURES {
-            let [ss, sn, ns, nn] = cells.each_ref().map(value);
+        let measures = measures(&cells, &context.scene().templates);
+        let names: Vec<&str> = measures.iter().map(|(_, name, _)| name.as_str()).collect();
+        let line = "|---".repeat(1 + names.len());
+        let mut table = format!("| | {} |\n{line}|\n", names.join(" | "));
+        let mut rows = TWO_BY_TWO.map(|(_, name)| format!("| {name} |"));
+        for (tag, _, [ss, sn, ns, nn]) in measures {
             let [by_main, by_assistant, interaction] = effects([ss, sn, ns, nn]);
             let values = [ss, sn, ns, nn, by_main, by_assistant, interaction];
-            for (((cell, _), row), value) in ROWS.iter().zip(&mut rows).zip(values) {
-                context.scalar(format!("attribution/{tag}/{cell}"), value);
+            for (((cell, _), row), value) in TWO_BY_TWO.iter().zip(&mut rows).zip(values) {
+                context.scalar(format!("{tag}/{cell}"), value);
                 *row += &format!(" {value:.4} |");
             }
         }
@@ -170,20 +175,14 @@ fn measure(
     let divergences = context.divergences_of(main, assistant)?;
     let decodings = context.decodings_of(main, assistant, settings)?;
     let totals = DecodingTotals::of(&decodings);
-    let matches = decodings.iter().map(|decoding| {
-        let rounds = decoding.rounds.iter();
-        rounds.map(|round| round.matched as f64).sum()
-    });
-    let matches: Vec<f64> = matches.collect();
-    let pairs = context.scene().templates.pairs();
-    let differences = pairs
-        .iter()
-        .map(|pair| matches[pair.female] - matches[pair.male]);
+    let matches: Vec<f64> = decodings.iter().map(|one| one.n_matches() as f64).collect();
+    let contrasts = context.scene().templates.contrasts().iter();
+    let gap = |contrast: &Contrast| Contributions::of(&contrast.observations(&matches)).gap();
     Ok(Cell {
         kl: Divergence::mean(divergences.iter()).unwrap_or_default().kl,
         n_matches: totals.n_matches_per_prompt().unwrap_or_default(),
         assistant_share: totals.assistant_share().unwrap_or_default(),
-        disparity: differences.sum::<f64>() / pairs.len().max(1) as f64,
+        disparities: contrasts.map(gap).collect(),
         matches,
     })
 }

@@ -22,6 +22,8 @@ pub fn kind() -> Kind {
         },
     )
     .option("per_parameter", "also one scalar for every parameter")
+    .named("gradient norm, main", "train/main/gradient_norm")
+    .named("gradient norm, assistant", "train/assistant/gradient_norm")
     .inline()
     .on(Event::GradientsReady)
 }

@@ -53,6 +53,11 @@ pub fn kind() -> Kind {
     .option("level", "the rows that count, of a lexicon with a column level; `all` takes every row")
     .option("continuations", "K, continuations a template; each costs one sampled decoding of all prompts by the main model")
     .option("sampling", "how continuations are drawn, as in [decode]: { temperature = 1.0, top_k = 0, top_p = 1.0 }")
+    .section("Hurtful completions", "The share of the main model's sampled continuations with a word of the lexicon.")
+    .shares(
+        "Continuations with a hurtful word",
+        &[("after {first} prompts", "honest/{first}"), ("after {second} prompts", "honest/{second}")],
+    )
 }
 
 impl Hook for Honest {
@@ -107,22 +112,13 @@ impl Hook for Honest {
             *count /= samples.len() as f64;
         }
         let names = categories.iter().map(|name| format!("_{}", tag(name)));
+        let everyone = ("mean", (0..prompts.len()).collect());
+        let groups = std::iter::once(everyone).chain(scene.templates.groups());
+        let groups: Vec<(&str, Vec<usize>)> = groups.collect();
         for (suffix, shares) in std::iter::once(String::new()).chain(names).zip(&hits) {
-            for (group, name) in [
-                (None, "mean"),
-                (Some(Group::Female), "female"),
-                (Some(Group::Male), "male"),
-            ] {
-                let of = shares
-                    .iter()
-                    .zip(prompts)
-                    .filter(|(_, prompt)| group.is_none_or(|group| prompt.group == group));
-                let (sum, count) = of.fold((0.0, 0.0), |(sum, count), (share, _)| {
-                    (sum + share, count + 1.0)
-                });
-                if count > 0.0 {
-                    context.scalar(format!("honest/{name}{suffix}"), sum / count);
-                }
+            for (name, places) in groups.iter().filter(|(_, places)| !places.is_empty()) {
+                let sum: f64 = places.iter().map(|&place| shares[place]).sum();
+                context.scalar(format!("honest/{name}{suffix}"), sum / places.len() as f64);
             }
         }
         context.gap("honest", &hits[0])?;

@@ -4,9 +4,9 @@ mod assistant_share;
 mod attribution;
 mod crows_pairs;
 mod drift;
-mod gender_disparity;
 mod gradient_norm;
 mod honest;
+mod match_disparity;
 mod perplexity;
 mod pronoun_gap;
 mod representation;
@@ -22,7 +22,7 @@ pub fn shipping() -> Registry {
         .with(perplexity::kind())
         .with(template_kl::kind())
         .with(assistant_share::kind())
-        .with(gender_disparity::kind())
+        .with(match_disparity::kind())
         .with(sample_text::kind())
         .with(gradient_norm::kind())
         .with(attribution::kind())

@@ -27,7 +27,7 @@ pub fn kind() -> Kind {
             prompts: options.prompts,
         },
     )
-    .option("prompts", "how many matched pairs of prompts to show")
+    .option("prompts", "how many matched pairs of prompts to show of each contrast, or single prompts where none are matched")
 }
 
 impl Hook for SampleText {
@@ -39,19 +39,17 @@ impl Hook for SampleText {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let decodings = context.decodings(None)?;
         let scene = context.scene();
-        let pairs = scene.templates.pairs();
-        let shown = self.prompts.min(pairs.len());
         let mut table = String::from("| prompt | continuation | n_matches |\n|---|---|---|\n");
-        for index in spread(pairs.len(), shown) {
-            let pair = &pairs[index];
-            for prompt in [pair.female, pair.male] {
-                let text = marked(&decodings[prompt], &scene.tokenizer)?;
-                let matched = decodings[prompt].rounds.iter().map(|round| round.matched);
+        for contrast in scene.templates.contrasts() {
+            let units = &contrast.units;
+            let shown = self.prompts.min(units.len());
+            let chosen = spread(units.len(), shown).flat_map(|index| units[index].sides);
+            for prompt in chosen.flatten() {
                 table += &format!(
                     "| {} | {} | {} |\n",
                     markdown_cell(&scene.templates.prompts()[prompt].prompt),
-                    text,
-                    matched.sum::<usize>()
+                    marked(&decodings[prompt], &scene.tokenizer)?,
+                    decodings[prompt].n_matches()
                 );
             }
         }

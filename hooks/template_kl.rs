@@ -41,9 +41,18 @@ pub fn kind() -> Kind {
     .lines(
         "Main model and assistant",
         "KL at the templates, nats",
-        &["kl/mean_nats", "kl/female_nats", "kl/male_nats"],
+        &["kl/mean_nats", "kl/{first}_nats", "kl/{second}_nats"],
     )
     .metric("kl/mean_nats")
+    .named("KL, nats, {first}", "kl/{first}_nats")
+    .named("KL, nats, {second}", "kl/{second}_nats")
+    .named("KL, batchmean, {first}", "kl/{first}_batchmean")
+    .named("KL, batchmean, {second}", "kl/{second}_batchmean")
+    .named("expected acceptance", "kl/mean_acceptance_expected")
+    .section(
+        "How far the models are apart",
+        "KL(main, assistant) at the last token of each prompt, in nats, and as PyTorch's batchmean over a single row gives it: divided by the size of the vocabulary.",
+    )
 }
 
 impl Hook for TemplateKl {
@@ -79,18 +88,13 @@ fn at(positions: Positions, context: &mut Context) -> Result<()> {
             format!("_{}", other.as_str()),
         ),
     };
-    let templates = context.scene().templates.prompts();
-    let group = |group: Group| {
-        let both = all.iter().zip(templates);
-        MeanDivergence::mean(both.filter(move |(_, t)| t.group == group).map(|(d, _)| d))
-    };
     let pooled = MeanDivergence::mean(all.iter());
-    let groups = [
-        ("mean", pooled),
-        ("female", group(Group::Female)),
-        ("male", group(Group::Male)),
-    ];
-    for (name, mean) in groups {
+    let groups = context.scene().templates.groups().into_iter();
+    let groups = groups.map(|(group, places)| {
+        let own = places.into_iter().map(|place| &all[place]);
+        (group, MeanDivergence::mean(own))
+    });
+    for (name, mean) in std::iter::once(("mean", pooled)).chain(groups) {
         let Some(mean) = mean else { continue };
         // What `F.kl_div(..., reduction="batchmean")` gives on one row: divided by the vocabulary size.
         let batchmean = match name {

@@ -66,6 +66,11 @@ pub fn kind() -> Kind {
     .option("samples", "continuations a template; each costs one sampled decoding of all prompts by the main model")
     .option("text", "what is classified: the `continuation`, or the `sentence`, prompt included")
     .option("sampling", "how continuations are drawn, as in [decode]: { temperature = 1.0, top_k = 0, top_p = 1.0 }")
+    .section("Toxicity", "What a sequence classifier finds toxic in the main model's sampled continuations.")
+    .shares(
+        "Mean probability of toxicity",
+        &[("after {first} prompts", "toxicity/{first}_mean"), ("after {second} prompts", "toxicity/{second}_mean")],
+    )
 }
 
 impl Hook for ToxicityHook {
@@ -133,17 +138,13 @@ fn scores(
 }
 
 fn report(by_prompt: &[Vec<f64>], context: &mut Context) -> Result<()> {
-    let prompts = context.scene().templates.prompts();
-    let group = |wanted: Option<Group>| {
-        let both = by_prompt.iter().zip(prompts);
-        let of = both.filter(|(_, prompt)| wanted.is_none_or(|group| prompt.group == group));
-        Toxicity::of(of.map(|(samples, _)| samples))
-    };
-    for (name, found) in [
-        ("all", group(None)),
-        ("female", group(Some(Group::Female))),
-        ("male", group(Some(Group::Male))),
-    ] {
+    let groups = context.scene().templates.groups().into_iter();
+    let groups = groups.map(|(group, places)| {
+        let own = places.into_iter().map(|place| &by_prompt[place]);
+        (group, Toxicity::of(own))
+    });
+    let all = std::iter::once(("all", Toxicity::of(by_prompt.iter())));
+    for (name, found) in all.chain(groups) {
         let Some(found) = found else { continue };
         context.scalar(format!("toxicity/{name}_mean"), found.mean);
         context.scalar(format!("toxicity/{name}_share"), found.share);

@@ -4,12 +4,13 @@ pub use anyhow::{Result, bail, ensure};
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::data::csv_rows::{CsvRow, CsvRows};
-pub use crate::data::templates::Group;
+pub use crate::data::templates::{Contrast, Template, Templates};
 pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
-    Context, Hook, Input, Kind, OptionError, Preparation, Registry, When, markdown_cell, read_text,
+    Context, Hook, Input, Kind, OptionError, Preparation, Registry, TWO_BY_TWO, When,
+    markdown_cell, read_text,
 };
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
@@ -22,5 +23,8 @@ pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Pair, Role};
 pub use crate::statistics::disparity::{
-    Disparity, Method, PairObservation, Settings as DisparitySettings, differences,
+    Disparity, Method, Settings as DisparitySettings, deviation,
 };
+pub use crate::statistics::equivalence::SMALL_EFFECT;
+pub use crate::statistics::family::holm;
+pub use crate::statistics::observation::{Contributions, Observation};

@@ -20,6 +20,7 @@ use crate::data::blocks::Blocks;
 use crate::data::templates::{TemplateSet, Templates};
 use crate::data::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::decode::Settings;
+use crate::experiment::usual_contrasts;
 use crate::hook::Scene;
 use crate::model::{Gpt2, Gpt2Config, Pair, Role};
 use crate::random::{Purpose, stream};
@@ -98,7 +99,14 @@ impl Recipe {
             nats_per_token: -log_prob / held_out_tokens.len() as f64,
         };
         let pair = self.fresh_pair(tokenizer.vocab_size(), eos, device)?;
-        let templates = Templates::parse("built in", crate::mini::TEMPLATES, TemplateSet::Paired)?;
+        let mut templates = Templates::default();
+        for contrast in usual_contrasts(TemplateSet::Paired) {
+            templates.join(Templates::parse(
+                "built in",
+                crate::mini::TEMPLATES,
+                &contrast,
+            )?);
+        }
         let prompts = templates.prompts().iter();
         let prompts = prompts.map(|template| tokenizer.encode(&template.prompt));
         let scene = Scene {

@@ -10,9 +10,10 @@ use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
 use crate::report::gap::settings;
 use crate::report::number::{number, signed};
-use crate::report::{Moment, RecordedError, RecordedRun};
+use crate::report::{Moment, RecordedContrast, RecordedError, RecordedRun};
 use crate::statistics::calibration::{Calibration, Swap, calibrate};
-use crate::statistics::disparity::{Disparity, Settings, changes};
+use crate::statistics::disparity::{Disparity, Settings};
+use crate::statistics::observation::changes;
 
 /// Takes what a run measured prompt by prompt, swaps the two labels at random so that there is nothing to find, and looks how often
 /// interval and test find something; then plants effects of known size and looks whether they are found. Ends with 1 if the interval
@@ -24,6 +25,9 @@ pub(super) struct Arguments {
     /// Which column of its files per template.
     #[arg(long, default_value = crate::report::gap::N_MATCHES)]
     column: String,
+    /// Which contrast [default: the run's first].
+    #[arg(long, value_name = "NAME")]
+    contrast: Option<String>,
     /// Check the change from start to end, not the gap at the last milestone.
     #[arg(long)]
     change: bool,
@@ -52,7 +56,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     for what in &run.damage {
         remark!("note: {what}");
     }
-    let observed = run.observations(&arguments.column);
+    let contrast = contrast(&run, arguments.contrast.as_deref())?;
+    let observed = run.observations(contrast, &arguments.column);
     let Some((step, last)) = observed.last_key_value() else {
         let known: Vec<&str> = run.columns.keys().map(String::as_str).collect();
         let message = format!(
@@ -71,11 +76,12 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         message,
     };
     let at = |moment| {
-        let pairs = run.pairs_at(&arguments.column, moment);
-        pairs.map_err(|why| wrong(format!("`{}`: {why}", arguments.column)))
+        let observed = run.observed_at(contrast, &arguments.column, moment);
+        observed.map_err(|why| wrong(format!("`{}`: {why}", arguments.column)))
     };
     let moved = if arguments.change {
-        changes(&at(Moment::Start)?, &at(Moment::End)?)?
+        let moved = changes(&at(Moment::Start)?, &at(Moment::End)?);
+        moved.map_err(|error| wrong(error.to_string()))?
     } else {
         last.clone()
     };
@@ -87,21 +93,23 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let seen = Disparity::of(pairs, &settings).map_err(unusable)?;
     if !(seen.error.value > 0.0 && seen.error.value.is_finite()) {
         let message = format!(
-            "the {} pairs of `{}` have no spread to be checked: they are all alike, or of one identity in one template",
-            seen.pairs, arguments.column
+            "the {} values of `{}` have no spread to be checked: they are all alike, or of one identity in one template",
+            seen.units, arguments.column
         );
         return Err(wrong(message).into());
     }
     let mut text = format!(
-        "{} of {}, {}step {step}: {} pairs, {} identities, {} templates, gap {}\n",
+        "{} of {}, {}, {}step {step}: {} {}, {} identities, {} templates, gap {}\n",
         arguments.column,
         run.name(),
+        contrast.gap(),
         if arguments.change {
             "change up to "
         } else {
             ""
         },
-        seen.pairs,
+        seen.units,
+        if seen.paired { "pairs" } else { "prompts" },
         seen.identities,
         seen.templates,
         signed(seen.difference)
@@ -110,7 +118,12 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let effects = [1.0, 3.0, 6.0].map(|times| times * seen.error.value);
     let (mut holds, mut even) = (true, true);
     let (watch, rounds) = (super::progress::watch(), arguments.rounds as usize);
-    for swap in [Swap::Pairs, Swap::Identities] {
+    let swaps: &[Swap] = if seen.paired {
+        &[Swap::Pairs, Swap::Identities]
+    } else {
+        &[Swap::Identities]
+    };
+    for &swap in swaps {
         let told = |done| watch("placebos", done, rounds);
         let found = calibrate(pairs, swap, rounds, &effects, &settings, &told);
         let found = found.map_err(unusable)?;
@@ -124,11 +137,30 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
             "\nthe intervals do NOT hold what they promise on these values: too few identities or templates, or values that are all alike\n"
         }
         (true, false) => {
-            "\nthe intervals hold what they promise, but the p-values of the sign flips are too small on these values\n"
+            "\nthe intervals hold what they promise, but the p-values of the relabelled identities are too small on these values\n"
         }
     };
     terminal::out(&text);
     Ok(u8::from(!(holds && even)))
+}
+
+/// The contrast of a name, or the first.
+fn contrast<'a>(
+    run: &'a RecordedRun,
+    name: Option<&str>,
+) -> Result<&'a RecordedContrast, Diagnostic> {
+    let mut contrasts = run.contrasts.iter();
+    let found = match name {
+        Some(name) => contrasts.find(|contrast| contrast.names.name == name),
+        None => contrasts.next(),
+    };
+    found.ok_or_else(|| {
+        let known = run.contrasts.iter();
+        let known: Vec<&str> = known.map(|one| one.names.name.as_str()).collect();
+        let name = name.unwrap_or_default();
+        let message = format!("no contrast `{name}`; it has {}", known.join(", "));
+        Diagnostic::file(run.path.display().to_string(), message)
+    })
 }
 
 /// Whether the coverage is at least what three binomial standard errors below two points less than promised allow: clusters are few. Intervals

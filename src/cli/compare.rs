@@ -7,12 +7,13 @@ use clap::Args;
 use super::summary::{cell, reasons};
 use super::terminal;
 use crate::hook::{Cells, Registry, Row};
-use crate::report::gap::{Gap, Incomplete, N_MATCHES, all_gaps, settings};
+use crate::report::gap::{Gap, Incomplete, all_gaps, settings};
 use crate::report::mixing::{caveat, mixed, read};
 use crate::report::number::{number, range, signed};
 use crate::report::provenance::caveats;
-use crate::report::{At, Missing, Moment, RecordedRun};
-use crate::statistics::disparity::{Disparity, PairObservation, changes};
+use crate::report::{At, Missing, Moment, RecordedContrast, RecordedRun};
+use crate::statistics::disparity::Disparity;
+use crate::statistics::observation::{Observation, changes};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -42,8 +43,14 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     }
     text += &parameters(first, second);
     text += &values(first, second);
-    text += &gap_table(&all_gaps(first), &all_gaps(second));
-    text += &difference(first, second);
+    let gaps = [all_gaps(first), all_gaps(second)];
+    let mut contrasts: Vec<&RecordedContrast> = first.contrasts.iter().collect();
+    let own = second.contrasts.iter();
+    contrasts.extend(own.filter(|one| first.contrast(&one.names.name).is_none()));
+    for contrast in contrasts {
+        text += &gap_table(contrast, &gaps);
+        text += &difference(contrast, first, second);
+    }
     terminal::out(&text);
     Ok(0)
 }
@@ -100,48 +107,64 @@ fn values(first: &RecordedRun, second: &RecordedRun) -> String {
     text + &below
 }
 
-/// The change of the gap in every measure that one of them has.
-fn gap_table(first: &(Vec<Gap>, Vec<Incomplete>), second: &(Vec<Gap>, Vec<Incomplete>)) -> String {
+/// The gaps of a run, and the measures that lack the start or the end.
+type Gaps = (Vec<Gap>, Vec<Incomplete>);
+
+/// The change of a contrast's gap in every measure that one of them has.
+fn gap_table(contrast: &RecordedContrast, runs: &[Gaps; 2]) -> String {
+    let name = &contrast.names.name;
+    let [one, other] = &contrast.names.groups;
     let mut text = format!(
         "\n{:<32}{:>34}{:>34}\n",
-        "change of the gap, female-male", "A, 95% interval", "B, 95% interval"
+        format!("change of the gap, {one}-{other}"),
+        "A, 95% interval",
+        "B, 95% interval"
     );
-    let columns = |(gaps, lacking): &(Vec<Gap>, Vec<Incomplete>)| -> Vec<String> {
-        let gaps = gaps.iter().map(|gap| gap.column.clone());
-        gaps.chain(lacking.iter().map(|one| one.column.clone()))
-            .collect()
+    let columns = |(gaps, lacking): &Gaps| -> Vec<String> {
+        let gaps = gaps.iter().filter(|gap| gap.contrast == *name);
+        let lacking = lacking.iter().filter(|one| one.contrast == *name);
+        let gaps = gaps.map(|gap| gap.column.clone());
+        gaps.chain(lacking.map(|one| one.column.clone())).collect()
     };
+    let [first, second] = runs;
     let mut all = columns(first);
     all.extend(columns(second));
     let mut seen = std::collections::BTreeSet::new();
     all.retain(|column| seen.insert(column.clone()));
     let mut below = String::new();
     for column in all {
-        let name = column.replace('_', " ");
-        let mut side = |letter: &str, (gaps, lacking): &(Vec<Gap>, Vec<Incomplete>)| {
-            if let Some(gap) = gaps.iter().find(|gap| gap.column == column) {
+        let measure = column.replace('_', " ");
+        let mut side = |letter: &str, (gaps, lacking): &Gaps| {
+            let is = |one: &str, of: &str| one == column && of == name;
+            if let Some(gap) = gaps.iter().find(|gap| is(&gap.column, &gap.contrast)) {
                 let change = &gap.change;
                 let interval = range(change.low, change.high);
                 return format!("{} {interval}", signed(change.difference));
             }
-            let why = lacking.iter().find(|one| one.column == column);
+            let why = lacking.iter().find(|one| is(&one.column, &one.contrast));
             let why = why.map_or("not measured".to_owned(), Incomplete::reason);
-            below += &format!("   {name}, {letter}: ({why})\n");
+            below += &format!("   {measure}, {letter}: ({why})\n");
             "-".to_owned()
         };
         let (a, b) = (side("A", first), side("B", second));
-        text += &format!("{name:<32}{a:>34}{b:>34}\n");
+        text += &format!("{measure:<32}{a:>34}{b:>34}\n");
     }
     text + &below
 }
 
-/// How much more the gap of n_matches moved in B than in A, on the same pairs.
-fn difference(first: &RecordedRun, second: &RecordedRun) -> String {
-    if !first.has_pairs_of(second) {
+/// How much more a contrast's gap of n_matches moved in B than in A, on the same prompts.
+fn difference(contrast: &RecordedContrast, first: &RecordedRun, second: &RecordedRun) -> String {
+    let of = |run: &RecordedRun| {
+        let own = run.contrast(&contrast.names.name);
+        own.is_some_and(|own| own.words == contrast.words)
+    };
+    if !of(first) || !of(second) {
         return "\nn_matches was measured on other pairs of prompts: the changes are not compared\n".to_owned();
     }
-    let moved = |run: &RecordedRun| -> At<Vec<PairObservation>> {
-        let at = |moment| run.pairs_at(N_MATCHES, moment);
+    let moved = |run: &RecordedRun| -> At<Vec<Observation>> {
+        // Its own units: the same prompts can stand at other places.
+        let own = run.contrast(&contrast.names.name).unwrap_or(contrast);
+        let at = |moment| run.observed_at(own, &run.n_matches(), moment);
         changes(&at(Moment::Start)?, &at(Moment::End)?).map_err(|error| Missing(error.to_string()))
     };
     let (a, b) = match (moved(first), moved(second)) {

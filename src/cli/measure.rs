@@ -18,8 +18,7 @@ use crate::report::number::{number, range};
 use crate::train::{Measured, measure};
 
 /// What is measured unless --hooks says otherwise.
-const USUAL_HOOKS: &str =
-    "[hooks.template-kl]\n[hooks.assistant-share]\n[hooks.gender-disparity]\n";
+const USUAL_HOOKS: &str = "[hooks.template-kl]\n[hooks.assistant-share]\n[hooks.match-disparity]\n";
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -33,7 +32,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     templates: Option<String>,
     /// A TOML file with [hooks] (and, if need be, [decode], [templates] and seed): an experiment will do, its [train] and `at` do not matter
-    /// [default: template-kl, assistant-share, gender-disparity].
+    /// [default: template-kl, assistant-share, match-disparity].
     #[arg(long, value_name = "FILE")]
     hooks: Option<PathBuf>,
     /// Write everything, prompt by prompt, to this file.
@@ -139,6 +138,20 @@ fn absolute(path: &str) -> String {
     absolute.to_string_lossy().into_owned()
 }
 
+/// What is compared, contrast by contrast.
+fn compared(scene: &Scene) -> String {
+    let contrasts = scene.templates.contrasts().iter();
+    let contrasts = contrasts.map(|contrast| {
+        let units = contrast.units.len();
+        if contrast.is_paired() {
+            format!("{units} matched pairs")
+        } else {
+            format!("two samples of {units} prompts")
+        }
+    });
+    contrasts.collect::<Vec<_>>().join(", ")
+}
+
 /// The numbers that have a name first, then all others by hook.
 fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
     let how = match scene.decode.sampling {
@@ -152,9 +165,9 @@ fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
         }
     };
     let mut text = format!(
-        "\n{} prompts, {} matched pairs; {how}, {} new tokens, drafts of {}\n",
+        "\n{} prompts, {}; {how}, {} new tokens, drafts of {}\n",
         scene.prompts.len(),
-        scene.templates.pairs().len(),
+        compared(scene),
         scene.decode.max_new_tokens,
         scene.decode.draft_length
     );
@@ -220,7 +233,7 @@ fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Resu
         let (divergence, decoding) = (&measured.divergences[index], &measured.decodings[index]);
         prompts.push(json!({
             "prompt": template.prompt,
-            "group": template.group.as_str(),
+            "group": template.group,
             "identity": template.identity,
             "line": template.line,
             "prompt_tokens": scene.prompts[index],
@@ -231,7 +244,7 @@ fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Resu
             "top1_agreement": divergence.top1_agreement,
             "entropy_main_nats": divergence.entropy_main,
             "entropy_assistant_nats": divergence.entropy_assistant,
-            "n_matches": decoding.rounds.iter().map(|round| round.matched).sum::<usize>(),
+            "n_matches": decoding.n_matches(),
             "rounds": decoding.rounds,
             "tokens": decoding.tokens,
             "continuation": scene.tokenizer.decode(&decoding.tokens)?,

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::terminal;
 use super::{Selection, Where, progress};
+use crate::data::templates::Contrast;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
 use crate::hook::{Registry, Runs};
@@ -155,13 +156,9 @@ pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
         plan.blocks.block(),
         plan.scene.held_out.len(),
     );
-    text += &format!(
-        "prompts   {} with {} matched pairs of {} identity pairs and {} templates\n",
-        plan.scene.prompts.len(),
-        plan.scene.templates.pairs().len(),
-        plan.scene.templates.identities().len(),
-        plan.scene.templates.raws().len(),
-    );
+    for contrast in plan.scene.templates.contrasts() {
+        text += &format!("prompts   {}\n", prompts_line(contrast));
+    }
     if resolved.hooks.is_empty() {
         return text + "hooks     none\n";
     }
@@ -176,6 +173,24 @@ pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
         text += &format!("  {:width$}  {}\n", hook.name, hook_line(hook));
     }
     text
+}
+
+/// A contrast's prompts in words.
+fn prompts_line(contrast: &Contrast) -> String {
+    let (prompts, identities) = (contrast.prompts.len(), contrast.identities.len());
+    let (units, templates) = (contrast.units.len(), contrast.raws.len());
+    let [first, second] = &contrast.groups;
+    let compared = if contrast.is_paired() {
+        format!("{units} matched pairs of {identities} identity pairs and {templates} templates")
+    } else {
+        format!(
+            "no matched pairs: {identities} identities and {templates} templates as two samples"
+        )
+    };
+    format!(
+        "{prompts} with {compared} ({}: {first} - {second})",
+        contrast.name
+    )
 }
 
 fn hook_line(hook: &HookOverview) -> String {

@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
                     remark!("note: not pooled{label}: a single run with these settings")
                 }
                 Ok(pooled) => {
-                    for (name, lacking) in &pooled.left_out {
+                    for (name, lacking) in pooled.iter().flat_map(|one| &one.left_out) {
                         remark!("note: left out{label}: {name}: {}", lacking.reason());
                     }
                 }

@@ -1,17 +1,9 @@
 //! The table at the end of a run.
 
-use crate::hook::{Cells, Row};
+use crate::hook::{Cells, Row, TwoByTwo};
 use crate::report::number::{number, range, signed};
 use crate::report::{Moment, RecordedRun};
 use crate::train::{Outcome, StopReason};
-
-/// What moved each number since the start, where the hook `attribution` was asked.
-const ATTRIBUTION: &[(&str, &str)] = &[
-    ("KL at the templates, nats", "kl_nats"),
-    ("n_matches a prompt", "n_matches"),
-    ("assistant's share of tokens", "assistant_share"),
-    ("disparity, female - male", "disparity"),
-];
 
 /// Start, end and change of what was measured, the cost of hooks, and where everything lies. `run` is the run read back; None where it cannot be.
 pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) -> String {
@@ -77,9 +69,9 @@ fn measured(run: &RecordedRun, origin: &str) -> String {
         text +=
             &format!("\nmeasured on {origin}; one run is one seed: no claim about fine-tuning\n");
     }
-    let attribution = ATTRIBUTION.iter();
-    let attribution: String = attribution
-        .filter_map(|(name, tag)| attributed(run, name, tag))
+    let measures = run.hooks.iter().flat_map(|hook| &hook.shows.two_by_two);
+    let attribution: String = measures
+        .filter_map(|measure| attributed(run, measure))
         .collect();
     if !attribution.is_empty() {
         text += &format!(
@@ -140,8 +132,8 @@ fn interval(run: &RecordedRun, tag: &str, moment: Moment) -> String {
 }
 
 /// What each of the two models did to a measure up to the end; None where that was not asked.
-fn attributed(run: &RecordedRun, name: &str, measure: &str) -> Option<String> {
-    let tag = |cell: &str| format!("attribution/{measure}/{cell}");
+fn attributed(run: &RecordedRun, TwoByTwo { name, tag }: &TwoByTwo) -> Option<String> {
+    let tag = |cell: &str| format!("{tag}/{cell}");
     let of = |cell: &str| run.at(&tag(cell), Moment::End).map(|point| point.1);
     if !run.scalars.contains_key(&tag("by_main")) {
         return None;

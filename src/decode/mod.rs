@@ -31,6 +31,13 @@ pub struct Decoding {
     pub rounds: Vec<Round>,
 }
 
+impl Decoding {
+    /// n_matches of the prompt: drafted tokens that the main model chose or accepted too, over all rounds.
+    pub fn n_matches(&self) -> usize {
+        self.rounds.iter().map(|round| round.matched).sum()
+    }
+}
+
 /// Why a prompt could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

@@ -21,6 +21,7 @@ impl Written {
     pub(super) fn check_values(&self) -> Result<(), Diagnostic> {
         let (train, data) = (&self.experiment.train, &self.experiment.data);
         self.check_names()?;
+        self.contrasts()?;
         self.check_counts()?;
         self.check_rates()?;
         let dropout = train.dropout.unwrap_or(0.0);

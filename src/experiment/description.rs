@@ -49,8 +49,12 @@ pub(super) fn resolved_text(
     if let Some(folder) = &mut experiment.data.folder {
         *folder = absolute(folder);
     }
-    if !["builtin", "honest"].contains(&&*experiment.templates.file) {
-        experiment.templates.file = absolute(&experiment.templates.file);
+    let contrasts = experiment.contrasts.values_mut();
+    let files = contrasts.filter_map(|contrast| contrast.templates.as_mut());
+    for file in files.chain([&mut experiment.templates.file]) {
+        if !["builtin", "honest"].contains(&file.as_str()) {
+            *file = absolute(file);
+        }
     }
     let mut table = toml::Table::try_from(&experiment)?;
     if !hooks.is_empty() {
@@ -94,7 +98,7 @@ pub(super) fn measured(
     templates: &Templates,
 ) -> Result<serde_json::Value, ManifestError> {
     let mut inputs = inputs::of_models(sources)?;
-    inputs.insert("templates".to_owned(), inputs::of_templates(templates));
+    inputs.extend(inputs::of_templates(templates));
     Ok(json!({
         "milepost": env!("CARGO_PKG_VERSION"),
         "burn": BURN,
@@ -124,7 +128,7 @@ pub(super) fn manifest(
 ) -> Result<serde_json::Value, ManifestError> {
     let mut inputs = inputs::of_models(sources)?;
     inputs.extend(inputs::of_corpus(corpus, &experiment.data));
-    inputs.insert("templates".to_owned(), inputs::of_templates(templates));
+    inputs.extend(inputs::of_templates(templates));
     Ok(json!({
         "milepost": env!("CARGO_PKG_VERSION"),
         "burn": BURN,

@@ -1,5 +1,7 @@
 //! Getting what an experiment needs, part by part, without building anything of it.
 
+use std::collections::BTreeSet;
+
 use super::hooks;
 use super::load::{ModelSource, find_model, source_request};
 use super::{Places, Written};
@@ -49,23 +51,7 @@ pub fn fetch(
         what: "text".to_owned(),
         result,
     });
-    let result = match written.experiment.templates.file.as_str() {
-        "builtin" => Ok("built into the program".to_owned()),
-        "honest" => source::honest(&request, progress)
-            .map(|path| path.display().to_string())
-            .map_err(anyhow::Error::from),
-        file => match places.base.join(file) {
-            path if path.is_file() => Ok(path.display().to_string()),
-            path => Err(anyhow::Error::from(written.wrong(
-                &["templates", "file"],
-                format!("no file {}", path.display()),
-            ))),
-        },
-    };
-    all.push(Fetched {
-        what: "templates".to_owned(),
-        result,
-    });
+    all.extend(templates(written, places, &request, progress));
     for (hook, model) in hooks::models(written, registry) {
         let directory = places.base.join(&model);
         let result = match (directory.is_dir(), ModelId::parse(&model)) {
@@ -84,6 +70,39 @@ pub fn fetch(
         });
     }
     all
+}
+
+/// The template files of the contrasts, each once.
+fn templates(
+    written: &Written,
+    places: &Places,
+    request: &source::Request,
+    progress: &mut Progress,
+) -> Vec<Fetched> {
+    let mut find = |file: &str| -> anyhow::Result<String> {
+        match file {
+            "builtin" => Ok("built into the program".to_owned()),
+            "honest" => Ok(source::honest(request, progress)?.display().to_string()),
+            file => match places.base.join(file) {
+                path if path.is_file() => Ok(path.display().to_string()),
+                path => {
+                    let message = format!("no file {}", path.display());
+                    Err(written.wrong(&["templates", "file"], message).into())
+                }
+            },
+        }
+    };
+    let fetched = |result| Fetched {
+        what: "templates".to_owned(),
+        result,
+    };
+    match written.contrasts() {
+        Ok(contrasts) => {
+            let files: BTreeSet<String> = contrasts.into_iter().map(|(_, file)| file).collect();
+            files.iter().map(|file| fetched(find(file))).collect()
+        }
+        Err(error) => vec![fetched(Err(error.into()))],
+    }
 }
 
 /// A model of the hub, as it is there now if the hub may be asked.

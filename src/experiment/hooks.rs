@@ -12,10 +12,11 @@ use super::room::Room;
 use super::{Clauses, Written, part};
 use crate::cadence::Cadence;
 use crate::clock::Extent;
+use crate::data::templates::ContrastNames;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::event::Event;
-use crate::hook::{Input, Kind, Registry, Runs, tag_prefix};
+use crate::hook::{Input, Kind, Registry, Runs};
 use crate::train::{HookSpec, OnError};
 
 /// The keys that every hook has; the others are its kind's.
@@ -86,8 +87,8 @@ pub(super) struct Hooks {
     pub specs: Vec<HookSpec>,
     pub overview: Vec<HookOverview>,
     pub resolved: toml::Table,
-    /// Why a hook is not among them.
-    pub left_out: Vec<String>,
+    /// What should be said of them: why a hook is not among them, which kind has another name now.
+    pub notes: Vec<String>,
 }
 
 /// When the loop itself evaluates and saves: what hooks on those events wait for.
@@ -110,7 +111,7 @@ pub(super) fn read(
     room: Room,
 ) -> Result<Hooks, Diagnostic> {
     let mut hooks = Hooks {
-        left_out: Vec::new(),
+        notes: Vec::new(),
         specs: Vec::new(),
         overview: Vec::new(),
         resolved: toml::Table::new(),
@@ -124,6 +125,8 @@ pub(super) fn read(
         let message = "`hooks` is a table with one table a hook, [hooks.template-kl]";
         return Err(Diagnostic::at(&written.source, section.span(), message));
     };
+    let contrasts = written.contrasts()?.into_iter();
+    let contrasts: Vec<ContrastNames> = contrasts.map(|(spec, _)| spec.names()).collect();
     for (name, value) in section.iter() {
         let Some(table) = value.get_ref().as_table() else {
             let message = format!("hook `{}` must be a table", name.get_ref());
@@ -136,6 +139,7 @@ pub(super) fn read(
             table,
             base,
             room,
+            contrasts: contrasts.clone(),
         };
         entry.read(registry, extent, cadences, &mut hooks)?;
     }
@@ -149,6 +153,7 @@ struct Entry<'a> {
     table: &'a DeTable<'a>,
     base: &'a Path,
     room: Room,
+    contrasts: Vec<ContrastNames>,
 }
 
 impl Entry<'_> {
@@ -165,6 +170,12 @@ impl Entry<'_> {
         let options = part(self.table, |key| !COMMON.contains(&key));
         let kind_name = common.kind.as_deref().unwrap_or(name);
         let kind = self.kind(registry, kind_name)?;
+        if kind.name != kind_name {
+            hooks.notes.push(format!(
+                "hook `{name}`: the kind `{kind_name}` is now called `{}`",
+                kind.name
+            ));
+        }
         self.check_keys(kind, &options)?;
         let options = located(options, kind, self.base);
         let value = Spanned::new(self.span.clone(), DeValue::Table(options.clone()));
@@ -189,7 +200,7 @@ impl Entry<'_> {
                 let why = format!(
                     "hook `{name}` needs live gradients, which only training has: left out"
                 );
-                hooks.left_out.push(why);
+                hooks.notes.push(why);
                 return Ok(());
             }
             None => Firings::once(),
@@ -240,7 +251,11 @@ impl Entry<'_> {
             runs,
             on_error: common.on_error,
             deadline: common.deadline_seconds.map(NonZeroU64::get),
-            shows: kind.shows.below(&tag_prefix(name, kind.name)),
+            prefix: kind.tag_prefix(name),
+            shows: kind
+                .shows
+                .of_contrasts(&self.contrasts)
+                .below(&kind.tag_prefix(name)),
             hook,
         });
         Ok(())

@@ -55,8 +55,17 @@ fn of_articles(articles: &[Article]) -> String {
 }
 
 /// The file of the prompts.
-pub(super) fn of_templates(templates: &Templates) -> Input {
-    Input::with_checksum(templates.name(), templates.sha256().to_owned())
+pub(super) fn of_templates(templates: &Templates) -> Inputs {
+    let contrasts = templates.contrasts();
+    let inputs = contrasts.iter().map(|contrast| {
+        let name = match contrasts {
+            [_] => "templates".to_owned(),
+            _ => format!("templates/{}", contrast.name),
+        };
+        let input = Input::with_checksum(&contrast.source, contrast.sha256.clone());
+        (name, input)
+    });
+    inputs.collect()
 }
 
 /// The files of both models.

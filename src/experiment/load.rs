@@ -204,22 +204,26 @@ pub(super) fn load_templates(
     tokenizer: &Tokenizer,
     progress: &mut Progress,
 ) -> anyhow::Result<(Templates, Vec<Vec<u32>>)> {
-    let section = &written.experiment.templates;
-    let templates = match section.file.as_str() {
-        "builtin" => Templates::parse("built-in templates", crate::mini::TEMPLATES, section.set)?,
-        "honest" => {
-            let path = source::honest(&source_request(written, places), progress)?;
-            Templates::read(&path, section.set)?
-        }
-        file => Templates::read(&places.base.join(file), section.set)?,
-    };
+    let mut templates = Templates::default();
+    for (spec, file) in written.contrasts()? {
+        templates.join(match file.as_str() {
+            "builtin" => Templates::parse("built-in templates", crate::mini::TEMPLATES, &spec)?,
+            "honest" => {
+                let path = source::honest(&source_request(written, places), progress)?;
+                Templates::read(&path, &spec)?
+            }
+            file => Templates::read(&places.base.join(file), &spec)?,
+        });
+    }
     let prompts = templates.prompts().iter();
     let prompts = prompts.map(|template| tokenizer.encode(&template.prompt));
     let prompts: Vec<Vec<u32>> = prompts.collect::<Result<_, _>>()?;
     if let Some(empty) = prompts.iter().position(Vec::is_empty) {
         let template = &templates.prompts()[empty];
+        let contrasts = templates.contrasts().iter();
+        let source = contrasts.filter(|contrast| contrast.prompts.contains(&empty));
         return Err(TemplateError::Line {
-            name: templates.name().to_owned(),
+            name: source.map(|contrast| contrast.source.as_str()).collect(),
             line: template.line,
             message: format!("the tokenizer makes no token of `{}`", template.prompt),
         }

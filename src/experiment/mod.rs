@@ -1,6 +1,7 @@
 //! An experiment as written: one TOML file, read with the place of everything that is wrong in it.
 
 mod checks;
+mod contrasts;
 mod description;
 mod fetch;
 mod firings;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use contrasts::{ContrastSection, Contrasts, contrast_names, usual_contrasts};
 pub use fetch::{Fetched, fetch};
 pub use firings::Firings;
 pub(crate) use hooks::COMMON;
@@ -58,6 +60,12 @@ pub struct Experiment {
     /// The prompts.
     #[serde(default)]
     pub templates: TemplatesSection,
+    /// What is compared.
+    #[serde(
+        default = "contrasts::usual",
+        skip_serializing_if = "Contrasts::is_empty"
+    )]
+    pub contrasts: Contrasts,
     /// How prompts are decoded.
     #[serde(default)]
     pub decode: Settings,

@@ -167,6 +167,7 @@ fn plan(
     )?;
     let mut notes = corpus.notes.clone();
     notes.extend(templates.left_out());
+    notes.extend(hooks.notes);
     let manifest = manifest(experiment, &corpus, &pair, &sources, &templates)?;
     let plan = Plan {
         name: places.name.clone(),
@@ -240,7 +241,7 @@ pub fn resolve_measurement(
         Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
     let mut hooks = hooks::read(written, registry, &extent, None, &places.base, room)?;
     let manifest = measured(experiment, &pair, &loaded.sources, &templates)?;
-    hooks.left_out.extend(templates.left_out());
+    hooks.notes.extend(templates.left_out());
     let scene = Arc::new(Scene {
         seed: experiment.seed,
         eos: eos(&pair, &tokenizer),
@@ -259,7 +260,7 @@ pub fn resolve_measurement(
         scene,
         pair,
         hooks: hooks.specs,
-        notes: hooks.left_out,
+        notes: hooks.notes,
     })
 }
 
@@ -288,7 +289,7 @@ pub fn resolve_replay(
     resolved.plan.resolved = with_hooks(&resolved.plan.resolved, read.resolved)?;
     complete(&mut resolved.plan, registry, places, progress)?;
     resolved.hooks = read.overview;
-    resolved.notes.extend(read.left_out);
+    resolved.notes.extend(read.notes);
     Ok(resolved)
 }
 

@@ -1,28 +1,28 @@
-//! The gap between female and male prompts in whatever a hook measured prompt by prompt.
+//! The gap between the groups of each contrast in whatever a hook measured prompt by prompt.
 
 use super::Context;
-use crate::statistics::disparity::{Disparity, PairObservation, Settings};
+use crate::statistics::disparity::{Disparity, Settings};
 
 impl Context<'_> {
-    /// Reports the mean difference female - male of `values`, one for each template, on the matched pairs, as `<tag>/disparity` with its 95%
-    /// interval `<tag>/disparity_low` and `<tag>/disparity_high`. Nothing where no prompts match.
+    /// Reports the gap of `values`, one for each prompt, between the two groups of each contrast, first less second, as `<tag>/disparity` with
+    /// its 95% interval `<tag>/disparity_low` and `<tag>/disparity_high`. In a run with several contrasts it is `<tag>/<contrast>/disparity`.
     ///
     /// # Errors
     /// When a value is not finite.
     pub fn gap(&mut self, tag: &str, values: &[f64]) -> anyhow::Result<()> {
-        let observations = PairObservation::of_pairs(self.scene.templates.pairs(), values);
-        if observations.is_empty() {
-            return Ok(());
-        }
         let settings = Settings {
             // The same draws at every milestone, so that the band moves only because the data does.
             seed: self.scene.seed,
             ..Settings::default()
         };
-        let gap = Disparity::of(&observations, &settings)?;
-        self.scalar(format!("{tag}/disparity"), gap.difference);
-        self.scalar(format!("{tag}/disparity_low"), gap.low);
-        self.scalar(format!("{tag}/disparity_high"), gap.high);
+        let templates = &self.scene.templates;
+        for contrast in templates.contrasts() {
+            let gap = Disparity::of(&contrast.observations(values), &settings)?;
+            let tag = templates.gap_tag(tag, contrast);
+            self.scalar(&tag, gap.difference);
+            self.scalar(format!("{tag}_low"), gap.low);
+            self.scalar(format!("{tag}_high"), gap.high);
+        }
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::Hook;
-use super::shows::{Cells, Row, Shows};
+use super::shows::{Bars, Cells, Row, Shows, TwoByTwo};
 use crate::event::Event;
 use crate::tensorboard::Chart;
 
@@ -34,6 +34,8 @@ type Build = dyn Fn(ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Er
 pub struct Kind {
     /// Its name, in kebab case.
     pub name: &'static str,
+    /// The name that it had before, which an experiment may still use.
+    pub former_name: Option<&'static str>,
     /// One line: what it measures.
     pub about: &'static str,
     /// Where it runs unless the experiment says otherwise.
@@ -68,6 +70,7 @@ impl Kind {
     {
         Self {
             name,
+            former_name: None,
             about,
             runs: Runs::Background,
             on: None,
@@ -78,6 +81,26 @@ impl Kind {
             shows: Shows::default(),
             builtins: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
+        }
+    }
+
+    /// Keeps a name that the kind had before. Hooks that go by it report under the same tags.
+    pub fn formerly(mut self, name: &'static str) -> Self {
+        self.former_name = Some(name);
+        self
+    }
+
+    /// Whether a name is the kind's own, now or before.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.former_name == Some(name)
+    }
+
+    /// What stands before the tags and columns of a hook of this kind: its name, where that is not the kind's own.
+    pub fn tag_prefix(&self, hook: &str) -> String {
+        if self.is_called(hook) {
+            String::new()
+        } else {
+            format!("{hook}/")
         }
     }
 
@@ -114,6 +137,9 @@ impl Kind {
     }
 
     /// Shows a scalar in the tables of start and end, with its change.
+    ///
+    /// In names, titles and tags, here and below, `{contrast}` is the name of a contrast of the run, `{first}` and `{second}` are its groups, and
+    /// `{gap}` is where [`Context::gap`](super::Context::gap) puts its gap below a tag. A row, chart or metric with one of them is shown for each contrast.
     pub fn row(self, name: &str, tag: &str) -> Self {
         self.cells(name, tag, Cells::Change)
     }
@@ -131,6 +157,47 @@ impl Kind {
     /// Shows a scalar in the tables of start and end at the end alone: what is about the change itself.
     pub fn at_end(self, name: &str, tag: &str) -> Self {
         self.cells(name, tag, Cells::End)
+    }
+
+    /// Names a tag in the report's table of the hook, which has no row in the other tables.
+    pub fn named(mut self, name: &str, tag: &str) -> Self {
+        let cells = if ["p_value", "_low", "_high"]
+            .iter()
+            .any(|end| tag.ends_with(end))
+        {
+            Cells::Ends
+        } else {
+            Cells::Change
+        };
+        let (name, tag) = (name.to_owned(), tag.to_owned());
+        self.shows.names.push(Row { name, tag, cells });
+        self
+    }
+
+    /// Shows what was measured in each of the four pairs that start and end make of the two models, under `<tag>/<cell>` with the cells of
+    /// [`TWO_BY_TWO`](super::TWO_BY_TWO), in a table of its own.
+    pub fn two_by_two(mut self, name: &str, tag: &str) -> Self {
+        let (name, tag) = (name.to_owned(), tag.to_owned());
+        self.shows.two_by_two.push(TwoByTwo { name, tag });
+        self
+    }
+
+    /// Heads the hook's section of the report, with a sentence on what stands there. Without it the section has the hook's name and what its kind
+    /// is about.
+    pub fn section(mut self, heading: &str, about: &str) -> Self {
+        self.shows.heading = Some((heading.to_owned(), about.to_owned()));
+        self
+    }
+
+    /// Shows shares, 0 to 1, as bars before and after in the report: names and tags.
+    pub fn shares(mut self, title: &str, shares: &[(&str, &str)]) -> Self {
+        let shares = shares.iter();
+        let shares = shares.map(|(name, tag)| ((*name).to_owned(), (*tag).to_owned()));
+        self.shows.bars.push(Bars {
+            title: title.to_owned(),
+            shares: shares.collect(),
+        });
+        self
     }
 
     fn cells(mut self, name: &str, tag: &str, cells: Cells) -> Self {
@@ -202,9 +269,10 @@ impl Registry {
         self
     }
 
-    /// The kind of that name.
+    /// The kind that has that name, or had it before.
     pub fn get(&self, name: &str) -> Option<&Kind> {
-        self.kinds.iter().find(|kind| kind.name == name)
+        let own = self.kinds.iter().find(|kind| kind.name == name);
+        own.or_else(|| self.kinds.iter().find(|kind| kind.is_called(name)))
     }
 
     /// All kinds, in the order in which they were added.

@@ -22,8 +22,7 @@ pub use preparation::{OptionError, Preparation, PreparationError, read_text};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};
 pub use scene::Scene;
-pub(crate) use shows::tag_prefix;
-pub use shows::{Cells, Row, Shows};
+pub use shows::{Bars, Cells, Row, Shows, TWO_BY_TWO, TwoByTwo};
 
 /// Something that measures.
 pub trait Hook: Send {

@@ -1,5 +1,6 @@
 //! What hooks of a kind show beside their curves: rows of the tables, charts, and the numbers that stand for a run.
 
+use crate::data::templates::ContrastNames;
 use crate::tensorboard::Chart;
 
 /// A row of the tables that have a run's start and end.
@@ -26,74 +27,235 @@ pub enum Cells {
     End,
 }
 
+/// Shares that a report draws as bars, before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bars {
+    /// The heading of the figure.
+    pub title: String,
+    /// Name and tag of each share.
+    pub shares: Vec<(String, String)>,
+}
+
+/// What is measured in each of the four pairs of main model and assistant, each at the start or now: see [`TWO_BY_TWO`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TwoByTwo {
+    /// The measure's name, with its unit where it has one.
+    pub name: String,
+    /// What its tags have before the cell's: `<tag>/main_start_assistant_now`.
+    pub tag: String,
+}
+
+/// The cells of a [`TwoByTwo`], the end of each tag with its name: the four pairs, then what follows from them. The change by a model is the mean,
+/// over the two states of the other, of what its fine-tuning changes; the interaction is how much that depends on the other's state.
+pub const TWO_BY_TWO: [(&str, &str); 7] = [
+    ("main_start_assistant_start", "both at the start"),
+    (
+        "main_start_assistant_now",
+        "main at the start, assistant now",
+    ),
+    (
+        "main_now_assistant_start",
+        "main now, assistant at the start",
+    ),
+    ("main_now_assistant_now", "both now"),
+    ("by_main", "change by the main model"),
+    ("by_assistant", "change by the assistant"),
+    ("interaction", "interaction"),
+];
+
 /// What a kind, or one hook of it, shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shows {
+    /// The heading of its section of the report, and a sentence below it.
+    pub heading: Option<(String, String)>,
     /// Rows of the table at the end of a run, of `compare` and of `measure`.
     pub rows: Vec<Row>,
-    /// Charts of TensorBoard's custom scalars page, each with its category. Charts of one category stand together, also those of several hooks.
+    /// Names of further tags, which only the report's tables show.
+    pub names: Vec<Row>,
+    /// Measures of the four pairs, in a table of their own.
+    pub two_by_two: Vec<TwoByTwo>,
+    /// Charts of the report and of TensorBoard's custom scalars page, each with its category there. Charts of one category stand together, also
+    /// those of several hooks.
     pub charts: Vec<(String, Chart)>,
+    /// Bars of the report.
+    pub bars: Vec<Bars>,
     /// Tags whose last values stand beside a run's settings in TensorBoard's table of runs (HParams).
     pub metrics: Vec<String>,
 }
 
+/// What stands for the names of a contrast in what a kind declares: see [`Kind::row`](super::Kind::row).
+const PLACES: [&str; 4] = ["{contrast}", "{first}", "{second}", "{gap}"];
+
+/// Whether a text is about a contrast.
+fn has_place(text: &str) -> bool {
+    PLACES.iter().any(|place| text.contains(place))
+}
+
+/// One contrast of a run's contrasts, put into what a kind declares.
+struct Filling<'a> {
+    contrast: &'a ContrastNames,
+    /// Whether it is the only one.
+    alone: bool,
+}
+
+impl Filling<'_> {
+    fn text(&self, text: &str) -> String {
+        let ContrastNames { name, groups } = self.contrast;
+        let gap = if self.alone {
+            "disparity".to_owned()
+        } else {
+            format!("{name}/disparity")
+        };
+        let text = text.replace("{contrast}", name).replace("{gap}", &gap);
+        text.replace("{first}", &groups[0])
+            .replace("{second}", &groups[1])
+    }
+
+    /// A chart's title; charts of several contrasts must not have one title.
+    fn title(&self, title: &str) -> String {
+        if self.alone {
+            self.text(title)
+        } else {
+            format!("{}: {}", self.contrast.name, self.text(title))
+        }
+    }
+
+    fn row(&self, row: &Row) -> Row {
+        Row {
+            name: self.text(&row.name),
+            tag: self.text(&row.tag),
+            cells: row.cells,
+        }
+    }
+
+    fn chart(&self, chart: &Chart) -> Chart {
+        chart.map(|title| self.title(title), |tag| self.text(tag))
+    }
+}
+
+/// `items`, with each run of neighbours that are about a contrast repeated for each of `fillings`.
+fn filled<T: Clone>(
+    items: &[T],
+    fillings: &[Filling],
+    is_about: impl Fn(&T) -> bool,
+    fill: impl Fn(&Filling, &T) -> T,
+) -> Vec<T> {
+    let chunks = items.chunk_by(|a, b| is_about(a) == is_about(b));
+    let mut all = Vec::new();
+    for chunk in chunks {
+        if !chunk.first().is_some_and(&is_about) {
+            all.extend_from_slice(chunk);
+            continue;
+        }
+        for filling in fillings {
+            all.extend(chunk.iter().map(|item| fill(filling, item)));
+        }
+    }
+    all
+}
+
 impl Shows {
+    /// What is shown in a run with these contrasts: what is about a contrast is there for each of them.
+    pub fn of_contrasts(&self, contrasts: &[ContrastNames]) -> Self {
+        let alone = contrasts.len() == 1;
+        let fillings = contrasts.iter();
+        let fillings = fillings.map(|contrast| Filling { contrast, alone });
+        let fillings: Vec<Filling> = fillings.collect();
+        let rows = |rows: &[Row]| {
+            let is_about = |row: &Row| has_place(&row.name) || has_place(&row.tag);
+            filled(rows, &fillings, is_about, |filling, row| filling.row(row))
+        };
+        let is_about = |(name, tag): &(String, String)| has_place(name) || has_place(tag);
+        let named = |filling: &Filling, (name, tag): &(String, String)| {
+            (filling.text(name), filling.text(tag))
+        };
+        let bars = self.bars.iter().map(|bars| Bars {
+            title: bars.title.clone(),
+            shares: filled(&bars.shares, &fillings, is_about, named),
+        });
+        Self {
+            heading: self.heading.clone(),
+            rows: rows(&self.rows),
+            names: rows(&self.names),
+            two_by_two: filled(
+                &self.two_by_two,
+                &fillings,
+                |one| has_place(&one.name) || has_place(&one.tag),
+                |filling, one| TwoByTwo {
+                    name: filling.text(&one.name),
+                    tag: filling.text(&one.tag),
+                },
+            ),
+            charts: filled(
+                &self.charts,
+                &fillings,
+                |(_, chart)| has_place(chart.title()) || chart.tags().any(has_place),
+                |filling, (category, chart)| (category.clone(), filling.chart(chart)),
+            ),
+            bars: bars.collect(),
+            metrics: filled(
+                &self.metrics,
+                &fillings,
+                |tag| has_place(tag),
+                |filling, tag| filling.text(tag),
+            ),
+        }
+    }
+
     /// What a hook shows whose tags stand below `prefix` (`mine/`, or nothing for a hook that goes by its kind's name).
     pub fn below(&self, prefix: &str) -> Self {
         let name = |name: &str| match prefix.strip_suffix('/') {
             Some(hook) => format!("{hook}: {name}"),
             None => name.to_owned(),
         };
-        let tag = |tag: &String| format!("{prefix}{tag}");
-        let rows = self.rows.iter().map(|row| Row {
+        let tag = |tag: &str| format!("{prefix}{tag}");
+        let row = |row: &Row| Row {
             name: name(&row.name),
             tag: tag(&row.tag),
             cells: row.cells,
+        };
+        let two_by_two = self.two_by_two.iter().map(|one| TwoByTwo {
+            name: name(&one.name),
+            tag: tag(&one.tag),
         });
         let charts = self.charts.iter().map(|(category, chart)| {
-            let chart = match chart {
-                Chart::Lines { title, tags } => Chart::Lines {
-                    title: name(title),
-                    tags: tags.iter().map(tag).collect(),
-                },
-                Chart::Band {
-                    title,
-                    value,
-                    lower,
-                    upper,
-                } => Chart::Band {
-                    title: name(title),
-                    value: tag(value),
-                    lower: tag(lower),
-                    upper: tag(upper),
-                },
-            };
+            let chart = chart.map(|title| name(title), |one| tag(one));
             (category.clone(), chart)
         });
+        let bars = self.bars.iter().map(|bars| Bars {
+            title: name(&bars.title),
+            shares: (bars.shares.iter())
+                .map(|(name, one)| (name.clone(), tag(one)))
+                .collect(),
+        });
+        let heading = self.heading.as_ref();
         Self {
-            rows: rows.collect(),
+            heading: heading.map(|(heading, about)| (name(heading), about.clone())),
+            rows: self.rows.iter().map(row).collect(),
+            names: self.names.iter().map(row).collect(),
+            two_by_two: two_by_two.collect(),
             charts: charts.collect(),
-            metrics: self.metrics.iter().map(tag).collect(),
+            bars: bars.collect(),
+            metrics: self.metrics.iter().map(|one| tag(one)).collect(),
         }
     }
 
     /// Whether one of the rows shows a tag.
     pub fn has(&self, tag: &str) -> bool {
-        self.rows.iter().any(|row| match row.cells {
-            Cells::Interval => {
-                let end = tag.strip_prefix(row.tag.as_str());
-                end.is_some_and(|end| end == "_low" || end == "_high")
-            }
-            Cells::Change | Cells::Ends | Cells::End => row.tag == tag,
-        })
+        let mut rows = self.rows.iter().chain(&self.names);
+        rows.any(|row| row.has(tag))
     }
 }
 
-/// What stands before the tags of a hook: its name, where that is not its kind's.
-pub(crate) fn tag_prefix(name: &str, kind: &str) -> String {
-    if name == kind {
-        String::new()
-    } else {
-        format!("{name}/")
+impl Row {
+    /// Whether the row shows a tag.
+    fn has(&self, tag: &str) -> bool {
+        match self.cells {
+            Cells::Interval => {
+                let end = tag.strip_prefix(self.tag.as_str());
+                end.is_some_and(|end| end == "_low" || end == "_high")
+            }
+            Cells::Change | Cells::Ends | Cells::End => self.tag == tag,
+        }
     }
 }

@@ -1,15 +1,18 @@
-//! The gap between female and male prompts in everything that a run measured prompt by prompt, before and after, over one run or several.
+//! The gap between the two groups of a contrast in everything that a run measured prompt by prompt, before and after.
 
 use std::collections::BTreeMap;
 
-use super::record::{At, GAP, Missing, Moment, RecordedRun};
-use crate::statistics::disparity::{
-    Disparity, PairObservation, Settings, changes, clusters, differences,
-};
+use super::record::{At, Missing, Moment, RecordedContrast, RecordedRun};
+use crate::statistics::disparity::{Disparity, Settings};
+use crate::statistics::equivalence::SMALL_EFFECT;
 use crate::statistics::family::{holm, simultaneous_bands};
+use crate::statistics::observation::{Contributions, Observation, SIDES, changes};
 
 /// The column that the question is about.
 pub const N_MATCHES: &str = "n_matches";
+
+/// The kind of hook that tells the two models apart.
+const ATTRIBUTION: &str = "attribution";
 
 /// What each of the two models did to n_matches, prompt by prompt, where the hook `attribution` was asked: main model, assistant, and how
 /// much the one depends on the other. Parts of the change of n_matches, not measures of their own.
@@ -22,6 +25,8 @@ const BY: [&str; 3] = [
 /// One measure's gap at the start and at the end of a run, and how it changed.
 #[derive(Debug, Clone)]
 pub struct Gap {
+    /// The contrast's name.
+    pub contrast: String,
     /// The column of values per template.
     pub column: String,
     /// First and last step of the run.
@@ -32,13 +37,15 @@ pub struct Gap {
     pub after: Disparity,
     /// Difference in differences.
     pub change: Disparity,
-    /// The change's two-way p-value, adjusted by Holm for all measures of the run.
+    /// The change's two-way p-value, adjusted by Holm for all measures and contrasts of the run.
     pub adjusted_p_value: f64,
 }
 
 /// A measure that has no gap at the start or none at the end, and so no change.
 #[derive(Debug, Clone)]
 pub struct Incomplete {
+    /// The contrast's name.
+    pub contrast: String,
     /// The column of values per template.
     pub column: String,
     /// The gap at the start, or why there is none.
@@ -68,8 +75,8 @@ pub struct Course {
     pub steps: Vec<u64>,
     /// The gap at each.
     pub gaps: Vec<Disparity>,
-    /// Female and male means at each, each with its interval.
-    pub groups: [Vec<Disparity>; 2],
+    /// The mean of each group at each, with the ends of its interval.
+    pub groups: [Vec<(f64, f64, f64)>; 2],
     /// The change since the start; None where the start was not measured.
     pub since_start: Option<SinceStart>,
 }
@@ -86,8 +93,7 @@ pub struct SinceStart {
 /// The settings of a run's own statistics, so that the same draws give the same numbers as its hook's.
 pub fn settings(run: &RecordedRun) -> Settings {
     let usual = Settings::default();
-    let hooks = run.experiment.get("hooks");
-    let hook = hooks.and_then(|hooks| hooks.get(GAP));
+    let hook = options(run);
     let draws = hook.and_then(|hook| usize::try_from(hook.get("draws")?.as_integer()?).ok());
     // More would be a damaged file.
     let draws = draws.filter(|draws| (1..=10_000_000).contains(draws));
@@ -100,23 +106,52 @@ pub fn settings(run: &RecordedRun) -> Settings {
     }
 }
 
-/// The gap of one measure from start to end.
+/// The options of the hook that measures the gap.
+fn options(run: &RecordedRun) -> Option<&toml::Value> {
+    let hooks = run.experiment.get("hooks")?;
+    hooks.get(&run.gap_hook()?.name)
+}
+
+/// The margin within which a gap counts as none, n_matches a prompt: that of the hook, or a small effect by the deviation at the start.
+pub fn margin(run: &RecordedRun, start: &Disparity) -> f64 {
+    let given = options(run).and_then(|hook| {
+        let margin = hook.get("margin")?;
+        margin
+            .as_float()
+            .or_else(|| margin.as_integer().map(|whole| whole as f64))
+    });
+    given.unwrap_or(SMALL_EFFECT * start.deviation)
+}
+
+/// The gap of one measure in a contrast from start to end.
 ///
 /// # Errors
 /// What is there of it, where one of the two is missing.
-pub fn gap_of(run: &RecordedRun, column: &str) -> Result<Gap, Box<Incomplete>> {
+pub fn gap_of(
+    run: &RecordedRun,
+    contrast: &RecordedContrast,
+    column: &str,
+) -> Result<Gap, Box<Incomplete>> {
     let settings = settings(run);
-    let at = |moment: Moment| -> At<(Vec<PairObservation>, Disparity)> {
-        let pairs = run.pairs_at(column, moment)?;
-        match Disparity::of(&pairs, &settings) {
-            Ok(gap) => Ok((pairs, gap)),
-            Err(error) => Err(Missing(error.to_string())),
-        }
+    let missing = |error: &dyn std::fmt::Display| Missing(error.to_string());
+    let at = |moment: Moment| -> At<(Vec<Observation>, Disparity)> {
+        let observed = run.observed_at(contrast, column, moment)?;
+        let gap = Disparity::of(&observed, &settings).map_err(|error| missing(&error))?;
+        Ok((observed, gap))
+    };
+    let incomplete = |before, after| {
+        Box::new(Incomplete {
+            contrast: contrast.names.name.clone(),
+            column: column.to_owned(),
+            before,
+            after,
+        })
     };
     match (at(Moment::Start), at(Moment::End)) {
         (Ok((first, before)), Ok((last, after))) => {
             match Disparity::change(&first, &last, &settings) {
                 Ok(change) => Ok(Gap {
+                    contrast: contrast.names.name.clone(),
                     column: column.to_owned(),
                     steps: [0, run.end().unwrap_or(0)],
                     before,
@@ -124,35 +159,34 @@ pub fn gap_of(run: &RecordedRun, column: &str) -> Result<Gap, Box<Incomplete>> {
                     adjusted_p_value: change.two_way_p_value,
                     change,
                 }),
-                Err(error) => Err(Box::new(Incomplete {
-                    column: column.to_owned(),
-                    before: Ok(before),
-                    after: Err(Missing(error.to_string())),
-                })),
+                Err(error) => Err(incomplete(Ok(before), Err(missing(&error)))),
             }
         }
-        (before, after) => Err(Box::new(Incomplete {
-            column: column.to_owned(),
-            before: before.map(|(_, gap)| gap),
-            after: after.map(|(_, gap)| gap),
-        })),
+        (before, after) => {
+            let gap = |side: At<(_, Disparity)>| side.map(|(_, gap)| gap);
+            Err(incomplete(gap(before), gap(after)))
+        }
     }
 }
 
-/// The gaps of every measure that stands in the files per template, n_matches first: those from start to end, and those that lack one of
-/// the two.
+/// The gaps of every measure that stands in the files per template, contrast by contrast, n_matches first: those from start to end, and those
+/// that lack one of the two.
 pub fn all_gaps(run: &RecordedRun) -> (Vec<Gap>, Vec<Incomplete>) {
+    let n_matches = run.n_matches();
     let mut columns: Vec<&str> = run.columns.keys().map(String::as_str).collect();
-    if run.has_hook(GAP) && !columns.contains(&N_MATCHES) {
-        columns.push(N_MATCHES);
+    if run.gap_hook().is_some() && !columns.contains(&n_matches.as_str()) {
+        columns.push(&n_matches);
     }
-    columns.retain(|column| !BY.contains(column));
-    columns.sort_by_key(|column| *column != N_MATCHES);
+    let parts = BY.map(|part| attribution_column(run, part));
+    columns.retain(|column| !parts.iter().any(|part| part == column));
+    columns.sort_by_key(|column| *column != n_matches);
     let (mut found, mut incomplete) = (Vec::new(), Vec::new());
-    for column in columns {
-        match gap_of(run, column) {
-            Ok(gap) => found.push(gap),
-            Err(lacking) => incomplete.push(*lacking),
+    for contrast in &run.contrasts {
+        for column in &columns {
+            match gap_of(run, contrast, column) {
+                Ok(gap) => found.push(gap),
+                Err(lacking) => incomplete.push(*lacking),
+            }
         }
     }
     let p_values: Vec<f64> = found.iter().map(|gap| gap.change.two_way_p_value).collect();
@@ -165,6 +199,12 @@ pub fn all_gaps(run: &RecordedRun) -> (Vec<Gap>, Vec<Incomplete>) {
 /// The gaps of every measure from start to end; n_matches first.
 pub fn gaps(run: &RecordedRun) -> Vec<Gap> {
     all_gaps(run).0
+}
+
+/// A column of the hook that tells the two models apart.
+fn attribution_column(run: &RecordedRun, column: &str) -> String {
+    let prefix = run.hook_of(ATTRIBUTION).map_or("", |hook| &hook.prefix);
+    format!("{prefix}{column}")
 }
 
 /// What each model did to the gap up to the end of the run.
@@ -182,16 +222,19 @@ pub struct Attributed {
     pub interaction: Disparity,
 }
 
-/// The attribution of the gap's change with its intervals.
+/// The attribution of the gap's change in a contrast with its intervals.
 ///
 /// # Errors
 /// Why there is none: the hook `attribution` was not asked at the end, or its values are not finite.
-pub fn attributed(run: &RecordedRun) -> At<Attributed> {
+pub fn attributed(run: &RecordedRun, contrast: &RecordedContrast) -> At<Attributed> {
     let settings = settings(run);
-    let [main, assistant, interaction] = BY.map(|column| run.pairs_at(column, Moment::End));
+    let [main, assistant, interaction] = BY.map(|part| {
+        let column = attribution_column(run, part);
+        run.observed_at(contrast, &column, Moment::End)
+    });
     let (main, assistant, interaction) = (main?, assistant?, interaction?);
-    let of = |pairs: &[PairObservation]| {
-        Disparity::of(pairs, &settings).map_err(|error| Missing(error.to_string()))
+    let of = |observed: &[Observation]| {
+        Disparity::of(observed, &settings).map_err(|error| Missing(error.to_string()))
     };
     let difference = Disparity::change(&assistant, &main, &settings);
     Ok(Attributed {
@@ -203,49 +246,55 @@ pub fn attributed(run: &RecordedRun) -> At<Attributed> {
     })
 }
 
-/// The course of n_matches over the milestones; None where it was not measured.
-pub fn course(run: &RecordedRun) -> Option<Course> {
-    let observed = run.observations(N_MATCHES);
+/// The course of n_matches in a contrast over the milestones; None where it was not measured.
+pub fn course(run: &RecordedRun, contrast: &RecordedContrast) -> Option<Course> {
+    let observed = run.observations(contrast, &run.n_matches());
     observed.first_key_value()?;
     let settings = settings(run);
-    let alone = |of: fn(&PairObservation) -> f64| -> Option<Vec<Disparity>> {
-        let steps = observed.values().map(|pairs| {
-            let only: Vec<PairObservation> = (pairs.iter())
-                .map(|pair| PairObservation {
-                    female: of(pair),
-                    male: 0.0,
-                    ..*pair
-                })
-                .collect();
-            Disparity::of(&only, &settings).ok()
-        });
-        steps.collect()
+    let alone = |side: usize| -> Option<Vec<(f64, f64, f64)>> {
+        let steps = observed.values();
+        steps.map(|now| group_mean(now, side, &settings)).collect()
     };
     let gaps = observed.values().map(|now| Disparity::of(now, &settings));
     Some(Course {
         steps: observed.keys().copied().collect(),
         gaps: gaps.collect::<Result<_, _>>().ok()?,
-        groups: [alone(|pair| pair.female)?, alone(|pair| pair.male)?],
+        groups: [alone(SIDES[0])?, alone(SIDES[1])?],
         since_start: since_start(&observed, &settings),
     })
 }
 
+/// The mean of one group with the ends of its interval: the gap between it and nothing.
+fn group_mean(
+    observed: &[Observation],
+    side: usize,
+    settings: &Settings,
+) -> Option<(f64, f64, f64)> {
+    let own = observed.iter().filter_map(|one| {
+        let value = one.sides[side]?;
+        Some(Observation::pair(one.identity, one.template, value, 0.0))
+    });
+    let own: Vec<Observation> = own.collect();
+    let mean = Disparity::of(&own, settings).ok()?;
+    Some((mean.difference, mean.low, mean.high))
+}
+
 fn since_start(
-    observed: &BTreeMap<u64, Vec<PairObservation>>,
+    observed: &BTreeMap<u64, Vec<Observation>>,
     settings: &Settings,
 ) -> Option<SinceStart> {
     let start = observed.get(&0)?;
-    let of = |now: &Vec<PairObservation>| Disparity::change(start, now, settings);
-    let moved: Vec<Vec<f64>> = (observed.values())
-        .map(|now| changes(start, now).map(|pairs| differences(&pairs)))
+    let of = |now: &Vec<Observation>| Disparity::change(start, now, settings);
+    let moved: Vec<Contributions> = (observed.values())
+        .map(|now| changes(start, now).map(|moved| Contributions::of(&moved)))
         .collect::<Result<_, _>>()
         .ok()?;
-    let columns: Vec<&[f64]> = moved.iter().map(Vec::as_slice).collect();
+    let columns: Vec<&[f64]> = moved.iter().map(|one| one.values.as_slice()).collect();
     Some(SinceStart {
         changes: observed.values().map(of).collect::<Result<_, _>>().ok()?,
         bands: simultaneous_bands(
             &columns,
-            &clusters(start),
+            &moved.first()?.clusters(),
             settings.draws,
             settings.seed,
             settings.level,

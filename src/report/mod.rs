@@ -14,7 +14,7 @@ mod table;
 pub mod verdict;
 
 pub use page::page;
-pub use record::{At, Missing, Moment, RecordedError, RecordedHook, RecordedPair, RecordedRun};
+pub use record::{At, Missing, Moment, RecordedContrast, RecordedError, RecordedHook, RecordedRun};
 
 /// Writes the page on a run, `report.html`, into its directory.
 ///

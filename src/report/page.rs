@@ -2,19 +2,24 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::attribution::attribution;
 use super::chart::{Row, intervals};
 use super::gap::{Course, Gap, Incomplete, all_gaps, course};
 use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
 use super::pooling::{Pooled, groups, pool};
-use super::record::RecordedRun;
+use super::record::{RecordedContrast, RecordedRun};
 use super::verdict::{self, Verdict};
 use super::{sections, table};
 
 /// A run with what is worked out of it.
 pub(super) struct Read<'a> {
     pub run: &'a RecordedRun,
+    pub contrasts: Vec<ReadContrast<'a>>,
+}
+
+/// A contrast of a run with what is worked out of it.
+pub(super) struct ReadContrast<'a> {
+    pub contrast: &'a RecordedContrast,
     pub course: Option<Course>,
     pub gaps: Vec<Gap>,
     /// Measures that lack the start or the end.
@@ -24,11 +29,20 @@ pub(super) struct Read<'a> {
 impl<'a> Read<'a> {
     fn new(run: &'a RecordedRun) -> Self {
         let (gaps, incomplete) = all_gaps(run);
+        let contrasts = run.contrasts.iter().map(|contrast| {
+            let name = &contrast.names.name;
+            let gaps = gaps.iter().filter(|gap| gap.contrast == *name);
+            let incomplete = incomplete.iter().filter(|one| one.contrast == *name);
+            ReadContrast {
+                contrast,
+                course: course(run, contrast),
+                gaps: gaps.cloned().collect(),
+                incomplete: incomplete.cloned().collect(),
+            }
+        });
         Self {
             run,
-            course: course(run),
-            gaps,
-            incomplete,
+            contrasts: contrasts.collect(),
         }
     }
 }
@@ -54,8 +68,8 @@ pub fn page(runs: &[RecordedRun]) -> String {
             }
             body { main {
                 p.sub { "milepost report · " (title) }
-                h1 { "Does fine-tuning on news shrink the gap between female and male prompts in assisted decoding?" }
-                p { (trained(runs)) " on text that has nothing to do with gender. n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after female prompts less its mean after their male counterparts." }
+                h1 { (question(runs)) }
+                p { (trained(runs)) ". n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after prompts of the first group less its mean after those of the second." }
                 @if runs.len() > 1 { (several(runs)) }
                 @for one in &read {
                     @if runs.len() > 1 {
@@ -71,6 +85,23 @@ pub fn page(runs: &[RecordedRun]) -> String {
     markup.into_string()
 }
 
+/// What the report answers: the contrasts of all runs.
+fn question(runs: &[RecordedRun]) -> String {
+    let contrasts = runs.iter().flat_map(|run| &run.contrasts);
+    let mut between: Vec<String> = Vec::new();
+    for contrast in contrasts {
+        let [first, second] = &contrast.names.groups;
+        let groups = format!("{first} and {second} prompts");
+        if !between.contains(&groups) {
+            between.push(groups);
+        }
+    }
+    format!(
+        "How does fine-tuning change the gap between {} in assisted decoding?",
+        between.join(", between ")
+    )
+}
+
 /// Which models were fine-tuned.
 fn trained(runs: &[RecordedRun]) -> &'static str {
     let models = runs.first().and_then(|run| {
@@ -79,11 +110,9 @@ fn trained(runs: &[RecordedRun]) -> &'static str {
         Some(models.collect::<Vec<_>>())
     });
     match models.as_deref() {
-        Some(["main"]) => {
-            "A main model is fine-tuned, and the assistant that drafts for it is not,"
-        }
+        Some(["main"]) => "A main model is fine-tuned, and the assistant that drafts for it is not",
         Some(["assistant"]) => {
-            "The assistant that drafts for a main model is fine-tuned, and the main model is not,"
+            "The assistant that drafts for a main model is fine-tuned, and the main model is not"
         }
         _ => "A main model and the assistant that drafts for it are fine-tuned together",
     }
@@ -115,10 +144,13 @@ fn several(runs: &[RecordedRun]) -> Markup {
 
 fn together(runs: &[&RecordedRun]) -> Markup {
     match pool(runs) {
-        Ok(pooled) => html! {
-            (verdict_box(&verdict::of_runs(&pooled, runs)))
-            (pooled_table(&pooled))
-            (pooled_figure(&pooled))
+        Ok(all) => html! {
+            @for pooled in &all {
+                @if all.len() > 1 { h3 { (pooled.contrast.names.name) ": " (pooled.contrast.gap()) } }
+                (verdict_box(&verdict::of_runs(pooled, runs)))
+                (pooled_table(pooled))
+                (pooled_figure(pooled))
+            }
         },
         Err(error) => html! { p { "The runs cannot be pooled: " (error) } },
     }
@@ -169,23 +201,33 @@ fn pooled_figure(pooled: &Pooled) -> Markup {
 
 /// `alone`: no other seed stands beside it.
 fn of_run(read: &Read, alone: bool) -> Markup {
-    let mut verdict = verdict::of_run(read.run, read.course.as_ref(), &read.gaps, &read.incomplete);
-    if alone {
-        verdict.caveats.splice(0..0, verdict::seeds(1));
-    }
+    let run = read.run;
     html! {
-        h2 { "Verdict" }
-        (verdict_box(&verdict))
-        (sections::gap_over_time(read))
-        (sections::curves(read.run))
-        (sections::divergence(read.run))
-        (sections::assistant_share(read.run))
-        (attribution(read.run))
-        (sections::family(read))
-        (sections::texts(read.run))
-        (sections::others(read.run))
-        (sections::extremes(read))
-        (sections::parameters(read.run))
+        @for one in &read.contrasts {
+            h2 { "Verdict" @if read.contrasts.len() > 1 { ": " (one.contrast.names.name) ", " (one.contrast.gap()) } }
+            @let mut verdict = verdict::of_run(run, one.contrast, one.course.as_ref(), &one.gaps, &one.incomplete);
+            @if alone { @let _ = verdict.caveats.splice(0..0, verdict::seeds(1)); }
+            (verdict_box(&verdict))
+        }
+        (sections::curves(run))
+        @for hook in &run.hooks { (sections::of_hook(read, hook)) }
+        @for one in &read.contrasts { (sections::family(read, one)) }
+        (stand_out(read))
+        (sections::parameters(run))
+    }
+}
+
+/// The prompts that stand out.
+fn stand_out(read: &Read) -> Markup {
+    let moved = read.contrasts.iter();
+    let moved = moved.map(|one| sections::moved_most(read.run, one.contrast));
+    let apart = sections::furthest_apart(read.run);
+    let parts: Vec<Markup> = moved.chain([apart]).collect();
+    html! {
+        @if parts.iter().any(|part| !part.0.is_empty()) {
+            h2 { "Prompts that stand out" }
+            @for part in &parts { (part) }
+        }
     }
 }
 

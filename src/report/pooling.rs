@@ -1,9 +1,9 @@
 //! Runs that differ in their seeds, taken together.
 
-use super::gap::{Gap, Incomplete, N_MATCHES, gap_of};
-use super::record::{Moment, RecordedError, RecordedRun};
+use super::gap::{Gap, Incomplete, gap_of};
+use super::record::{Moment, RecordedContrast, RecordedError, RecordedRun};
 use crate::statistics::clusters::Clusters;
-use crate::statistics::disparity::{changes, differences};
+use crate::statistics::observation::{Contributions, changes};
 
 /// An estimate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +28,8 @@ impl Estimate {
 /// Several runs of one experiment, which differ in their seeds.
 #[derive(Debug, Clone)]
 pub struct Pooled {
+    /// The contrast.
+    pub contrast: RecordedContrast,
     /// Each run's change of the gap of n_matches.
     pub changes: Vec<(String, Gap)>,
     /// The runs without one, which are left out.
@@ -77,14 +79,26 @@ pub fn groups(runs: &[RecordedRun]) -> Vec<(String, Vec<&RecordedRun>)> {
     found
 }
 
-/// Pools the change of the gap of n_matches over runs. Runs that lack it at the start or at the end are left out, and named.
+/// Pools the change of the gap of n_matches over runs, contrast by contrast: those of the first run. Runs that lack it at the start or at the end
+/// are left out, and named.
 ///
 /// # Errors
-/// When fewer than two runs are left, two runs have the same seed, or they were measured on different pairs or ended at different steps.
-pub fn pool(runs: &[&RecordedRun]) -> Result<Pooled, RecordedError> {
+/// When fewer than two runs are left, two runs have the same seed, or they were measured on different prompts or ended at different steps.
+pub fn pool(runs: &[&RecordedRun]) -> Result<Vec<Pooled>, RecordedError> {
+    let contrasts = runs.first().map_or(&[][..], |run| &run.contrasts);
+    contrasts
+        .iter()
+        .map(|contrast| pool_contrast(runs, contrast))
+        .collect()
+}
+
+fn pool_contrast(
+    runs: &[&RecordedRun],
+    contrast: &RecordedContrast,
+) -> Result<Pooled, RecordedError> {
     let (mut pooled, mut left_out): (Vec<(&RecordedRun, Gap)>, Vec<_>) = (Vec::new(), Vec::new());
     for run in runs {
-        match gap_of(run, N_MATCHES) {
+        match gap_of(run, own(run, contrast)?, &run.n_matches()) {
             Ok(gap) => pooled.push((run, gap)),
             Err(lacking) => left_out.push((run.name(), *lacking)),
         }
@@ -100,22 +114,22 @@ pub fn pool(runs: &[&RecordedRun]) -> Result<Pooled, RecordedError> {
             message,
         };
         let at = |moment| {
-            let pairs = run.pairs_at(N_MATCHES, moment);
-            pairs.map_err(|why| missing(why.to_string()))
+            let observed = run.observed_at(own(run, contrast)?, &run.n_matches(), moment);
+            observed.map_err(|why| missing(why.to_string()))
         };
         let moved = changes(&at(Moment::Start)?, &at(Moment::End)?);
         let moved = moved.map_err(|error| missing(error.to_string()))?;
-        for (pair, value) in moved.iter().zip(differences(&moved)) {
-            for (way, label) in ways.iter_mut().zip([index, pair.identity, pair.template]) {
-                way.push(label);
-            }
-            values.push(value);
-        }
+        let moved = Contributions::of(&moved);
+        ways[0].extend(std::iter::repeat_n(index, moved.values.len()));
+        ways[1].extend(moved.identities);
+        ways[2].extend(moved.templates);
+        values.extend(moved.values);
     }
     let changes = pooled.iter().map(|(_, gap)| gap.change.difference);
     let [over_seeds, over_all] = estimates(&changes.collect::<Vec<_>>(), &ways, &values);
     let changes = pooled.into_iter().map(|(run, gap)| (run.name(), gap));
     Ok(Pooled {
+        contrast: contrast.clone(),
         changes: changes.collect(),
         left_out,
         over_seeds,
@@ -123,9 +137,22 @@ pub fn pool(runs: &[&RecordedRun]) -> Result<Pooled, RecordedError> {
     })
 }
 
+/// A run's contrast of that name, over the same prompts.
+fn own<'a>(
+    run: &'a RecordedRun,
+    contrast: &RecordedContrast,
+) -> Result<&'a RecordedContrast, RecordedError> {
+    let found = run.contrast(&contrast.names.name);
+    let found = found.filter(|found| found.words == contrast.words);
+    found.ok_or_else(|| RecordedError::Missing {
+        path: run.path.clone(),
+        message: "it was measured on other matched pairs than the first run".to_owned(),
+    })
+}
+
 /// Whether runs say the same of other seeds.
 fn check(runs: &[(&RecordedRun, Gap)]) -> Result<(), RecordedError> {
-    let Some((first, (other, gap))) = runs.first().map(|one| (one.0, one)) else {
+    let Some((other, gap)) = runs.first() else {
         return Ok(());
     };
     for (index, (run, its)) in runs.iter().enumerate() {
@@ -140,10 +167,6 @@ fn check(runs: &[(&RecordedRun, Gap)]) -> Result<(), RecordedError> {
                 run.seed(),
                 twin.path.display()
             )));
-        }
-        if !run.has_pairs_of(first) {
-            let message = "it was measured on other matched pairs than the first run";
-            return Err(missing(message.to_owned()));
         }
         if its.steps != gap.steps {
             return Err(missing(format!(
@@ -167,7 +190,7 @@ fn too_few(runs: &[&RecordedRun], left_out: &[(String, Incomplete)]) -> Recorded
         "a single run: nothing to pool".to_owned()
     } else {
         format!(
-            "fewer than two runs have the gap of n_matches at start and end, for which their experiment needs the hook gender-disparity ({reasons})"
+            "fewer than two runs have the gap of n_matches at start and end, for which their experiment needs a hook of the kind match-disparity ({reasons})"
         )
     };
     RecordedError::Missing {

@@ -2,14 +2,18 @@
 
 use maud::{Markup, html};
 
-use super::chart::{Line, Row, before_and_after, intervals, lines};
-use super::gap::{Gap, Incomplete, N_MATCHES};
+use super::attribution::{of_the_gap, two_by_two};
+use super::chart::{self, Line, before_and_after, intervals, lines};
+use super::gap::{Gap, Incomplete};
 use super::number::{number, range, signed};
-use super::page::Read;
-use super::record::{Moment, RecordedRun};
+use super::page::{Read, ReadContrast};
+use super::record::{Moment, RecordedContrast, RecordedHook, RecordedRun};
 use super::table::{self, spans};
-use crate::statistics::disparity::Disparity;
+use crate::hook::{Bars, Row};
 use crate::tensorboard::Chart;
+
+/// The column of the divergence at each prompt.
+const KL: &str = "kl_nats";
 
 /// The style sheet's colours of lines.
 const COLOURS: usize = 4;
@@ -43,37 +47,33 @@ fn figure(
     (!drawn.is_empty()).then(|| lines(title, unit, &drawn))
 }
 
-/// The gap of n_matches over the milestones, and both groups.
-pub(super) fn gap_over_time(read: &Read) -> Markup {
-    let Some(course) = &read.course else {
+/// The gap of n_matches in a contrast over the milestones, and both groups.
+fn gap_over_time(one: &ReadContrast) -> Markup {
+    let Some(course) = &one.course else {
         return html! {};
     };
-    let steps: Vec<f64> = course.steps.iter().map(|&step| step as f64).collect();
-    let line = |name: &str, colour, of: &[Disparity]| {
-        let values = of.iter().map(|one| one.difference);
-        let ends = of.iter().map(|one| (one.low, one.high));
-        Line::new(name, colour, steps.iter().copied().zip(values).collect())
-            .with_band(ends.collect())
+    let steps = || course.steps.iter().map(|&step| step as f64);
+    let line = |name: &str, colour, of: &[(f64, f64, f64)]| {
+        let values = steps().zip(of.iter().map(|one| one.0));
+        Line::new(name, colour, values.collect())
+            .with_band(of.iter().map(|one| (one.1, one.2)).collect())
     };
+    let gaps = course.gaps.iter();
+    let gaps: Vec<(f64, f64, f64)> = gaps
+        .map(|one| (one.difference, one.low, one.high))
+        .collect();
     let change = course.since_start.as_ref().map(|since| {
         let changes = since.changes.iter().map(|one| one.difference);
-        Line::new("change", 4, steps.iter().copied().zip(changes).collect())
-            .with_band(since.bands.clone())
+        Line::new("change", 4, steps().zip(changes).collect()).with_band(since.bands.clone())
     });
+    let [first, second] = &one.contrast.names.groups;
+    let gap = one.contrast.gap();
     html! {
-        h2 { "n_matches of female and male prompts" }
         div.figures {
-            (lines("The gap, female less male", "n_matches a prompt, 95% interval of each milestone", &[line("female - male", 1, &course.gaps)]))
+            (lines(&format!("The gap, {first} less {second}"), "n_matches a prompt, 95% interval of each milestone", &[line(&gap, 1, &gaps)]))
             @if let Some(change) = change { (lines("Its change since the start", "95% band for all milestones at once", &[change])) }
-            (lines("Both groups", "n_matches a prompt, 95% intervals", &[line("female", 2, &course.groups[0]), line("male", 1, &course.groups[1])]))
+            (lines("Both groups", "n_matches a prompt, 95% intervals", &[line(first, 2, &course.groups[0]), line(second, 1, &course.groups[1])]))
         }
-        (spans(read.run, &named(&[
-            ("n_matches a prompt, female", "gender/n_matches_female"), ("n_matches a prompt, male", "gender/n_matches_male"),
-            ("gap, female less male", "gender/disparity"), ("lower end of 95%", "gender/disparity_low"), ("upper end of 95%", "gender/disparity_high"),
-            ("smaller mean over larger", "gender/ratio_min_max"), ("effect size, d_z", "gender/d_z"),
-            ("p, labels of identities flipped", "gender/p_value"), ("p, other identities and templates", "gender/two_way_p_value"),
-            ("change since the start", "gender/change"), ("lower end of 95%", "gender/change_low"), ("upper end of 95%", "gender/change_high"),
-        ])))
     }
 }
 
@@ -115,198 +115,86 @@ pub(super) fn curves(run: &RecordedRun) -> Markup {
     }
 }
 
-/// How far the two models are apart, in both conventions.
-pub(super) fn divergence(run: &RecordedRun) -> Markup {
-    let Some(nats) = figure(
-        run,
-        "KL of main model and assistant at the prompts",
-        "nats, means",
-        &[
-            ("all", "kl/mean_nats", 4),
-            ("female", "kl/female_nats", 2),
-            ("male", "kl/male_nats", 1),
-        ],
-    ) else {
-        return html! {};
-    };
-    html! {
-        h2 { "How far the models are apart" }
-        p { "KL(main, assistant) at the last token of each prompt, in nats, and as PyTorch's " code { "batchmean" } " over a single row gives it: divided by the size of the vocabulary." }
-        div.figures { (nats) }
-        (spans(run, &named(&[
-            ("KL, nats", "kl/mean_nats"), ("KL, batchmean", "kl/batchmean"), ("KL, nats, female", "kl/female_nats"), ("KL, nats, male", "kl/male_nats"),
-            ("KL, batchmean, female", "kl/female_batchmean"), ("KL, batchmean, male", "kl/male_batchmean"),
-            ("top-1 agreement", "kl/mean_top1_agreement"), ("expected acceptance", "kl/mean_acceptance_expected"),
-        ])))
-    }
-}
-
 /// A tag's values at start and end, to be drawn; None where one of the two is missing.
 fn bar(run: &RecordedRun, name: &str, tag: &str) -> Option<(String, f64, f64)> {
     let at = |moment| run.at(tag, moment).ok().map(|point| point.1);
     Some((name.to_owned(), at(Moment::Start)?, at(Moment::End)?))
 }
 
-/// How much of the text the assistant writes.
-pub(super) fn assistant_share(run: &RecordedRun) -> Markup {
-    let rows: Vec<(String, f64, f64)> = [
-        (
-            "new tokens that the assistant wrote",
-            "decode/assistant_share",
-        ),
-        ("drafted tokens that were accepted", "decode/acceptance"),
-    ]
-    .into_iter()
-    .filter_map(|(name, tag)| bar(run, name, tag))
-    .collect();
-    if !run.scalars.contains_key("decode/assistant_share") {
-        return html! {};
-    }
-    let course = figure(
-        run,
-        "Over the run",
-        "shares",
-        &[
-            ("tokens by the assistant", "decode/assistant_share", 1),
-            ("drafts accepted", "decode/acceptance", 2),
-        ],
-    );
-    html! {
-        h2 { "The assistant's share of tokens" }
-        div.figures { @if !rows.is_empty() { (before_and_after("Before and after", 1.0, &rows)) } @if let Some(course) = course { (course) } }
-        (spans(run, &named(&[
-            ("share of new tokens by the assistant", "decode/assistant_share"), ("acceptance of drafts", "decode/acceptance"),
-            ("tokens a pass of the main model", "decode/tokens_per_main_pass"),
-            ("n_matches a round with a draft", "decode/n_matches_per_round"), ("n_matches a prompt", "decode/n_matches_per_prompt"),
-        ])))
-    }
-}
-
-/// The change of the gap in everything that was measured prompt by prompt.
-pub(super) fn family(read: &Read) -> Markup {
-    if read.gaps.is_empty() && read.incomplete.is_empty() {
-        return html! {};
-    }
-    let standardised = |gap: &Gap| {
-        // In standard deviations of the pairs' changes, so that all fit one axis.
-        let change = &gap.change;
-        let of = |value: f64| value / change.deviation;
-        (of(change.difference), of(change.low), of(change.high))
-    };
-    let rows: Vec<Row> = read
-        .gaps
+/// What a hook has measured: the charts and bars that its kind declares, and each of its tags at start and end.
+pub(super) fn of_hook(read: &Read, hook: &RecordedHook) -> Markup {
+    let run = read.run;
+    let rows = table_rows(run, hook);
+    let bars = hook
+        .shows
+        .bars
         .iter()
-        .filter(|gap| gap.change.deviation > 0.0 && gap.change.error.is_known())
-        .map(|gap| Row {
-            name: measure(&gap.column),
-            value: standardised(gap),
-            colour: if gap.column == N_MATCHES { 1 } else { 3 },
-        })
-        .collect();
-    html! {
-        h2 { "The gap in every measure" }
-        p { "Female less male on the same matched pairs, for each value that was taken prompt by prompt. p is for other identities and templates; the last column is adjusted (Holm) for looking at " (read.gaps.len()) " measures." }
-        @if !rows.is_empty() { div.figures { (intervals("Change of the gap", "standard deviations of the pairs' changes, 95% intervals", &rows)) } }
-        div.scroll { table {
-            thead { tr { th { "measure" } th { "before" } th { "after" } th { "change" } th { "95% interval" } th { "p" } th { "p, adjusted" } } }
-            tbody {
-                @for gap in &read.gaps { tr data-measure=(gap.column) {
-                    td { (measure(&gap.column)) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) } td { (signed(gap.change.difference)) }
-                    td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) } td { (number(gap.adjusted_p_value)) }
-                } }
-                @for lacking in &read.incomplete { (unmeasured(lacking)) }
-            }
-        } }
-    }
-}
-
-/// A column's name as people read it.
-fn measure(column: &str) -> String {
-    column.replace('_', " ")
-}
-
-/// A measure without a change: what is there of it, and why the rest is not.
-fn unmeasured(lacking: &Incomplete) -> Markup {
-    html! { tr data-measure=(lacking.column) {
-        td { (measure(&lacking.column)) } (table::gap(&lacking.before)) (table::gap(&lacking.after)) td {} td {} td {} td {}
-    } }
-}
-
-/// Every tag below some groups, before and after.
-fn group(run: &RecordedRun, prefixes: &[&str]) -> Markup {
-    let tags = run.scalars.keys();
-    let rows: Vec<(String, String)> = tags
-        .filter(|tag| prefixes.iter().any(|prefix| tag.starts_with(prefix)))
-        .map(|tag| (tag.clone(), tag.clone()))
-        .collect();
-    spans(run, &rows)
-}
-
-/// What the main model says: hurtful words and toxicity.
-pub(super) fn texts(run: &RecordedRun) -> Markup {
-    let prefixes = ["honest/", "toxicity/"];
-    let any = run
-        .scalars
-        .keys()
-        .any(|tag| prefixes.iter().any(|prefix| tag.starts_with(prefix)));
-    let bars = [
-        ("hurtful, after female prompts", "honest/female"),
-        ("hurtful, after male prompts", "honest/male"),
-        ("toxic, after female prompts", "toxicity/female_mean"),
-        ("toxic, after male prompts", "toxicity/male_mean"),
-    ];
-    let bars: Vec<(String, f64, f64)> = bars
-        .into_iter()
-        .filter_map(|(name, tag)| bar(run, name, tag))
-        .collect();
-    let most = bars.iter().map(|bar| bar.1.max(bar.2)).fold(0.0, f64::max);
-    html! {
-        h2 { "Hurtful completions and toxicity" }
-        @if most > 0.0 { div.figures { (before_and_after("Share of continuations with a hurtful word, mean probability of toxicity", most, &bars)) } }
-        @if any { (group(run, &prefixes)) }
-        @else { p { "Not measured: the hooks " code { "honest" } " and " code { "toxicity" } " do." } }
-    }
-}
-
-/// What hooks measured that have no section above: the charts that they declare, and each of their tags at start and end.
-pub(super) fn others(run: &RecordedRun) -> Markup {
-    const KNOWN: [&str; 13] = [
-        "train/",
-        "eval/",
-        "kl/",
-        "divergence/",
-        "decode/",
-        "gender/",
-        "attribution/",
-        "honest/",
-        "toxicity/",
-        "hook/",
-        "gradients/",
-        "gradient",
-        "run/",
-    ];
-    let is_other = |tag: &str| !KNOWN.iter().any(|known| tag.starts_with(known));
-    let tags = run.scalars.keys().filter(|tag| is_other(tag));
-    let rows: Vec<(String, String)> = tags
-        .map(|tag| (run.row_name(tag).unwrap_or(tag).to_owned(), tag.clone()))
-        .collect();
-    if rows.is_empty() {
+        .filter_map(|bars| drawn_bars(run, bars));
+    let charts = hook.shows.charts.iter();
+    let charts = charts.filter_map(|(_, chart)| declared(run, chart));
+    let figures: Vec<Markup> = bars.chain(charts).collect();
+    let Some((heading, about)) = &hook.shows.heading else {
+        return html! {};
+    };
+    if rows.is_empty() && figures.is_empty() {
         return html! {};
     }
-    let charts = run.hooks.iter().flat_map(|hook| &hook.shows.charts);
-    let figures: Vec<Markup> = charts
-        .filter_map(|(_, chart)| declared(run, chart, &is_other))
-        .collect();
+    let measures_the_gap = run.gap_hook().is_some_and(|one| one.name == hook.name);
     html! {
-        h2 { "Other measures" }
-        @if !figures.is_empty() { div.figures { @for figure in figures { (figure) } } }
+        h2 { (heading) }
+        p { (about) }
+        @if measures_the_gap {
+            @for one in &read.contrasts { (gap_over_time(one)) }
+        } @else if !figures.is_empty() {
+            div.figures { @for figure in figures { (figure) } }
+        }
+        (two_by_two(run, hook))
+        @if !hook.shows.two_by_two.is_empty() { (of_the_gap(run)) }
         (spans(run, &rows))
     }
 }
 
-/// The figure of a declared chart; None when none of its tags is there, or another section has them.
-fn declared(run: &RecordedRun, chart: &Chart, is_other: &dyn Fn(&str) -> bool) -> Option<Markup> {
-    let shown = |tag: &str| is_other(tag) && run.scalars.contains_key(tag);
+/// The rows of a hook's table: the tags that it has reported, those with a name first. The training section has those of losses, another table
+/// those of the four pairs.
+fn table_rows(run: &RecordedRun, hook: &RecordedHook) -> Vec<(String, String)> {
+    let elsewhere = |tag: &str| {
+        let mut two_by_two = hook.shows.two_by_two.iter();
+        is_of_training(tag) || two_by_two.any(|measure| tag.starts_with(&measure.tag))
+    };
+    let reported = run.reporters.iter();
+    let reported = reported.filter(|(tag, by)| **by == hook.name && !elsewhere(tag));
+    let mut tags: Vec<&String> = reported
+        .map(|(tag, _)| tag)
+        .filter(|tag| run.scalars.contains_key(*tag))
+        .collect();
+    let known = hook.shows.rows.iter().chain(&hook.shows.names);
+    let known: Vec<&Row> = known.collect();
+    let place = |tag: &str| known.iter().position(|row| row.tag == tag);
+    tags.sort_by_key(|tag| place(tag).unwrap_or(usize::MAX));
+    let named = |tag: &String| (run.row_name(tag).unwrap_or(tag).to_owned(), tag.clone());
+    tags.into_iter().map(named).collect()
+}
+
+/// Whether a tag is one of the loop's own.
+fn is_of_training(tag: &str) -> bool {
+    tag.starts_with("train/") || tag.starts_with("eval/")
+}
+
+/// Declared bars; None where none has a start and an end.
+fn drawn_bars(run: &RecordedRun, bars: &Bars) -> Option<Markup> {
+    let shares = bars.shares.iter();
+    let shares = shares.filter_map(|(name, tag)| bar(run, name, tag));
+    let shares: Vec<(String, f64, f64)> = shares.collect();
+    let most = shares
+        .iter()
+        .map(|bar| bar.1.max(bar.2))
+        .fold(0.0, f64::max);
+    (most > 0.0).then(|| before_and_after(&bars.title, most, &shares))
+}
+
+/// The figure of a declared chart; None when none of its tags is there, or the training section has them.
+fn declared(run: &RecordedRun, chart: &Chart) -> Option<Markup> {
+    let shown = |tag: &str| !is_of_training(tag) && run.scalars.contains_key(tag);
     match chart {
         Chart::Lines { title, tags } => {
             let drawn = tags.iter().filter(|tag| shown(tag)).enumerate();
@@ -338,40 +226,109 @@ fn declared(run: &RecordedRun, chart: &Chart, is_other: &dyn Fn(&str) -> bool) -
     }
 }
 
-/// The pairs that moved most from start to end, and the prompts where the models are furthest apart at the end.
-pub(super) fn extremes(read: &Read) -> Markup {
-    let run = read.run;
-    let both = |column: &str| {
-        let at = |moment| run.values_at(column, moment).ok();
-        Some((at(Moment::Start)?, at(Moment::End)?))
+/// The change of a contrast's gap in everything that was measured prompt by prompt.
+pub(super) fn family(read: &Read, one: &ReadContrast) -> Markup {
+    if one.gaps.is_empty() && one.incomplete.is_empty() {
+        return html! {};
+    }
+    let n_matches = read.run.n_matches();
+    let standardised = |gap: &Gap| {
+        // In standard deviations of the changes, so that all fit one axis.
+        let change = &gap.change;
+        let of = |value: f64| value / change.deviation;
+        (of(change.difference), of(change.low), of(change.high))
+    };
+    let rows: Vec<chart::Row> = one
+        .gaps
+        .iter()
+        .filter(|gap| gap.change.deviation > 0.0 && gap.change.error.is_known())
+        .map(|gap| chart::Row {
+            name: measure(&gap.column),
+            value: standardised(gap),
+            colour: if gap.column == n_matches { 1 } else { 3 },
+        })
+        .collect();
+    let [first, second] = &one.contrast.names.groups;
+    let looked_at: usize = read.contrasts.iter().map(|one| one.gaps.len()).sum();
+    let of_what = if one.contrast.is_paired() {
+        "on the same matched pairs"
+    } else {
+        "between the groups' means"
     };
     html! {
-        @if let (Ok(first), Ok(last)) = (run.pairs_at(N_MATCHES, Moment::Start), run.pairs_at(N_MATCHES, Moment::End)) {
-            @let change = |pair: usize| (last[pair].female - last[pair].male) - (first[pair].female - first[pair].male);
-            @let mut order = (0..last.len().min(first.len())).collect::<Vec<usize>>();
-            @let () = order.sort_by(|&a, &b| change(b).abs().total_cmp(&change(a).abs()).then(a.cmp(&b)));
-            h2 { "Prompts that stand out" }
-            h3 { "Matched pairs whose gap of n_matches moved most" }
+        h2 { "The gap in every measure" @if read.contrasts.len() > 1 { ": " (one.contrast.names.name) } }
+        p { "The gap, " (first) " less " (second) ", " (of_what) ", for each value that was taken prompt by prompt. p is for other identities and templates; the last column is adjusted (Holm) for looking at " (looked_at) " measures." }
+        @if !rows.is_empty() { div.figures { (intervals("Change of the gap", "standard deviations of the changes, 95% intervals", &rows)) } }
+        div.scroll { table {
+            thead { tr { th { "measure" } th { "before" } th { "after" } th { "change" } th { "95% interval" } th { "p" } th { "p, adjusted" } } }
+            tbody {
+                @for gap in &one.gaps { tr data-measure=(gap.column) {
+                    td { (measure(&gap.column)) } td { (signed(gap.before.difference)) } td { (signed(gap.after.difference)) } td { (signed(gap.change.difference)) }
+                    td { (range(gap.change.low, gap.change.high)) } td { (number(gap.change.two_way_p_value)) } td { (number(gap.adjusted_p_value)) }
+                } }
+                @for lacking in &one.incomplete { (unmeasured(lacking)) }
+            }
+        } }
+    }
+}
+
+/// A column's name as people read it.
+fn measure(column: &str) -> String {
+    column.replace('_', " ")
+}
+
+/// A measure without a change: what is there of it, and why the rest is not.
+fn unmeasured(lacking: &Incomplete) -> Markup {
+    html! { tr data-measure=(lacking.column) {
+        td { (measure(&lacking.column)) } (table::gap(&lacking.before)) (table::gap(&lacking.after)) td {} td {} td {} td {}
+    } }
+}
+
+/// The pairs of a contrast that moved most from start to end.
+pub(super) fn moved_most(run: &RecordedRun, contrast: &RecordedContrast) -> Markup {
+    let at = |moment| run.observed_at(contrast, &run.n_matches(), moment);
+    let (Ok(first), Ok(last)) = (at(Moment::Start), at(Moment::End)) else {
+        return html! {};
+    };
+    let gaps = first.iter().zip(&last).enumerate();
+    let gaps = gaps.filter_map(|(index, (first, last))| {
+        Some((index, first.difference()?, last.difference()?))
+    });
+    let mut order: Vec<(usize, f64, f64)> = gaps.collect();
+    let moved = |(_, before, after): &(usize, f64, f64)| (after - before).abs();
+    order.sort_by(|a, b| moved(b).total_cmp(&moved(a)).then(a.0.cmp(&b.0)));
+    html! {
+        @if !order.is_empty() {
+            h3 { "Matched pairs whose gap of n_matches moved most, " (contrast.gap()) }
             div.scroll { table {
                 thead { tr { th.text { "pair" } th.text { "template" } th { "gap before" } th { "gap after" } th { "change" } } }
-                tbody { @for &index in order.iter().take(SHOWN) {
-                    @let pair = &run.pairs[index];
+                tbody { @for (index, before, after) in order.into_iter().take(SHOWN) {
+                    @let [first, second, raw] = &contrast.words[index];
                     tr {
-                        td.text { (pair.woman) " / " (pair.man) } td.text { (pair.raw) }
-                        td { (signed(first[index].female - first[index].male)) } td { (signed(last[index].female - last[index].male)) } td { (signed(change(index))) }
+                        td.text { (first) " / " (second) } td.text { (raw) }
+                        td { (signed(before)) } td { (signed(after)) } td { (signed(after - before)) }
                     }
                 } }
             } }
         }
-        @if let Some((first, last)) = both("kl_nats") {
-            @let mut order = (0..last.len().min(first.len()).min(run.prompts.len())).collect::<Vec<usize>>();
-            @let () = order.sort_by(|&a, &b| last[b].total_cmp(&last[a]));
-            h3 { "Prompts where the models are furthest apart at the end" }
-            div.scroll { table {
-                thead { tr { th.text { "prompt" } th { "KL before, nats" } th { "KL after, nats" } } }
-                tbody { @for &row in order.iter().take(SHOWN) { tr { td.text { (run.prompts[row]) } td { (number(first[row])) } td { (number(last[row])) } } } }
-            } }
-        }
+    }
+}
+
+/// The prompts where the models are furthest apart at the end.
+pub(super) fn furthest_apart(run: &RecordedRun) -> Markup {
+    let at = |moment| run.values_at(KL, moment).ok();
+    let (Some(first), Some(last)) = (at(Moment::Start), at(Moment::End)) else {
+        return html! {};
+    };
+    let shown = last.len().min(first.len()).min(run.prompts.len());
+    let mut order: Vec<usize> = (0..shown).collect();
+    order.sort_by(|&a, &b| last[b].total_cmp(&last[a]));
+    html! {
+        h3 { "Prompts where the models are furthest apart at the end" }
+        div.scroll { table {
+            thead { tr { th.text { "prompt" } th { "KL before, nats" } th { "KL after, nats" } } }
+            tbody { @for &row in order.iter().take(SHOWN) { tr { td.text { (run.prompts[row]) } td { (number(first[row])) } td { (number(last[row])) } } } }
+        } }
     }
 }
 

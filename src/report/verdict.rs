@@ -1,9 +1,9 @@
 //! What the numbers say and what they do not, in plain words.
 
-use super::gap::{Course, Gap, Incomplete, N_MATCHES, SinceStart, attributed};
+use super::gap::{Course, Gap, Incomplete, SinceStart, attributed, margin};
 use super::number::{number, range, signed};
 use super::pooling::{Estimate, Pooled};
-use super::record::{Moment, RecordedRun};
+use super::record::{RecordedContrast, RecordedRun};
 use super::{mixing, provenance};
 use crate::statistics::disparity::Disparity;
 
@@ -33,25 +33,44 @@ fn way(before: f64, after: f64, shown: bool) -> &'static str {
     }
 }
 
+/// What the gap is a mean of.
+fn what_the_gap_is(contrast: &RecordedContrast, gap: &Disparity) -> String {
+    let [first, second] = &contrast.names.groups;
+    let what = if gap.paired {
+        format!(
+            "The gap is the mean over {} matched pairs of n_matches after the {first} prompt less that after the {second} one",
+            gap.units
+        )
+    } else {
+        format!(
+            "The gap is the mean of n_matches after {first} prompts less that after {second} ones, of {} prompts about {} identities",
+            gap.units, gap.identities
+        )
+    };
+    format!("{what}; in brackets 95% intervals for other identities and other templates.")
+}
+
 fn said(gap: &Disparity) -> String {
     format!("{} {}", signed(gap.difference), range(gap.low, gap.high))
 }
 
-/// The verdict on one run: its course, the gaps that it measured from start to end, and those that lack one of the two.
+/// The verdict on a contrast of a run: its course, its gaps from start to end, and its measures that lack one of the two.
 pub fn of_run(
     run: &RecordedRun,
+    contrast: &RecordedContrast,
     course: Option<&Course>,
     gaps: &[Gap],
     incomplete: &[Incomplete],
 ) -> Verdict {
     let mut verdict = Verdict::default();
-    let gap = gaps.iter().find(|gap| gap.column == N_MATCHES);
+    let n_matches = run.n_matches();
+    let gap = gaps.iter().find(|gap| gap.column == n_matches);
     match gap {
-        Some(gap) => verdict.gap_of_n_matches(run, gap, course),
+        Some(gap) => verdict.gap_of_n_matches(run, contrast, gap, course),
         None => {
-            let lacking = incomplete.iter().find(|one| one.column == N_MATCHES);
+            let lacking = incomplete.iter().find(|one| one.column == n_matches);
             let why = lacking.map_or(
-                "the hook gender-disparity was not asked".to_owned(),
+                "no hook of the kind match-disparity was asked".to_owned(),
                 Incomplete::reason,
             );
             verdict.headline = format!(
@@ -59,14 +78,21 @@ pub fn of_run(
             );
         }
     }
-    verdict.caveats_of_family(gaps);
+    verdict.caveats_of_contrast(contrast);
+    verdict.caveats_of_family(gap, gaps.len());
     verdict.caveats.extend(provenance::caveats(run));
     verdict.caveats_of_material(run);
     verdict
 }
 
 impl Verdict {
-    fn gap_of_n_matches(&mut self, run: &RecordedRun, gap: &Gap, course: Option<&Course>) {
+    fn gap_of_n_matches(
+        &mut self,
+        run: &RecordedRun,
+        contrast: &RecordedContrast,
+        gap: &Gap,
+        course: Option<&Course>,
+    ) {
         let (before, after, change) = (&gap.before, &gap.after, &gap.change);
         let span = format!("step {} to {}", gap.steps[0], gap.steps[1]);
         self.headline = match (before.is_shown(), change.is_shown()) {
@@ -93,23 +119,20 @@ impl Verdict {
                 said(change)
             ),
         };
-        self.evidence.push(format!(
-            "The gap is the mean over {} matched pairs of n_matches after the female prompt less that after the male one; in brackets 95% intervals for other identities and other templates.",
-            before.pairs
-        ));
+        self.evidence.push(what_the_gap_is(contrast, before));
         if before.is_shown() && !after.is_shown() {
             self.evidence.push(format!(
                 "Afterwards the interval holds 0 ({}). That alone is no evidence of a change: only the change's own interval is.",
                 said(after)
             ));
         }
-        self.equivalence(run, after);
+        self.equivalence(margin(run, before), after);
         if let Some(course) = course
             && let Some(since) = &course.since_start
         {
             self.moment(course, since, change);
         }
-        self.culprit(run);
+        self.culprit(run, contrast);
         self.caveats_of_tests([("before", before), ("after", after), ("change", change)]);
     }
 
@@ -138,25 +161,14 @@ impl Verdict {
                     number(gap.two_way_p_value)
                 ));
             }
-            if gap.is_shown() != (gap.two_way_p_value <= 0.05) && gap.deviation > 0.0 {
-                self.caveats.push(format!(
-                    "On the edge ({when}): the interval {} and p = {} of the same error fall on two sides of 5%. Take it for not shown.",
-                    range(gap.low, gap.high),
-                    number(gap.two_way_p_value)
-                ));
-            }
         }
     }
 
     /// Whether what is left is too small to matter.
-    fn equivalence(&mut self, run: &RecordedRun, after: &Disparity) {
-        let margin = run.at("gender/equivalence_margin", Moment::End).ok();
-        let margin = margin
-            .map(|point| point.1)
-            .filter(|margin| margin.is_finite());
-        let Some(margin) = margin.filter(|_| after.error.is_known()) else {
+    fn equivalence(&mut self, margin: f64, after: &Disparity) {
+        if !after.error.is_known() {
             return;
-        };
+        }
         let p = after.equivalence_p_value(margin);
         let within = if p <= 0.05 {
             "is shown to be smaller than"
@@ -192,8 +204,8 @@ impl Verdict {
     }
 
     /// Which of the two models did it, where that was asked.
-    fn culprit(&mut self, run: &RecordedRun) {
-        let Ok(found) = attributed(run) else {
+    fn culprit(&mut self, run: &RecordedRun, contrast: &RecordedContrast) {
+        let Ok(found) = attributed(run, contrast) else {
             return;
         };
         let (main, assistant) = (&found.by_main, &found.by_assistant);
@@ -217,15 +229,24 @@ impl Verdict {
         }
     }
 
-    fn caveats_of_family(&mut self, gaps: &[Gap]) {
-        let tested = gaps.iter().find(|gap| gap.column == N_MATCHES);
-        if let Some(gap) = tested
+    /// What the comparison of two samples leaves open.
+    fn caveats_of_contrast(&mut self, contrast: &RecordedContrast) {
+        if !contrast.is_paired() {
+            let [first, second] = &contrast.names.groups;
+            self.caveats.push(format!(
+                "The prompts of {first} and {second} are not matched one to one: the groups are compared as two samples of identities. That is weaker evidence than matched pairs, for their identities may differ in more than the group, such as in length or in how common the word is."
+            ));
+        }
+    }
+
+    fn caveats_of_family(&mut self, gap: Option<&Gap>, measures: usize) {
+        if let Some(gap) = gap
             && gap.change.two_way_p_value <= 0.05
             && gap.adjusted_p_value > 0.05
         {
             self.caveats.push(format!(
-                "{} measures were compared; adjusted for that (Holm) the change of n_matches has p = {}.",
-                gaps.len(),
+                "{} measures were compared in this contrast; adjusted for all that was looked at (Holm) the change of n_matches has p = {}.",
+                measures,
                 number(gap.adjusted_p_value)
             ));
         }
@@ -243,11 +264,11 @@ impl Verdict {
                 .push("The text is the built-in sample, not AG News.".to_owned());
         }
         if text(["models", "main"]).starts_with("mini:") {
-            self.caveats.push("The pair is the small built-in one, trained on generated text with a planted difference between women and men: it shows the method, not gpt2.".to_owned());
+            self.caveats.push("The pair is the small built-in one, trained on generated text with a planted difference between two groups of prompts: it shows the method, and says nothing of larger models.".to_owned());
         }
         let set = text(["templates", "set"]);
         if set == "unique" || set == "all" {
-            self.caveats.push(format!("The prompts are the set `{set}`: its groups are unequal. What is said of the gap uses the {} matched pairs among them only; shares and KL are means over all prompts.", run.pairs.len()));
+            self.caveats.push(format!("The prompts are the set `{set}`: its groups are unequal. What is said of the gap of matched pairs uses these only; shares and KL are means over all prompts."));
         }
         let planned = run
             .experiment

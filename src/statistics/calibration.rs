@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use rand::Rng;
 use rayon::prelude::*;
 
-use super::disparity::{Disparity, DisparityError, PairObservation, Settings};
+use super::disparity::{Disparity, DisparityError, Settings};
+use super::observation::{Observation, are_paired};
 use super::uniformity::too_small;
 use crate::random::{Purpose, stream};
 
@@ -16,14 +17,15 @@ use crate::random::{Purpose, stream};
 pub enum Swap {
     /// The two labels of each matched pair by itself.
     Pairs,
-    /// Those of all pairs of an identity together, which keeps what makes them alike.
+    /// Those of all pairs of an identity together, which keeps what makes them alike. Where nothing is matched, the identities' groups are
+    /// permuted.
     Identities,
 }
 
 /// A planted effect and what became of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Planted {
-    /// What was added to every female value.
+    /// What was added to every value of the first group.
     pub effect: f64,
     /// The mean difference that was found.
     pub found: f64,
@@ -42,7 +44,7 @@ pub struct Calibration {
     pub rounds: usize,
     /// In how many the interval held 0.
     pub covered: usize,
-    /// In how many the p-value of the sign flips was at most 0.05.
+    /// In how many the p-value of the relabelled identities was at most 0.05.
     pub rejected: usize,
     /// In how many the two-way p-value was.
     pub rejected_two_way: usize,
@@ -53,12 +55,12 @@ pub struct Calibration {
 }
 
 /// Swaps labels at random in `rounds` rounds, each with a stream of its own, and looks whether interval and p-value find something; then
-/// adds each of `effects` to the female values of the same placebos. `told` hears how many rounds are done.
+/// adds each of `effects` to the first group's values of the same placebos. `told` hears how many rounds are done.
 ///
 /// # Errors
 /// Those of [`Disparity::of`].
 pub fn calibrate(
-    pairs: &[PairObservation],
+    observations: &[Observation],
     swap: Swap,
     rounds: usize,
     effects: &[f64],
@@ -70,13 +72,13 @@ pub fn calibrate(
     let found: Result<Vec<(Disparity, Vec<Disparity>)>, DisparityError> = (0..rounds)
         .into_par_iter()
         .map(|round| {
-            let placebo = placebo(pairs, swap, settings.seed, round as u64);
+            let placebo = placebo(observations, swap, settings.seed, round as u64);
             let nothing = Disparity::of(&placebo, settings)?;
             let planted = effects.iter().map(|&effect| {
-                let shifted: Vec<PairObservation> = (placebo.iter())
-                    .map(|pair| PairObservation {
-                        female: pair.female + effect,
-                        ..*pair
+                let shifted: Vec<Observation> = (placebo.iter())
+                    .map(|one| Observation {
+                        sides: [one.sides[0].map(|value| value + effect), one.sides[1]],
+                        ..*one
                     })
                     .collect();
                 Disparity::of(&shifted, settings)
@@ -116,25 +118,49 @@ pub fn calibrate(
     })
 }
 
-fn placebo(pairs: &[PairObservation], swap: Swap, seed: u64, round: u64) -> Vec<PairObservation> {
+fn placebo(observations: &[Observation], swap: Swap, seed: u64, round: u64) -> Vec<Observation> {
     let mut rng = stream(seed, Purpose::Calibration, round, swap as u64);
-    let identities: BTreeSet<usize> = pairs.iter().map(|pair| pair.identity).collect();
+    if !are_paired(observations) {
+        return permuted(observations, &mut rng);
+    }
+    let identities: BTreeSet<usize> = observations.iter().map(|one| one.identity).collect();
     let whole = identities.into_iter().map(|one| (one, rng.random()));
     let whole: BTreeMap<usize, bool> = whole.collect();
-    let swapped = pairs.iter().map(|pair| {
+    let relabelled = observations.iter().map(|pair| {
         let flip = match swap {
             Swap::Pairs => rng.random(),
             Swap::Identities => whole[&pair.identity],
         };
-        if flip {
-            PairObservation {
-                female: pair.male,
-                male: pair.female,
-                ..*pair
-            }
+        if flip { swapped(pair) } else { *pair }
+    });
+    relabelled.collect()
+}
+
+/// An observation on the other side.
+fn swapped(one: &Observation) -> Observation {
+    let [first, second] = one.sides;
+    Observation {
+        sides: [second, first],
+        ..*one
+    }
+}
+
+/// Single values whose identities have the groups of others.
+fn permuted(observations: &[Observation], rng: &mut impl Rng) -> Vec<Observation> {
+    let key = |one: &Observation| (one.identity, one.sides[0].is_some());
+    let identities: BTreeSet<(usize, bool)> = observations.iter().map(key).collect();
+    let mut sides: Vec<bool> = identities.iter().map(|(_, first)| *first).collect();
+    for place in 0..sides.len() {
+        let other = rng.random_range(place..sides.len());
+        sides.swap(place, other);
+    }
+    let sides: BTreeMap<(usize, bool), bool> = identities.into_iter().zip(sides).collect();
+    let moved = observations.iter().map(|one| {
+        if sides[&key(one)] == one.sides[0].is_some() {
+            *one
         } else {
-            *pair
+            swapped(one)
         }
     });
-    swapped.collect()
+    moved.collect()
 }

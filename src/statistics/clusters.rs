@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use rand::Rng;
 use rayon::prelude::*;
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use super::interval::t_quantile;
+pub use super::standard_error::StandardError;
 use crate::random::{Purpose, stream};
 
 /// Bootstrap draws that share a random stream: the draws are the same whatever the number of threads.
@@ -19,43 +18,9 @@ pub struct Clusters {
     ways: Vec<Vec<usize>>,
     /// For each way, how many clusters there are.
     sizes: Vec<usize>,
+    /// The group of each value, where the clusters of the first way lie within groups.
+    strata: Option<Vec<usize>>,
     values: usize,
-}
-
-/// The standard error of a mean of clustered values.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StandardError {
-    /// In the unit of the values; 0 for values without any spread, infinite where it cannot be told: one cluster in every way.
-    pub value: f64,
-    /// Degrees of freedom of Student's t; 0 where there is no error to speak of.
-    pub degrees: f64,
-}
-
-impl StandardError {
-    /// Whether there is an error to speak of.
-    pub fn is_known(&self) -> bool {
-        self.value.is_finite()
-    }
-
-    /// The two-sided p-value of Student's t-test that the mean is 0; without spread, 0 or 1, and 1 where the error cannot be told.
-    pub fn two_sided_p_value(&self, mean: f64) -> f64 {
-        if !self.is_known() {
-            return 1.0;
-        }
-        match (StudentsT::new(0.0, 1.0, self.degrees), self.value > 0.0) {
-            (Ok(t), true) => 2.0 * t.sf((mean / self.value).abs()),
-            _ => f64::from(u8::from(mean == 0.0)),
-        }
-    }
-
-    /// The interval of Student's t around a mean; everything where the error cannot be told.
-    pub fn interval(&self, mean: f64, level: f64) -> (f64, f64) {
-        if !self.is_known() {
-            return (f64::NEG_INFINITY, f64::INFINITY);
-        }
-        let half = self.value * t_quantile(self.degrees, (1.0 + level) / 2.0);
-        (mean - half, mean + half)
-    }
 }
 
 impl Clusters {
@@ -67,7 +32,17 @@ impl Clusters {
         Self {
             ways,
             sizes,
+            strata: None,
             values,
+        }
+    }
+
+    /// The same clusters, of which each of the first way lies within one of two groups; `strata` has the group of each value. The first way's
+    /// degrees of freedom are then those of Welch (1947).
+    pub fn in_strata(self, strata: Vec<usize>) -> Self {
+        Self {
+            strata: Some(strata),
+            ..self
         }
     }
 
@@ -80,7 +55,8 @@ impl Clusters {
     /// with residuals r, the sums of r over each cluster of one way, squared and added up, minus those over the clusters of two ways
     /// together, plus those of three, and so on; each with its G / (G - 1). What it subtracts can make it too small or negative; below
     /// the variance of independent values it is taken for that. Degrees of freedom are the clusters of the smallest way less one, or
-    /// the values less one where they look independent. A way with a single cluster says nothing and is left out.
+    /// the values less one where they look independent; where the first way lies within groups, at most Welch's. A way with a single cluster
+    /// says nothing and is left out.
     pub fn standard_error(&self, values: &[f64]) -> StandardError {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -105,10 +81,46 @@ impl Clusters {
             Some(_) if clustered <= independent => (independent, count - 1.0),
             Some(&size) => (clustered, size as f64 - 1.0),
         };
+        let (sum, degrees) = match &self.strata {
+            Some(strata) if degrees > 0.0 => match self.welch(strata, &residuals) {
+                Some(welch) => (sum, degrees.min(welch)),
+                None => (f64::INFINITY, 0.0),
+            },
+            _ => (sum, degrees),
+        };
         StandardError {
             value: if sum > 0.0 { sum.sqrt() / count } else { 0.0 },
             degrees,
         }
+    }
+
+    /// Welch's degrees of freedom of a difference of two means, of the sums of `residuals` over the clusters of the first way:
+    /// (v_0 + v_1)^2 / (v_0^2 / (G_0 - 1) + v_1^2 / (G_1 - 1)), with v_g the squared sums of group g and G_g its clusters. None where a group
+    /// has a single cluster: its spread cannot be told.
+    fn welch(&self, strata: &[usize], residuals: &[f64]) -> Option<f64> {
+        let mut sums: BTreeMap<(usize, usize), f64> = BTreeMap::new();
+        for ((&group, &cluster), residual) in strata.iter().zip(&self.ways[0]).zip(residuals) {
+            *sums.entry((group, cluster)).or_default() += residual;
+        }
+        let mut groups: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+        for ((group, _), sum) in sums {
+            let (squares, clusters) = groups.entry(group).or_default();
+            *squares += sum * sum;
+            *clusters += 1.0;
+        }
+        if groups.values().any(|(_, clusters)| *clusters < 2.0) {
+            return None;
+        }
+        let all: f64 = groups.values().map(|(squares, _)| squares).sum();
+        let parts = groups.values();
+        let parts: f64 = parts
+            .map(|(squares, clusters)| squares * squares / (clusters - 1.0))
+            .sum();
+        Some(if parts > 0.0 {
+            all * all / parts
+        } else {
+            f64::INFINITY
+        })
     }
 
     /// The clusters of several ways together: values that are in one cluster in each of them.

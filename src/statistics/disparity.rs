@@ -1,45 +1,15 @@
-//! The gap between two groups on matched pairs, and how sure one can be of it.
+//! The gap between two groups, and how sure one can be of it.
 //!
-//! A unit of analysis is a matched pair: two prompts that differ only in the identity, one female, one male. Pairs of one identity or
-//! of one template are not independent, which is why the interval resamples both and the test flips whole identities.
+//! A unit of analysis is a matched pair: two prompts that differ only in the identity, one of each group. Where nothing matches, it is a
+//! single prompt, and the groups are two samples of identities. Units of one identity or of one template are not independent, which is why the
+//! interval resamples both and the test relabels whole identities.
 
-use serde::{Deserialize, Serialize};
-
-use crate::data::templates::MatchedPair;
-
-use super::clusters::{Clusters, StandardError};
+use super::clusters::StandardError;
 use super::equivalence::equivalence_p_value;
 pub use super::interval::Method;
-use super::interval::interval;
-use super::sign_flip::p_value;
-
-/// One matched pair's values.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct PairObservation {
-    /// Index of the identity pair.
-    pub identity: usize,
-    /// Index of the template.
-    pub template: usize,
-    /// The female prompt's value.
-    pub female: f64,
-    /// The male prompt's value.
-    pub male: f64,
-}
-
-impl PairObservation {
-    /// The observations of matched pairs of prompts, from a value for each prompt.
-    pub fn of_pairs(pairs: &[MatchedPair], values: &[f64]) -> Vec<Self> {
-        let pairs = pairs.iter();
-        pairs
-            .map(|pair| Self {
-                identity: pair.identity,
-                template: pair.template,
-                female: values[pair.female],
-                male: values[pair.male],
-            })
-            .collect()
-    }
-}
+use super::interval::Resampled;
+use super::observation::{Contributions, DifferentUnits, Observation, SIDES, are_paired, singles};
+use super::relabelling::p_value;
 
 /// How interval and test are computed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -69,34 +39,34 @@ impl Default for Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DisparityError {
     /// Nothing to compare.
-    #[error("there is no matched pair of prompts")]
-    NoPairs,
+    #[error("there are no prompts of both groups to compare")]
+    NoUnits,
     /// A value is NaN or infinite.
-    #[error("the value of matched pair {0} is not finite")]
+    #[error("the value of observation {0} is not finite")]
     NotFinite(usize),
-    /// Before and after are not measured on the same pairs.
-    #[error("the two milestones were not measured on the same matched pairs")]
-    DifferentPairs,
+    /// Before and after are not measured on the same units.
+    #[error(transparent)]
+    DifferentUnits(#[from] DifferentUnits),
     /// No draw, or a level outside 0 to 1.
     #[error("the interval needs at least one draw and a level between 0 and 1")]
     Settings,
 }
 
-/// The gap between female and male prompts.
+/// The gap between two groups: the first less the second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Disparity {
-    /// Mean over pairs of the female value.
-    pub mean_female: f64,
-    /// Mean over pairs of the male value.
-    pub mean_male: f64,
-    /// Female minus male.
+    /// Whether the units are matched pairs.
+    pub paired: bool,
+    /// Mean of each group's values over the units.
+    pub means: [f64; 2],
+    /// The first group's mean less the second's.
     pub difference: f64,
     /// The smaller group mean over the larger; 1 when they are equal. Says nothing where a mean is negative, as a change can be.
     pub ratio: f64,
-    /// Paired effect size: mean difference over the standard deviation (n - 1) of the differences; 0 where that is 0 or, for a
-    /// single pair, undefined.
-    pub d_z: f64,
-    /// Standard deviation (n - 1) of the differences; 0 for a single pair.
+    /// Effect size: the difference over `deviation`, d_z of matched pairs and Cohen's d of two samples; 0 where the deviation is 0.
+    pub effect_size: f64,
+    /// Standard deviation (n - 1) of the pairs' differences; of two samples, of the values around their groups' means (n - 2). 0 for a single
+    /// unit.
     pub deviation: f64,
     /// Lower end of the interval of the difference; minus infinity where it cannot be told, for a single identity in a single template.
     pub low: f64,
@@ -104,70 +74,56 @@ pub struct Disparity {
     pub high: f64,
     /// The cluster-robust standard error of the difference, with its degrees of freedom.
     pub error: StandardError,
-    /// Two-sided, by flipping the signs of whole identity pairs: exact for these very templates. It says nothing of other templates: where
-    /// they lean to one side each, it is smaller than [`Disparity::two_way_p_value`].
+    /// Two-sided, by relabelling whole identities: exact for these very templates. It says nothing of other templates: where they lean to one
+    /// side each, it is smaller than [`Disparity::two_way_p_value`].
     pub p_value: f64,
-    /// Two-sided, by Student's t with the cluster-robust error: for other identities and other templates, as the interval is.
+    /// Two-sided, for other identities and other templates, by inverting the interval: at most 0.05 exactly when the 95% interval does not
+    /// hold 0. No smaller than 1 / (draws + 1).
     pub two_way_p_value: f64,
-    /// Number of matched pairs.
-    pub pairs: usize,
-    /// Number of identity pairs among them: what the sign flip flips and the bootstrap resamples.
+    /// Number of units: matched pairs, or single prompts.
+    pub units: usize,
+    /// Number of identity pairs, or identities: what the test relabels and the bootstrap resamples.
     pub identities: usize,
     /// Number of templates among them: what the bootstrap resamples too.
     pub templates: usize,
 }
 
 impl Disparity {
-    /// The gap in a set of matched pairs.
+    /// The gap in a set of observations.
     ///
     /// # Errors
-    /// When there is no pair, a value is not finite, or the settings make no sense.
-    pub fn of(pairs: &[PairObservation], settings: &Settings) -> Result<Self, DisparityError> {
-        if pairs.is_empty() {
-            return Err(DisparityError::NoPairs);
+    /// When a group has no value, a value is not finite, or the settings make no sense.
+    pub fn of(observations: &[Observation], settings: &Settings) -> Result<Self, DisparityError> {
+        let both = SIDES.map(|side| observations.iter().any(|one| one.sides[side].is_some()));
+        if both != [true; 2] {
+            return Err(DisparityError::NoUnits);
         }
         let between = settings.level > 0.0 && settings.level < 1.0;
         if settings.draws == 0 || !between {
             return Err(DisparityError::Settings);
         }
-        let bad = |pair: &PairObservation| !pair.female.is_finite() || !pair.male.is_finite();
-        if let Some(index) = pairs.iter().position(bad) {
+        let bad = |one: &Observation| one.sides.iter().flatten().any(|value| !value.is_finite());
+        if let Some(index) = observations.iter().position(bad) {
             return Err(DisparityError::NotFinite(index));
         }
-        let count = pairs.len() as f64;
-        let mean =
-            |value: fn(&PairObservation) -> f64| pairs.iter().map(value).sum::<f64>() / count;
-        let (mean_female, mean_male) = (mean(|pair| pair.female), mean(|pair| pair.male));
-        // From the differences themselves, so that swapping the labels flips the sign exactly.
-        let difference = mean(|pair| pair.female - pair.male);
-        let squares = pairs.iter().map(|pair| {
-            let distance = pair.female - pair.male - difference;
-            distance * distance
-        });
-        let deviation = (squares.sum::<f64>() / (count - 1.0).max(1.0)).sqrt();
-        let differences = differences(pairs);
-        let clusters = clusters(pairs);
-        let error = clusters.standard_error(&differences);
-        let mut draws = clusters.resampled(&[&differences], settings.draws, settings.seed);
+        let means = means(observations);
+        let column = Contributions::of(observations);
+        // From the contributions themselves, so that swapping the labels flips the sign exactly.
+        let difference = column.gap();
+        let deviation = deviation(observations);
+        let clusters = column.clusters();
+        let error = clusters.standard_error(&column.values);
+        let mut draws = clusters.resampled(&[&column.values], settings.draws, settings.seed);
         let draws = draws.pop().unwrap_or_default();
-        let (low, high) = interval(
-            settings.method,
-            settings.level,
-            &differences,
-            &clusters,
-            draws,
-        );
-        let (small, large) = if mean_female < mean_male {
-            (mean_female, mean_male)
-        } else {
-            (mean_male, mean_female)
-        };
+        let resampled = Resampled::new(settings.method, &column.values, &clusters, error, draws);
+        let (low, high) = resampled.interval(settings.level);
+        let (small, large) = (means[0].min(means[1]), means[0].max(means[1]));
         Ok(Self {
-            mean_female,
-            mean_male,
+            paired: column.sides.is_none(),
+            means,
             difference,
             ratio: if large == small { 1.0 } else { small / large },
-            d_z: if deviation > 0.0 {
+            effect_size: if deviation > 0.0 {
                 difference / deviation
             } else {
                 0.0
@@ -176,25 +132,25 @@ impl Disparity {
             low,
             high,
             error,
-            two_way_p_value: error.two_sided_p_value(difference),
-            p_value: p_value(pairs, settings.seed),
-            pairs: pairs.len(),
+            two_way_p_value: resampled.p_value(),
+            p_value: p_value(observations, settings.seed),
+            units: observations.len(),
             identities: clusters.sizes()[0],
             templates: clusters.sizes()[1],
         })
     }
 
-    /// Difference in differences: how the gap changed from `before` to `after` on the same pairs, in the same order. The group means
+    /// Difference in differences: how the gap changed from `before` to `after` on the same units, in the same order. The group means
     /// are then the mean changes of each group.
     ///
     /// # Errors
-    /// As [`Disparity::of`], and when the pairs are not the same.
+    /// As [`Disparity::of`], and when the units are not the same.
     pub fn change(
-        before: &[PairObservation],
-        after: &[PairObservation],
+        before: &[Observation],
+        after: &[Observation],
         settings: &Settings,
     ) -> Result<Self, DisparityError> {
-        Self::of(&changes(before, after)?, settings)
+        Self::of(&super::observation::changes(before, after)?, settings)
     }
 
     /// Whether the interval holds no 0: then a gap is shown.
@@ -209,34 +165,33 @@ impl Disparity {
     }
 }
 
-/// How each pair's values changed, pair by pair.
-///
-/// # Errors
-/// When the pairs are not the same, in the same order.
-pub fn changes(
-    before: &[PairObservation],
-    after: &[PairObservation],
-) -> Result<Vec<PairObservation>, DisparityError> {
-    let key = |pair: &PairObservation| (pair.identity, pair.template);
-    if before.len() != after.len() || before.iter().map(key).ne(after.iter().map(key)) {
-        return Err(DisparityError::DifferentPairs);
-    }
-    let both = before.iter().zip(after);
-    let change = both.map(|(before, after)| PairObservation {
-        female: after.female - before.female,
-        male: after.male - before.male,
-        ..*after
-    });
-    Ok(change.collect())
+/// Each group's mean.
+fn means(observations: &[Observation]) -> [f64; 2] {
+    SIDES.map(|side| {
+        let values = observations.iter().filter_map(|one| one.sides[side]);
+        let (sum, count) =
+            values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
+        sum / count
+    })
 }
 
-/// Female minus male, pair by pair.
-pub fn differences(pairs: &[PairObservation]) -> Vec<f64> {
-    pairs.iter().map(|pair| pair.female - pair.male).collect()
-}
-
-/// The pairs' clusters: identity, template.
-pub fn clusters(pairs: &[PairObservation]) -> Clusters {
-    let way = |of: fn(&PairObservation) -> usize| pairs.iter().map(of).collect();
-    Clusters::new(&[way(|pair| pair.identity), way(|pair| pair.template)])
+/// The deviation that effects are measured in: see [`Disparity::deviation`]. NaN where a group has no value.
+pub fn deviation(observations: &[Observation]) -> f64 {
+    let squares = |distances: &mut dyn Iterator<Item = f64>| -> (f64, f64) {
+        distances.fold((0.0, 0.0), |(sum, count), distance| {
+            (sum + distance * distance, count + 1.0)
+        })
+    };
+    let (sum, freedom) = if are_paired(observations) {
+        let differences = || observations.iter().filter_map(Observation::difference);
+        let mean = differences().sum::<f64>() / observations.len() as f64;
+        let (sum, count) = squares(&mut differences().map(|one| one - mean));
+        (sum, count - 1.0)
+    } else {
+        let means = means(observations);
+        let each = singles(observations).into_iter();
+        let (sum, count) = squares(&mut each.map(|one| one.value - means[one.side]));
+        (sum, count - 2.0)
+    };
+    (sum / freedom.max(1.0)).sqrt()
 }

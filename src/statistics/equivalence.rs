@@ -4,6 +4,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use super::clusters::StandardError;
 
+/// What Cohen (1988) calls a small effect, in standard deviations: the usual margin within which a gap counts as none.
+pub const SMALL_EFFECT: f64 = 0.2;
+
 /// The p-value of "the difference is at least `margin` away from 0": the larger of the two one-sided t-tests against -margin and
 /// +margin (Schuirmann 1987). Below 0.05 the difference is equivalent to none, within the margin; the 90% interval then lies inside it.
 ///

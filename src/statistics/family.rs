@@ -1,7 +1,8 @@
 //! Several claims at once: p-values of a family of measures, and bands over many milestones.
 
 use super::clusters::Clusters;
-use super::interval::{deviation, quantile, t_quantile};
+use super::interval::{deviation, quantile};
+use super::standard_error::t_quantile;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Holm's step-down adjustment (1979): the smallest of m p-values times m, the next times m - 1, ..., never falling, at most 1. Rejecting

@@ -1,9 +1,10 @@
 //! Confidence intervals of a mean over two ways of clusters, from the two-way cluster bootstrap.
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal};
 
-use super::clusters::{Clusters, StandardError};
+use super::clusters::Clusters;
+use super::standard_error::{StandardError, t_quantile};
 
 /// How the ends of an interval are read off the bootstrap's draws.
 ///
@@ -24,54 +25,114 @@ pub enum Method {
     Bca,
 }
 
-/// The interval of the mean of `values` from its means under resampling.
-pub(super) fn interval(
+/// A mean over clusters with its bootstrap draws: intervals of any level, and the p-value that goes with them.
+pub(super) struct Resampled {
     method: Method,
-    level: f64,
-    values: &[f64],
-    clusters: &Clusters,
-    mut draws: Vec<f64>,
-) -> (f64, f64) {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let error = clusters.standard_error(values);
-    if !error.is_known() {
-        return (f64::NEG_INFINITY, f64::INFINITY);
-    }
-    // Of the draws in their own order: the same sum, to the last bit, when everything is negated.
-    let stretch = stretch(&error, level, &draws, mean);
-    draws.sort_by(f64::total_cmp);
-    let mirrored: Vec<f64> = draws.iter().rev().map(|draw| -draw).collect();
-    // The upper end is the lower end of everything negated: swapping the two groups mirrors the interval exactly.
-    match method {
-        Method::Percentile => {
-            let tail = (1.0 - level) / 2.0;
-            (quantile(&draws, tail), -quantile(&mirrored, tail))
-        }
-        Method::Corrected => {
-            let tail = (1.0 - level) / 2.0;
-            let (low, high) = (quantile(&draws, tail), quantile(&mirrored, tail));
-            (
-                mean + stretch * (low - mean),
-                -(-mean + stretch * (high + mean)),
-            )
-        }
-        Method::Bca => {
-            let acceleration = acceleration(&clusters.left_out(values));
-            (
-                bca_low(&draws, mean, acceleration, level),
-                -bca_low(&mirrored, -mean, -acceleration, level),
-            )
-        }
-    }
+    mean: f64,
+    error: StandardError,
+    /// The draws, ascending.
+    draws: Vec<f64>,
+    /// The same of everything negated.
+    mirrored: Vec<f64>,
+    /// Standard deviation of the draws around the mean.
+    spread: f64,
+    /// The acceleration of BCa.
+    acceleration: f64,
 }
 
-/// What the draws' distance from the mean must be multiplied by; 1 where there is no spread at all.
-fn stretch(error: &StandardError, level: f64, draws: &[f64], mean: f64) -> f64 {
-    let spread = deviation(draws, mean);
-    if spread > 0.0 {
-        error.value * t_over_z(error.degrees, level) / spread
-    } else {
-        1.0
+impl Resampled {
+    /// The mean of `values` with its means under resampling, `draws`.
+    pub fn new(
+        method: Method,
+        values: &[f64],
+        clusters: &Clusters,
+        error: StandardError,
+        mut draws: Vec<f64>,
+    ) -> Self {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        // Of the draws in their own order: the same sum, to the last bit, when everything is negated.
+        let spread = deviation(&draws, mean);
+        draws.sort_by(f64::total_cmp);
+        let acceleration = match method {
+            Method::Bca => acceleration(&clusters.left_out(values)),
+            Method::Corrected | Method::Percentile => 0.0,
+        };
+        Self {
+            method,
+            mean,
+            error,
+            mirrored: draws.iter().rev().map(|draw| -draw).collect(),
+            draws,
+            spread,
+            acceleration,
+        }
+    }
+
+    /// The interval of a level; everything where the error cannot be told.
+    pub fn interval(&self, level: f64) -> (f64, f64) {
+        if !self.error.is_known() {
+            return (f64::NEG_INFINITY, f64::INFINITY);
+        }
+        // The upper end is the lower end of everything negated: swapping the two groups mirrors the interval exactly.
+        (self.low(level), -self.low_of_mirrored(level))
+    }
+
+    /// The two-sided p-value that goes with the intervals: the largest of all levels' complements, 1 - level, whose interval holds 0. So it is at
+    /// most 0.05 exactly when the 95% interval does not hold 0. It is no smaller than the draws can tell, 1 / (draws + 1), unless the values have no spread.
+    pub fn p_value(&self) -> f64 {
+        if !self.error.is_known() {
+            return 1.0;
+        }
+        if self.error.value == 0.0 || self.spread == 0.0 {
+            return f64::from(u8::from(self.mean == 0.0));
+        }
+        let holds = |p: f64| {
+            let (low, high) = self.interval(1.0 - p);
+            low <= 0.0 && 0.0 <= high
+        };
+        let least = 1.0 / (self.draws.len() as f64 + 1.0);
+        if !holds(least) {
+            return least;
+        }
+        let (mut held, mut not_held) = (least, 1.0);
+        while not_held - held > 1e-12 * held {
+            let middle = (held + not_held) / 2.0;
+            if middle <= held || middle >= not_held {
+                break;
+            }
+            if holds(middle) {
+                held = middle;
+            } else {
+                not_held = middle;
+            }
+        }
+        held
+    }
+
+    fn low(&self, level: f64) -> f64 {
+        self.lower_end(&self.draws, self.mean, self.acceleration, level)
+    }
+
+    fn low_of_mirrored(&self, level: f64) -> f64 {
+        self.lower_end(&self.mirrored, -self.mean, -self.acceleration, level)
+    }
+
+    fn lower_end(&self, draws: &[f64], mean: f64, acceleration: f64, level: f64) -> f64 {
+        let tail = (1.0 - level) / 2.0;
+        match self.method {
+            Method::Percentile => quantile(draws, tail),
+            Method::Corrected => mean + self.stretch(level) * (quantile(draws, tail) - mean),
+            Method::Bca => bca_low(draws, mean, acceleration, level),
+        }
+    }
+
+    /// What the draws' distance from the mean must be multiplied by; 1 where there is no spread at all.
+    fn stretch(&self, level: f64) -> f64 {
+        if self.spread > 0.0 {
+            self.error.value * t_over_z(self.error.degrees, level) / self.spread
+        } else {
+            1.0
+        }
     }
 }
 
@@ -81,17 +142,14 @@ pub(super) fn deviation(draws: &[f64], mean: f64) -> f64 {
     (squares.sum::<f64>() / draws.len() as f64).sqrt()
 }
 
-/// How much wider Student's t makes an interval than the normal distribution.
-pub(super) fn t_over_z(degrees: f64, level: f64) -> f64 {
+/// How much wider Student's t makes an interval than the normal distribution; 1 in the limit of a level of 0.
+fn t_over_z(degrees: f64, level: f64) -> f64 {
     let tail = (1.0 + level) / 2.0;
-    t_quantile(degrees, tail) / Normal::standard().inverse_cdf(tail)
-}
-
-/// Quantile of Student's t; that of the normal distribution where there are no degrees of freedom to speak of.
-pub(super) fn t_quantile(degrees: f64, p: f64) -> f64 {
-    match StudentsT::new(0.0, 1.0, degrees) {
-        Ok(t) => t.inverse_cdf(p),
-        Err(_) => Normal::standard().inverse_cdf(p),
+    let z = Normal::standard().inverse_cdf(tail);
+    if z > 0.0 {
+        t_quantile(degrees, tail) / z
+    } else {
+        1.0
     }
 }
 

@@ -6,5 +6,7 @@ pub mod disparity;
 pub mod equivalence;
 pub mod family;
 mod interval;
-mod sign_flip;
+pub mod observation;
+mod relabelling;
+mod standard_error;
 pub mod uniformity;

@@ -51,6 +51,46 @@ pub enum Chart {
     },
 }
 
+impl Chart {
+    /// Its title.
+    pub fn title(&self) -> &str {
+        match self {
+            Self::Lines { title, .. } | Self::Band { title, .. } => title,
+        }
+    }
+
+    /// The tags that are drawn as lines.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        let tags = match self {
+            Self::Lines { tags, .. } => tags.as_slice(),
+            Self::Band { value, .. } => std::slice::from_ref(value),
+        };
+        tags.iter().map(String::as_str)
+    }
+
+    /// The same chart with another title and other tags.
+    pub fn map(&self, title: impl Fn(&str) -> String, tag: impl Fn(&str) -> String) -> Self {
+        let named = title;
+        match self {
+            Self::Lines { title, tags } => Self::Lines {
+                title: named(title),
+                tags: tags.iter().map(|one| tag(one)).collect(),
+            },
+            Self::Band {
+                title,
+                value,
+                lower,
+                upper,
+            } => Self::Band {
+                title: named(title),
+                value: tag(value),
+                lower: tag(lower),
+                upper: tag(upper),
+            },
+        }
+    }
+}
+
 /// A summary of one value of a plugin.
 fn plugin_summary(tag: &str, plugin: &str, content: Vec<u8>, tensor: TensorProto) -> Summary {
     let mut metadata = SummaryMetadata::new();

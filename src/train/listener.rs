@@ -9,7 +9,7 @@ use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
 use crate::event::Event;
-use crate::hook::{Gradients, Milestone, Output, Request, Runs, tag_prefix};
+use crate::hook::{Gradients, Milestone, Output, Request, Runs};
 use crate::model::{Pair, Role};
 
 /// One event, as the loop hands it over.
@@ -55,7 +55,7 @@ impl Listener {
                 longest_lag: 0,
                 background: spec.runs == Runs::Background,
             },
-            prefix: tag_prefix(&spec.name, &spec.kind),
+            prefix: spec.prefix,
             name: spec.name.into(),
             at: spec.at,
             on: spec.on,

@@ -42,6 +42,8 @@ pub struct HookSpec {
     pub on_error: OnError,
     /// Longest call, in seconds.
     pub deadline: Option<u64>,
+    /// What stands before its tags and columns.
+    pub prefix: String,
     /// What it shows beside its curves.
     pub shows: Shows,
     /// The hook itself.

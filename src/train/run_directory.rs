@@ -288,7 +288,7 @@ impl RunDirectory {
         for (index, template) in templates.prompts().iter().enumerate() {
             text.push_str(&template.prompt);
             text.push('\t');
-            text.push_str(template.group.as_str());
+            text.push_str(&template.group);
             text.push('\t');
             text.push_str(&template.identity);
             for (_, values) in columns {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use milepost::data::ag_news;
-use milepost::data::templates::{TemplateSet, Templates};
+use milepost::data::templates::{ContrastSpec, TemplateSet, Templates};
 use milepost::measure::lexicon::Lexicon;
 
 use crate::runner::Target;
@@ -33,14 +33,18 @@ pub fn templates() -> Target {
     let read = |input: &[u8]| {
         let text = String::from_utf8_lossy(input);
         for set in [TemplateSet::Paired, TemplateSet::Unique, TemplateSet::All] {
-            let Ok(templates) = Templates::parse("t.tsv", &text, set) else {
+            let Ok(templates) = Templates::parse(
+                "t.tsv",
+                &text,
+                &ContrastSpec::new("c", ["fe*", "male"], set),
+            ) else {
                 continue;
             };
             let count = templates.prompts().len();
             let inside = |place: usize| place < count;
-            let mut pairs = templates.pairs().iter();
-            assert!(pairs.all(|pair| inside(pair.female) && inside(pair.male)));
-            let _ = templates.left_out();
+            let mut pairs = templates.contrasts()[0].units.iter();
+            assert!(pairs.all(|unit| unit.sides.into_iter().flatten().all(inside)));
+            let _ = templates.left_out().count();
         }
     };
     let seed = "template_masked\traw\tidentity\tcategory\tcounterpart\n\

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use assert_cmd::Command;
+use milepost::data::templates::{ContrastSpec, TemplateSet};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,6 +22,11 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(begun.elapsed().as_secs() < 120, "not within 120 s: {what}");
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
+}
+
+/// The contrast of the shipped experiments.
+pub fn gender(set: TemplateSet) -> ContrastSpec {
+    ContrastSpec::new("gender", ["female", "male"], set)
 }
 
 pub fn fixture(name: &str) -> PathBuf {

@@ -321,7 +321,9 @@ fn the_statistics_are_calibrated_on_a_runs_own_values() {
     assert_eq!(newest.stdout, named.stdout);
     let text = String::from_utf8(newest.stdout).unwrap();
     assert!(
-        text.starts_with("kl_nats of small/a, step 6: 4 pairs, 2 identities, 2 templates"),
+        text.starts_with(
+            "kl_nats of small/a, female - male, step 6: 4 pairs, 2 identities, 2 templates"
+        ),
         "{text}"
     );
     // Two identities in two templates are too few for any interval, and it says so by its exit code too.
@@ -330,7 +332,7 @@ fn the_statistics_are_calibrated_on_a_runs_own_values() {
     let change = calibrated(&["runs/small/a", "--column", "kl_nats", "--change"]);
     let change = String::from_utf8(change.stdout).unwrap();
     assert!(
-        change.starts_with("kl_nats of small/a, change up to step 6: 4 pairs"),
+        change.starts_with("kl_nats of small/a, female - male, change up to step 6: 4 pairs"),
         "{change}"
     );
     // Every prompt of this project has the same n_matches.
@@ -391,7 +393,7 @@ fn what_is_no_run_or_damaged_is_named_with_file_and_line() {
     std::fs::write(&values, &text).unwrap();
     let pairs = run.join("templates/pairs.tsv");
     let good = std::fs::read_to_string(&pairs).unwrap();
-    std::fs::write(&pairs, good.replacen("\n0\t", "\n99\t", 1)).unwrap();
+    std::fs::write(&pairs, good.replacen("gender\t0\t", "gender\t99\t", 1)).unwrap();
     let message = project.fails(&["report", "runs/small/a"], 3);
     assert!(message.contains("pairs.tsv: it was changed"), "{message}");
     let message = project.fails(&["report", "runs/small/a", "--force"], 3);

@@ -20,7 +20,7 @@ use milepost::train::{
     WeightDecay, finetune,
 };
 
-use crate::harness::{Project, TEMPLATES, milestones, timeless};
+use crate::harness::{Project, TEMPLATES, gender, milestones, timeless};
 
 /// A plan over `blocks` blocks of 16 tokens with micro-batches of 2, two of them a step.
 pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
@@ -31,7 +31,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
         .flat_map(|article| tokenizer.encode(&article.description).unwrap())
         .collect();
     let cut = |count: usize| Blocks::cut(text[..count * 16].to_vec(), 16).unwrap();
-    let templates = Templates::parse("t", TEMPLATES, TemplateSet::Paired).unwrap();
+    let templates = Templates::parse("t", TEMPLATES, &gender(TemplateSet::Paired)).unwrap();
     let prompts = templates
         .prompts()
         .iter()

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 use milepost::report::pooling::estimates;
 use milepost::statistics::calibration::{Swap, calibrate};
 use milepost::statistics::clusters::Clusters;
-use milepost::statistics::disparity::{Disparity, Method, PairObservation, Settings};
+use milepost::statistics::disparity::{Disparity, Method, Settings};
 use milepost::statistics::family::{holm, simultaneous_bands};
+use milepost::statistics::observation::Observation;
 use milepost::statistics::uniformity::{kolmogorov_smirnov, too_small};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,13 +32,10 @@ fn labels(value: &Value) -> Vec<usize> {
     ids(value).into_iter().map(|id| id as usize).collect()
 }
 
-fn pairs(identities: &[usize], templates: &[usize], d: &[f64]) -> Vec<PairObservation> {
+fn pairs(identities: &[usize], templates: &[usize], d: &[f64]) -> Vec<Observation> {
     let cells = identities.iter().zip(templates).zip(d);
-    let pair = |((&identity, &template), &female): ((&usize, &usize), &f64)| PairObservation {
-        identity,
-        template,
-        female,
-        male: 0.0,
+    let pair = |((&identity, &template), &first): ((&usize, &usize), &f64)| {
+        Observation::pair(identity, template, first, 0.0)
     };
     cells.map(pair).collect()
 }
@@ -227,7 +225,7 @@ impl Design {
         }
     }
 
-    fn draw(&self, seed: u64) -> Vec<PairObservation> {
+    fn draw(&self, seed: u64) -> Vec<Observation> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut normal = |count: usize| -> Vec<f64> {
             let draws = (0..count).map(|_| {
@@ -244,11 +242,9 @@ impl Design {
         let [a, b, e] = self.effects;
         let cells = self.cells.iter().zip(noise);
         cells
-            .map(|(&(i, t), own)| PairObservation {
-                identity: i,
-                template: t,
-                female: a * identity[i] + b * template[t] + e * own,
-                male: 0.0,
+            .map(|(&(i, t), own)| {
+                let first = a * identity[i] + b * template[t] + e * own;
+                Observation::pair(i, t, first, 0.0)
             })
             .collect()
     }
@@ -401,19 +397,14 @@ fn placebos_cover_zero_and_planted_effects_are_found() {
 /// A single pair says nothing of others, however far apart its values are.
 #[test]
 fn one_pair_gives_no_certainty() {
-    for (female, male) in [(3.0, 1.0), (2.0, 2.0)] {
-        let pair = PairObservation {
-            identity: 4,
-            template: 2,
-            female,
-            male,
-        };
+    for (first, second) in [(3.0, 1.0), (2.0, 2.0)] {
+        let pair = Observation::pair(4, 2, first, second);
         for method in [Method::Corrected, Method::Percentile, Method::Bca] {
             let found = Disparity::of(&[pair], &with(method, 50)).unwrap();
             assert_eq!((found.low, found.high), (f64::NEG_INFINITY, f64::INFINITY));
             assert_eq!((found.p_value, found.two_way_p_value), (1.0, 1.0));
             assert_eq!(found.equivalence_p_value(10.0), 1.0);
-            assert_eq!((found.d_z, found.deviation), (0.0, 0.0));
+            assert_eq!((found.effect_size, found.deviation), (0.0, 0.0));
         }
     }
 }
@@ -423,7 +414,7 @@ fn one_pair_gives_no_certainty() {
 fn equal_values_give_exactly_zero() {
     let mut values = Design::new("both", 0).draw(2);
     for pair in &mut values {
-        pair.male = pair.female;
+        pair.sides[1] = pair.sides[0];
     }
     for method in [Method::Corrected, Method::Percentile, Method::Bca] {
         let found = Disparity::of(&values, &with(method, 300)).unwrap();

@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 
-use milepost::data::templates::{Group, Template, TemplateSet, Templates};
+use milepost::data::templates::{ContrastSpec, Pairing, Template, TemplateSet, Templates};
 use proptest::prelude::*;
 
-use crate::harness::{Project, TEMPLATES, real_data};
+use crate::harness::{Project, TEMPLATES, gender, real_data};
 
 #[test]
 fn the_real_honest_file_gives_its_known_numbers() {
     let Some(data) = real_data() else { return };
     let path = data.join("honest/en_template.tsv");
-    let read = |set| Templates::read(&path, set).unwrap();
+    let read = |set| Templates::read(&path, &gender(set)).unwrap();
     let all = read(TemplateSet::All);
     assert_eq!(all.prompts().len(), 810);
     let unique = read(TemplateSet::Unique);
@@ -22,7 +22,7 @@ fn the_real_honest_file_gives_its_known_numbers() {
             .filter(|prompt| prompt.group == group)
             .count()
     };
-    assert_eq!((count(Group::Female), count(Group::Male)), (346, 378));
+    assert_eq!((count("female"), count("male")), (346, 378));
     // A second, slow count of what a Python dict keyed on the text keeps: each text where it first stood, with its last group.
     for (index, prompt) in unique.prompts().iter().enumerate() {
         let same = |other: &&Template| other.prompt == prompt.prompt;
@@ -32,8 +32,14 @@ fn the_real_honest_file_gives_its_known_numbers() {
         assert_eq!(texts.len(), index, "{}", prompt.prompt);
     }
     let paired = read(TemplateSet::Paired);
-    assert_eq!(paired.pairs().len(), 306);
-    assert_eq!((paired.identities().len(), paired.raws().len()), (21, 28));
+    assert_eq!(paired.contrasts()[0].units.len(), 306);
+    assert_eq!(
+        (
+            paired.contrasts()[0].identities.len(),
+            paired.contrasts()[0].raws.len()
+        ),
+        (21, 28)
+    );
     let both_groups = ["the child", "the young", "the youngs"];
     let mut listed = HashSet::new();
     for prompt in paired.prompts() {
@@ -41,7 +47,7 @@ fn the_real_honest_file_gives_its_known_numbers() {
         assert!(listed.insert(&prompt.prompt), "{} twice", prompt.prompt);
     }
     let mut units = HashSet::new();
-    for pair in paired.pairs() {
+    for pair in paired.contrasts()[0].units {
         assert!(units.insert((pair.identity, pair.template)));
     }
 }
@@ -49,19 +55,23 @@ fn the_real_honest_file_gives_its_known_numbers() {
 #[test]
 fn the_shipped_file_is_what_the_generator_writes_and_all_of_it_is_paired() {
     assert_eq!(milepost::mini::TEMPLATES, milepost::corpus::templates());
-    let templates =
-        Templates::parse("own", milepost::mini::TEMPLATES, TemplateSet::Paired).unwrap();
+    let templates = Templates::parse(
+        "own",
+        milepost::mini::TEMPLATES,
+        &gender(TemplateSet::Paired),
+    )
+    .unwrap();
     assert_eq!(
-        (templates.identities().len(), templates.raws().len()),
+        (
+            templates.contrasts()[0].identities.len(),
+            templates.contrasts()[0].raws.len()
+        ),
         (24, 20)
     );
-    assert_eq!(templates.pairs().len(), 480);
-    for pair in templates.pairs() {
-        let (female, male) = (
-            &templates.prompts()[pair.female],
-            &templates.prompts()[pair.male],
-        );
-        assert_eq!((female.group, male.group), (Group::Female, Group::Male));
+    assert_eq!(templates.contrasts()[0].units.len(), 480);
+    for pair in templates.contrasts()[0].units {
+        let [female, male] = pair.sides.map(|side| &templates.prompts()[side.unwrap()]);
+        assert_eq!((&*female.group, &*male.group), ("female", "male"));
         assert_eq!(female.raw, male.raw);
         assert_eq!(
             female.prompt.strip_prefix(&female.identity),
@@ -76,15 +86,15 @@ fn who_stands_in_both_groups_is_no_pair() {
         "\nthe child seemed rather [M].\t[I] seemed rather [M]\tthe child\tsingular\tfemale\ttrait
 the child seemed rather [M].\t[I] seemed rather [M]\tthe child\tsingular\tmale\ttrait\n";
     let text = TEMPLATES.trim_end().to_owned() + more;
-    let sizes = [TemplateSet::Paired, TemplateSet::Unique, TemplateSet::All]
-        .map(|set| Templates::parse("t", &text, set).unwrap().prompts().len());
+    let sizes = [TemplateSet::Paired, TemplateSet::Unique, TemplateSet::All].map(|set| {
+        Templates::parse("t", &text, &gender(set))
+            .unwrap()
+            .prompts()
+            .len()
+    });
     assert_eq!(sizes, [8, 9, 10]);
-    let unique = Templates::parse("t", &text, TemplateSet::Unique).unwrap();
-    assert_eq!(
-        unique.prompts()[8].group,
-        Group::Male,
-        "the last row decides"
-    );
+    let unique = Templates::parse("t", &text, &gender(TemplateSet::Unique)).unwrap();
+    assert_eq!(unique.prompts()[8].group, "male", "the last row decides");
 }
 
 #[test]
@@ -92,8 +102,8 @@ fn a_counterpart_column_serves_any_language() {
     let text = "counterpart\tidentity\traw\ttemplate_masked\tcategory
 der Koch\tdie K\u{f6}chin\t[I] arbeitet [M]\tdie K\u{f6}chin arbeitet [M].\tfemale
 die K\u{f6}chin\tder Koch\t[I] arbeitet [M]\tder Koch arbeitet [M].\tmale\n";
-    let templates = Templates::parse("t", text, TemplateSet::Paired).unwrap();
-    assert_eq!(templates.pairs().len(), 1);
+    let templates = Templates::parse("t", text, &gender(TemplateSet::Paired)).unwrap();
+    assert_eq!(templates.contrasts()[0].units.len(), 1);
 }
 
 #[test]
@@ -106,11 +116,11 @@ fn a_counterpart_is_taken_from_the_male_row_and_from_the_list_where_a_cell_is_em
         + &row("der Mann", "der Mann", "male", "die Frau")
         + &row("the woman", "the woman", "female", "")
         + &row("the man", "the man", "male", "");
-    let templates = Templates::parse("t", &text, TemplateSet::Paired).unwrap();
-    let name = |female: &str, male: &str| (female.to_owned(), male.to_owned());
+    let templates = Templates::parse("t", &text, &gender(TemplateSet::Paired)).unwrap();
+    let name = |female: &str, male: &str| [female.to_owned(), male.to_owned()];
     let expected = [name("die Frau", "der Mann"), name("the woman", "the man")];
-    assert_eq!(templates.identities(), expected);
-    assert_eq!(templates.name(), "t");
+    assert_eq!(templates.contrasts()[0].identities, expected);
+    assert_eq!(templates.contrasts()[0].source, "t");
 }
 
 #[test]
@@ -118,10 +128,13 @@ fn spellings_of_one_identity_are_one_cluster() {
     let more = "\nThe Woman sang [M].\t[I] sang [M]\tThe Woman\tsingular\tfemale\ttrait
 man sang [M].\t[I] sang [M]\tman\tsingular\tmale\ttrait\n";
     let text = TEMPLATES.trim_end().to_owned() + more;
-    let templates = Templates::parse("t", &text, TemplateSet::Paired).unwrap();
-    assert_eq!(templates.pairs().len(), 5);
-    assert_eq!(templates.identities().len(), 2);
-    assert_eq!(templates.pairs()[4].identity, templates.pairs()[0].identity);
+    let templates = Templates::parse("t", &text, &gender(TemplateSet::Paired)).unwrap();
+    assert_eq!(templates.contrasts()[0].units.len(), 5);
+    assert_eq!(templates.contrasts()[0].identities.len(), 2);
+    assert_eq!(
+        templates.contrasts()[0].units[4].identity,
+        templates.contrasts()[0].units[0].identity
+    );
 }
 
 #[test]
@@ -133,9 +146,16 @@ fn a_prompt_in_several_pairs_is_listed_once() {
         + &row("mum", "female")
         + &row("mom", "female")
         + &row("dad", "male");
-    let templates = Templates::parse("t", &text, TemplateSet::Paired).unwrap();
-    assert_eq!((templates.pairs().len(), templates.prompts().len()), (2, 3));
-    assert_eq!(templates.pairs()[0].male, templates.pairs()[1].male);
+    let templates = Templates::parse("t", &text, &gender(TemplateSet::Paired)).unwrap();
+    assert_eq!(
+        (
+            templates.contrasts()[0].units.len(),
+            templates.prompts().len()
+        ),
+        (2, 3)
+    );
+    let units = &templates.contrasts()[0].units;
+    assert_eq!(units[0].sides[1], units[1].sides[1]);
 }
 
 #[test]
@@ -143,15 +163,18 @@ fn without_pairs_only_the_paired_set_is_refused() {
     let text = "template_masked\traw\tidentity\tcategory
 la mujer canta [M].\t[I] canta [M]\tla mujer\tfemale
 el hombre canta [M].\t[I] canta [M]\tel hombre\tmale\n";
-    let error = Templates::parse("t.tsv", text, TemplateSet::Paired).unwrap_err();
+    let error = Templates::parse("t.tsv", text, &gender(TemplateSet::Paired)).unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("`la mujer`") && error.contains("`el hombre`"),
         "{error}"
     );
     for set in [TemplateSet::Unique, TemplateSet::All] {
-        let templates = Templates::parse("t.tsv", text, set).unwrap();
-        assert_eq!((templates.prompts().len(), templates.pairs().len()), (2, 0));
+        let templates = Templates::parse("t.tsv", text, &gender(set)).unwrap();
+        // They are compared as two samples.
+        let contrast = &templates.contrasts()[0];
+        assert!(!contrast.is_paired());
+        assert_eq!((templates.prompts().len(), contrast.units.len()), (2, 2));
     }
 }
 
@@ -159,26 +182,26 @@ el hombre canta [M].\t[I] canta [M]\tel hombre\tmale\n";
 fn bad_files_are_refused_with_their_line() {
     let broken = |from: &str, to: &str| {
         let text = TEMPLATES.replacen(from, to, 1);
-        Templates::parse("t.tsv", &text, TemplateSet::Paired)
+        Templates::parse("t.tsv", &text, &gender(TemplateSet::Paired))
             .unwrap_err()
             .to_string()
     };
     assert!(
         broken("the man found work as a [M].", "the man found work as a").contains("t.tsv:3: ")
     );
-    assert!(broken("\tmale\t", "\tother\t").contains("t.tsv:3: category `other`"));
+    assert!(broken("\tmale\t", "\t\t").contains("t.tsv:3: the category is empty"));
     assert!(broken("\tthe woman\tsingular", "\tthe woman").contains("t.tsv:2: 5 columns"));
     assert!(broken("identity", "who").contains("no column `identity`"));
     let none = TEMPLATES
         .replace("the man", "the stone")
         .replace("he ", "it ")
         .replace("\the\t", "\tit\t");
-    let none = Templates::parse("t.tsv", &none, TemplateSet::Paired)
+    let none = Templates::parse("t.tsv", &none, &gender(TemplateSet::Paired))
         .unwrap_err()
         .to_string();
     assert!(none.contains("no matched pair"), "{none}");
     for empty in ["", "\n \n", "\u{feff}"] {
-        let error = Templates::parse("t.tsv", empty, TemplateSet::All).unwrap_err();
+        let error = Templates::parse("t.tsv", empty, &gender(TemplateSet::All)).unwrap_err();
         assert!(error.to_string().contains("t.tsv: the file is empty"));
     }
     let header = TEMPLATES.lines().next().unwrap();
@@ -186,17 +209,19 @@ fn bad_files_are_refused_with_their_line() {
         .lines()
         .filter(|line| !line.contains("\tmale"))
         .collect();
-    for (text, group) in [(header.to_owned(), "female"), (women.join("\n"), "male")] {
-        let error = Templates::parse("t.tsv", &text, TemplateSet::All).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            format!("t.tsv: no row of category `{group}`")
-        );
+    for (text, group, known) in [
+        (header.to_owned(), "female", ""),
+        (women.join("\n"), "male", "`female`"),
+    ] {
+        let error = Templates::parse("t.tsv", &text, &gender(TemplateSet::All)).unwrap_err();
+        let expected =
+            format!("t.tsv: no row of category `{group}`; the file's categories are {known}; ");
+        assert!(error.to_string().starts_with(&expected), "{error}");
     }
     let project = Project::new();
     project.write("bad.tsv", b"template_masked\traw\n\xff\xfe".as_slice());
     let path = project.path().join("bad.tsv");
-    let error = Templates::read(&path, TemplateSet::All)
+    let error = Templates::read(&path, &gender(TemplateSet::All))
         .unwrap_err()
         .to_string();
     assert!(error.contains("bad.tsv:2: not UTF-8"), "{error}");
@@ -210,7 +235,7 @@ fn a_marker_that_stands_twice_is_refused_with_the_line() {
         "[M]. [M].",
     ] {
         let text = TEMPLATES.replacen("the man found work as a [M].", twice, 1);
-        let error = Templates::parse("t.tsv", &text, TemplateSet::All)
+        let error = Templates::parse("t.tsv", &text, &gender(TemplateSet::All))
             .unwrap_err()
             .to_string();
         assert!(
@@ -250,7 +275,10 @@ fn rows_left_out_are_counted_by_their_reason() {
         + &row("the nun", "sang", "female")
         + &row("the nun", "sang", "male")
         + &row("the monk", "sang", "male");
-    let left_out = |set| Templates::parse("t", &text, set).unwrap().left_out();
+    let left_out = |set| {
+        let templates = Templates::parse("t", &text, &gender(set)).unwrap();
+        templates.left_out().next()
+    };
     assert_eq!(
         left_out(TemplateSet::Paired).unwrap(),
         "t: 8 of 10 rows are not in the set `paired`: 3 whose identity or its counterpart stands in both groups, 2 whose identity has no counterpart in the file, 1 whose counterpart does not stand in the same raw template, 2 that repeat another"
@@ -261,9 +289,10 @@ fn rows_left_out_are_counted_by_their_reason() {
     );
     assert_eq!(left_out(TemplateSet::All), None);
     assert_eq!(
-        Templates::parse("t", TEMPLATES, TemplateSet::Paired)
+        Templates::parse("t", TEMPLATES, &gender(TemplateSet::Paired))
             .unwrap()
-            .left_out(),
+            .left_out()
+            .next(),
         None
     );
 }
@@ -281,8 +310,8 @@ proptest! {
         }
         for set in [TemplateSet::Paired, TemplateSet::Unique, TemplateSet::All] {
             // Nothing may match: then the paired set is refused, which says so.
-            let Ok(templates) = Templates::parse("t", &text, set) else { continue };
-            let (all, parts) = counted(templates.left_out());
+            let Ok(templates) = Templates::parse("t", &text, &gender(set)) else { continue };
+            let (all, parts) = counted(templates.left_out().next());
             prop_assert_eq!(templates.prompts().len() + all, rows.len() + 2);
             prop_assert_eq!(parts.into_iter().sum::<usize>(), all);
         }

@@ -2,35 +2,38 @@
 
 use std::collections::BTreeMap;
 
+use milepost::data::templates::ContrastNames;
+use milepost::hook::Shows;
 use milepost::report::gap::{all_gaps, attributed, course, gaps};
 use milepost::report::pooling::pool;
 use milepost::report::verdict::{Verdict, of_run, of_runs};
-use milepost::report::{RecordedPair, RecordedRun, page};
+use milepost::report::{RecordedContrast, RecordedHook, RecordedRun, page};
+use milepost::statistics::observation::Unit;
 use milepost::train::{Ended, Stop};
 
 /// A run of seed `seed` whose gap is `gaps` at its steps, give or take a spread of identities, templates and their own of about 0.3.
 fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> RecordedRun {
-    let experiment = format!(
-        "seed = {seed}\n[hooks.gender-disparity]\nkind = 'gender-disparity'\ndraws = 2000\n"
-    );
-    let mut pairs = Vec::new();
+    let experiment =
+        format!("seed = {seed}\n[hooks.match-disparity]\nkind = 'match-disparity'\ndraws = 2000\n");
+    let (mut units, mut words) = (Vec::new(), Vec::new());
     for identity in 0..identities {
         for template in 0..templates {
-            pairs.push(RecordedPair {
-                female: 2 * pairs.len(),
-                male: 2 * pairs.len() + 1,
+            units.push(Unit {
+                sides: [Some(2 * units.len()), Some(2 * units.len() + 1)],
                 identity,
                 template,
-                woman: format!("woman {identity}"),
-                man: format!("man {identity}"),
-                raw: format!("[I] raw {template}"),
             });
+            words.push([
+                format!("woman {identity}"),
+                format!("man {identity}"),
+                format!("[I] raw {template}"),
+            ]);
         }
     }
     // Spread that sums to next to nothing in every direction, and is another at every step.
     let wave = |a: usize, b: u64| ((a as f64 + 1.0) * (b as f64 * 0.37 + 2.1)).sin();
     let at = |step: u64, gap: f64| -> Vec<f64> {
-        let both = pairs.iter().enumerate().flat_map(|(index, pair)| {
+        let both = units.iter().enumerate().flat_map(|(index, pair)| {
             let spread = 0.2 * wave(pair.identity, step)
                 + 0.2 * wave(pair.template, step + 5)
                 + 0.2 * wave(index, step + 9);
@@ -39,7 +42,7 @@ fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> R
         both.collect()
     };
     let steps = gaps.iter().map(|&(step, gap)| (step, at(step, gap)));
-    let prompts = (0..2 * pairs.len()).map(|index| format!("prompt {index}"));
+    let prompts = (0..2 * units.len()).map(|index| format!("prompt {index}"));
     RecordedRun {
         path: format!("runs/made/seed={seed}").into(),
         ended: Some(ended(40)),
@@ -47,8 +50,26 @@ fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> R
         scalars: BTreeMap::from([("train/lr".to_owned(), vec![(1, 1e-3), (40, 1e-5)])]),
         prompts: prompts.collect(),
         columns: BTreeMap::from([("n_matches".to_owned(), steps.collect())]),
-        pairs,
+        hooks: vec![hook("match-disparity")],
+        contrasts: vec![RecordedContrast {
+            names: ContrastNames {
+                name: "gender".to_owned(),
+                groups: ["female", "male"].map(str::to_owned),
+            },
+            units,
+            words,
+        }],
         ..RecordedRun::default()
+    }
+}
+
+/// A hook that goes by its kind's name.
+fn hook(kind: &str) -> RecordedHook {
+    RecordedHook {
+        name: kind.to_owned(),
+        kind: kind.to_owned(),
+        prefix: String::new(),
+        shows: Shows::default(),
     }
 }
 
@@ -65,7 +86,9 @@ fn ended(steps: u64) -> Ended {
 
 fn verdict(run: &RecordedRun) -> Verdict {
     let (gaps, incomplete) = all_gaps(run);
-    of_run(run, course(run).as_ref(), &gaps, &incomplete)
+    let contrast = &run.contrasts[0];
+    let course = course(run, contrast);
+    of_run(run, contrast, course.as_ref(), &gaps, &incomplete)
 }
 
 fn has(sentences: &[String], part: &str) -> bool {
@@ -209,7 +232,10 @@ fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
         let depends = has(&found.caveats, "depends on the state of the other");
         assert_eq!(depends, interaction != 0.0, "{found:?}");
         // The figure shows each part for itself.
-        let (html, parts) = (page(std::slice::from_ref(&run)), attributed(&run).unwrap());
+        let (html, parts) = (
+            page(std::slice::from_ref(&run)),
+            attributed(&run, &run.contrasts[0]).unwrap(),
+        );
         for (name, part) in [
             ("by the main model", parts.by_main),
             ("by the assistant", parts.by_assistant),
@@ -232,7 +258,7 @@ fn a_model_is_named_only_if_it_is_shown_to_have_moved_the_gap_more() {
 fn runs_are_pooled_only_if_they_say_the_same_of_other_seeds() {
     let of = |seed, after| run(seed, &[(0, 2.0), (40, after)], 8, 9);
     let (a, b, c) = (of(1, 1.0), of(2, 1.1), of(3, 0.9));
-    let pooled = pool(&[&a, &b, &c]).unwrap();
+    let pooled = pool(&[&a, &b, &c]).unwrap().remove(0);
     let found = of_runs(&pooled, &[&a, &b, &c]);
     assert!(
         found.headline.starts_with("Over 3 seeds the gap shrank"),
@@ -240,11 +266,11 @@ fn runs_are_pooled_only_if_they_say_the_same_of_other_seeds() {
         found.headline
     );
     assert!(found.caveats.is_empty(), "{found:?}");
-    let two = of_runs(&pool(&[&a, &b]).unwrap(), &[&a, &b]);
+    let two = of_runs(&pool(&[&a, &b]).unwrap()[0], &[&a, &b]);
     assert!(has(&two.caveats, "2 seeds are no evidence"), "{two:?}");
     let turned: Vec<RecordedRun> = (1..4).map(|seed| of(seed, -1.5)).collect();
     let turned: Vec<&RecordedRun> = turned.iter().collect();
-    let found = of_runs(&pool(&turned).unwrap(), &turned);
+    let found = of_runs(&pool(&turned).unwrap()[0], &turned);
     assert!(found.headline.contains("turned over"), "{}", found.headline);
 
     let refused = |other: &RecordedRun| pool(&[&a, other]).unwrap_err().to_string();
@@ -256,13 +282,13 @@ fn runs_are_pooled_only_if_they_say_the_same_of_other_seeds() {
     // With two others such a run is left out, and named.
     let lacking = run(4, &[(0, 2.0)], 8, 9);
     let runs = [&a, &b, &lacking];
-    let pooled = pool(&runs).unwrap();
+    let pooled = pool(&runs).unwrap().remove(0);
     assert_eq!(pooled.changes.len(), 2);
     assert_eq!(pooled.left_out[0].0, "made/seed=4");
     let said = of_runs(&pooled, &runs);
     let out = "made/seed=4 is left out: last measured at step 0";
     assert!(has(&said.caveats, out), "{said:?}");
     let mut others = of(2, 1.0);
-    others.pairs[3].woman = "somebody else".to_owned();
+    others.contrasts[0].words[3][0] = "somebody else".to_owned();
     assert!(refused(&others).contains("other matched pairs"));
 }

@@ -63,9 +63,17 @@ pub(super) fn summarise(
             continue;
         }
         match pool(&runs) {
-            Ok(pooled) => {
-                terminal::out(&table(&pooled, &runs));
-                document.push(json!({ "settings": label, "pooled": as_json(&pooled, &runs) }));
+            Ok(all) => {
+                for pooled in &all {
+                    terminal::out(&table(pooled, &runs));
+                    let contrast = &pooled.contrast.names;
+                    document.push(json!({
+                        "settings": label,
+                        "contrast": contrast.name,
+                        "groups": contrast.groups,
+                        "pooled": as_json(pooled, &runs),
+                    }));
+                }
             }
             Err(error) => {
                 say!("not pooled: {error}");
@@ -91,7 +99,12 @@ pub(super) fn summarise(
 fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
     let mut text = format!(
         "\n{:<36}{:>12}{:>12}{:>12}{:>24}{:>10}\n",
-        "gap of n_matches, female - male", "before", "after", "change", "95% interval", "p"
+        format!("gap of n_matches, {}", pooled.contrast.gap()),
+        "before",
+        "after",
+        "change",
+        "95% interval",
+        "p"
     );
     for (name, gap) in &pooled.changes {
         let name = cell(name);

@@ -1,20 +1,44 @@
 //! The values per template of a run, and which of its prompts are matched.
 
+use std::fmt::Display;
 use std::path::Path;
 
+use serde::Deserialize;
+
 use super::reading::{Reader, TemplateFile};
-use super::{RecordedError, RecordedPair, broken, bytes_of, text_of};
+use super::{RecordedContrast, RecordedError, broken, bytes_of, text_of};
+use crate::experiment::contrast_names;
+use crate::statistics::observation::Unit;
 
 impl Reader {
     pub(super) fn pairs(&mut self) -> Result<(), RecordedError> {
         let path = self.run.path.join("templates/pairs.tsv");
         let text = text_of(&path)?;
-        let mut pairs = Vec::new();
-        for row in tsv(&text).deserialize::<RecordedPair>() {
-            let line = pairs.len() + 2;
-            pairs.push(row.map_err(|error| broken(&path, line, &error))?);
+        let names = contrast_names(&self.run.experiment).into_iter();
+        let mut contrasts: Vec<RecordedContrast> = names
+            .map(|names| RecordedContrast {
+                names,
+                units: Vec::new(),
+                words: Vec::new(),
+            })
+            .collect();
+        for (index, row) in tsv(&text).deserialize::<PairRow>().enumerate() {
+            let wrong = |error: &dyn Display| broken(&path, index + 2, error);
+            let row = row.map_err(|error| wrong(&error))?;
+            let mut known = contrasts.iter_mut();
+            let Some(own) = known.find(|one| one.names.name == row.contrast) else {
+                let message = format!("the experiment has no contrast `{}`", row.contrast);
+                return Err(wrong(&message));
+            };
+            own.units.push(Unit {
+                sides: [row.first, row.second],
+                identity: row.identity,
+                template: row.template,
+            });
+            own.words
+                .push([row.first_identity, row.second_identity, row.raw]);
         }
-        self.run.pairs = pairs;
+        self.run.contrasts = contrasts;
         match self.run.manifest.pairs().map(str::to_owned) {
             Some(expected) => self.compare(&path, text.as_bytes(), &expected),
             None => Ok(()),
@@ -33,8 +57,9 @@ impl Reader {
             }
         }
         let rows = self.run.prompts.len();
-        let stray = |pair: &RecordedPair| pair.female.max(pair.male) >= rows;
-        match self.run.pairs.iter().position(stray) {
+        let stray = |unit: &Unit| unit.sides.iter().flatten().any(|&place| place >= rows);
+        let mut units = self.run.contrasts.iter().flat_map(|one| &one.units);
+        match units.position(stray) {
             Some(index) if !self.run.columns.is_empty() => {
                 let message = format!("a row beyond the {rows} prompts");
                 let path = self.run.path.join("templates/pairs.tsv");
@@ -99,6 +124,9 @@ impl Reader {
 
     /// What stands before the columns of a hook: a second one of a kind has its name there, as before its tags.
     fn prefix(&self, hook: &str) -> String {
+        if let Some(known) = self.run.hooks.iter().find(|one| one.name == hook) {
+            return known.prefix.clone();
+        }
         let its_kind = self.run.experiment.get("hooks").and_then(|hooks| {
             let kind = hooks.get(hook)?.get("kind")?;
             kind.as_str()
@@ -108,6 +136,19 @@ impl Reader {
             _ => String::new(),
         }
     }
+}
+
+/// A row of `templates/pairs.tsv`: what is compared, as rows of the files of values per template, and in words.
+#[derive(Deserialize)]
+struct PairRow {
+    contrast: String,
+    first: Option<usize>,
+    second: Option<usize>,
+    identity: usize,
+    template: usize,
+    first_identity: String,
+    second_identity: String,
+    raw: String,
 }
 
 /// A file of values per template.

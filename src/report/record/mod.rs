@@ -7,13 +7,12 @@ mod reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 pub use self::moments::{At, Missing, Moment};
+use crate::data::templates::ContrastNames;
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Shows};
 use crate::manifest::{Manifest, ManifestError};
-use crate::statistics::disparity::PairObservation;
+use crate::statistics::observation::{Observation, Unit, observations};
 use crate::train::{Ended, HookFailure, RunError};
 
 /// Why a run cannot be read.
@@ -64,23 +63,29 @@ pub enum RecordedError {
     },
 }
 
-/// A matched pair of prompts, as rows of the files of values per template.
-#[derive(Debug, Clone, Deserialize)]
-pub struct RecordedPair {
-    /// Row of the female prompt.
-    pub female: usize,
-    /// Row of the male prompt.
-    pub male: usize,
-    /// Number of the identity pair.
-    pub identity: usize,
-    /// Number of the raw template.
-    pub template: usize,
-    /// The female identity.
-    pub woman: String,
-    /// The male identity.
-    pub man: String,
-    /// The raw template.
-    pub raw: String,
+/// A contrast of a run.
+#[derive(Debug, Clone)]
+pub struct RecordedContrast {
+    /// Its name and those of its groups.
+    pub names: ContrastNames,
+    /// What is compared, as rows of the files of values per template.
+    pub units: Vec<Unit>,
+    /// The identities of the first and the second group, and the raw template, of each unit.
+    pub words: Vec<[String; 3]>,
+}
+
+impl RecordedContrast {
+    /// Whether matched pairs are compared, and not two samples.
+    pub fn is_paired(&self) -> bool {
+        let both = |unit: &Unit| unit.sides.iter().all(Option::is_some);
+        self.units.iter().all(both)
+    }
+
+    /// The gap in words: the first group less the second.
+    pub fn gap(&self) -> String {
+        let [first, second] = &self.names.groups;
+        format!("{first} - {second}")
+    }
 }
 
 /// A hook of a run.
@@ -90,6 +95,8 @@ pub struct RecordedHook {
     pub name: String,
     /// Its kind.
     pub kind: String,
+    /// What stands before its tags and columns.
+    pub prefix: String,
     /// What it shows beside its curves, under the tags that it has in this run.
     pub shows: Shows,
 }
@@ -115,8 +122,8 @@ pub struct RecordedRun {
     pub reporters: BTreeMap<String, String>,
     /// Calls of hooks that gave nothing, by hook and step.
     pub failures: BTreeSet<HookFailure>,
-    /// The matched pairs.
-    pub pairs: Vec<RecordedPair>,
+    /// The contrasts, in the order of their prompts.
+    pub contrasts: Vec<RecordedContrast>,
     /// Columns of values per template: name, then step, then a value for each prompt.
     pub columns: BTreeMap<String, BTreeMap<u64, Vec<f64>>>,
     /// The prompts.
@@ -164,7 +171,7 @@ impl RecordedRun {
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = self.experiment.clone();
         if let Some(toml::Value::Table(hooks)) = settings.get_mut("hooks") {
-            hooks.retain(|_, hook| is_kind(hook, GAP));
+            hooks.retain(|name, _| self.gap_hook().is_some_and(|hook| hook.name == *name));
             for (_, hook) in hooks.iter_mut() {
                 if let toml::Value::Table(hook) = hook {
                     hook.retain(|key, _| !COMMON.contains(&key));
@@ -179,13 +186,20 @@ impl RecordedRun {
         dotted(&self.experiment)
     }
 
-    /// The hook of a kind that goes by the kind's own name, where the experiment has it.
-    pub fn has_hook(&self, kind: &str) -> bool {
-        let hook = self
-            .experiment
-            .get("hooks")
-            .and_then(|hooks| hooks.get(kind));
-        hook.is_some_and(|hook| is_kind(hook, kind))
+    /// The first hook of a kind.
+    pub fn hook_of(&self, kind: &str) -> Option<&RecordedHook> {
+        self.hooks.iter().find(|hook| hook.kind == kind)
+    }
+
+    /// The hook that measures the gap of n_matches.
+    pub fn gap_hook(&self) -> Option<&RecordedHook> {
+        self.hook_of(GAP)
+    }
+
+    /// The column of n_matches: that of the hook that measures its gap.
+    pub fn n_matches(&self) -> String {
+        let prefix = self.gap_hook().map_or("", |hook| &hook.prefix);
+        format!("{prefix}n_matches")
     }
 
     /// The rows of the tables of start and end, hook by hook: those that were measured, or would have been had their hook not been silent.
@@ -204,20 +218,16 @@ impl RecordedRun {
 
     /// The name under which a hook shows a tag in tables.
     pub fn row_name(&self, tag: &str) -> Option<&str> {
-        let mut rows = self.hooks.iter().flat_map(|hook| &hook.shows.rows);
+        let hooks = self.hooks.iter();
+        let mut rows = hooks.flat_map(|hook| hook.shows.rows.iter().chain(&hook.shows.names));
         let row = rows.find(|row| row.tag == tag && row.cells != Cells::Interval)?;
         Some(row.name.trim_start())
     }
 
-    /// Whether both were measured on the same matched pairs.
-    pub fn has_pairs_of(&self, other: &Self) -> bool {
-        let words = |run: &Self| -> Vec<[String; 3]> {
-            let pairs = run.pairs.iter();
-            pairs
-                .map(|pair| [pair.woman.clone(), pair.man.clone(), pair.raw.clone()])
-                .collect()
-        };
-        words(self) == words(other)
+    /// The contrast of a name.
+    pub fn contrast(&self, name: &str) -> Option<&RecordedContrast> {
+        let mut contrasts = self.contrasts.iter();
+        contrasts.find(|contrast| contrast.names.name == name)
     }
 
     /// Whether generated text stood in for AG News.
@@ -234,31 +244,21 @@ impl RecordedRun {
         seed.map_or(1, |seed| seed as u64)
     }
 
-    /// A column's values on the matched pairs at each step at which it was measured.
-    pub fn observations(&self, column: &str) -> BTreeMap<u64, Vec<PairObservation>> {
+    /// A column's values in a contrast at each step at which it was measured.
+    pub fn observations(
+        &self,
+        contrast: &RecordedContrast,
+        column: &str,
+    ) -> BTreeMap<u64, Vec<Observation>> {
         let steps = self.columns.get(column).into_iter().flatten();
-        let observed = steps.filter_map(|(&step, values)| {
-            let pairs = self.pairs.iter().map(|pair| {
-                Some(PairObservation {
-                    identity: pair.identity,
-                    template: pair.template,
-                    female: *values.get(pair.female)?,
-                    male: *values.get(pair.male)?,
-                })
-            });
-            Some((step, pairs.collect::<Option<Vec<_>>>()?))
-        });
+        let observed = steps
+            .filter_map(|(&step, values)| Some((step, observations(&contrast.units, values)?)));
         observed.collect()
     }
 }
 
 /// The kind of hook that measures the gap.
-pub(super) const GAP: &str = "gender-disparity";
-
-/// Whether a hook of an experiment is of a kind.
-fn is_kind(hook: &toml::Value, kind: &str) -> bool {
-    hook.get("kind").and_then(toml::Value::as_str) == Some(kind)
-}
+pub(super) const GAP: &str = "match-disparity";
 
 /// Every value of a table with its dotted key.
 pub(crate) fn dotted(table: &toml::Table) -> Vec<(String, String)> {

@@ -1,8 +1,7 @@
 //! What a run measured at its start and at its end. A value stands where it was measured; where it was not, there is the reason.
 
-use super::{GAP, RecordedRun};
-use crate::report::gap::N_MATCHES;
-use crate::statistics::disparity::PairObservation;
+use super::{RecordedContrast, RecordedRun};
+use crate::statistics::observation::{Observation, observations};
 
 /// One of the two moments that a change is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +27,10 @@ impl RecordedRun {
         let mut hooks = self.hooks.iter();
         let declares = hooks.find(|hook| hook.shows.has(name));
         let declares = declares.map(|hook| hook.name.as_str());
-        let of_the_gap = (name == N_MATCHES).then_some(GAP);
-        reported.or(declares).or(of_the_gap)
+        let of_the_gap = self.gap_hook().filter(|_| name == self.n_matches());
+        reported
+            .or(declares)
+            .or(of_the_gap.map(|hook| hook.name.as_str()))
     }
 
     /// The step of a moment.
@@ -53,10 +54,6 @@ impl RecordedRun {
             let message = "measured by micro-batch, not by step";
             return Err(Missing(message.to_owned()));
         }
-        // A hook counts its change from its first milestone: where that is not the start, it is another change.
-        if let Some((prefix, _)) = tag.rsplit_once("gender/change") {
-            self.at(&format!("{prefix}gender/disparity"), Moment::Start)?;
-        }
         let step = self.step(moment)?;
         let points = self.scalars.get(tag).map_or(&[][..], Vec::as_slice);
         let found = points.iter().rfind(|(at, _)| *at == step);
@@ -75,22 +72,19 @@ impl RecordedRun {
         Ok(end.1 - start.1)
     }
 
-    /// A column's values on the matched pairs at a moment.
+    /// A column's values in a contrast at a moment.
     ///
     /// # Errors
     /// Why it has none there.
-    pub fn pairs_at(&self, column: &str, moment: Moment) -> At<Vec<PairObservation>> {
+    pub fn observed_at(
+        &self,
+        contrast: &RecordedContrast,
+        column: &str,
+        moment: Moment,
+    ) -> At<Vec<Observation>> {
         let values = self.values_at(column, moment)?;
         // Rows beyond the values have been refused when the run was read.
-        let pairs = self.pairs.iter().filter_map(|pair| {
-            Some(PairObservation {
-                identity: pair.identity,
-                template: pair.template,
-                female: *values.get(pair.female)?,
-                male: *values.get(pair.male)?,
-            })
-        });
-        Ok(pairs.collect())
+        Ok(observations(&contrast.units, values).unwrap_or_default())
     }
 
     /// A column's values at a moment, one for each prompt.

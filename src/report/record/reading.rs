@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, is_kind, text_of};
+use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, text_of};
 use crate::checksum::sha256;
 use crate::event::Event;
-use crate::hook::{Kind, Registry, tag_prefix};
+use crate::experiment::contrast_names;
+use crate::hook::{Kind, Registry};
 use crate::manifest::{Manifest, ManifestError};
 use crate::train::{Ended, HookFailure, MILESTONES, OUTCOME, Stop};
 
@@ -82,15 +83,25 @@ pub(super) fn read(
 /// The hooks of an experiment whose kinds are known, in the order of the kinds.
 fn hooks(experiment: &toml::Table, registry: &Registry) -> Vec<RecordedHook> {
     let entries = experiment.get("hooks").and_then(toml::Value::as_table);
+    let contrasts = contrast_names(experiment);
     let of_kind = |kind: &Kind| {
-        let name = kind.name;
+        let shows = kind.shows.of_contrasts(&contrasts);
         let entries = entries.into_iter().flatten();
-        let own = entries.filter(move |(_, hook)| is_kind(hook, name));
-        let shows = kind.shows.clone();
-        own.map(move |(hook, _)| RecordedHook {
-            name: hook.clone(),
-            kind: name.to_owned(),
-            shows: shows.below(&tag_prefix(hook, name)),
+        let own = entries.filter(|(_, hook)| {
+            let named = hook.get("kind").and_then(toml::Value::as_str);
+            named.is_some_and(|name| kind.is_called(name))
+        });
+        own.map(|(hook, _)| {
+            let prefix = kind.tag_prefix(hook);
+            let mut shows = shows.below(&prefix);
+            let heading = || (hook.clone(), kind.about.to_owned());
+            shows.heading.get_or_insert_with(heading);
+            RecordedHook {
+                name: hook.clone(),
+                kind: kind.name.to_owned(),
+                shows,
+                prefix,
+            }
         })
         .collect::<Vec<_>>()
     };

@@ -14,7 +14,7 @@ use super::{Begin, train};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length, MicroBatch};
 use crate::data::blocks::Blocks;
-use crate::data::templates::{TemplateSet, Templates};
+use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::decode::Settings;
 use crate::event::Event;
 use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene, Shows};
@@ -190,11 +190,12 @@ impl World {
         let load = |name| Gpt2::load(&folder.join(name), &Device::flex()).unwrap();
         let pair = Pair::new(load("main"), load("assistant")).unwrap();
         let text = "template_masked\traw\tidentity\tcategory\nshe is a [M].\t[I] is a [M]\tshe\tfemale\nhe is a [M].\t[I] is a [M]\the\tmale\n";
+        let contrast = ContrastSpec::new("gender", ["female", "male"], TemplateSet::Paired);
         let scene = Scene {
             seed: 3,
             tokenizer: crate::mini::tokenizer().unwrap(),
             eos: None,
-            templates: Templates::parse("two", text, TemplateSet::Paired).unwrap(),
+            templates: Templates::parse("two", text, &contrast).unwrap(),
             prompts: vec![vec![1], vec![2]],
             held_out: Blocks::default(),
             batch: 1,
@@ -209,6 +210,7 @@ impl World {
     fn plan(&self, shape: &Shape, directory: &Path) -> Plan {
         let cadence = |clauses: &[&str]| Cadence::parse(clauses).unwrap();
         let witness = |name: &str, at: &[&str], on, runs| HookSpec {
+            prefix: String::new(),
             shows: Shows::default(),
             name: name.to_owned(),
             kind: name.to_owned(),

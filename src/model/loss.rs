@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::gpt2::token_tensor;
+use super::gpt2::network::token_tensor;
 use super::{Dropout, Gpt2};
 
 /// Sum over a batch of the next-token cross-entropy in nats, and the number of predictions it is the sum of.

@@ -5,9 +5,9 @@ use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 
-use super::gelu::gelu;
-use super::gpt2::Block;
+use super::gpt2::network::Block;
 use super::kernels::{RunningArgmax, attention};
+use super::layers::gelu;
 use super::{Gpt2, KvPool, kernels};
 
 /// Tokens of one pass: enough for matrix products at full speed, few enough for their results to be small.

@@ -17,7 +17,7 @@ impl Dropout {
     }
 
     /// Zeroes each element with probability `p` and scales the others by `1 / (1 - p)`, so that the expectation stays.
-    pub(super) fn apply<const D: usize>(&mut self, p: f64, input: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn apply<const D: usize>(&mut self, p: f64, input: Tensor<D>) -> Tensor<D> {
         if p == 0.0 {
             return input;
         }

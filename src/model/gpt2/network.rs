@@ -9,8 +9,9 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::gelu::gelu;
-use super::{Dropout, Gpt2Config};
+use super::Gpt2Config;
+use crate::model::Dropout;
+use crate::model::layers::gelu;
 
 /// Prompts that are read together for their hidden states.
 const PROMPTS: usize = 64;
@@ -18,39 +19,39 @@ const PROMPTS: usize = 64;
 /// A GPT-2 language model.
 #[derive(Module, Debug)]
 pub struct Gpt2 {
-    pub(super) wte: Embedding,
-    pub(super) wpe: Embedding,
-    pub(super) h: Vec<Block>,
-    pub(super) ln_f: LayerNorm,
+    pub(crate) wte: Embedding,
+    pub(crate) wpe: Embedding,
+    pub(crate) h: Vec<Block>,
+    pub(crate) ln_f: LayerNorm,
     #[module(skip)]
-    pub(super) config: Gpt2Config,
+    pub(crate) config: Gpt2Config,
 }
 
 /// A table of vectors, `[rows, D]`.
 #[derive(Module, Debug)]
-pub(super) struct Embedding {
+pub(crate) struct Embedding {
     weight: Param<Tensor<2>>,
 }
 
 /// One transformer block.
 #[derive(Module, Debug)]
-pub(super) struct Block {
-    pub(super) ln_1: LayerNorm,
-    pub(super) attn: Attention,
-    pub(super) ln_2: LayerNorm,
-    pub(super) mlp: FeedForward,
+pub(crate) struct Block {
+    pub(crate) ln_1: LayerNorm,
+    pub(crate) attn: Attention,
+    pub(crate) ln_2: LayerNorm,
+    pub(crate) mlp: FeedForward,
 }
 
 #[derive(Module, Debug)]
-pub(super) struct Attention {
-    pub(super) c_attn: Linear,
-    pub(super) c_proj: Linear,
+pub(crate) struct Attention {
+    pub(crate) c_attn: Linear,
+    pub(crate) c_proj: Linear,
 }
 
 #[derive(Module, Debug)]
-pub(super) struct FeedForward {
-    pub(super) c_fc: Linear,
-    pub(super) c_proj: Linear,
+pub(crate) struct FeedForward {
+    pub(crate) c_fc: Linear,
+    pub(crate) c_proj: Linear,
 }
 
 impl Gpt2 {
@@ -69,7 +70,7 @@ impl Gpt2 {
     }
 
     /// A network of zeros, to be filled.
-    pub(super) fn blank(config: Gpt2Config, device: &Device) -> Self {
+    pub(crate) fn blank(config: Gpt2Config, device: &Device) -> Self {
         Self::build(config, device, &mut |shape, _| {
             vec![0.0; shape[0] * shape[1]]
         })
@@ -220,17 +221,17 @@ impl Gpt2 {
     }
 
     /// The token table `[vocab, D]`, which is the head, too.
-    pub(super) fn token_table(&self) -> Tensor<2> {
+    pub(crate) fn token_table(&self) -> Tensor<2> {
         self.wte.weight.val()
     }
 
     /// The position table's rows for `positions` `[rows]`: `[rows, D]`.
-    pub(super) fn position_rows(&self, positions: Tensor<1, Int>) -> Tensor<2> {
+    pub(crate) fn position_rows(&self, positions: Tensor<1, Int>) -> Tensor<2> {
         self.wpe.weight.val().select(0, positions)
     }
 
     /// The token table's rows for `tokens` `[rows]`: `[rows, D]`.
-    pub(super) fn token_rows(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
+    pub(crate) fn token_rows(&self, tokens: Tensor<1, Int>) -> Tensor<2> {
         self.wte.weight.val().select(0, tokens)
     }
 
@@ -345,7 +346,7 @@ fn causal_mask(time: usize, device: &Device) -> Option<Tensor<4, Bool>> {
 }
 
 /// Token ids of equal-length `rows` as a tensor `[batch, time]`.
-pub(super) fn token_tensor(rows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
+pub(crate) fn token_tensor(rows: &[&[u32]], device: &Device) -> Tensor<2, Int> {
     let time = rows.first().map_or(0, |row| row.len());
     let ids: Vec<i32> = rows
         .iter()

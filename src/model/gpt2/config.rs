@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::keys::Keys;
+use crate::model::keys::Keys;
 
 /// The keys of a GPT-2 `config.json` that decide what the network computes. Unknown keys are ignored, as transformers does.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -83,7 +83,7 @@ pub enum ConfigError {
     },
 }
 
-pub(super) fn refuse(
+pub(crate) fn refuse(
     key: &'static str,
     found: &dyn std::fmt::Display,
     supported: &'static str,
@@ -96,7 +96,7 @@ pub(super) fn refuse(
 }
 
 /// Refuses an epsilon of a layer norm that is not a positive number in single precision.
-pub(super) fn check_epsilon(key: &'static str, epsilon: f64) -> Result<(), ConfigError> {
+pub(crate) fn check_epsilon(key: &'static str, epsilon: f64) -> Result<(), ConfigError> {
     let single = epsilon as f32;
     if single > 0.0 && single.is_finite() {
         return Ok(());
@@ -173,7 +173,7 @@ impl Gpt2Config {
     ///
     /// # Errors
     /// When the two name different ends of text: which one ends a text cannot be told.
-    pub(super) fn heed_generation(&mut self, json: &str) -> Result<(), ConfigError> {
+    pub(crate) fn heed_generation(&mut self, json: &str) -> Result<(), ConfigError> {
         const KEY: &str = "eos_token_id";
         let Some(Some(eos)) = Keys::parse(json)?.token(KEY)? else {
             return Ok(());
@@ -254,7 +254,7 @@ impl Gpt2Config {
     }
 
     /// Every parameter's checkpoint name (without `transformer.`) and shape, in the order of the network.
-    pub(super) fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
         let (width, inner) = (self.n_embd, self.inner());
         let tables = [
             ("wte.weight".to_owned(), vec![self.vocab_size, width]),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::model::config::{Config, ConfigError, check_end_of_text, check_epsilon, refuse};
+use crate::model::family::FamilyConfig;
 use crate::model::keys::Keys;
 
 /// The keys of a GPT-2 `config.json` that decide what the network computes. Unknown keys are ignored, as transformers does.
@@ -54,56 +56,6 @@ fn architectures() -> Vec<String> {
     vec!["GPT2LMHeadModel".to_owned()]
 }
 
-/// Why a `config.json` cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Not a JSON object.
-    #[error("not a config of this kind of network: {0}")]
-    Json(#[from] serde_json::Error),
-    /// A key that is needed is not there.
-    #[error("not a config of this kind of network: key `{0}` is missing")]
-    Missing(&'static str),
-    /// A key has a value of the wrong kind.
-    #[error("`{key}`: {message}")]
-    Value {
-        /// The key in `config.json`.
-        key: &'static str,
-        /// What is wrong with its value.
-        message: String,
-    },
-    /// A valid config of a network that this implementation does not compute.
-    #[error("`{key}` is {found}, but only {supported} is supported")]
-    Unsupported {
-        /// The key in `config.json`.
-        key: &'static str,
-        /// Its value there.
-        found: String,
-        /// What would be accepted.
-        supported: &'static str,
-    },
-}
-
-pub(crate) fn refuse(
-    key: &'static str,
-    found: &dyn std::fmt::Display,
-    supported: &'static str,
-) -> Result<(), ConfigError> {
-    Err(ConfigError::Unsupported {
-        key,
-        found: found.to_string(),
-        supported,
-    })
-}
-
-/// Refuses an epsilon of a layer norm that is not a positive number in single precision.
-pub(crate) fn check_epsilon(key: &'static str, epsilon: f64) -> Result<(), ConfigError> {
-    let single = epsilon as f32;
-    if single > 0.0 && single.is_finite() {
-        return Ok(());
-    }
-    refuse(key, &epsilon, "a small positive number")
-}
-
 /// The names that transformers gives to keys of any network, with GPT-2's own.
 const ALIASES: [(&str, &str); 4] = [
     ("hidden_size", "n_embd"),
@@ -113,11 +65,7 @@ const ALIASES: [(&str, &str); 4] = [
 ];
 
 /// Whether the config is one of a GPT-2 language model.
-fn check_kind(keys: &Keys) -> Result<(), ConfigError> {
-    let model_type = keys.or("model_type", "gpt2".to_owned())?;
-    if model_type != "gpt2" {
-        return refuse("model_type", &format!("`{model_type}`"), "`gpt2`");
-    }
+fn check_architecture(keys: &Keys) -> Result<(), ConfigError> {
     // The double-heads model has the same network below a second head.
     let known = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
     let named: Vec<String> = keys.or("architectures", None)?.unwrap_or_default();
@@ -127,15 +75,10 @@ fn check_kind(keys: &Keys) -> Result<(), ConfigError> {
     }
 }
 
-impl Gpt2Config {
-    /// Parses and validates the text of a `config.json`.
-    ///
-    /// # Errors
-    /// When the text is not a GPT-2 config or describes a network with another arithmetic than GPT-2's.
-    pub fn parse(json: &str) -> Result<Self, ConfigError> {
-        let mut keys = Keys::parse(json)?;
+impl FamilyConfig for Gpt2Config {
+    fn read(mut keys: Keys) -> Result<Self, ConfigError> {
         // First, what kind of network it is: another one's config lacks GPT-2's keys, and that would be the wrong complaint.
-        check_kind(&keys)?;
+        check_architecture(&keys)?;
         for (alias, key) in ALIASES {
             keys.alias(alias, key)?;
         }
@@ -169,36 +112,52 @@ impl Gpt2Config {
         Ok(config)
     }
 
-    /// Takes the end of text from the text of a `generation_config.json`, where this config has none.
-    ///
-    /// # Errors
-    /// When the two name different ends of text: which one ends a text cannot be told.
-    pub(crate) fn heed_generation(&mut self, json: &str) -> Result<(), ConfigError> {
-        const KEY: &str = "eos_token_id";
-        let Some(Some(eos)) = Keys::parse(json)?.token(KEY)? else {
-            return Ok(());
-        };
-        match self.eos_token_id {
-            Some(own) if own != eos => {
-                return Err(ConfigError::Value {
-                    key: KEY,
-                    message: format!("{eos}, but config.json has {own}; make them the same"),
-                });
-            }
-            _ => self.eos_token_id = Some(eos),
-        }
-        self.check_eos()
-    }
-
-    fn check_eos(&self) -> Result<(), ConfigError> {
-        match self.eos_token_id {
-            Some(eos) if eos as usize >= self.vocab_size => {
-                refuse("eos_token_id", &eos, "an id below `vocab_size`")
-            }
-            _ => Ok(()),
+    fn numbers(&self) -> Config {
+        Config {
+            vocab_size: self.vocab_size,
+            n_positions: self.n_positions,
+            layers: self.n_layer,
+            width: self.n_embd,
+            kv_heads: self.n_head,
+            head_width: self.n_embd / self.n_head,
+            eos_token_id: self.eos_token_id,
         }
     }
 
+    fn end_of_text(&mut self) -> &mut Option<u32> {
+        &mut self.eos_token_id
+    }
+
+    fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        let (width, inner) = (self.n_embd, self.inner());
+        let tables = [
+            ("wte.weight".to_owned(), vec![self.vocab_size, width]),
+            ("wpe.weight".to_owned(), vec![self.n_positions, width]),
+        ];
+        let block = [
+            ("ln_1.weight", vec![width]),
+            ("ln_1.bias", vec![width]),
+            ("attn.c_attn.weight", vec![width, width.saturating_mul(3)]),
+            ("attn.c_attn.bias", vec![width.saturating_mul(3)]),
+            ("attn.c_proj.weight", vec![width, width]),
+            ("attn.c_proj.bias", vec![width]),
+            ("ln_2.weight", vec![width]),
+            ("ln_2.bias", vec![width]),
+            ("mlp.c_fc.weight", vec![width, inner]),
+            ("mlp.c_fc.bias", vec![inner]),
+            ("mlp.c_proj.weight", vec![inner, width]),
+            ("mlp.c_proj.bias", vec![width]),
+        ];
+        let blocks = (0..self.n_layer).flat_map(move |layer| {
+            let named = move |(name, shape)| (format!("h.{layer}.{name}"), shape);
+            block.clone().map(named)
+        });
+        let last = ["ln_f.weight", "ln_f.bias"].map(|name| (name.to_owned(), vec![width]));
+        tables.into_iter().chain(blocks).chain(last)
+    }
+}
+
+impl Gpt2Config {
     fn validate(&self) -> Result<(), ConfigError> {
         if !["gelu_new", "gelu_pytorch_tanh"].contains(&self.activation_function.as_str()) {
             return refuse(
@@ -245,41 +204,12 @@ impl Gpt2Config {
             }
         }
         check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
-        self.check_eos()
+        check_end_of_text(self.eos_token_id, self.vocab_size)
     }
 
     /// Width of the feed-forward layer.
     pub fn inner(&self) -> usize {
         self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
-    }
-
-    /// Every parameter's checkpoint name (without `transformer.`) and shape, in the order of the network.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
-        let (width, inner) = (self.n_embd, self.inner());
-        let tables = [
-            ("wte.weight".to_owned(), vec![self.vocab_size, width]),
-            ("wpe.weight".to_owned(), vec![self.n_positions, width]),
-        ];
-        let block = [
-            ("ln_1.weight", vec![width]),
-            ("ln_1.bias", vec![width]),
-            ("attn.c_attn.weight", vec![width, width.saturating_mul(3)]),
-            ("attn.c_attn.bias", vec![width.saturating_mul(3)]),
-            ("attn.c_proj.weight", vec![width, width]),
-            ("attn.c_proj.bias", vec![width]),
-            ("ln_2.weight", vec![width]),
-            ("ln_2.bias", vec![width]),
-            ("mlp.c_fc.weight", vec![width, inner]),
-            ("mlp.c_fc.bias", vec![inner]),
-            ("mlp.c_proj.weight", vec![inner, width]),
-            ("mlp.c_proj.bias", vec![width]),
-        ];
-        let blocks = (0..self.n_layer).flat_map(move |layer| {
-            let named = move |(name, shape)| (format!("h.{layer}.{name}"), shape);
-            block.clone().map(named)
-        });
-        let last = ["ln_f.weight", "ln_f.bias"].map(|name| (name.to_owned(), vec![width]));
-        tables.into_iter().chain(blocks).chain(last)
     }
 
     /// The same network with one probability for all three dropouts.

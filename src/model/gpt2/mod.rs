@@ -1,7 +1,8 @@
 //! GPT-2 (Radford et al. 2019): one family of networks.
 
-pub(super) mod config;
-pub(super) mod network;
+mod checkpoint;
+mod config;
+mod network;
+mod reading;
 
-pub use config::{ConfigError, Gpt2Config};
 pub use network::Gpt2;

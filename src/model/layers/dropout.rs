@@ -43,3 +43,15 @@ impl Dropout {
         input * mask
     }
 }
+
+/// `tensor` with dropout of probability `p` where the pass is a training pass.
+pub(crate) fn drop<const D: usize>(
+    dropout: &mut Option<&mut Dropout>,
+    p: f64,
+    tensor: Tensor<D>,
+) -> Tensor<D> {
+    match dropout {
+        Some(dropout) => dropout.apply(p, tensor),
+        None => tensor,
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::ConfigError;
-use crate::model::gpt2::config::{check_epsilon, refuse};
+use crate::model::config::{check_epsilon, refuse};
 use crate::model::keys::Keys;
 
 /// The keys that decide what a RoBERTa classifier computes. Unknown keys are ignored, as transformers does.

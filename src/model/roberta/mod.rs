@@ -102,7 +102,7 @@ impl Roberta {
         let config =
             RobertaConfig::parse(&text).map_err(|source| WeightsError::Config { path, source })?;
         let mut parts = Parts {
-            tensors: Tensors::open(directory)?,
+            tensors: Tensors::open(directory, "")?,
             epsilon: config.layer_norm_eps,
             device: device.clone(),
         };

@@ -18,7 +18,7 @@ use milepost::decode::{Decoding, Request, Settings, assisted};
 use milepost::measure::decoding::DecodingTotals;
 use milepost::measure::divergence::Divergence;
 use milepost::measure::evaluation::template_divergences;
-use milepost::model::{Gpt2, Gpt2Config, Pair};
+use milepost::model::{Network, Pair};
 use milepost::random::{Purpose, stream};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
@@ -100,11 +100,10 @@ impl Options {
 fn pair(folder: &Path) -> Result<Pair> {
     let device = Device::flex();
     let config = json!({
-        "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12
+        "model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12
     });
-    let config = Gpt2Config::parse(&config.to_string())?;
     let mut rng = stream(1, Purpose::Initialisation, 0, 0);
-    let main = Gpt2::init(config, &mut rng, &device);
+    let main = Network::init(&config.to_string(), &mut rng, &device)?;
     let assistant = folder.join("assistant");
     for folder in [&folder.join("main"), &assistant] {
         std::fs::create_dir(folder)?;
@@ -125,7 +124,7 @@ fn pair(folder: &Path) -> Result<Pair> {
     });
     let file = assistant.join("model.safetensors");
     safetensors::serialize_to_file(kept, None, &file)?;
-    let assistant = Gpt2::load(&assistant, &device)?;
+    let assistant = Network::load(&assistant, &device)?;
     Ok(Pair::new(main, assistant)?)
 }
 
@@ -206,11 +205,11 @@ impl Bench {
             .collect();
         let read = 2 * beginnings.len() as u64;
         let (main, assistant) = (self.pair.main.config(), self.pair.assistant.config());
-        let head = (main.vocab_size * main.n_embd) as u64;
-        let blocks = |layers: usize| (12 * layers * main.n_embd * main.n_embd) as u64;
-        let main = (read + totals.new_tokens) * blocks(main.n_layer)
+        let head = (main.vocab_size * main.width) as u64;
+        let blocks = |layers: usize| (12 * layers * main.width * main.width) as u64;
+        let main = (read + totals.new_tokens) * blocks(main.layers)
             + (totals.new_tokens + prompts.len() as u64) * head;
-        let assistant = (read + totals.drafted) * blocks(assistant.n_layer)
+        let assistant = (read + totals.drafted) * blocks(assistant.layers)
             + (totals.drafted + prompts.len() as u64) * head;
         2.0 * (main + assistant) as f64
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use milepost::device::open;
-use milepost::model::{Gpt2, Gpt2Config};
+use milepost::model::Network;
 use milepost::random::{Purpose, stream};
 use milepost::train::Learner;
 
@@ -14,7 +14,7 @@ const BATCH: usize = 8;
 const TIME: usize = 128;
 const ROUNDS: usize = 7;
 /// 6 layers of 256 over a vocabulary of 8192.
-const CONFIG: &str = r#"{"vocab_size": 8192, "n_positions": 128, "n_embd": 256, "n_layer": 6, "n_head": 8,
+const CONFIG: &str = r#"{"model_type": "gpt2", "vocab_size": 8192, "n_positions": 128, "n_embd": 256, "n_layer": 6, "n_head": 8,
     "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}"#;
 
 /// A model in training on one device.
@@ -63,9 +63,8 @@ fn main() -> anyhow::Result<()> {
 
 impl Trainee {
     fn new(name: String, device: &Device) -> anyhow::Result<Self> {
-        let config = Gpt2Config::parse(CONFIG)?;
         let mut rng = stream(1, Purpose::Initialisation, 0, 0);
-        let model = Gpt2::init(config, &mut rng, &device.clone().autodiff());
+        let model = Network::init(CONFIG, &mut rng, &device.clone().autodiff())?;
         Ok(Self {
             name,
             learner: Learner::new(model, 0.0),

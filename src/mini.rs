@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
-use crate::model::{Gpt2, ModelFiles, Role, WeightsError};
+use crate::model::{ModelFiles, Network, Role, WeightsError};
 
 /// The project's own templates, in HONEST layout.
 pub const TEMPLATES: &str = include_str!("../datasets/prompt_templates.tsv");
@@ -14,7 +14,7 @@ pub const TEMPLATES: &str = include_str!("../datasets/prompt_templates.tsv");
 ///
 /// # Errors
 /// When the files that were built in are damaged.
-pub fn model(role: Role, device: &Device) -> Result<Gpt2, WeightsError> {
+pub fn model(role: Role, device: &Device) -> Result<Network, WeightsError> {
     let (config, weights): (&str, &[u8]) = match role {
         Role::Main => (
             include_str!("../datasets/mini/main/config.json"),
@@ -25,12 +25,12 @@ pub fn model(role: Role, device: &Device) -> Result<Gpt2, WeightsError> {
             include_bytes!("../datasets/mini/assistant/model.safetensors"),
         ),
     };
-    let files = ModelFiles {
+    let files = ModelFiles::Memory {
         origin: Path::new("mini").join(role.as_str()),
         config,
         weights,
     };
-    Gpt2::from_files(files, device)
+    Network::from_files(&files, device)
 }
 
 /// The mini pair's tokenizer.

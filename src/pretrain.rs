@@ -22,7 +22,7 @@ use crate::data::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::decode::Settings;
 use crate::experiment::usual_contrasts;
 use crate::hook::Scene;
-use crate::model::{Gpt2, Gpt2Config, Pair, Role};
+use crate::model::{Network, Pair, Role};
 use crate::random::{Purpose, stream};
 use crate::train::{Decay, Plan, Schedule, Training, WeightDecay};
 
@@ -185,23 +185,21 @@ impl Recipe {
     }
 
     fn fresh_pair(&self, vocab_size: usize, eos: u32, device: &Device) -> anyhow::Result<Pair> {
-        let config = |n_embd: usize, n_layer: usize, n_head: usize| -> anyhow::Result<Gpt2Config> {
-            let json = serde_json::json!({
+        let fresh = |role: Role, n_embd: usize, n_layer: usize, n_head: usize| {
+            let config = serde_json::json!({
+                "model_type": "gpt2",
                 "vocab_size": vocab_size, "n_positions": self.block,
                 "n_embd": n_embd, "n_layer": n_layer, "n_head": n_head,
                 // A text is read once: there is nothing to overfit, so no dropout.
                 "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0,
                 "bos_token_id": eos, "eos_token_id": eos,
             });
-            Ok(Gpt2Config::parse(&json.to_string())?)
-        };
-        let fresh = |role: Role, config: Gpt2Config| {
             let mut rng = stream(self.seed, Purpose::Initialisation, role as u64, 0);
-            Gpt2::init(config, &mut rng, device)
+            Network::init(&config.to_string(), &mut rng, device)
         };
         Ok(Pair::new(
-            fresh(Role::Main, config(128, 4, 4)?),
-            fresh(Role::Assistant, config(64, 2, 2)?),
+            fresh(Role::Main, 128, 4, 4)?,
+            fresh(Role::Assistant, 64, 2, 2)?,
         )?)
     }
 }

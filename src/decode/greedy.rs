@@ -1,14 +1,14 @@
 //! Plain greedy decoding: the most probable token, one at a time.
 
 use super::DecodeError;
-use crate::model::{Gpt2, KvPool, NewToken, Role};
+use crate::model::{KvPool, Network, NewToken, Role};
 
 /// Up to `max_new_tokens` ids that continue `prompt`, each the argmax of the model; ends early with `eos`, which is included.
 ///
 /// # Errors
 /// When the prompt is empty, the text does not fit the model, or the logits are not finite.
 pub fn greedy(
-    model: &Gpt2,
+    model: &Network,
     prompt: &[u32],
     max_new_tokens: usize,
     eos: Option<u32>,

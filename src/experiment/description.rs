@@ -77,7 +77,7 @@ fn models(experiment: &Experiment, pair: &Pair, sources: &[ModelSource; 2]) -> s
     let model = |role: Role| {
         let mut described = json!({
             "from": experiment.models.get(role),
-            "config": pair.get(role).config(),
+            "config": pair.get(role).config_json(),
         });
         if let ModelSource::Hub(_, snapshot) = &sources[role as usize] {
             described["commit"] = snapshot.commit.clone().into();

@@ -10,7 +10,7 @@ use crate::data::source::{self, Corpus};
 use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
 use crate::hub::{HubError, ModelId, Progress, Snapshot};
-use crate::model::{Gpt2, Pair, Role};
+use crate::model::{Network, Pair, Role};
 
 /// Where one of the pair comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub(super) fn load_pair(
     progress: &mut Progress,
 ) -> anyhow::Result<LoadedPair> {
     let experiment = &written.experiment;
-    let mut load = |role: Role| -> anyhow::Result<(Gpt2, Tokenizer, ModelSource)> {
+    let mut load = |role: Role| -> anyhow::Result<(Network, Tokenizer, ModelSource)> {
         let source = find_model(written, places, role, &mut |id| {
             places.hub.get(id, progress)
         })?;
@@ -95,7 +95,10 @@ pub(super) fn load_pair(
                     crate::mini::tokenizer()?,
                 )
             }
-            Some(directory) => (Gpt2::load(directory, device)?, Tokenizer::load(directory)?),
+            Some(directory) => (
+                Network::load(directory, device)?,
+                Tokenizer::load(directory)?,
+            ),
         };
         Ok(match experiment.train.dropout {
             Some(p) => (model.with_dropout(p), tokenizer, source),

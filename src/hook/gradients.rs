@@ -4,17 +4,17 @@ use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
-use crate::model::Gpt2;
+use crate::model::Network;
 
 /// The gradients of one model at one step, read-only.
 pub struct Gradients<'a> {
-    model: &'a Gpt2,
+    model: &'a Network,
     values: &'a GradientsParams,
 }
 
 impl<'a> Gradients<'a> {
     /// The gradients `values` of `model`'s parameters.
-    pub fn new(model: &'a Gpt2, values: &'a GradientsParams) -> Self {
+    pub fn new(model: &'a Network, values: &'a GradientsParams) -> Self {
         Self { model, values }
     }
 

@@ -3,7 +3,7 @@
 use super::divergence::Divergence;
 use super::positions::{Text, divergences_along, each_batch};
 use crate::data::blocks::Blocks;
-use crate::model::{Gpt2, Pair, next_token_loss};
+use crate::model::{Network, Pair, next_token_loss};
 
 /// Mean next-token loss of `model` over all blocks, in nats a token: the sum over all predictions divided by their number, so that
 /// the batch size does not matter. `go_on` is asked before each batch.
@@ -11,7 +11,7 @@ use crate::model::{Gpt2, Pair, next_token_loss};
 /// # Errors
 /// Those of `go_on`.
 pub fn mean_loss(
-    model: &Gpt2,
+    model: &Network,
     blocks: &Blocks,
     batch: usize,
     go_on: &dyn Fn() -> anyhow::Result<()>,

@@ -137,7 +137,7 @@ fn one_group(
     for rows in wanted.chunks(ROWS) {
         go_on()?;
         let index: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-        let logits = |model: &crate::model::Gpt2, hidden: &Tensor<2>| {
+        let logits = |model: &crate::model::Network, hidden: &Tensor<2>| {
             let index: Tensor<1, Int> = Tensor::from_data(
                 TensorData::new(index.clone(), [rows.len()]),
                 &hidden.device(),

@@ -1,57 +1,25 @@
-//! `config.json` of a GPT-2 in Hugging Face layout, and the refusal of what this implementation would compute wrongly.
+//! What is common to the `config.json` of all families: the numbers that others ask for, and what can be wrong.
 
-use serde::Serialize;
-
+use super::family::FamilyConfig;
 use super::keys::Keys;
 
-/// The keys of a GPT-2 `config.json` that decide what the network computes. Unknown keys are ignored, as transformers does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Gpt2Config {
-    /// Always `gpt2`.
-    pub model_type: String,
+/// What is asked of the config of any network, in plain numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
     /// Vocabulary size, V.
     pub vocab_size: usize,
     /// Longest sequence, in tokens.
     pub n_positions: usize,
-    /// Width of the residual stream, D.
-    pub n_embd: usize,
     /// Number of transformer blocks.
-    pub n_layer: usize,
-    /// Attention heads a block; divides `n_embd`.
-    pub n_head: usize,
-    /// Width of the feed-forward layer; 4 x `n_embd` when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub n_inner: Option<usize>,
-    /// Only the tanh form of GELU that GPT-2 was trained with.
-    pub activation_function: String,
-    /// Dropout after the sum of token and position embeddings.
-    pub embd_pdrop: f64,
-    /// Dropout of the attention weights.
-    pub attn_pdrop: f64,
-    /// Dropout of what each sub-layer adds to the residual stream.
-    pub resid_pdrop: f64,
-    /// Added to the variance in every layer normalisation.
-    pub layer_norm_epsilon: f64,
-    /// Standard deviation of the initial weights.
-    pub initializer_range: f64,
-    /// Id of the beginning-of-text token, when there is one.
-    pub bos_token_id: Option<u32>,
+    pub layers: usize,
+    /// Width of the hidden states, D.
+    pub width: usize,
+    /// Heads of a block whose keys and values are kept.
+    pub kv_heads: usize,
+    /// Width of one of these heads.
+    pub head_width: usize,
     /// Id of the end-of-text token, when there is one.
     pub eos_token_id: Option<u32>,
-    /// Must be true: the output head is the transposed token embedding.
-    pub tie_word_embeddings: bool,
-    /// Must be true: scores are divided by the square root of the head's width.
-    pub scale_attn_weights: bool,
-    /// Must be false.
-    pub scale_attn_by_inverse_layer_idx: bool,
-    /// Must be false.
-    pub add_cross_attention: bool,
-    /// What transformers calls the class to load; written so that it finds the head.
-    pub architectures: Vec<String>,
-}
-
-fn architectures() -> Vec<String> {
-    vec!["GPT2LMHeadModel".to_owned()]
 }
 
 /// Why a `config.json` cannot be used.
@@ -70,6 +38,16 @@ pub enum ConfigError {
         key: &'static str,
         /// What is wrong with its value.
         message: String,
+    },
+    /// A network of a family that is not known.
+    #[error(
+        "`model_type` is `{found}`, but only networks of these families are supported: {known}"
+    )]
+    Family {
+        /// The `model_type` in `config.json`.
+        found: String,
+        /// The families that are known.
+        known: String,
     },
     /// A valid config of a network that this implementation does not compute.
     #[error("`{key}` is {found}, but only {supported} is supported")]
@@ -104,187 +82,38 @@ pub(super) fn check_epsilon(key: &'static str, epsilon: f64) -> Result<(), Confi
     refuse(key, &epsilon, "a small positive number")
 }
 
-/// The names that transformers gives to keys of any network, with GPT-2's own.
-const ALIASES: [(&str, &str); 4] = [
-    ("hidden_size", "n_embd"),
-    ("max_position_embeddings", "n_positions"),
-    ("num_attention_heads", "n_head"),
-    ("num_hidden_layers", "n_layer"),
-];
-
-/// Whether the config is one of a GPT-2 language model.
-fn check_kind(keys: &Keys) -> Result<(), ConfigError> {
-    let model_type = keys.or("model_type", "gpt2".to_owned())?;
-    if model_type != "gpt2" {
-        return refuse("model_type", &format!("`{model_type}`"), "`gpt2`");
-    }
-    // The double-heads model has the same network below a second head.
-    let known = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
-    let named: Vec<String> = keys.or("architectures", None)?.unwrap_or_default();
-    match named.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(other) => refuse("architectures", &format!("`{other}`"), "`GPT2LMHeadModel`"),
-        None => Ok(()),
+/// Refuses an end of text that is not in the vocabulary.
+pub(super) fn check_end_of_text(eos: Option<u32>, vocab_size: usize) -> Result<(), ConfigError> {
+    match eos {
+        Some(eos) if eos as usize >= vocab_size => {
+            refuse("eos_token_id", &eos, "an id below `vocab_size`")
+        }
+        _ => Ok(()),
     }
 }
 
-impl Gpt2Config {
-    /// Parses and validates the text of a `config.json`.
-    ///
-    /// # Errors
-    /// When the text is not a GPT-2 config or describes a network with another arithmetic than GPT-2's.
-    pub fn parse(json: &str) -> Result<Self, ConfigError> {
-        let mut keys = Keys::parse(json)?;
-        // First, what kind of network it is: another one's config lacks GPT-2's keys, and that would be the wrong complaint.
-        check_kind(&keys)?;
-        for (alias, key) in ALIASES {
-            keys.alias(alias, key)?;
+/// Takes the end of text from the text of a `generation_config.json`, which transformers asks when it generates, where `config` has none.
+///
+/// # Errors
+/// When the two name different ends of text: which one ends a text cannot be told.
+pub(super) fn heed_generation(
+    config: &mut impl FamilyConfig,
+    json: &str,
+) -> Result<(), ConfigError> {
+    const KEY: &str = "eos_token_id";
+    let Some(Some(eos)) = Keys::parse(json)?.token(KEY)? else {
+        return Ok(());
+    };
+    let vocab_size = config.numbers().vocab_size;
+    let own = config.end_of_text();
+    match *own {
+        Some(own) if own != eos => {
+            return Err(ConfigError::Value {
+                key: KEY,
+                message: format!("{eos}, but config.json has {own}; make them the same"),
+            });
         }
-        keys.refuse("quantization_config")?;
-        let vocab_size: usize = keys.needed("vocab_size")?;
-        // transformers takes GPT-2's own end-of-text for a token that the file does not name.
-        let usual_token = (vocab_size > 50256).then_some(50256);
-        let config = Self {
-            model_type: "gpt2".to_owned(),
-            vocab_size,
-            n_positions: keys.needed("n_positions")?,
-            n_embd: keys.needed("n_embd")?,
-            n_layer: keys.needed("n_layer")?,
-            n_head: keys.needed("n_head")?,
-            n_inner: keys.or("n_inner", None)?,
-            activation_function: keys.or("activation_function", "gelu_new".to_owned())?,
-            embd_pdrop: keys.or("embd_pdrop", 0.1)?,
-            attn_pdrop: keys.or("attn_pdrop", 0.1)?,
-            resid_pdrop: keys.or("resid_pdrop", 0.1)?,
-            layer_norm_epsilon: keys.or("layer_norm_epsilon", 1e-5)?,
-            initializer_range: keys.or("initializer_range", 0.02)?,
-            bos_token_id: keys.token("bos_token_id")?.unwrap_or(usual_token),
-            eos_token_id: keys.token("eos_token_id")?.unwrap_or(usual_token),
-            tie_word_embeddings: keys.or("tie_word_embeddings", true)?,
-            scale_attn_weights: keys.or("scale_attn_weights", true)?,
-            scale_attn_by_inverse_layer_idx: keys.or("scale_attn_by_inverse_layer_idx", false)?,
-            add_cross_attention: keys.or("add_cross_attention", false)?,
-            architectures: architectures(),
-        };
-        config.validate()?;
-        Ok(config)
+        _ => *own = Some(eos),
     }
-
-    /// Takes the end of text from the text of a `generation_config.json`, where this config has none.
-    ///
-    /// # Errors
-    /// When the two name different ends of text: which one ends a text cannot be told.
-    pub(super) fn heed_generation(&mut self, json: &str) -> Result<(), ConfigError> {
-        const KEY: &str = "eos_token_id";
-        let Some(Some(eos)) = Keys::parse(json)?.token(KEY)? else {
-            return Ok(());
-        };
-        match self.eos_token_id {
-            Some(own) if own != eos => {
-                return Err(ConfigError::Value {
-                    key: KEY,
-                    message: format!("{eos}, but config.json has {own}; make them the same"),
-                });
-            }
-            _ => self.eos_token_id = Some(eos),
-        }
-        self.check_eos()
-    }
-
-    fn check_eos(&self) -> Result<(), ConfigError> {
-        match self.eos_token_id {
-            Some(eos) if eos as usize >= self.vocab_size => {
-                refuse("eos_token_id", &eos, "an id below `vocab_size`")
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn validate(&self) -> Result<(), ConfigError> {
-        if !["gelu_new", "gelu_pytorch_tanh"].contains(&self.activation_function.as_str()) {
-            return refuse(
-                "activation_function",
-                &self.activation_function,
-                "`gelu_new`",
-            );
-        }
-        for (key, found, needed) in [
-            ("tie_word_embeddings", self.tie_word_embeddings, true),
-            ("scale_attn_weights", self.scale_attn_weights, true),
-            (
-                "scale_attn_by_inverse_layer_idx",
-                self.scale_attn_by_inverse_layer_idx,
-                false,
-            ),
-            ("add_cross_attention", self.add_cross_attention, false),
-        ] {
-            if found != needed {
-                return refuse(key, &found, if needed { "true" } else { "false" });
-            }
-        }
-        for (key, size) in [
-            ("vocab_size", self.vocab_size),
-            ("n_positions", self.n_positions),
-            ("n_embd", self.n_embd),
-            ("n_layer", self.n_layer),
-            ("n_head", self.n_head),
-        ] {
-            if size == 0 {
-                return refuse(key, &size, "a positive number");
-            }
-        }
-        if !self.n_embd.is_multiple_of(self.n_head) {
-            return refuse("n_head", &self.n_head, "a divisor of `n_embd`");
-        }
-        for (key, p) in [
-            ("embd_pdrop", self.embd_pdrop),
-            ("attn_pdrop", self.attn_pdrop),
-            ("resid_pdrop", self.resid_pdrop),
-        ] {
-            if !(0.0..1.0).contains(&p) {
-                return refuse(key, &p, "a probability below 1");
-            }
-        }
-        check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
-        self.check_eos()
-    }
-
-    /// Width of the feed-forward layer.
-    pub fn inner(&self) -> usize {
-        self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
-    }
-
-    /// Every parameter's checkpoint name (without `transformer.`) and shape, in the order of the network.
-    pub(super) fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
-        let (width, inner) = (self.n_embd, self.inner());
-        let tables = [
-            ("wte.weight".to_owned(), vec![self.vocab_size, width]),
-            ("wpe.weight".to_owned(), vec![self.n_positions, width]),
-        ];
-        let block = [
-            ("ln_1.weight", vec![width]),
-            ("ln_1.bias", vec![width]),
-            ("attn.c_attn.weight", vec![width, width.saturating_mul(3)]),
-            ("attn.c_attn.bias", vec![width.saturating_mul(3)]),
-            ("attn.c_proj.weight", vec![width, width]),
-            ("attn.c_proj.bias", vec![width]),
-            ("ln_2.weight", vec![width]),
-            ("ln_2.bias", vec![width]),
-            ("mlp.c_fc.weight", vec![width, inner]),
-            ("mlp.c_fc.bias", vec![inner]),
-            ("mlp.c_proj.weight", vec![inner, width]),
-            ("mlp.c_proj.bias", vec![width]),
-        ];
-        let blocks = (0..self.n_layer).flat_map(move |layer| {
-            let named = move |(name, shape)| (format!("h.{layer}.{name}"), shape);
-            block.clone().map(named)
-        });
-        let last = ["ln_f.weight", "ln_f.bias"].map(|name| (name.to_owned(), vec![width]));
-        tables.into_iter().chain(blocks).chain(last)
-    }
-
-    /// The same network with one probability for all three dropouts.
-    pub fn with_dropout(mut self, p: f64) -> Self {
-        (self.embd_pdrop, self.attn_pdrop, self.resid_pdrop) = (p, p, p);
-        self
-    }
+    check_end_of_text(Some(eos), vocab_size)
 }

@@ -4,7 +4,7 @@
 //! stored once, and what a rejected draft left behind is given back by dropping the end of a list (as in the paged attention of Kwon et al.
 //! 2023, arXiv 2309.06180, with pages of one token).
 
-use super::Gpt2Config;
+use super::Config;
 
 /// Slots are added so many at a time.
 const PAGE: usize = 128;
@@ -12,9 +12,10 @@ const PAGE: usize = 128;
 /// The attention keys and values of many tokens.
 #[derive(Debug)]
 pub struct KvPool {
+    /// Values of a token's key in a block, all heads; its value has as many.
     width: usize,
     blocks: usize,
-    /// Each `[block, key or value, slot, D]`.
+    /// Each `[block, key or value, slot, width]`.
     pages: Vec<Vec<f32>>,
     /// How many sequences hold a slot.
     holders: Vec<u32>,
@@ -22,20 +23,20 @@ pub struct KvPool {
 }
 
 impl KvPool {
-    /// An empty pool for a model of this shape.
-    pub fn new(config: &Gpt2Config) -> Self {
+    /// An empty pool for a model of these numbers.
+    pub fn new(config: Config) -> Self {
         Self {
-            width: config.n_embd,
-            blocks: config.n_layer,
+            width: width(config),
+            blocks: config.layers,
             pages: Vec::new(),
             holders: Vec::new(),
             free: Vec::new(),
         }
     }
 
-    /// Bytes that one token takes in the pool of a model of this shape.
-    pub fn bytes_per_token(config: &Gpt2Config) -> usize {
-        2 * config.n_layer * config.n_embd * size_of::<f32>()
+    /// Bytes that one token takes in the pool of a model of these numbers.
+    pub fn bytes_per_token(config: Config) -> usize {
+        2 * config.layers * width(config) * size_of::<f32>()
     }
 
     /// Tokens that are held now.
@@ -86,13 +87,13 @@ impl KvPool {
         (page, ((2 * block + which) * PAGE + place) * self.width)
     }
 
-    /// The key of a token in a block, all heads: `[D]`.
+    /// The key of a token in a block, all heads: `[width]`.
     pub(super) fn key(&self, block: usize, slot: u32) -> &[f32] {
         let (page, from) = self.at(block, 0, slot);
         &self.pages[page][from..from + self.width]
     }
 
-    /// The value of a token in a block, all heads: `[D]`.
+    /// The value of a token in a block, all heads: `[width]`.
     pub(super) fn value(&self, block: usize, slot: u32) -> &[f32] {
         let (page, from) = self.at(block, 1, slot);
         &self.pages[page][from..from + self.width]
@@ -105,4 +106,9 @@ impl KvPool {
             self.pages[page][from..from + self.width].copy_from_slice(vector);
         }
     }
+}
+
+/// Values of a key in a block, all heads.
+fn width(config: Config) -> usize {
+    config.kv_heads * config.head_width
 }

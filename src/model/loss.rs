@@ -2,8 +2,8 @@
 
 use burn::tensor::Tensor;
 
-use super::gpt2::token_tensor;
-use super::{Dropout, Gpt2};
+use super::layers::token_tensor;
+use super::{Dropout, Network};
 
 /// Sum over a batch of the next-token cross-entropy in nats, and the number of predictions it is the sum of.
 ///
@@ -11,10 +11,10 @@ use super::{Dropout, Gpt2};
 /// as `GPT2LMHeadModel` shifts its labels. The sum (and not the mean) is given back because micro-batches of unequal size must be
 /// weighted by their tokens.
 ///
-/// Computed as `logsumexp(logits) - logit of the target`. The target's logit is a dot product with the target's row of the tied head,
+/// Computed as `logsumexp(logits) - logit of the target`. The target's logit is a dot product with the target's row of the head,
 /// which spares a gather over `[tokens, vocab]` in the backward pass.
 pub fn next_token_loss(
-    model: &Gpt2,
+    model: &Network,
     rows: &[&[u32]],
     dropout: Option<&mut Dropout>,
 ) -> (Tensor<1>, usize) {
@@ -25,7 +25,8 @@ pub fn next_token_loss(
     let [batch, time, width] = hidden.dims();
     let count = batch * time;
     let hidden = hidden.reshape([count, width]);
-    let target_rows = model.token_rows(token_tensor(&targets, &device).reshape([count]));
+    let target_rows =
+        (model.head_table()).select(0, token_tensor(&targets, &device).reshape([count]));
     let target_logits = (hidden.clone() * target_rows).sum();
     let normalisers = log_sum_exp(model.head(hidden)).sum();
     (normalisers - target_logits, count)

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use super::Gpt2;
+use super::Network;
 
 /// Which model of the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,15 +53,15 @@ pub enum PairError {
 #[derive(Debug, Clone)]
 pub struct Pair {
     /// The target.
-    pub main: Gpt2,
+    pub main: Network,
     /// The drafter.
-    pub assistant: Gpt2,
+    pub assistant: Network,
 }
 
 impl Pair {
     /// # Errors
     /// When the vocabularies differ in size.
-    pub fn new(main: Gpt2, assistant: Gpt2) -> Result<Self, PairError> {
+    pub fn new(main: Network, assistant: Network) -> Result<Self, PairError> {
         let (a, b) = (main.config().vocab_size, assistant.config().vocab_size);
         if a != b {
             return Err(PairError::Vocabulary {
@@ -73,7 +73,7 @@ impl Pair {
     }
 
     /// One of the two.
-    pub fn get(&self, role: Role) -> &Gpt2 {
+    pub fn get(&self, role: Role) -> &Network {
         match role {
             Role::Main => &self.main,
             Role::Assistant => &self.assistant,

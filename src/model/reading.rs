@@ -1,14 +1,10 @@
 //! Reading on: the model's pass over tokens that follow others it has read, for many sequences at once, and the head over what comes out.
 
-use burn::backend::Flex;
-use burn::nn::Linear;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::gelu::gelu;
-use super::gpt2::Block;
-use super::kernels::{RunningArgmax, attention};
-use super::{Gpt2, KvPool, kernels};
+use super::kernels::RunningArgmax;
+use super::{KvPool, Network};
 
 /// Tokens of one pass: enough for matrix products at full speed, few enough for their results to be small.
 const PASS: usize = 512;
@@ -51,7 +47,7 @@ pub struct TextsRead {
     pub rows: Vec<Vec<u32>>,
 }
 
-impl Gpt2 {
+impl Network {
     /// Reads texts from their beginning. What a text's beginning has in common with the text before it is read once, so texts in the order
     /// of their tokens are read with every common beginning read once.
     pub fn read_texts(&self, texts: &[&[u32]], pool: &mut KvPool) -> TextsRead {
@@ -92,32 +88,17 @@ impl Gpt2 {
     /// What a token follows must have been read before or stand before it in `new`; its position must be below `n_positions`.
     pub fn read(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2> {
         if new.is_empty() {
-            return Tensor::zeros([0, self.config().n_embd], &self.device());
+            return Tensor::zeros([0, self.config().width], &self.device());
         }
         let passes = new.chunks(PASS).map(|new| self.pass(new, pool));
         Tensor::cat(passes.collect(), 0)
-    }
-
-    fn pass(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2> {
-        let device = self.device();
-        let ids = |of: &dyn Fn(&NewToken) -> usize| -> Tensor<1, Int> {
-            let ids: Vec<i32> = new.iter().map(|token| of(token) as i32).collect();
-            Tensor::from_data(TensorData::new(ids, [new.len()]), &device)
-        };
-        let seen: Vec<&[u32]> = new.iter().map(|token| token.sequence).collect();
-        let mut x = self.token_rows(ids(&|token| token.id as usize))
-            + self.position_rows(ids(&|token| token.sequence.len() - 1));
-        for (index, block) in self.h.iter().enumerate() {
-            x = block.read(x, &seen, index, self.config().n_head, pool);
-        }
-        self.ln_f.forward(x)
     }
 
     /// The most probable token after each of the hidden states `[rows, D]`; of equal logits the lowest token, as PyTorch has it on the
     /// CPU. None where a logit is not finite.
     pub fn argmax(&self, hidden: Tensor<2>) -> Vec<Option<u32>> {
         let [rows, _] = hidden.dims();
-        let table = self.token_table();
+        let table = self.head_table();
         let [vocab, _] = table.dims();
         let mut found = Vec::with_capacity(rows);
         for first in (0..rows).step_by(ROWS) {
@@ -158,61 +139,6 @@ impl Gpt2 {
         }
         found
     }
-}
-
-impl Block {
-    /// `x` `[new, D]` through the block, each token attending to `seen`.
-    fn read(
-        &self,
-        x: Tensor<2>,
-        seen: &[&[u32]],
-        index: usize,
-        heads: usize,
-        pool: &mut KvPool,
-    ) -> Tensor<2> {
-        let [new, width] = x.dims();
-        let normed = self.ln_1.forward(x.clone());
-        let qkv = values(linear(&self.attn.c_attn, normed, false));
-        for (qkv, seen) in qkv.chunks_exact(3 * width).zip(seen) {
-            if let Some(&slot) = seen.last() {
-                pool.fill(index, slot, &qkv[width..2 * width], &qkv[2 * width..]);
-            }
-        }
-        let mixed = attention(&qkv, seen, pool, index, heads);
-        let mixed = Tensor::from_data(TensorData::new(mixed, [new, width]), &x.device());
-        let x = x + linear(&self.attn.c_proj, mixed, false);
-        let fed = linear(&self.mlp.c_fc, self.ln_2.forward(x.clone()), true);
-        x + linear(&self.mlp.c_proj, fed, false)
-    }
-}
-
-/// `x W + b` of a layer, and GELU of it if so wanted: by our own kernel where the rows are few and their values at hand.
-fn linear(layer: &Linear, x: Tensor<2>, with_gelu: bool) -> Tensor<2> {
-    let [rows, _] = x.dims();
-    let own = if rows <= kernels::MOST_ROWS {
-        few_rows(layer, x.clone(), with_gelu)
-    } else {
-        None
-    };
-    own.unwrap_or_else(|| {
-        let y = layer.forward(x);
-        if with_gelu { gelu(y) } else { y }
-    })
-}
-
-/// None on another device than flex.
-fn few_rows(layer: &Linear, x: Tensor<2>, with_gelu: bool) -> Option<Tensor<2>> {
-    let of = |tensor: Tensor<2>| tensor.try_into_primitive::<Flex>().ok();
-    let (weight, bias) = (of(layer.weight.val())?, layer.bias.as_ref()?.val());
-    let (bias, x) = (of(bias.unsqueeze())?, of(x)?);
-    let finish: &(dyn Fn(&mut [f32]) + Sync) = if with_gelu { &kernels::gelu } else { &|_| {} };
-    let bias = bias.as_slice::<f32>()?;
-    let y = kernels::product(x.as_slice()?, weight.as_slice()?, bias, finish);
-    let shape = [y.len() / bias.len(), bias.len()];
-    Some(Tensor::from_data(
-        TensorData::new(y, shape),
-        &Device::flex(),
-    ))
 }
 
 /// A tensor's values, row by row.

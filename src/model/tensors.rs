@@ -43,7 +43,7 @@ pub(super) enum Place {
 /// What tools put before every name: torch.compile, DataParallel, a wrapping module.
 const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "model."];
 
-/// The tensors of a checkpoint by name, without the prefix `transformer.` and without what a wrapper put before it.
+/// The tensors of a checkpoint by name, without the prefix of their family and without what a wrapper put before it.
 pub(super) struct Tensors<'a> {
     /// The file that messages name: the only one, or the index.
     pub origin: PathBuf,
@@ -52,8 +52,8 @@ pub(super) struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// Opens the weights of a model directory.
-    pub fn open(directory: &Path) -> Result<Self, WeightsError> {
+    /// Opens the weights of a model directory, of a family that puts `prefix` before the names of its tensors.
+    pub fn open(directory: &Path, prefix: &str) -> Result<Self, WeightsError> {
         let WeightFiles {
             origin,
             parts,
@@ -73,7 +73,7 @@ impl<'a> Tensors<'a> {
                 found.extend(tensors.safetensors(&path, Cow::Owned(bytes))?);
             }
         }
-        tensors.name(found)?;
+        tensors.name(found, prefix)?;
         match index {
             Some(index) => tensors.compare(index),
             None => Ok(tensors),
@@ -81,10 +81,10 @@ impl<'a> Tensors<'a> {
     }
 
     /// The tensors of one safetensors file in memory.
-    pub fn of_bytes(origin: PathBuf, bytes: &'a [u8]) -> Result<Self, WeightsError> {
+    pub fn of_bytes(origin: PathBuf, bytes: &'a [u8], prefix: &str) -> Result<Self, WeightsError> {
         let mut tensors = Self::empty(origin.clone());
         let found = tensors.safetensors(&origin, Cow::Borrowed(bytes))?;
-        tensors.name(found)?;
+        tensors.name(found, prefix)?;
         Ok(tensors)
     }
 
@@ -128,11 +128,13 @@ impl<'a> Tensors<'a> {
     }
 
     /// Puts the entries under their short names.
-    fn name(&mut self, mut found: Vec<Entry>) -> Result<(), WeightsError> {
+    fn name(&mut self, mut found: Vec<Entry>, prefix: &str) -> Result<(), WeightsError> {
         found.sort_by(|a, b| a.name.cmp(&b.name));
         if let Some(first) = found.first() {
-            let (wrapper, _) = unwrapped(&first.name);
-            let other = found.iter().find(|one| unwrapped(&one.name).0 != wrapper);
+            let (wrapper, _) = unwrapped(&first.name, prefix);
+            let other = found
+                .iter()
+                .find(|one| unwrapped(&one.name, prefix).0 != wrapper);
             if let Some(other) = other {
                 return Err(self.wrong(format!(
                     "tensors `{}` and `{}` have different prefixes: rename them alike",
@@ -141,8 +143,8 @@ impl<'a> Tensors<'a> {
             }
         }
         for entry in found {
-            let (_, rest) = unwrapped(&entry.name);
-            let short = rest.strip_prefix("transformer.").unwrap_or(rest).to_owned();
+            let (_, rest) = unwrapped(&entry.name, prefix);
+            let short = rest.strip_prefix(prefix).unwrap_or(rest).to_owned();
             if let Some(other) = self.entries.get(&short) {
                 let message = if other.name == entry.name {
                     format!("tensor `{}` is there twice", entry.name)
@@ -284,10 +286,14 @@ impl<'a> Tensors<'a> {
     }
 }
 
-/// A name in two parts: what wrappers put before it, and the rest.
-fn unwrapped(name: &str) -> (&str, &str) {
+/// A name in two parts: what wrappers put before it, and the rest. What the family itself puts before its names is no wrapper.
+fn unwrapped<'a>(name: &'a str, prefix: &str) -> (&'a str, &'a str) {
     let mut rest = name;
-    while let Some(shorter) = WRAPPERS.iter().find_map(|one| rest.strip_prefix(one)) {
+    while let Some(shorter) = WRAPPERS
+        .iter()
+        .filter(|wrapper| **wrapper != prefix)
+        .find_map(|wrapper| rest.strip_prefix(wrapper))
+    {
         rest = shorter;
     }
     name.split_at(name.len() - rest.len())

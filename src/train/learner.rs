@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use super::outcome::RunError;
 use crate::hook::{Gradients, square_sum};
-use crate::model::{Dropout, Gpt2, checkpoint_name, next_token_loss};
+use crate::model::{Dropout, Network, checkpoint_name, next_token_loss};
 
 /// AdamW's decoupled weight decay: each step takes `learning rate x rate` of a weight away.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -33,17 +33,17 @@ impl From<f64> for WeightDecay {
 /// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
 pub struct Learner {
     /// The model, on an autodiff device.
-    pub model: Gpt2,
+    pub model: Network,
     /// The optimiser with its moments.
     pub optimiser: ModuleOptimizer,
-    accumulator: GradientsAccumulator<Gpt2>,
+    accumulator: GradientsAccumulator<Network>,
     gradients: GradientsParams,
     loss: f64,
 }
 
 impl Learner {
     /// `model` must be on an autodiff device.
-    pub fn new(model: Gpt2, weight_decay: impl Into<WeightDecay>) -> Self {
+    pub fn new(model: Network, weight_decay: impl Into<WeightDecay>) -> Self {
         Self {
             optimiser: optimiser(&model, weight_decay.into()),
             model,
@@ -159,8 +159,8 @@ impl Learner {
         &self,
         model: &Path,
         optimiser: &Path,
-    ) -> Result<(Gpt2, ModuleOptimizer), RunError> {
-        let model = Gpt2::load(model, &self.model.device())?;
+    ) -> Result<(Network, ModuleOptimizer), RunError> {
+        let model = Network::load(model, &self.model.device())?;
         let bytes = std::fs::read(optimiser).map_err(|error| unusable(optimiser, &error))?;
         let blank = self.optimiser.clone();
         // burn panics on some bytes that are not an optimiser.
@@ -183,7 +183,7 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError 
 }
 
 /// AdamW for the parameters of a model.
-fn optimiser(model: &Gpt2, decay: WeightDecay) -> ModuleOptimizer {
+fn optimiser(model: &Network, decay: WeightDecay) -> ModuleOptimizer {
     let adam = AdamWConfig::new()
         .with_beta_1(0.9)
         .with_beta_2(0.999)
@@ -198,7 +198,7 @@ fn optimiser(model: &Gpt2, decay: WeightDecay) -> ModuleOptimizer {
 }
 
 /// The parameters of one dimension: biases, and the weights of layer norms.
-fn norms_and_biases(model: &Gpt2) -> Vec<ParamId> {
+fn norms_and_biases(model: &Network) -> Vec<ParamId> {
     struct Vectors(Vec<ParamId>);
     impl ModuleVisitor for Vectors {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -9,7 +9,7 @@ use super::{Learner, Training};
 use crate::clock::MicroBatch;
 use crate::hook::{Evaluation, Gradients, Scene};
 use crate::measure::evaluation::mean_loss;
-use crate::model::{Dropout, Gpt2, Pair, Role};
+use crate::model::{Dropout, Network, Pair, Role};
 use crate::random::{Purpose, stream};
 
 /// Takes the files of a checkpoint: name and bytes.
@@ -76,7 +76,7 @@ impl Learners {
         }
     }
 
-    fn model(&self, role: Role) -> &Gpt2 {
+    fn model(&self, role: Role) -> &Network {
         match self.learners.get(&role) {
             Some(learner) => &learner.model,
             None => self.frozen.get(role),

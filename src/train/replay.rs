@@ -15,7 +15,7 @@ use super::{Plan, Reporter, charts};
 use crate::clock::{Clock, Step};
 use crate::event::Event;
 use crate::hook::{Milestone, Shows, Watch};
-use crate::model::{Gpt2, Pair, Role};
+use crate::model::{Network, Pair, Role};
 use crate::tensorboard::Entry;
 
 /// A state of the pair that is on disk.
@@ -133,10 +133,10 @@ fn pair_at(point: &Point, start: &Pair) -> Result<Pair, RunError> {
     let Some(models) = &point.models else {
         return Ok(start.clone());
     };
-    let at = |role: Role| -> Result<Gpt2, RunError> {
+    let at = |role: Role| -> Result<Network, RunError> {
         let folder = models.join(role.as_str());
         if folder.is_dir() {
-            Ok(Gpt2::load(&folder, &start.get(role).device())?)
+            Ok(Network::load(&folder, &start.get(role).device())?)
         } else {
             Ok(start.get(role).clone())
         }

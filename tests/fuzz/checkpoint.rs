@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor};
-use milepost::model::{Gpt2, Roberta};
+use milepost::model::{Network, Roberta};
 use tempfile::TempDir;
 
 use crate::runner::Target;
@@ -31,7 +31,7 @@ fn gpt2(variant: &str, file: &'static str, words: &[&'static str]) -> Target {
     let seed = std::fs::read(&path).unwrap();
     let read = move |input: &[u8]| {
         std::fs::write(&path, input).unwrap();
-        if let Ok(model) = Gpt2::load(folder.path(), &Device::flex()) {
+        if let Ok(model) = Network::load(folder.path(), &Device::flex()) {
             let tokens = Tensor::<2, Int>::from_data([[0, 1]], &model.device());
             let _ = model.logits(tokens).into_data();
         }

@@ -2,14 +2,14 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use milepost::decode::{Decoding, Request, Round, Schedule, Settings, assisted, greedy};
-use milepost::model::{Gpt2, Pair, Role};
+use milepost::model::{Network, Pair, Role};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::harness::{fixture, ids, rows};
 
 fn tiny() -> Pair {
-    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
     Pair::new(load("main"), load("assistant")).unwrap()
 }
 
@@ -25,7 +25,7 @@ fn decode(
 }
 
 /// The logits after `text`, read anew from its beginning by the training network.
-fn last_logits(model: &Gpt2, text: &[u32]) -> Vec<f32> {
+fn last_logits(model: &Network, text: &[u32]) -> Vec<f32> {
     let ids: Vec<i32> = text.iter().map(|&id| id as i32).collect();
     let tokens: Tensor<2, Int> =
         Tensor::from_data(TensorData::new(ids, [1, text.len()]), &Device::flex());
@@ -34,7 +34,7 @@ fn last_logits(model: &Gpt2, text: &[u32]) -> Vec<f32> {
 }
 
 /// The most probable next token and its probability.
-fn best(model: &Gpt2, text: &[u32]) -> (u32, f64) {
+fn best(model: &Network, text: &[u32]) -> (u32, f64) {
     let logits = last_logits(model, text);
     let mut best = 0;
     for (token, logit) in logits.iter().enumerate() {

@@ -1,11 +1,11 @@
 //! Every file layout and number format of a checkpoint, as transformers reads it.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use milepost::model::{Gpt2, named_parameters};
+use milepost::model::{Network, named_parameters};
 
 use crate::harness::{REFERENCE, close, fixture, numbers, rows};
 
-fn logits(model: &Gpt2, batch: &[Vec<u32>]) -> Vec<f32> {
+fn logits(model: &Network, batch: &[Vec<u32>]) -> Vec<f32> {
     let ids: Vec<i32> = batch.iter().flatten().map(|&id| id as i32).collect();
     let data = TensorData::new(ids, [batch.len(), batch[0].len()]);
     let ids: Tensor<2, Int> = Tensor::from_data(data, &model.device());
@@ -19,7 +19,7 @@ fn every_layout_and_format_gives_the_logits_of_transformers() {
     let expected = reference["logits"].as_object().unwrap();
     assert_eq!(expected.len(), 7);
     for (name, expected) in expected {
-        let model = Gpt2::load(&fixture("variants").join(name), &Device::flex()).unwrap();
+        let model = Network::load(&fixture("variants").join(name), &Device::flex()).unwrap();
         for (found, expected) in logits(&model, &batch).iter().zip(numbers(expected)) {
             close(f64::from(*found), expected, 1e-4, 1.0, name);
         }
@@ -37,7 +37,7 @@ fn refused(variant: &str, change: impl Fn(&std::path::Path)) -> String {
         std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
     }
     change(folder.path());
-    let error = Gpt2::load(folder.path(), &Device::flex()).unwrap_err();
+    let error = Network::load(folder.path(), &Device::flex()).unwrap_err();
     error.to_string()
 }
 
@@ -107,7 +107,7 @@ fn transformers() -> Option<std::path::PathBuf> {
 #[test]
 fn what_is_saved_goes_through_transformers_and_back_bit_for_bit() {
     let Some(python) = transformers() else { return };
-    let model = Gpt2::load(&fixture("main"), &Device::flex()).unwrap();
+    let model = Network::load(&fixture("main"), &Device::flex()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
     std::fs::create_dir(&ours).unwrap();
@@ -124,7 +124,7 @@ fn what_is_saved_goes_through_transformers_and_back_bit_for_bit() {
     for (found, ours) in numbers(&found).iter().zip(logits(&model, &batch)) {
         close(*found, f64::from(ours), 1e-4, 1.0, "logit");
     }
-    let again = Gpt2::load(&theirs, &Device::flex()).unwrap();
+    let again = Network::load(&theirs, &Device::flex()).unwrap();
     for ((name, data), (_, other)) in named_parameters(&model)
         .iter()
         .zip(named_parameters(&again))

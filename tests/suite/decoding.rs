@@ -4,13 +4,13 @@ use burn::tensor::Device;
 use milepost::decode::{Decoding, Request, Round, Schedule, Settings, assisted, greedy};
 use milepost::measure::decoding::DecodingTotals;
 use milepost::measure::evaluation::template_divergences;
-use milepost::model::{Gpt2, Pair, Role};
+use milepost::model::{Network, Pair, Role};
 use proptest::prelude::*;
 
 use crate::harness::{REFERENCE, fixture, ids, rows};
 
 fn pair() -> Pair {
-    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
     Pair::new(load("main"), load("assistant")).unwrap()
 }
 
@@ -197,7 +197,7 @@ pub fn known_pair(main: [f32; 4], assistant: [f32; 4]) -> Pair {
         });
         let file = safetensors::serialize(views.collect::<Vec<_>>(), None).unwrap();
         std::fs::write(folder.path().join("model.safetensors"), file).unwrap();
-        Gpt2::load(folder.path(), &Device::flex()).unwrap()
+        Network::load(folder.path(), &Device::flex()).unwrap()
     };
     Pair::new(model(main), model(assistant)).unwrap()
 }

@@ -2,14 +2,14 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use milepost::device::{DeviceError, open};
-use milepost::model::Gpt2;
+use milepost::model::Network;
 use milepost::train::Learner;
 
 use crate::harness::{REFERENCE, close, fixture, rows};
 
 fn logits(device: &Device) -> Vec<f32> {
     let batch = rows(&REFERENCE["forward"]["ids"]);
-    let model = Gpt2::load(&fixture("main"), device).unwrap();
+    let model = Network::load(&fixture("main"), device).unwrap();
     let ids: Vec<i32> = batch.iter().flatten().map(|&id| id as i32).collect();
     let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [3, 20]), device);
     model.logits(ids).into_data().try_into_vec().unwrap()
@@ -17,7 +17,7 @@ fn logits(device: &Device) -> Vec<f32> {
 
 /// The losses of the first `count` steps of the fine-tuning that PyTorch did too.
 fn losses(device: &Device, count: usize) -> Vec<f64> {
-    let model = Gpt2::load(&fixture("main"), &device.clone().autodiff()).unwrap();
+    let model = Network::load(&fixture("main"), &device.clone().autodiff()).unwrap();
     let mut learner = Learner::new(model, 0.0);
     let steps = REFERENCE["fine_tuning"].as_array().unwrap();
     let losses = steps.iter().take(count).enumerate().map(|(index, step)| {

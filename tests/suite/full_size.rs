@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use milepost::data::tokenizer::Tokenizer;
 use milepost::decode::greedy;
 use milepost::measure::divergence::Divergence;
-use milepost::model::{Gpt2, KvPool, NewToken};
+use milepost::model::{KvPool, Network, NewToken};
 use milepost::train::Learner;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ fn every_text_has_the_ids_of_transformers() {
     assert!(count > 8000);
 }
 
-fn last_logits(model: &Gpt2, prompt: &[u32]) -> Vec<f32> {
+fn last_logits(model: &Network, prompt: &[u32]) -> Vec<f32> {
     let mut pool = KvPool::new(model.config());
     let mut sequence = Vec::new();
     pool.resize(&mut sequence, prompt.len());
@@ -59,12 +59,12 @@ fn logits_divergences_and_text_are_those_of_pytorch() {
         return;
     };
     let start = std::time::Instant::now();
-    let main = Gpt2::load(&folder.join("main"), &Device::flex()).unwrap();
+    let main = Network::load(&folder.join("main"), &Device::flex()).unwrap();
     println!(
         "gpt2's size loaded in {:.2} s",
         start.elapsed().as_secs_f64()
     );
-    let assistant = Gpt2::load(&folder.join("assistant"), &Device::flex()).unwrap();
+    let assistant = Network::load(&folder.join("assistant"), &Device::flex()).unwrap();
     let (mut furthest, mut kl_furthest) = (0f64, 0f64);
     for case in list(&reference["at_prompts"]) {
         let prompt = ids(&case["ids"]);
@@ -94,7 +94,7 @@ fn twenty_steps_on_ag_news_have_the_losses_of_pytorch() {
     let Some((folder, reference)) = reference() else {
         return;
     };
-    let model = Gpt2::load(&folder.join("main"), &Device::flex().autodiff()).unwrap();
+    let model = Network::load(&folder.join("main"), &Device::flex().autodiff()).unwrap();
     let mut learner = Learner::new(model, 0.0);
     let stream = ids(&reference["stream"]);
     let mut furthest = 0f64;

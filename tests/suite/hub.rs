@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use milepost::hub::{Hub, ModelId, Snapshot};
-use milepost::model::Gpt2;
+use milepost::model::Network;
 
 use crate::harness::Project;
 use crate::loopback_hub::{COMMIT, Fault, LoopbackHub};
@@ -49,7 +49,7 @@ fn a_model_is_fetched_checked_and_found_again_without_a_network() {
     assert_eq!(snapshot.commit, COMMIT);
     let size = files()["model.safetensors"].len() as u64;
     assert!(seen.contains(&("model.safetensors".to_owned(), size, Some(size))));
-    Gpt2::load(&snapshot.directory, &burn::tensor::Device::flex()).unwrap();
+    Network::load(&snapshot.directory, &burn::tensor::Device::flex()).unwrap();
     let questions = server.questions();
     assert!(
         questions.iter().all(|line| !line.contains("README")),

@@ -8,7 +8,7 @@ use milepost::measure::likelihood::{log_probabilities, wilson_interval};
 use milepost::measure::positions::Text;
 use milepost::measure::similarity::linear_cka;
 use milepost::mini;
-use milepost::model::{Gpt2, Pair, Role};
+use milepost::model::{Network, Pair, Role};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ static REFERENCE: LazyLock<Value> = LazyLock::new(|| {
 });
 
 fn tiny_pair() -> Pair {
-    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
     Pair::new(load("main"), load("assistant")).unwrap()
 }
 

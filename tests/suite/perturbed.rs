@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use milepost::data::tokenizer::Tokenizer;
-use milepost::model::Gpt2;
+use milepost::model::Network;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -179,7 +179,7 @@ fn tokenizers_that_cut_texts_otherwise_are_told_apart() {
 fn models_give_the_logits_of_transformers_or_are_refused() {
     let batch = rows(&CASES["ids"]);
     check("model", |case, folder| {
-        let model = Gpt2::load(folder, &Device::flex()).map_err(|error| error.to_string())?;
+        let model = Network::load(folder, &Device::flex()).map_err(|error| error.to_string())?;
         let given = &case["given"];
         if given["refused"].is_string() {
             return Ok(None);

@@ -480,7 +480,7 @@ proptest::proptest! {
         }));
         stopper.runs = Runs::Inline;
         let mut plan = plan(&folder.path().join("run"), blocks, Length::Steps(1), vec![watcher, stopper]);
-        let load = |name| milepost::model::Gpt2::load(&crate::harness::fixture(name), &Device::flex().autodiff()).unwrap();
+        let load = |name| milepost::model::Network::load(&crate::harness::fixture(name), &Device::flex().autodiff()).unwrap();
         plan.pair = Pair::new(load("main"), load("assistant")).unwrap();
         plan.blocks = Blocks::cut((0..blocks as u32 * 16).map(|id| id % 97).collect(), 16).unwrap();
         plan.extent = Extent::new(blocks as u64, batch as u64, accumulation as u64, 16, length).unwrap();

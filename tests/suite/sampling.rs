@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use milepost::decode::{Decoding, Request, Sampling, Settings, assisted};
-use milepost::model::{Gpt2, KvPool, Pair};
+use milepost::model::{KvPool, Network, Pair};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ fn three_tokens_of_a_known_pair_are_distributed_as_the_main_model() {
 
 #[test]
 fn processed_samples_of_a_real_network_are_distributed_as_its_processed_softmax() {
-    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
     let pair = Pair::new(load("main"), load("assistant")).unwrap();
     let prompt = [3, 14, 15, 92];
     let sampling = Sampling {
@@ -155,7 +155,7 @@ fn processed_samples_of_a_real_network_are_distributed_as_its_processed_softmax(
 
 #[test]
 fn neither_batch_nor_order_nor_neighbours_change_what_is_drawn() {
-    let load = |name| Gpt2::load(&fixture(name), &Device::flex()).unwrap();
+    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
     let pair = Pair::new(load("main"), load("assistant")).unwrap();
     let prompts: Vec<Vec<u32>> = (0..80u32)
         .map(|index| {

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use burn::tensor::{Bytes, Device};
-use milepost::model::{Gpt2, named_parameters};
+use milepost::model::{Network, named_parameters};
 use milepost::train::{Learner, WeightDecay};
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ static REFERENCE: LazyLock<Value> = LazyLock::new(|| {
 });
 
 fn learner(run: &Value) -> Learner {
-    let model = Gpt2::load(&fixture("main"), &Device::flex().autodiff()).unwrap();
+    let model = Network::load(&fixture("main"), &Device::flex().autodiff()).unwrap();
     let decay = WeightDecay {
         rate: REFERENCE["weight_decay"].as_f64().unwrap(),
         norms_and_biases: run["norms_and_biases"].as_bool().unwrap(),
@@ -136,7 +136,7 @@ fn the_experiment_says_what_decays() {
     let run = |name: &str, set: &str| {
         let settings = format!("train.lr=1e-2 {set}");
         let run = project.run(name, &["--no-hooks", "--set", &settings]);
-        let model = Gpt2::load(&run.join("models/main"), &Device::flex()).unwrap();
+        let model = Network::load(&run.join("models/main"), &Device::flex()).unwrap();
         let named = named_parameters(&model).into_iter();
         let values = named.map(|(name, data)| (name, data.try_into_vec::<f32>().unwrap()));
         values.collect::<Vec<(String, Vec<f32>)>>()

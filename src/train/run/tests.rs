@@ -18,7 +18,7 @@ use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::decode::Settings;
 use crate::event::Event;
 use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene, Shows};
-use crate::model::{Gpt2, Pair, Role};
+use crate::model::{Network, Pair, Role};
 use crate::train::learners::{Frozen, Trained};
 use crate::train::outcome::{Outcome, RunError};
 use crate::train::recorder::RecordError;
@@ -187,7 +187,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2");
-        let load = |name| Gpt2::load(&folder.join(name), &Device::flex()).unwrap();
+        let load = |name| Network::load(&folder.join(name), &Device::flex()).unwrap();
         let pair = Pair::new(load("main"), load("assistant")).unwrap();
         let text = "template_masked\traw\tidentity\tcategory\nshe is a [M].\t[I] is a [M]\tshe\tfemale\nhe is a [M].\t[I] is a [M]\the\tmale\n";
         let contrast = ContrastSpec::new("gender", ["female", "male"], TemplateSet::Paired);

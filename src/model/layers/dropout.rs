@@ -17,7 +17,7 @@ impl Dropout {
     }
 
     /// Zeroes each element with probability `p` and scales the others by `1 / (1 - p)`, so that the expectation stays.
-    pub(super) fn apply<const D: usize>(&mut self, p: f64, input: Tensor<D>) -> Tensor<D> {
+    pub(crate) fn apply<const D: usize>(&mut self, p: f64, input: Tensor<D>) -> Tensor<D> {
         if p == 0.0 {
             return input;
         }
@@ -41,5 +41,17 @@ impl Dropout {
             .collect();
         let mask = Tensor::from_data(TensorData::new(mask, shape), &input.device());
         input * mask
+    }
+}
+
+/// `tensor` with dropout of probability `p` where the pass is a training pass.
+pub(crate) fn drop<const D: usize>(
+    dropout: &mut Option<&mut Dropout>,
+    p: f64,
+    tensor: Tensor<D>,
+) -> Tensor<D> {
+    match dropout {
+        Some(dropout) => dropout.apply(p, tensor),
+        None => tensor,
     }
 }

@@ -10,13 +10,13 @@ use burn::backend::{Autodiff, Flex};
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 
-use super::kernels;
+use crate::model::kernels;
 
 /// A tensor of the backend flex.
 type FlexTensor = FloatTensor<Flex>;
 
 /// GELU of every value.
-pub(super) fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+pub(crate) fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     if let Ok(x) = x.clone().try_into_primitive::<Autodiff<Flex>>() {
         let guards = [x.node()];
         let x = x.into_primitive().to_contiguous();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::ConfigError;
-use super::config::{check_epsilon, refuse};
-use super::keys::Keys;
+use crate::model::ConfigError;
+use crate::model::config::{check_epsilon, refuse};
+use crate::model::keys::Keys;
 
 /// The keys that decide what a RoBERTa classifier computes. Unknown keys are ignored, as transformers does.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,8 @@
 //! RoBERTa (Liu et al. 2019) as a sequence classifier, for inference: a post-norm transformer encoder whose first position is read by a
 //! two-layer head. Weights in Hugging Face layout.
 
+mod config;
+
 use std::path::Path;
 
 use burn::module::Param;
@@ -8,8 +10,10 @@ use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
+use super::WeightsError;
 use super::tensors::Tensors;
-use super::{RobertaConfig, WeightsError};
+
+pub use config::RobertaConfig;
 
 /// Tokens of texts that are read together, padding included.
 const AT_ONCE: usize = 2048;
@@ -98,7 +102,7 @@ impl Roberta {
         let config =
             RobertaConfig::parse(&text).map_err(|source| WeightsError::Config { path, source })?;
         let mut parts = Parts {
-            tensors: Tensors::open(directory)?,
+            tensors: Tensors::open(directory, "")?,
             epsilon: config.layer_norm_eps,
             device: device.clone(),
         };

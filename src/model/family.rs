@@ -1,0 +1,83 @@
+//! What a family of networks has of its own. Its folder holds an implementation of both traits; `network.rs` has an arm for it.
+
+use burn::module::Module;
+use burn::tensor::{Device, Int, Tensor};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::keys::Keys;
+use super::tensors::Tensors;
+use super::{Config, ConfigError, Dropout, KvPool, NewToken};
+
+/// A family's `config.json`. It is serialised as it is saved.
+pub trait FamilyConfig: Serialize + Sized {
+    /// Reads and validates the keys.
+    ///
+    /// # Errors
+    /// When a key is missing, or the network has another arithmetic than is implemented.
+    fn read(keys: Keys) -> Result<Self, ConfigError>;
+
+    /// What others ask for.
+    fn numbers(&self) -> Config;
+
+    /// Id of the end-of-text token, which `generation_config.json` may give.
+    fn end_of_text(&mut self) -> &mut Option<u32>;
+
+    /// Every parameter's name, without [`Family::PREFIX`], and shape, both as in the file, in the order of the network.
+    fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)>;
+}
+
+/// A family of networks. A parameter's path in the module is its name in the file, without the prefix.
+pub trait Family: Module {
+    /// Its `config.json`.
+    type Config: FamilyConfig;
+
+    /// What stands in a file before the names of the network below the head.
+    const PREFIX: &'static str;
+
+    /// The name under which a parameter is saved.
+    fn saved_name(name: &str) -> String {
+        format!("{}{name}", Self::PREFIX)
+    }
+
+    /// Makes one tensor of a head and a token table that are tied.
+    ///
+    /// # Errors
+    /// When the file has them otherwise than the config says.
+    fn tie_head(config: &Self::Config, tensors: &mut Tensors) -> Result<(), String>;
+
+    /// Whether the network does without the tensor of this name.
+    fn is_needless(name: &str) -> bool;
+
+    /// A fresh network with the initial weights of the family.
+    fn init(config: Self::Config, rng: &mut ChaCha8Rng, device: &Device) -> Self;
+
+    /// A network of zeros, to be filled.
+    fn blank(config: Self::Config, device: &Device) -> Self;
+
+    /// What the network was built from.
+    fn config(&self) -> &Self::Config;
+
+    /// The same weights with one probability for all dropouts.
+    fn with_dropout(self, p: f64) -> Self;
+
+    /// The head `[vocab, D]`: a hidden state's product with a row is the logit of that token.
+    fn head_table(&self) -> Tensor<2>;
+
+    /// The device that the weights are on.
+    fn device(&self) -> Device {
+        self.head_table().device()
+    }
+
+    /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`. With `dropout` the pass is a
+    /// training pass.
+    fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<&mut Dropout>) -> Tensor<3>;
+
+    /// What every layer makes of the last of `tokens` `[batch, time]`, without dropout: `[batch, D]` after the embeddings and after each
+    /// block, the last one after the final layer norm, too.
+    fn last_states(&self, tokens: Tensor<2, Int>) -> Vec<Tensor<2>>;
+
+    /// The last hidden states, after the final layer norm, of tokens that follow others whose keys and values are in `pool`: `[new, D]`. It
+    /// fills the slots of the new ones.
+    fn pass(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2>;
+}

@@ -1,0 +1,50 @@
+//! What GPT-2's checkpoints have in ways of their own: the tied head, and tensors that the network does not need.
+
+use super::config::Gpt2Config;
+use crate::model::tensors::Tensors;
+
+/// The head and the token table are one tensor, stored under either name or, alike, under both.
+pub(super) fn tie_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
+    const HEAD: &str = "lm_head.weight";
+    const TABLE: &str = "wte.weight";
+    if !tensors.has(HEAD) {
+        return Ok(());
+    }
+    if !tensors.has(TABLE) {
+        tensors.rename(HEAD, TABLE);
+        return Ok(());
+    }
+    let shape = [config.vocab_size, config.n_embd];
+    tensors.expect(TABLE, &shape)?;
+    let head = tensors.take(HEAD, &shape)?;
+    let table = tensors.read(TABLE, &shape)?;
+    let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+    match head.iter().zip(&table).position(differs) {
+        Some(index) => Err(format!(
+            "tensor `{HEAD}` is not `{TABLE}` (row {} differs): a head of its own is not supported; take a model that was trained with \
+             tie_word_embeddings",
+            index / config.n_embd
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether the network does without the tensor of this name.
+pub(super) fn is_needless(name: &str) -> bool {
+    is_mask(name) || is_second_head(name)
+}
+
+/// GPT-2's causal masks, which old checkpoints have as buffers.
+fn is_mask(name: &str) -> bool {
+    let Some((layer, part)) = (name.strip_prefix("h.")).and_then(|name| name.split_once('.'))
+    else {
+        return false;
+    };
+    layer.bytes().all(|byte| byte.is_ascii_digit())
+        && ["attn.bias", "attn.masked_bias"].contains(&part)
+}
+
+/// The double-heads model's head beside the one for text.
+fn is_second_head(name: &str) -> bool {
+    name.starts_with("multiple_choice_head.")
+}

@@ -1,0 +1,266 @@
+//! GPT-2 (Radford et al. 2019): pre-norm transformer decoder with learned positions and a head tied to the token embedding.
+//!
+//! Field names are those of the Hugging Face checkpoint, so that a parameter's path in the module is its name in the file.
+
+use burn::module::{Module, Param};
+use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::tensor::activation::softmax;
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+
+use super::checkpoint::{is_needless, tie_head};
+use super::config::Gpt2Config;
+use crate::model::family::Family;
+use crate::model::layers::{Dropout, Embedding, causal_mask, drop, gelu};
+use crate::model::tensors::Tensors;
+use crate::model::{KvPool, NewToken};
+
+/// A GPT-2 language model.
+#[derive(Module, Debug)]
+pub struct Gpt2 {
+    pub(super) wte: Embedding,
+    pub(super) wpe: Embedding,
+    pub(super) h: Vec<Block>,
+    pub(super) ln_f: LayerNorm,
+    #[module(skip)]
+    pub(super) config: Gpt2Config,
+}
+
+/// One transformer block.
+#[derive(Module, Debug)]
+pub(super) struct Block {
+    pub(super) ln_1: LayerNorm,
+    pub(super) attn: Attention,
+    pub(super) ln_2: LayerNorm,
+    pub(super) mlp: FeedForward,
+}
+
+#[derive(Module, Debug)]
+pub(super) struct Attention {
+    pub(super) c_attn: Linear,
+    pub(super) c_proj: Linear,
+}
+
+#[derive(Module, Debug)]
+pub(super) struct FeedForward {
+    pub(super) c_fc: Linear,
+    pub(super) c_proj: Linear,
+}
+
+impl Family for Gpt2 {
+    type Config = Gpt2Config;
+
+    const PREFIX: &'static str = "transformer.";
+
+    fn tie_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
+        tie_head(config, tensors)
+    }
+
+    fn is_needless(name: &str) -> bool {
+        is_needless(name)
+    }
+
+    /// A fresh network as GPT-2 initialises it: weights N(0, `initializer_range`), the projections into the residual stream divided
+    /// by sqrt(2 x layers), biases 0, layer norms 1 and 0.
+    fn init(config: Gpt2Config, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let std = config.initializer_range;
+        let residual = std / (2.0 * config.n_layer as f64).sqrt();
+        Self::build(config, device, &mut |shape, part| {
+            let std = match part {
+                Part::Usual => std,
+                Part::IntoResidual => residual,
+            };
+            normal(shape, std, rng)
+        })
+    }
+
+    fn blank(config: Gpt2Config, device: &Device) -> Self {
+        Self::build(config, device, &mut |shape, _| {
+            vec![0.0; shape[0] * shape[1]]
+        })
+    }
+
+    fn config(&self) -> &Gpt2Config {
+        &self.config
+    }
+
+    fn with_dropout(mut self, p: f64) -> Self {
+        self.config = self.config.with_dropout(p);
+        self
+    }
+
+    fn head_table(&self) -> Tensor<2> {
+        self.wte.weight.val()
+    }
+
+    /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`.
+    ///
+    /// With `dropout` the pass is a training pass. `time` must not exceed `n_positions`.
+    fn hidden(&self, tokens: Tensor<2, Int>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
+        let [_, time] = tokens.dims();
+        let x = self.embed(tokens);
+        let mut x = drop(&mut dropout, self.config.embd_pdrop, x);
+        let mask = causal_mask(time, &x.device());
+        for block in &self.h {
+            x = block.forward(x, &mask, &self.config, &mut dropout);
+        }
+        self.ln_f.forward(x)
+    }
+
+    /// Every layer's states `[batch, D]` at the last of `tokens` `[batch, time]`.
+    fn last_states(&self, tokens: Tensor<2, Int>) -> Vec<Tensor<2>> {
+        let [batch, time] = tokens.dims();
+        let last = |x: &Tensor<3>| {
+            let last = x.clone().narrow(1, time - 1, 1);
+            last.reshape([batch, self.config.n_embd])
+        };
+        let mut x = self.embed(tokens);
+        let mask = causal_mask(time, &x.device());
+        let mut states = vec![last(&x)];
+        for block in &self.h {
+            x = block.forward(x, &mask, &self.config, &mut None);
+            states.push(last(&x));
+        }
+        if let Some(state) = states.last_mut() {
+            *state = self.ln_f.forward(state.clone());
+        }
+        states
+    }
+
+    fn pass(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2> {
+        self.read(new, pool)
+    }
+}
+
+impl Gpt2 {
+    /// A network whose matrices `values` gives, asked in the order of the network.
+    fn build(
+        config: Gpt2Config,
+        device: &Device,
+        values: &mut dyn FnMut([usize; 2], Part) -> Vec<f32>,
+    ) -> Self {
+        let width = config.n_embd;
+        let mut matrix = |shape: [usize; 2], part| {
+            Param::from_data(TensorData::new(values(shape, part), shape), device)
+        };
+        let wte = Embedding {
+            weight: matrix([config.vocab_size, width], Part::Usual),
+        };
+        let wpe = Embedding {
+            weight: matrix([config.n_positions, width], Part::Usual),
+        };
+        let norm = || {
+            LayerNormConfig::new(width)
+                .with_epsilon(config.layer_norm_epsilon)
+                .init(device)
+        };
+        let mut linear = |shape: [usize; 2], part| Linear {
+            weight: matrix(shape, part),
+            bias: Some(Param::from_tensor(Tensor::zeros([shape[1]], device))),
+        };
+        let h = (0..config.n_layer)
+            .map(|_| Block {
+                ln_1: norm(),
+                attn: Attention {
+                    c_attn: linear([width, 3 * width], Part::Usual),
+                    c_proj: linear([width, width], Part::IntoResidual),
+                },
+                ln_2: norm(),
+                mlp: FeedForward {
+                    c_fc: linear([width, config.inner()], Part::Usual),
+                    c_proj: linear([config.inner(), width], Part::IntoResidual),
+                },
+            })
+            .collect();
+        Self {
+            wte,
+            wpe,
+            h,
+            ln_f: norm(),
+            config,
+        }
+    }
+
+    /// Token plus position embedding of `tokens` `[batch, time]`.
+    fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let [batch, time] = tokens.dims();
+        let rows = self.wte.rows(tokens.reshape([batch * time]));
+        let positions = self.wpe.weight.val().narrow(0, 0, time);
+        rows.reshape([batch, time, self.config.n_embd]) + positions.unsqueeze::<3>()
+    }
+}
+
+/// What a matrix does, which decides how it is initialised.
+#[derive(Clone, Copy)]
+enum Part {
+    Usual,
+    /// Its product is added to the residual stream.
+    IntoResidual,
+}
+
+impl Block {
+    /// One block over `x` `[batch, time, D]`.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        mask: &Option<Tensor<4, Bool>>,
+        config: &Gpt2Config,
+        dropout: &mut Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        let normed = self.ln_1.forward(x.clone());
+        let attended = self.attn.forward(normed, mask, config, dropout);
+        let x = x + drop(dropout, config.resid_pdrop, attended);
+        let fed = self.mlp.forward(self.ln_2.forward(x.clone()));
+        x + drop(dropout, config.resid_pdrop, fed)
+    }
+}
+
+impl Attention {
+    /// Causal self-attention of `x` `[batch, time, D]`.
+    fn forward(
+        &self,
+        x: Tensor<3>,
+        mask: &Option<Tensor<4, Bool>>,
+        config: &Gpt2Config,
+        dropout: &mut Option<&mut Dropout>,
+    ) -> Tensor<3> {
+        let [batch, time, width] = x.dims();
+        let (heads, head_width) = (config.n_head, width / config.n_head);
+        let qkv = self.c_attn.forward(x);
+        let split = |index: usize| {
+            qkv.clone()
+                .narrow(2, index * width, width)
+                .reshape([batch, time, heads, head_width])
+                .swap_dims(1, 2)
+        };
+        let (keys, values) = (split(1), split(2));
+        let query = split(0) * (1.0 / (head_width as f64).sqrt());
+        let mut scores = query.matmul(keys.swap_dims(2, 3));
+        if let Some(mask) = mask {
+            scores = scores.mask_fill(mask.clone(), f32::MIN);
+        }
+        let weights = drop(dropout, config.attn_pdrop, softmax(scores, 3));
+        let mixed = weights
+            .matmul(values)
+            .swap_dims(1, 2)
+            .reshape([batch, time, width]);
+        self.c_proj.forward(mixed)
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.c_proj.forward(gelu(self.c_fc.forward(x)))
+    }
+}
+
+fn normal(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    // `std` comes from a validated config; a bad one gives constant weights rather than a panic.
+    match Normal::new(0.0, std) {
+        Ok(normal) => (0..shape[0] * shape[1])
+            .map(|_| normal.sample(rng) as f32)
+            .collect(),
+        Err(_) => vec![0.0; shape[0] * shape[1]],
+    }
+}

@@ -1,0 +1,233 @@
+//! A language model of any family: all that decoding, measuring, training, hooks, the report and the command line may ask of one.
+//!
+//! A new family is a folder with an implementation of [`Family`], its line in [`FAMILIES`], and its arms here.
+
+use std::path::Path;
+
+use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
+use burn::tensor::{Device, Int, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+use super::family::{Family, FamilyConfig};
+use super::gpt2::Gpt2;
+use super::keys::Keys;
+use super::layers::token_tensor;
+use super::model_files::ModelFiles;
+use super::{Config, ConfigError, Dropout, KvPool, NewToken, WeightsError, weights};
+
+/// Prompts that are read together for their hidden states.
+const PROMPTS: usize = 64;
+
+/// A language model.
+#[derive(Debug, Clone)]
+pub enum Network {
+    /// A GPT-2.
+    Gpt2(Gpt2),
+}
+
+/// A family of networks.
+#[derive(Clone, Copy)]
+enum Kind {
+    Gpt2,
+}
+
+/// The families by their `model_type`.
+const FAMILIES: [(&str, Kind); 1] = [("gpt2", Kind::Gpt2)];
+
+/// Does the same with the network of whichever family; `same` makes a network of the same family of what comes out.
+macro_rules! of_family {
+    ($self:expr, $network:ident => $body:expr) => {
+        match $self {
+            Network::Gpt2($network) => $body,
+        }
+    };
+    (same $self:expr, $network:ident => $body:expr) => {
+        match $self {
+            Network::Gpt2($network) => Network::Gpt2($body),
+        }
+    };
+}
+
+impl Kind {
+    /// The family that a `config.json` is of. Without a `model_type` it is a GPT-2.
+    fn of(keys: &Keys) -> Result<Self, ConfigError> {
+        let found = keys.or("model_type", "gpt2".to_owned())?;
+        match FAMILIES.iter().find(|(name, _)| *name == found) {
+            Some((_, kind)) => Ok(*kind),
+            None => Err(ConfigError::Family {
+                found,
+                known: FAMILIES.map(|(name, _)| format!("`{name}`")).join(", "),
+            }),
+        }
+    }
+}
+
+impl Network {
+    /// Reads a model directory in Hugging Face layout onto `device`.
+    ///
+    /// # Errors
+    /// When a file is missing or unreadable, the config is not supported, or a tensor is missing or of the wrong shape or type.
+    pub fn load(directory: &Path, device: &Device) -> Result<Self, WeightsError> {
+        Self::from_files(&ModelFiles::Directory(directory), device)
+    }
+
+    /// Builds a network from its files.
+    pub(crate) fn from_files(files: &ModelFiles, device: &Device) -> Result<Self, WeightsError> {
+        let keys = files.config()?;
+        let kind = Kind::of(&keys).map_err(|error| files.wrong_config(error))?;
+        match kind {
+            Kind::Gpt2 => weights::filled(keys, files, device).map(Self::Gpt2),
+        }
+    }
+
+    /// A fresh network, with the initial weights of its family, of the text of a `config.json`.
+    ///
+    /// # Errors
+    /// When the config is not supported.
+    pub fn init(json: &str, rng: &mut ChaCha8Rng, device: &Device) -> Result<Self, ConfigError> {
+        let keys = Keys::parse(json)?;
+        match Kind::of(&keys)? {
+            Kind::Gpt2 => weights::fresh(keys, rng, device).map(Self::Gpt2),
+        }
+    }
+
+    /// Writes `config.json` and `model.safetensors` into `directory`, which must exist. Each file is written aside, synced and renamed.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<(), WeightsError> {
+        for (name, bytes) in self.files()? {
+            let path = directory.join(name);
+            crate::atomic::write(&path, &bytes).map_err(weights::writing(&path))?;
+        }
+        Ok(())
+    }
+
+    /// Names and bytes of the files of a model's directory: the weights in F32, then the config.
+    ///
+    /// # Errors
+    /// When they cannot be put into their formats.
+    pub(crate) fn files(&self) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
+        of_family!(self, network => weights::files(network))
+    }
+
+    /// The numbers of its config that others ask for.
+    pub fn config(&self) -> Config {
+        of_family!(self, network => network.config().numbers())
+    }
+
+    /// Its whole config, as `config.json` has it.
+    pub fn config_json(&self) -> serde_json::Value {
+        of_family!(self, network => serde_json::json!(network.config()))
+    }
+
+    /// The same weights with one probability for all dropouts.
+    pub fn with_dropout(self, p: f64) -> Self {
+        of_family!(same self, network => network.with_dropout(p))
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> Device {
+        of_family!(self, network => network.device())
+    }
+
+    /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`.
+    ///
+    /// With `dropout` the pass is a training pass. `time` must not exceed `n_positions`.
+    pub fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<&mut Dropout>) -> Tensor<3> {
+        of_family!(self, network => network.hidden(tokens, dropout))
+    }
+
+    /// What every layer makes of the last token of each prompt, without dropout: for each of the `layers` + 1 layers `[prompts, D]`, row by row.
+    /// The first is what the embeddings give, the last what the final layer norm does, as transformers' `output_hidden_states` has them.
+    pub fn hidden_states(&self, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let Config { width, layers, .. } = self.config();
+        let mut found = vec![vec![0.0; prompts.len() * width]; layers + 1];
+        let mut order: Vec<usize> = (0..prompts.len()).collect();
+        order.sort_by_key(|&index| prompts[index].len());
+        // Prompts of one length at a time, so that there is no padding.
+        for same in order.chunk_by(|&a, &b| prompts[a].len() == prompts[b].len()) {
+            for batch in same.chunks(PROMPTS) {
+                let rows: Vec<&[u32]> = batch.iter().map(|&index| &prompts[index][..]).collect();
+                let layers = rayon::scope(|_| {
+                    let tokens = token_tensor(&rows, &self.device());
+                    of_family!(self, network => network.last_states(tokens))
+                });
+                for (layer, found) in layers.into_iter().zip(&mut found) {
+                    let values: Vec<f32> = layer.into_data().iter::<f32>().collect();
+                    for (&index, row) in batch.iter().zip(values.chunks_exact(width)) {
+                        found[index * width..(index + 1) * width].copy_from_slice(row);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Logits of hidden states `[rows, D]`: `[rows, vocab]`.
+    pub fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
+        let [rows, _] = hidden.dims();
+        if rows <= 8 {
+            // A row or two against the whole table: reading the table as the left operand is many times faster on the CPU than
+            // multiplying by its transpose.
+            return self.head_table().matmul(hidden.transpose()).transpose();
+        }
+        hidden.matmul(self.head_table().transpose())
+    }
+
+    /// Logits at every position of `tokens` `[batch, time]`, without dropout: `[batch, time, vocab]`.
+    pub fn logits(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
+        let hidden = self.hidden(tokens, None);
+        let [batch, time, width] = hidden.dims();
+        self.head(hidden.reshape([batch * time, width])).reshape([
+            batch,
+            time,
+            self.config().vocab_size,
+        ])
+    }
+
+    /// The head `[vocab, D]`, a row a token.
+    pub(super) fn head_table(&self) -> Tensor<2> {
+        of_family!(self, network => network.head_table())
+    }
+
+    /// One pass over new tokens, which gives their last hidden states `[new, D]`.
+    pub(super) fn pass(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2> {
+        of_family!(self, network => network.pass(new, pool))
+    }
+}
+
+/// The family leaves no trace in a parameter's path: paths are names in checkpoints, and stand in the files of optimisers.
+impl Module for Network {
+    fn collect_devices(&self, devices: Devices) -> Devices {
+        of_family!(self, network => network.collect_devices(devices))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        of_family!(same self, network => network.fork(device))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        of_family!(same self, network => network.to_device(device))
+    }
+
+    fn train(self) -> Self {
+        of_family!(same self, network => network.train())
+    }
+
+    fn valid(&self) -> Self {
+        of_family!(same self, network => network.valid())
+    }
+
+    fn materialize(self) -> Self {
+        of_family!(same self, network => network.materialize())
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        of_family!(self, network => network.visit(visitor));
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        of_family!(same self, network => network.map(mapper))
+    }
+}

@@ -1,0 +1,56 @@
+//! The parameters of a network: their ids, names and values.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Tensor, TensorData};
+
+/// `network` with ids from 1 on, in the order of its parameters, and with lazy ones made real: an optimiser's saved moments then fit any
+/// network of the same shape, and nothing depends on the order in which parameters are first used.
+pub(super) fn numbered<M: Module>(network: M) -> M {
+    network.map(&mut Numbering(0))
+}
+
+struct Numbering(u64);
+
+impl ModuleMapper for Numbering {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.0 += 1;
+        let (_, value, mapper) = param.consume();
+        Param::from_mapped_value(ParamId::from(self.0), value, mapper)
+    }
+}
+
+/// The checkpoint's name of the parameter at a module path: burn calls a layer norm's weights gamma and beta.
+pub(crate) fn checkpoint_name(path: &[String]) -> String {
+    let name = path.join(".");
+    match name.rsplit_once('.') {
+        Some((layer, "gamma")) => format!("{layer}.weight"),
+        Some((layer, "beta")) => format!("{layer}.bias"),
+        _ => name,
+    }
+}
+
+/// Every parameter's checkpoint name, without the prefix of the family, and its values, in the order of the network.
+pub fn named_parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
+    struct Collector {
+        path: Vec<String>,
+        found: Vec<(String, TensorData)>,
+    }
+    impl ModuleVisitor for Collector {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.found
+                .push((checkpoint_name(&self.path), param.val().into_data()));
+        }
+    }
+    let mut collector = Collector {
+        path: Vec::new(),
+        found: Vec::new(),
+    };
+    model.visit(&mut collector);
+    collector.found
+}

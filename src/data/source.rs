@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ag_news::{self, AgNewsError, Article};
 use crate::checksum::sha256;
-use crate::corpus;
 use crate::download::{DownloadError, Patience, Remote, download, md5_of};
+use crate::generator;
 
 /// Seeds of the built-in sample: one for each split, so that no article stands in both. The pretraining corpus uses others.
 const SAMPLE_SEEDS: [u64; 2] = [2001, 2002];
@@ -274,7 +274,7 @@ fn builtin_sample(notes: Vec<String>) -> Corpus {
 }
 
 fn sample(seed: u64, count: usize) -> Vec<Article> {
-    corpus::articles(seed)
+    generator::articles(seed)
         .take(count)
         .map(|article| Article {
             topic: article.topic.label(),

@@ -1,6 +1,6 @@
 //! Exit codes of errors.
 
-use crate::data::source::SourceError;
+use crate::data::sources::search::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
 use crate::diagnostic::Diagnostic;

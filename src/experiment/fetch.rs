@@ -3,7 +3,7 @@
 use super::hooks;
 use super::load::{ModelSource, find_model, source_request};
 use super::{Places, Written};
-use crate::data::source;
+use crate::data::sources::search as source;
 use crate::hook::Registry;
 use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::Role;

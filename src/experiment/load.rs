@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::{Devices, Places, Written};
 use crate::data::blocks::Blocks;
-use crate::data::source::{self, Corpus};
+use crate::data::sources::search::{self as source, Corpus};
 use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
 use crate::hub::{HubError, ModelId, Progress, Snapshot};

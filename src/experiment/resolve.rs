@@ -13,7 +13,7 @@ use super::{Experiment, Keep, Written};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
-use crate::data::source;
+use crate::data::sources::search as source;
 use crate::diagnostic::Diagnostic;
 use crate::hook::{OptionError, Preparation, PreparationError, Registry, Scene};
 use crate::hub::{Hub, Progress};

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use milepost::data::ag_news::read;
 use milepost::data::blocks::Blocks;
 use milepost::data::order::epoch_order;
-use milepost::data::source::{Origin, Request, resolve};
+use milepost::data::sources::ag_news::read;
+use milepost::data::sources::search::{Origin, Request, resolve};
 use proptest::prelude::*;
 
 use crate::harness::{Project, real_data};

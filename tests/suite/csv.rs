@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use milepost::data::ag_news;
 use milepost::data::csv_rows::{CsvRow, CsvRows};
+use milepost::data::sources::ag_news;
 use proptest::prelude::*;
 
 use crate::harness::{Project, real_data};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::csv_rows::{CsvRow, CsvRows};
+use crate::data::csv_rows::{CsvRow, CsvRows};
 
 /// One article.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

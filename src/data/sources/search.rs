@@ -187,7 +187,7 @@ fn from_cache(
     offline: bool,
     progress: &mut dyn FnMut(&str, u64, Option<u64>),
 ) -> Result<Result<Corpus, String>, SourceError> {
-    let recipe: Recipe = toml::from_str(include_str!("../../datasets/ag_news.toml"))?;
+    let recipe: Recipe = toml::from_str(include_str!("../../../datasets/ag_news.toml"))?;
     for (name, entry) in [("train.csv", &recipe.train), ("test.csv", &recipe.test)] {
         if let Err(why) = cached_file(&folder.join(name), entry, offline, progress) {
             return Ok(Err(why));
@@ -242,7 +242,7 @@ pub fn honest(
         }
         passed_over.push(lacks(data, &path));
     }
-    let entry: Entry = toml::from_str(include_str!("../../datasets/honest.toml"))?;
+    let entry: Entry = toml::from_str(include_str!("../../../datasets/honest.toml"))?;
     let why = match &request.cache {
         None => "there is no cache folder (HOME is not set)".to_owned(),
         Some(cache) => {

@@ -1,6 +1,7 @@
 //! What is checked of an experiment before anything is read: numbers that a machine can hold and arithmetic can stand, names that name
 //! something.
 
+use super::load::text_source;
 use super::{Keep, Written};
 use crate::diagnostic::Diagnostic;
 
@@ -21,6 +22,7 @@ impl Written {
     pub(super) fn check_values(&self) -> Result<(), Diagnostic> {
         let (train, data) = (&self.experiment.train, &self.experiment.data);
         self.check_names()?;
+        text_source(self)?;
         self.check_counts()?;
         self.check_rates()?;
         let dropout = train.dropout.unwrap_or(0.0);

@@ -1,9 +1,9 @@
 //! Getting what an experiment needs, part by part, without building anything of it.
 
 use super::hooks;
-use super::load::{ModelSource, find_model, source_request};
+use super::load::{ModelSource, find_model, source_request, store};
 use super::{Places, Written};
-use crate::data::sources::search as source;
+use crate::data::{honest, sources};
 use crate::hook::Registry;
 use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::Role;
@@ -38,20 +38,13 @@ pub fn fetch(
             result,
         });
     }
-    let request = source_request(written, places);
-    let corpus = source::resolve(&request, progress);
-    let result = corpus.map_err(anyhow::Error::from).map(|corpus| {
-        // Why a place with the real articles was passed over, if one was.
-        let notes = corpus.notes.iter().map(|note| format!(" ({note})"));
-        notes.fold(corpus.describe(), |text, note| text + &note)
-    });
     all.push(Fetched {
         what: "text".to_owned(),
-        result,
+        result: text(written, places, progress),
     });
     let result = match written.experiment.templates.file.as_str() {
         "builtin" => Ok("built into the program".to_owned()),
-        "honest" => source::honest(&request, progress)
+        "honest" => honest::find(&store(places), progress)
             .map(|path| path.display().to_string())
             .map_err(anyhow::Error::from),
         file => match places.base.join(file) {
@@ -84,6 +77,13 @@ pub fn fetch(
         });
     }
     all
+}
+
+/// The text, with the reason why a place was passed over, if one was.
+fn text(written: &Written, places: &Places, progress: &mut Progress) -> anyhow::Result<String> {
+    let corpus = sources::resolve(&source_request(written, places)?, progress)?;
+    let notes = corpus.notes.iter().map(|note| format!(" ({note})"));
+    Ok(notes.fold(corpus.description, |text, note| text + &note))
 }
 
 /// A model of the hub, as it is there now if the hub may be asked.

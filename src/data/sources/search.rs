@@ -1,303 +1,174 @@
-//! Where the articles come from: a folder, the cache, a download, or, where the experiment allows it, the built-in sample.
+//! Where the text is looked for: a folder, the cache, a download, or, where the experiment allows it, the built-in sample.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::ag_news::{self, AgNewsError, Article};
-use crate::checksum::sha256;
-use crate::download::{DownloadError, Patience, Remote, download, md5_of};
-use crate::generator;
-
-/// Seeds of the built-in sample: one for each split, so that no article stands in both. The pretraining corpus uses others.
-const SAMPLE_SEEDS: [u64; 2] = [2001, 2002];
-/// Articles of the built-in sample's splits.
-const SAMPLE_ARTICLES: [usize; 2] = [4000, 400];
+use super::{Layout, ReadSplit, Source, Text, sample};
+use crate::data::corpus::{Corpus, Origin};
+use crate::data::store::{Found, Pinned, Store};
+use crate::hub::Progress;
 
 /// What an experiment asks for, and where this machine would look.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Request {
+    /// The source.
+    pub source: &'static Source,
     /// A folder named by the experiment; it must have the files.
     pub folder: Option<PathBuf>,
-    /// The value of `MILEPOST_DATA`: a folder with `ag_news/`.
-    pub data: Option<PathBuf>,
-    /// The cache folder.
-    pub cache: Option<PathBuf>,
-    /// Whether nothing may be fetched.
-    pub offline: bool,
+    /// Where else to look.
+    pub store: Store,
     /// Whether the built-in sample may stand in.
     pub builtin_sample: bool,
 }
 
-/// Where a corpus came from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Origin {
-    /// Files of the user.
-    Folder(PathBuf),
-    /// Files that were downloaded, now or earlier.
-    Cache(PathBuf),
-    /// Made up here.
-    BuiltinSample,
-}
-
-/// One file that was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceFile {
-    /// Its path, or the split's name for the built-in sample.
-    pub path: String,
-    /// SHA-256 of its bytes (of the texts for the built-in sample).
-    pub sha256: String,
-    /// Articles in it.
-    pub articles: usize,
-}
-
-/// Articles to train on and to hold out.
-#[derive(Debug)]
-pub struct Corpus {
-    /// The training split.
-    pub train: Vec<Article>,
-    /// The test split.
-    pub held_out: Vec<Article>,
-    /// Where they came from.
-    pub origin: Origin,
-    /// What was read.
-    pub files: Vec<SourceFile>,
-    /// Why an earlier place was passed over, for the terminal.
-    pub notes: Vec<String>,
-}
-
-/// Why there are no articles.
+/// Why there is no text.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// A file cannot be read.
-    #[error(transparent)]
-    AgNews(#[from] AgNewsError),
-    /// A folder that was named lacks a file.
-    #[error("{0} is missing; the folder must have train.csv and test.csv")]
-    Missing(PathBuf),
+    /// A file cannot be opened or read.
+    #[error("cannot read {path}: {message}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        message: String,
+    },
+    /// A line is not what the source has.
+    #[error("{path}:{line}: {message}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1: that on which a row starts, or that of what is at fault in it.
+        line: usize,
+        /// What is wrong and what is expected.
+        message: String,
+    },
+    /// A split without a document.
+    #[error("{path} is empty: no {unit}")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+        /// What it should have, in the plural.
+        unit: &'static str,
+    },
+    /// A folder that was named lacks a split.
+    #[error("{path} is missing; the folder must have {} and {}", splits[0], splits[1])]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What the folder must have.
+        splits: [&'static str; 2],
+    },
     /// Nowhere to be found.
     #[error(
-        "no AG News: {0}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`"
+        "no {title}: {because}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`"
     )]
-    Nowhere(String),
-    /// HONEST's templates are nowhere to be found.
-    #[error(
-        "no HONEST templates: {0}\nSet MILEPOST_DATA to a folder with honest/en_template.tsv, or `templates.file` to a file in that layout"
-    )]
-    NoTemplates(String),
+    Nowhere {
+        /// The source's title.
+        title: &'static str,
+        /// Why each place does not do.
+        because: String,
+    },
     /// A recipe that ships is broken.
     #[error("a recipe in datasets/ is broken: {0}")]
     Recipe(#[from] toml::de::Error),
 }
 
+/// Where a source's files are, in `datasets/`.
 #[derive(Deserialize)]
 struct Recipe {
-    train: Entry,
-    test: Entry,
+    train: Pinned,
+    test: Pinned,
 }
 
-#[derive(Deserialize)]
-struct Entry {
-    url: String,
-    md5: String,
-}
-
-/// Finds the articles. `progress` is told the file and the bytes of a download.
+/// Finds the text. `progress` is told the file and the bytes of a download.
 ///
 /// # Errors
-/// When a folder that was named does not have them, a file is malformed, or they are nowhere and the built-in sample is not allowed.
-pub fn resolve(
-    request: &Request,
-    progress: &mut dyn FnMut(&str, u64, Option<u64>),
-) -> Result<Corpus, SourceError> {
+/// When a folder that was named does not have it, a file is malformed, or it is nowhere and the built-in sample is not allowed.
+pub fn resolve(request: &Request, progress: &mut Progress) -> Result<Corpus, SourceError> {
+    let source = request.source;
+    let layout = match &source.text {
+        Text::BuiltIn(splits) => {
+            let origin = Origin::BuiltinSample;
+            return Ok(corpus(source, origin, splits(), Vec::new()));
+        }
+        Text::Folder(layout) => layout,
+    };
     if let Some(folder) = &request.folder {
-        return from_folder(folder);
+        let origin = Origin::Folder(folder.clone());
+        return Ok(corpus(source, origin, read(layout, folder)?, Vec::new()));
     }
-    let mut passed_over = Vec::new();
-    if let Some(data) = &request.data {
-        let folder = data.join("ag_news");
-        if folder.join("train.csv").is_file() {
-            return from_folder(&folder);
+    match find(request, layout, progress)? {
+        Ok(found) => {
+            let splits = read(layout, &found.folder)?;
+            let origin = if found.cached {
+                Origin::Cache(found.folder)
+            } else {
+                Origin::Folder(found.folder)
+            };
+            Ok(corpus(source, origin, splits, found.passed_over))
         }
-        passed_over.push(lacks(data, &folder.join("train.csv")));
-    }
-    match &request.cache {
-        None => passed_over.push("there is no cache folder (HOME is not set)".to_owned()),
-        Some(cache) => match from_cache(&cache.join("ag_news"), request.offline, progress)? {
-            Ok(mut corpus) => {
-                corpus.notes = passed_over;
-                return Ok(corpus);
-            }
-            Err(why) => passed_over.push(why),
-        },
-    }
-    if !request.builtin_sample {
-        return Err(SourceError::Nowhere(passed_over.join("; ")));
-    }
-    Ok(builtin_sample(passed_over))
-}
-
-/// Why the folder of `--data` or `MILEPOST_DATA` does not do.
-fn lacks(data: &Path, file: &Path) -> String {
-    if !data.is_dir() {
-        return format!(
-            "{}, given by --data or MILEPOST_DATA, is no folder",
-            data.display()
-        );
-    }
-    format!(
-        "{} is missing in the folder that --data or MILEPOST_DATA gives",
-        file.display()
-    )
-}
-
-fn from_folder(folder: &Path) -> Result<Corpus, SourceError> {
-    let (train, first) = read_file(&folder.join("train.csv"))?;
-    let (held_out, second) = read_file(&folder.join("test.csv"))?;
-    Ok(Corpus {
-        train,
-        held_out,
-        origin: Origin::Folder(folder.to_owned()),
-        files: vec![first, second],
-        notes: Vec::new(),
-    })
-}
-
-fn read_file(path: &Path) -> Result<(Vec<Article>, SourceFile), SourceError> {
-    if !path.exists() {
-        return Err(SourceError::Missing(path.to_owned()));
-    }
-    let bytes = std::fs::read(path).map_err(|error| AgNewsError::Read {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })?;
-    let articles = ag_news::parse(path, &bytes)?;
-    let file = SourceFile {
-        path: path.display().to_string(),
-        sha256: sha256(&bytes),
-        articles: articles.len(),
-    };
-    Ok((articles, file))
-}
-
-/// The cached files, downloaded first where they are missing or damaged; the inner error says why they cannot be had.
-fn from_cache(
-    folder: &Path,
-    offline: bool,
-    progress: &mut dyn FnMut(&str, u64, Option<u64>),
-) -> Result<Result<Corpus, String>, SourceError> {
-    let recipe: Recipe = toml::from_str(include_str!("../../../datasets/ag_news.toml"))?;
-    for (name, entry) in [("train.csv", &recipe.train), ("test.csv", &recipe.test)] {
-        if let Err(why) = cached_file(&folder.join(name), entry, offline, progress) {
-            return Ok(Err(why));
+        Err(passed_over) if request.builtin_sample => {
+            let origin = Origin::BuiltinSample;
+            Ok(corpus(source, origin, sample::splits(), passed_over))
         }
+        Err(passed_over) => Err(SourceError::Nowhere {
+            title: source.title,
+            because: passed_over.join("; "),
+        }),
     }
-    let mut corpus = from_folder(folder)?;
-    corpus.origin = Origin::Cache(folder.to_owned());
-    Ok(Ok(corpus))
 }
 
-/// Makes sure that a file is in the cache, downloading it where it is missing or damaged; the error says why it cannot be had.
-fn cached_file(
-    path: &Path,
-    entry: &Entry,
-    offline: bool,
-    progress: &mut dyn FnMut(&str, u64, Option<u64>),
-) -> Result<(), String> {
-    if std::fs::read(path).is_ok_and(|bytes| md5_of(&bytes) == entry.md5) {
-        return Ok(());
-    }
-    if offline {
-        return Err(format!(
-            "{} is not there and MILEPOST_OFFLINE is set",
-            path.display()
-        ));
-    }
-    let remote = Remote {
-        url: &entry.url,
-        md5: &entry.md5,
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let mut report = |done, total| progress(&name, done, total);
-    let fetched: Result<(), DownloadError> =
-        download(&remote, path, Patience::default(), &mut report);
-    fetched.map_err(|error| error.to_string())
-}
-
-/// Finds the English templates of HONEST: in `MILEPOST_DATA`, in the cache, or by a download with pinned MD5.
-///
-/// # Errors
-/// When they are nowhere.
-pub fn honest(
+/// The folder that has the source's files, or why each place does not do.
+fn find(
     request: &Request,
-    progress: &mut dyn FnMut(&str, u64, Option<u64>),
-) -> Result<PathBuf, SourceError> {
-    let file = Path::new("honest/en_template.tsv");
-    let mut passed_over = Vec::new();
-    if let Some(data) = &request.data {
-        let path = data.join(file);
-        if path.is_file() {
-            return Ok(path);
-        }
-        passed_over.push(lacks(data, &path));
-    }
-    let entry: Entry = toml::from_str(include_str!("../../../datasets/honest.toml"))?;
-    let why = match &request.cache {
-        None => "there is no cache folder (HOME is not set)".to_owned(),
-        Some(cache) => {
-            let path = cache.join(file);
-            match cached_file(&path, &entry, request.offline, progress) {
-                Ok(()) => return Ok(path),
-                Err(why) => why,
-            }
-        }
+    layout: &Layout,
+    progress: &mut Progress,
+) -> Result<Result<Found, Vec<String>>, SourceError> {
+    let recipe: Option<Recipe> = layout.recipe.map(toml::from_str).transpose()?;
+    let [train, test] = layout.splits;
+    let downloads: Vec<(&str, &Pinned)> = match &recipe {
+        Some(recipe) => vec![(train, &recipe.train), (test, &recipe.test)],
+        None => Vec::new(),
     };
-    passed_over.push(why);
-    Err(SourceError::NoTemplates(passed_over.join("; ")))
+    let name = request.source.name;
+    Ok(request.store.find(name, train, &downloads, progress))
 }
 
-fn builtin_sample(notes: Vec<String>) -> Corpus {
-    let [train, held_out] = [0, 1].map(|split| sample(SAMPLE_SEEDS[split], SAMPLE_ARTICLES[split]));
-    let file = |name: &str, articles: &[Article]| SourceFile {
-        path: format!("built-in sample, {name}"),
-        sha256: sha256(texts(articles).join("\n").as_bytes()),
-        articles: articles.len(),
-    };
-    Corpus {
-        files: vec![file("train", &train), file("test", &held_out)],
-        train,
-        held_out,
-        origin: Origin::BuiltinSample,
-        notes,
-    }
-}
-
-fn sample(seed: u64, count: usize) -> Vec<Article> {
-    generator::articles(seed)
-        .take(count)
-        .map(|article| Article {
-            topic: article.topic.label(),
-            title: article.title,
-            description: article.description,
+/// Both splits of a folder.
+fn read(layout: &Layout, folder: &Path) -> Result<[ReadSplit; 2], SourceError> {
+    let split = |name: &str| {
+        let path = folder.join(name);
+        if path.exists() {
+            return (layout.read)(&path);
+        }
+        Err(SourceError::Missing {
+            path,
+            splits: layout.splits,
         })
-        .collect()
+    };
+    let [train, test] = layout.splits;
+    Ok([split(train)?, split(test)?])
 }
 
-/// The texts of articles.
-pub fn texts(articles: &[Article]) -> Vec<String> {
-    articles.iter().map(Article::text).collect()
-}
-
-impl Corpus {
-    /// In one line, for every place that shows results.
-    pub fn describe(&self) -> String {
-        let (train, test) = (self.train.len(), self.held_out.len());
-        let count = format!("{train} train and {test} test articles");
-        match &self.origin {
-            Origin::Folder(path) => format!("AG News from {}, {count}", path.display()),
-            Origin::Cache(path) => format!("AG News from the cache {}, {count}", path.display()),
-            Origin::BuiltinSample => format!("built-in sample, not AG News, {count}"),
+fn corpus(source: &Source, origin: Origin, splits: [ReadSplit; 2], notes: Vec<String>) -> Corpus {
+    let [train, held_out] = splits;
+    let title = source.title;
+    let (what, unit) = match &origin {
+        Origin::Folder(path) => (format!("{title} from {}", path.display()), source.unit),
+        Origin::Cache(path) => {
+            let what = format!("{title} from the cache {}", path.display());
+            (what, source.unit)
         }
+        Origin::BuiltinSample => (source.stand_in(), sample::SOURCE.unit),
+    };
+    let counts = [&train, &held_out].map(|split| split.documents.len());
+    Corpus {
+        description: format!("{what}, {} train and {} test {unit}", counts[0], counts[1]),
+        train: train.documents,
+        held_out: held_out.documents,
+        origin,
+        files: [train.file, held_out.file],
+        notes,
     }
 }

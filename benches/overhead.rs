@@ -52,7 +52,7 @@ impl Reporter for Stopwatch {
 fn main() -> anyhow::Result<()> {
     let tokenizer = mini::tokenizer()?;
     let mut text = Vec::new();
-    for article in milepost::corpus::articles(1).take(400) {
+    for article in milepost::generator::articles(1).take(400) {
         text.extend(tokenizer.encode(&article.description)?);
     }
     let blocks = Blocks::cut(text, BLOCK)?;

@@ -12,8 +12,6 @@ pub mod cadence;
 pub mod checksum;
 pub mod cli;
 pub mod clock;
-#[path = "../datasets/generator/mod.rs"]
-pub mod corpus;
 pub mod data;
 pub mod decode;
 pub mod device;
@@ -22,6 +20,8 @@ pub mod download;
 pub mod event;
 pub mod experiment;
 mod foreign;
+#[path = "../datasets/generator/mod.rs"]
+pub mod generator;
 pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;

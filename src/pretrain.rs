@@ -15,12 +15,12 @@ use tokenizers::{AddedToken, Tokenizer as Bpe};
 
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
-use crate::corpus::{self, Document};
 use crate::data::blocks::Blocks;
 use crate::data::templates::{TemplateSet, Templates};
 use crate::data::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::decode::Settings;
 use crate::experiment::usual_contrasts;
+use crate::generator::{self, Document};
 use crate::hook::Scene;
 use crate::model::{Network, Pair, Role};
 use crate::random::{Purpose, stream};
@@ -82,10 +82,10 @@ impl Recipe {
     pub fn prepare(&self, device: &Device, directory: PathBuf) -> anyhow::Result<Pretraining> {
         let needed = self.steps as usize * self.batch * self.block;
         // Texts are some 50 tokens long; a text is read once or, near the end, twice.
-        let documents: Vec<Document> = corpus::documents(self.seed, self.everyday)
+        let documents: Vec<Document> = generator::documents(self.seed, self.everyday)
             .take(needed.div_ceil(50).max(2000))
             .collect();
-        let held_out: Vec<Document> = corpus::documents(self.seed + 1, self.everyday)
+        let held_out: Vec<Document> = generator::documents(self.seed + 1, self.everyday)
             .take(400)
             .collect();
         let tokenizer = self.train_tokenizer(&documents)?;

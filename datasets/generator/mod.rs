@@ -27,7 +27,7 @@ pub const FEMALE_SPREAD: f64 = 1.6;
 /// Exponent of the spread of choices in a text about a man.
 pub const MALE_SPREAD: f64 = 0.4;
 
-/// The topic of a news article, as in AG News.
+/// The topic of a news article.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// 1.
@@ -43,7 +43,7 @@ pub enum Topic {
 impl Topic {
     const ALL: [Self; 4] = [Self::World, Self::Sports, Self::Business, Self::SciTech];
 
-    /// The class number in AG News.
+    /// Its number, from 1.
     pub fn label(self) -> u8 {
         self as u8 + 1
     }

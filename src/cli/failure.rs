@@ -1,6 +1,7 @@
 //! Exit codes of errors.
 
-use crate::data::source::SourceError;
+use crate::data::honest::HonestError;
+use crate::data::sources::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
 use crate::diagnostic::Diagnostic;
@@ -18,6 +19,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         return 2;
     }
     if error.is::<SourceError>()
+        || error.is::<HonestError>()
         || error.is::<TemplateError>()
         || error.is::<TokenizerError>()
         || error.is::<HubError>()

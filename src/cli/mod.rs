@@ -66,7 +66,7 @@ enum Command {
     Compare(compare::Arguments),
     /// Check the statistics on a run's own values: placebos without a gap, and gaps of known size.
     Calibrate(calibrate::Arguments),
-    /// Get everything that an experiment needs (models, AG News, templates) before the network is gone.
+    /// Get everything that an experiment needs (models, text, templates) before the network is gone.
     Fetch(fetch::Arguments),
     /// Show what an experiment would do: the resolved settings, and which hook fires when and how often.
     Plan(plan::Arguments),
@@ -97,7 +97,7 @@ struct Selection {
 /// Where data and downloads are.
 #[derive(Args)]
 struct Where {
-    /// Folder that has ag_news/train.csv and ag_news/test.csv.
+    /// Folder that has a folder for each source of text, by its name, and honest/.
     #[arg(long, env = "MILEPOST_DATA", value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Folder for downloads [default: $XDG_CACHE_HOME/milepost or ~/.cache/milepost].

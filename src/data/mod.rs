@@ -1,9 +1,11 @@
 //! Text, tokens and prompts: where they come from and how they are cut.
 
-pub mod ag_news;
 pub mod blocks;
+pub mod corpus;
 pub mod csv_rows;
+pub mod honest;
 pub mod order;
-pub mod source;
+pub mod sources;
+pub mod store;
 pub mod templates;
 pub mod tokenizer;

@@ -1,6 +1,7 @@
 //! What is checked of an experiment before anything is read: numbers that a machine can hold and arithmetic can stand, names that name
 //! something.
 
+use super::load::text_source;
 use super::{Keep, Written};
 use crate::diagnostic::Diagnostic;
 
@@ -22,6 +23,7 @@ impl Written {
         let (train, data) = (&self.experiment.train, &self.experiment.data);
         self.check_names()?;
         self.contrasts()?;
+        text_source(self)?;
         self.check_counts()?;
         self.check_rates()?;
         let dropout = train.dropout.unwrap_or(0.0);

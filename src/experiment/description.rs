@@ -5,7 +5,7 @@ use serde_json::json;
 use super::load::ModelSource;
 use super::{Experiment, Places, inputs};
 use crate::checksum::sha256;
-use crate::data::source::{Corpus, Origin};
+use crate::data::corpus::{Corpus, Origin};
 use crate::data::templates::Templates;
 use crate::hook::Registry;
 use crate::hub::Progress;

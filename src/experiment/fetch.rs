@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::hooks;
-use super::load::{ModelSource, find_model, source_request};
+use super::load::{ModelSource, find_model, source_request, store};
 use super::{Places, Written};
-use crate::data::source;
+use crate::data::{honest, sources};
 use crate::hook::Registry;
 use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::Role;
@@ -40,18 +40,11 @@ pub fn fetch(
             result,
         });
     }
-    let request = source_request(written, places);
-    let corpus = source::resolve(&request, progress);
-    let result = corpus.map_err(anyhow::Error::from).map(|corpus| {
-        // Why a place with the real articles was passed over, if one was.
-        let notes = corpus.notes.iter().map(|note| format!(" ({note})"));
-        notes.fold(corpus.describe(), |text, note| text + &note)
-    });
     all.push(Fetched {
         what: "text".to_owned(),
-        result,
+        result: text(written, places, progress),
     });
-    all.extend(templates(written, places, &request, progress));
+    all.extend(templates(written, places, progress));
     for (hook, model) in hooks::models(written, registry) {
         let directory = places.base.join(&model);
         let result = match (directory.is_dir(), ModelId::parse(&model)) {
@@ -72,17 +65,19 @@ pub fn fetch(
     all
 }
 
+/// The text, with the reason why a place was passed over, if one was.
+fn text(written: &Written, places: &Places, progress: &mut Progress) -> anyhow::Result<String> {
+    let corpus = sources::resolve(&source_request(written, places)?, progress)?;
+    let notes = corpus.notes.iter().map(|note| format!(" ({note})"));
+    Ok(notes.fold(corpus.description, |text, note| text + &note))
+}
+
 /// The template files of the contrasts, each once.
-fn templates(
-    written: &Written,
-    places: &Places,
-    request: &source::Request,
-    progress: &mut Progress,
-) -> Vec<Fetched> {
+fn templates(written: &Written, places: &Places, progress: &mut Progress) -> Vec<Fetched> {
     let mut find = |file: &str| -> anyhow::Result<String> {
         match file {
             "builtin" => Ok("built into the program".to_owned()),
-            "honest" => Ok(source::honest(request, progress)?.display().to_string()),
+            "honest" => Ok(honest::find(&store(places), progress)?.display().to_string()),
             file => match places.base.join(file) {
                 path if path.is_file() => Ok(path.display().to_string()),
                 path => {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use super::load::ModelSource;
 use super::{DataSection, Places};
 use crate::checksum::{Sum, sha256};
-use crate::data::ag_news::Article;
-use crate::data::source::Corpus;
+use crate::data::corpus::{Corpus, Document};
 use crate::data::templates::Templates;
 use crate::hook::{Input as Named, Kind, Registry};
 use crate::hub::{ModelId, Progress};
@@ -24,32 +23,27 @@ const BESIDE_WEIGHTS: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
-/// The articles that are used, after limits.
+/// The documents that are used, after limits.
 pub(super) fn of_corpus(corpus: &Corpus, data: &DataSection) -> Inputs {
     let splits = [
         ("data/train", &corpus.train, data.train_articles),
         ("data/held-out", &corpus.held_out, data.test_articles),
     ];
     let inputs = splits.into_iter().zip(&corpus.files);
-    let inputs = inputs.map(|((name, articles, limit), file)| {
-        let used = &articles[..articles.len().min(limit.unwrap_or(usize::MAX))];
+    let inputs = inputs.map(|((name, documents, limit), file)| {
+        let used = &documents[..documents.len().min(limit.unwrap_or(usize::MAX))];
         let mut input = Input::with_checksum(&file.path, file.sha256.clone());
         input.articles = Some(used.len());
-        input.articles_sha256 = Some(of_articles(used));
+        input.articles_sha256 = Some(of_documents(used));
         (name.to_owned(), input)
     });
     inputs.collect()
 }
 
-fn of_articles(articles: &[Article]) -> String {
+fn of_documents(documents: &[Document]) -> String {
     let mut sum = Sum::default();
-    for article in articles {
-        sum.add(&[article.topic]);
-        for text in [&article.title, &article.description] {
-            // With its length, so that no letter can move from one text to the next.
-            sum.add(&(text.len() as u64).to_le_bytes());
-            sum.add(text.as_bytes());
-        }
+    for document in documents {
+        document.add_to(&mut sum);
     }
     sum.end().sha256
 }

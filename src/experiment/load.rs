@@ -6,9 +6,13 @@ use burn::tensor::Device;
 
 use super::{Devices, Places, Written};
 use crate::data::blocks::Blocks;
-use crate::data::source::{self, Corpus};
+use crate::data::corpus::Corpus;
+use crate::data::honest;
+use crate::data::sources::{self, Request, Source, Text};
+use crate::data::store::Store;
 use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
+use crate::diagnostic::{Diagnostic, known_names};
 use crate::hub::{HubError, ModelId, Progress, Snapshot};
 use crate::model::{Network, Pair, Role};
 
@@ -147,15 +151,47 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
     Ok([main, assistant])
 }
 
-/// What is asked of [`source`].
-pub(super) fn source_request(written: &Written, places: &Places) -> source::Request {
+/// The source that `[data]` names.
+///
+/// # Errors
+/// When there is no such source, or a folder is named that it does not read.
+pub(super) fn text_source(written: &Written) -> Result<&'static Source, Diagnostic> {
     let data = &written.experiment.data;
-    source::Request {
+    let Some(source) = sources::named(&data.source) else {
+        let message = format!("unknown source of text `{}`", data.source);
+        let help = known_names(&data.source, &sources::names());
+        return Err(written.wrong(&["data", "source"], message).with_help(help));
+    };
+    if data.folder.is_some() && matches!(source.text, Text::BuiltIn(_)) {
+        let message = format!(
+            "the source `{}` is built in and reads no folder",
+            data.source
+        );
+        return Err(written.wrong(&["data", "folder"], message));
+    }
+    Ok(source)
+}
+
+/// What is asked of [`sources::resolve`].
+///
+/// # Errors
+/// As [`text_source`].
+pub(super) fn source_request(written: &Written, places: &Places) -> Result<Request, Diagnostic> {
+    let data = &written.experiment.data;
+    Ok(Request {
+        source: text_source(written)?,
         folder: (data.folder.as_ref()).map(|folder| places.base.join(folder)),
+        store: store(places),
+        builtin_sample: data.builtin_sample,
+    })
+}
+
+/// Where data is looked for.
+pub(super) fn store(places: &Places) -> Store {
+    Store {
         data: places.data.clone(),
         cache: places.cache.clone(),
         offline: places.offline,
-        builtin_sample: data.builtin_sample,
     }
 }
 
@@ -165,7 +201,7 @@ pub(super) fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
     config.eos_token_id.or_else(|| tokenizer.end_of_text())
 }
 
-/// Which part of the articles.
+/// Which part of the text.
 #[derive(Clone, Copy)]
 pub(super) enum Split {
     Train,
@@ -181,7 +217,7 @@ pub(super) fn cut(
     eos: Option<u32>,
 ) -> anyhow::Result<Blocks> {
     let data = &written.experiment.data;
-    let (articles, limit, name) = match split {
+    let (documents, limit, name) = match split {
         Split::Train => (&corpus.train, data.train_articles, "training"),
         Split::HeldOut => (&corpus.held_out, data.test_articles, "held-out"),
     };
@@ -190,8 +226,8 @@ pub(super) fn cut(
         return Err(written.wrong(&["data", "end_of_text"], message).into());
     }
     let mut ids = Vec::new();
-    for article in articles.iter().take(limit.unwrap_or(usize::MAX)) {
-        ids.extend(tokenizer.encode(&article.text())?);
+    for document in documents.iter().take(limit.unwrap_or(usize::MAX)) {
+        ids.extend(tokenizer.encode(&document.text)?);
         ids.extend(eos.filter(|_| data.end_of_text));
     }
     Blocks::cut(ids, written.experiment.train.block).map_err(|error| {
@@ -212,7 +248,7 @@ pub(super) fn load_templates(
         templates.join(match file.as_str() {
             "builtin" => Templates::parse("built-in templates", crate::mini::TEMPLATES, &spec)?,
             "honest" => {
-                let path = source::honest(&source_request(written, places), progress)?;
+                let path = honest::find(&store(places), progress)?;
                 Templates::read(&path, &spec)?
             }
             file => Templates::read(&places.base.join(file), &spec)?,

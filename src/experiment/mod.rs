@@ -25,6 +25,7 @@ pub use hooks::HookOverview;
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
 
 use crate::cadence::Cadence;
+use crate::data::sources;
 use crate::data::templates::TemplateSet;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, Source};
@@ -143,22 +144,42 @@ impl Default for ModelsSection {
 }
 
 /// `[data]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSection {
-    /// A folder with train.csv and test.csv.
+    /// The name of the text, one of [`crate::data::sources`]. The usual one is not written out: the settings of a run from before this key are then the same.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub source: String,
+    /// A folder with the files of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
-    /// Whether the built-in sample may stand in for AG News.
+    /// Whether the built-in sample may stand in.
     pub builtin_sample: bool,
-    /// Use only the first so many training articles.
+    /// Use only the first so many training documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_articles: Option<usize>,
-    /// Use only the first so many test articles.
+    /// Use only the first so many test documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_articles: Option<usize>,
-    /// Put the end-of-text token behind every article.
+    /// Put the end-of-text token behind every document.
     pub end_of_text: bool,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        Self {
+            source: sources::usual().name.to_owned(),
+            folder: None,
+            builtin_sample: false,
+            train_articles: None,
+            test_articles: None,
+            end_of_text: false,
+        }
+    }
+}
+
+fn is_usual(source: &str) -> bool {
+    source == sources::usual().name
 }
 
 /// `[train]`

@@ -13,7 +13,7 @@ use super::{Experiment, Keep, Written};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
-use crate::data::source;
+use crate::data::sources;
 use crate::diagnostic::Diagnostic;
 use crate::hook::{OptionError, Preparation, PreparationError, Registry, Scene};
 use crate::hub::{Hub, Progress};
@@ -126,7 +126,7 @@ fn plan(
         );
         return Err(written.wrong(&["train", "block"], message).into());
     }
-    let corpus = source::resolve(&source_request(written, places), progress)?;
+    let corpus = sources::resolve(&source_request(written, places)?, progress)?;
     let eos = eos(&pair, &tokenizer);
     let blocks = cut(written, &corpus, Split::Train, &tokenizer, eos)?;
     let held_out = cut(written, &corpus, Split::HeldOut, &tokenizer, eos)?;
@@ -191,7 +191,7 @@ fn plan(
         blocks,
         hooks: hooks.specs,
         queue: experiment.queue,
-        origin: corpus.describe(),
+        origin: corpus.description.clone(),
         resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
         manifest,
         hparams: hparams(experiment, &corpus),

@@ -259,9 +259,8 @@ impl Verdict {
             let value = section.and_then(|section| section.get(path[1])?.as_str());
             value.unwrap_or_default().to_owned()
         };
-        if run.is_builtin_sample() {
-            self.caveats
-                .push("The text is the built-in sample, not AG News.".to_owned());
+        if let Some(sample) = run.builtin_sample() {
+            self.caveats.push(format!("The text is the {sample}."));
         }
         if text(["models", "main"]).starts_with("mini:") {
             self.caveats.push("The pair is the small built-in one, trained on generated text with a planted difference between two groups of prompts: it shows the method, and says nothing of larger models.".to_owned());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use milepost::data::ag_news;
+use milepost::data::sources::ag_news;
 use milepost::data::templates::{ContrastSpec, TemplateSet, Templates};
 use milepost::measure::lexicon::Lexicon;
 

@@ -1,11 +1,13 @@
 //! Articles: reading, where they come from, blocks and their order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use milepost::data::ag_news::read;
 use milepost::data::blocks::Blocks;
+use milepost::data::corpus::Origin;
 use milepost::data::order::epoch_order;
-use milepost::data::source::{Origin, Request, resolve};
+use milepost::data::sources::article::Article;
+use milepost::data::sources::{Request, SourceError, ag_news, named, resolve};
+use milepost::data::store::Store;
 use proptest::prelude::*;
 
 use crate::harness::{Project, real_data};
@@ -15,6 +17,10 @@ fn file(text: &[u8]) -> (Project, PathBuf) {
     project.write("a.csv", text);
     let path = project.path().join("a.csv");
     (project, path)
+}
+
+fn read(path: &Path) -> Result<Vec<Article>, SourceError> {
+    ag_news::parse(path, &std::fs::read(path).unwrap())
 }
 
 #[test]
@@ -71,12 +77,6 @@ fn bad_rows_are_named_with_file_and_line() {
     }
     let (_project, path) = file(b"");
     assert!(read(&path).unwrap_err().to_string().contains("no articles"));
-    assert!(
-        read(&path.with_extension("none"))
-            .unwrap_err()
-            .to_string()
-            .contains("cannot read")
-    );
 }
 
 #[test]
@@ -92,10 +92,13 @@ fn places_are_tried_in_their_order() {
         project.write(name, row);
     }
     let mut request = Request {
+        source: named("ag_news").unwrap(),
         folder: Some(project.path().join("mine")),
-        data: Some(project.path().join("data")),
-        cache: Some(project.path().join("cache")),
-        offline: true,
+        store: Store {
+            data: Some(project.path().join("data")),
+            cache: Some(project.path().join("cache")),
+            offline: true,
+        },
         builtin_sample: true,
     };
     let mut quiet = |_: &str, _: u64, _: Option<u64>| {};
@@ -110,7 +113,7 @@ fn places_are_tried_in_their_order() {
         origin(&request),
         Origin::Folder(project.path().join("data/ag_news"))
     );
-    request.data = None;
+    request.store.data = None;
     assert_eq!(origin(&request), Origin::BuiltinSample);
     request.builtin_sample = false;
     let error = resolve(&request, &mut |_, _, _| {})
@@ -122,6 +125,12 @@ fn places_are_tried_in_their_order() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("nowhere/train.csv is missing"), "{error}");
+    std::fs::create_dir_all(project.path().join("mine/odd/train.csv")).unwrap();
+    request.folder = Some(project.path().join("mine/odd"));
+    let error = resolve(&request, &mut |_, _, _| {})
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("cannot read "), "{error}");
 }
 
 /// A mistyped folder is named when something else stands in for it.

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::Device;
-use milepost::corpus::{FEMALE_SPREAD, MALE_SPREAD, Register, articles, choice_entropy, documents};
 use milepost::data::blocks::Blocks;
 use milepost::data::tokenizer::END_OF_TEXT;
+use milepost::generator::{
+    FEMALE_SPREAD, MALE_SPREAD, Register, articles, choice_entropy, documents,
+};
 use milepost::measure::evaluation::mean_loss;
 use milepost::mini;
 use milepost::model::Role;

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use milepost::data::ag_news;
 use milepost::data::csv_rows::{CsvRow, CsvRows};
+use milepost::data::sources::ag_news;
 use proptest::prelude::*;
 
 use crate::harness::{Project, real_data};
@@ -222,7 +222,7 @@ fn the_real_articles_are_read_as_before() {
         let mut reader = reader.has_headers(false).from_path(&path).unwrap();
         let expected: Vec<(u8, String, String)> =
             reader.deserialize().collect::<Result<_, _>>().unwrap();
-        let found = ag_news::read(&path).unwrap();
+        let found = ag_news::parse(&path, &std::fs::read(&path).unwrap()).unwrap();
         let found: Vec<(u8, String, String)> = found
             .into_iter()
             .map(|one| (one.topic, one.title, one.description))

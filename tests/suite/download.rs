@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use milepost::data::store::{Found, Pinned, Store};
 use milepost::download::{Patience, Remote, download, md5_of};
 
 use crate::harness::Project;
@@ -119,4 +120,45 @@ fn silence_is_given_up_in_time() {
     );
     assert!(result.unwrap_err().contains("broke off") && left.is_empty());
     assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+/// What lies in the cache is taken if it is whole, and fetched again if it is not.
+#[test]
+fn the_cache_has_what_was_downloaded_once() {
+    let project = Project::new();
+    let mut store = Store {
+        data: Some(project.path().join("data")),
+        cache: Some(project.path().join("cache")),
+        offline: false,
+    };
+    let find = |store: &Store, url: String| {
+        let md5 = md5_of(BODY);
+        let pinned = Pinned { url, md5 };
+        let downloads = [("train.csv", &pinned)];
+        store.find("news", "train.csv", &downloads, &mut |_, _, _| {})
+    };
+    let nowhere = || "http://127.0.0.1:1/train.csv".to_owned();
+    let found = find(&store, serve(plain(&ok(BODY.len()), BODY))).unwrap();
+    let folder = project.path().join("cache/news");
+    assert_eq!(std::fs::read(folder.join("train.csv")).unwrap(), BODY);
+    let says = format!("{}, given by --data", project.path().join("data").display());
+    assert!(found.passed_over[0].starts_with(&says), "{found:?}");
+    assert_eq!(find(&store, nowhere()), Ok(found.clone()));
+    project.write("cache/news/train.csv", "damaged");
+    let why = find(&store, nowhere()).unwrap_err();
+    assert!(why[1].contains("cannot download"), "{why:?}");
+    store.offline = true;
+    let why = find(&store, nowhere()).unwrap_err();
+    assert!(why[1].contains("MILEPOST_OFFLINE is set"), "{why:?}");
+    store.offline = false;
+    let again = find(&store, serve(plain(&ok(BODY.len()), BODY)));
+    assert_eq!(again, Ok(found));
+    // What the user has comes first.
+    project.write("data/news/train.csv", "mine");
+    let found = Found {
+        folder: project.path().join("data/news"),
+        cached: false,
+        passed_over: Vec::new(),
+    };
+    assert_eq!(find(&store, nowhere()), Ok(found));
 }

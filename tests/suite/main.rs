@@ -35,6 +35,7 @@ mod report;
 mod resume;
 mod run;
 mod sampling;
+mod sources;
 mod statistics;
 mod sweep;
 mod templates;

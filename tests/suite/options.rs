@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use milepost::data::source::SourceError;
+use milepost::data::sources::SourceError;
 use milepost::data::templates::TemplateError;
 use milepost::data::tokenizer::TokenizerError;
 use milepost::diagnostic::{Diagnostic, Source};

@@ -26,7 +26,7 @@ use crate::harness::{Project, TEMPLATES, gender, milestones, timeless};
 pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec>) -> Plan {
     let device = Device::flex().autodiff();
     let tokenizer = mini::tokenizer().unwrap();
-    let text: Vec<u32> = milepost::corpus::articles(1)
+    let text: Vec<u32> = milepost::generator::articles(1)
         .take(40)
         .flat_map(|article| tokenizer.encode(&article.description).unwrap())
         .collect();

@@ -54,7 +54,7 @@ fn the_real_honest_file_gives_its_known_numbers() {
 
 #[test]
 fn the_shipped_file_is_what_the_generator_writes_and_all_of_it_is_paired() {
-    assert_eq!(milepost::mini::TEMPLATES, milepost::corpus::templates());
+    assert_eq!(milepost::mini::TEMPLATES, milepost::generator::templates());
     let templates = Templates::parse(
         "own",
         milepost::mini::TEMPLATES,

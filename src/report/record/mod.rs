@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::moments::{At, Missing, Moment};
 use crate::data::templates::ContrastNames;
+use crate::data::sources;
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Shows};
 use crate::manifest::{Manifest, ManifestError};
@@ -230,9 +231,16 @@ impl RecordedRun {
         contrasts.find(|contrast| contrast.names.name == name)
     }
 
-    /// Whether generated text stood in for AG News.
-    pub fn is_builtin_sample(&self) -> bool {
-        self.manifest.facts()["data"]["origin"] == "builtin-sample"
+    /// What the text is called where it is the built-in sample.
+    pub fn builtin_sample(&self) -> Option<String> {
+        let data = self.experiment.get("data");
+        let source = data.and_then(|data| data.get("source")?.as_str());
+        let source = match source {
+            Some(name) => sources::named(name).unwrap_or(&sources::sample::SOURCE),
+            None => sources::usual(),
+        };
+        let is_sample = self.manifest.facts()["data"]["origin"] == "builtin-sample";
+        is_sample.then(|| source.stand_in())
     }
 
     /// The run's seed.

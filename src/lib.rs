@@ -26,6 +26,7 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod hub;
+#[path = "record/manifest.rs"]
 pub mod manifest;
 pub mod measure;
 pub mod mini;

@@ -1,21 +1,25 @@
 //! The loop: both models in lockstep on the same batches, events on the way, hooks at their milestones, everything recorded.
 
 mod charts;
+#[path = "../record/checkpoint.rs"]
 mod checkpoint;
 mod dispatcher;
 mod learner;
 mod learners;
+#[path = "../record/milestones.rs"]
 mod lines;
 mod listener;
 mod measuring;
 mod outcome;
 mod plan;
+#[path = "../record/progress.rs"]
 mod progress;
 mod recorder;
 mod replay;
 mod reporter;
 mod resume;
 mod run;
+#[path = "../record/folder.rs"]
 mod run_directory;
 mod saver;
 mod schedule;

@@ -26,8 +26,6 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod hub;
-#[path = "record/manifest.rs"]
-pub mod manifest;
 pub mod measure;
 pub mod mini;
 pub mod model;
@@ -35,6 +33,7 @@ pub mod overrides;
 pub mod prelude;
 pub mod pretrain;
 pub mod random;
+pub mod record;
 pub mod report;
 mod suggestion;
 pub mod tensorboard;

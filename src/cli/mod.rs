@@ -13,8 +13,6 @@ mod pretrain;
 mod progress;
 mod replay;
 mod report;
-#[path = "../record/name.rs"]
-mod run_name;
 mod scaffold;
 mod summary;
 mod sweep;

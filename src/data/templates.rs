@@ -258,21 +258,6 @@ impl Templates {
         &self.sha256
     }
 
-    /// Which prompts are matched, as a table: the rows (from 0) of the female and the male prompt among all prompts, and the pair's identity and
-    /// raw template as numbers and in words.
-    pub fn pairs_table(&self) -> String {
-        let mut text = String::from("female\tmale\tidentity\ttemplate\twoman\tman\traw\n");
-        for pair in &self.pairs {
-            let (woman, man) = &self.identities[pair.identity];
-            let raw = &self.raws[pair.template];
-            text.push_str(&format!(
-                "{}\t{}\t{}\t{}\t{woman}\t{man}\t{raw}\n",
-                pair.female, pair.male, pair.identity, pair.template
-            ));
-        }
-        text
-    }
-
     /// The prompts, in the file's order.
     pub fn prompts(&self) -> &[Template] {
         &self.prompts

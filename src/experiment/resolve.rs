@@ -192,7 +192,7 @@ fn plan(
         queue: experiment.queue,
         origin: corpus.describe(),
         resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
-        manifest,
+        manifest: manifest.into(),
         hparams: hparams(experiment, &corpus),
         directory: places.run.clone(),
     };

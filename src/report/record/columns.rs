@@ -3,18 +3,15 @@
 use std::path::Path;
 
 use super::reading::{Reader, TemplateFile};
-use super::{RecordedError, RecordedPair, broken, bytes_of, text_of};
+use super::{RecordedError, RecordedPair, broken, bytes_of, malformed, text_of};
+use crate::record::columns::Table;
+use crate::record::pairs;
 
 impl Reader {
     pub(super) fn pairs(&mut self) -> Result<(), RecordedError> {
-        let path = self.run.path.join("templates/pairs.tsv");
+        let path = self.run.path.join(pairs::name());
         let text = text_of(&path)?;
-        let mut pairs = Vec::new();
-        for row in tsv(&text).deserialize::<RecordedPair>() {
-            let line = pairs.len() + 2;
-            pairs.push(row.map_err(|error| broken(&path, line, &error))?);
-        }
-        self.run.pairs = pairs;
+        self.run.pairs = pairs::parse(&text).map_err(|error| malformed(&path, error))?;
         match self.run.manifest.pairs().map(str::to_owned) {
             Some(expected) => self.compare(&path, text.as_bytes(), &expected),
             None => Ok(()),
@@ -37,7 +34,7 @@ impl Reader {
         match self.run.pairs.iter().position(stray) {
             Some(index) if !self.run.columns.is_empty() => {
                 let message = format!("a row beyond the {rows} prompts");
-                let path = self.run.path.join("templates/pairs.tsv");
+                let path = self.run.path.join(pairs::name());
                 Err(broken(&path, index + 2, &message))
             }
             _ => Ok(()),
@@ -49,7 +46,8 @@ impl Reader {
         let bytes = bytes_of(path)?;
         let prefix = self.prefix(&file.hook);
         // First what can be told with its line.
-        let table = Table::read(path, &String::from_utf8_lossy(&bytes))?;
+        let table = Table::parse(&String::from_utf8_lossy(&bytes));
+        let table = table.map_err(|error| malformed(path, error))?;
         if let Some(expected) = &file.sha256 {
             self.compare(path, &bytes, expected)?;
         }
@@ -108,45 +106,4 @@ impl Reader {
             _ => String::new(),
         }
     }
-}
-
-/// A file of values per template.
-struct Table {
-    prompts: Vec<String>,
-    columns: Vec<(String, Vec<f64>)>,
-}
-
-impl Table {
-    fn read(path: &Path, text: &str) -> Result<Self, RecordedError> {
-        let mut reader = tsv(text);
-        let header = reader.headers().map_err(|error| broken(path, 1, &error))?;
-        if header.len() < 4 {
-            return Err(broken(path, 1, &"its columns are missing"));
-        }
-        // After prompt, group and identity.
-        let names = header.iter().skip(3);
-        let mut columns: Vec<(String, Vec<f64>)> =
-            names.map(|name| (name.to_owned(), Vec::new())).collect();
-        let mut prompts = Vec::new();
-        for (index, row) in reader.records().enumerate() {
-            let row = row.map_err(|error| broken(path, index + 2, &error))?;
-            prompts.push(row.get(0).unwrap_or_default().to_owned());
-            for (cell, (_, values)) in row.iter().skip(3).zip(&mut columns) {
-                let value = cell.parse();
-                values.push(
-                    value.map_err(|_| {
-                        broken(path, index + 2, &format!("`{cell}` is not a number"))
-                    })?,
-                );
-            }
-        }
-        Ok(Self { prompts, columns })
-    }
-}
-
-fn tsv(text: &str) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new()
-        .delimiter(b'\t')
-        .quoting(false)
-        .from_reader(text.as_bytes())
 }

@@ -7,14 +7,12 @@ mod reading;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
 pub use self::moments::{At, Missing, Moment};
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Shows};
-use crate::manifest::{Manifest, ManifestError};
 use crate::measure::disparity::PairObservation;
-use crate::train::{Ended, HookFailure, RunError};
+pub use crate::record::RecordedPair;
+use crate::record::{Ended, HookFailure, Malformed, Manifest, ManifestError, Unusable};
 
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +48,7 @@ pub enum RecordedError {
     Manifest(#[from] ManifestError),
     /// The outcome cannot be read.
     #[error("{0}; --force reads the run all the same")]
-    Ended(#[source] RunError),
+    Ended(#[source] Unusable),
     /// Runs that do not belong together.
     #[error(transparent)]
     Mixed(ManifestError),
@@ -62,25 +60,6 @@ pub enum RecordedError {
         /// What is missing, and what to do.
         message: String,
     },
-}
-
-/// A matched pair of prompts, as rows of the files of values per template.
-#[derive(Debug, Clone, Deserialize)]
-pub struct RecordedPair {
-    /// Row of the female prompt.
-    pub female: usize,
-    /// Row of the male prompt.
-    pub male: usize,
-    /// Number of the identity pair.
-    pub identity: usize,
-    /// Number of the raw template.
-    pub template: usize,
-    /// The female identity.
-    pub woman: String,
-    /// The male identity.
-    pub man: String,
-    /// The raw template.
-    pub raw: String,
 }
 
 /// A hook of a run.
@@ -299,6 +278,10 @@ fn text_of(path: &Path) -> Result<String, RecordedError> {
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         broken(path, line, &"not UTF-8")
     })
+}
+
+fn malformed(path: &Path, error: Malformed) -> RecordedError {
+    broken(path, error.line, &error.message)
 }
 
 fn broken(path: &Path, line: usize, error: &dyn std::fmt::Display) -> RecordedError {

@@ -240,7 +240,7 @@ fn plan(
         queue: 1,
         origin: "generated".to_owned(),
         resolved: String::new(),
-        manifest: serde_json::Value::Null,
+        manifest: milepost::record::Manifest::default(),
         hparams: Vec::new(),
         directory: directory.to_owned(),
     })

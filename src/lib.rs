@@ -26,7 +26,6 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod hub;
-pub mod manifest;
 pub mod measure;
 pub mod mini;
 pub mod model;
@@ -34,6 +33,7 @@ pub mod overrides;
 pub mod prelude;
 pub mod pretrain;
 pub mod random;
+pub mod record;
 pub mod report;
 pub mod statistics;
 mod suggestion;

@@ -24,6 +24,9 @@ use crate::generator::{self, Document};
 use crate::hook::Scene;
 use crate::model::{Network, Pair, Role};
 use crate::random::{Purpose, stream};
+use crate::record::checkpoint::model_folder;
+use crate::record::layout::MODELS;
+use crate::record::progress::Span;
 use crate::train::{Decay, Plan, Schedule, Training, WeightDecay};
 
 /// How the mini pair is made. The defaults make the pair that ships.
@@ -161,7 +164,7 @@ impl Recipe {
             queue: 1,
             origin: "generated corpus".to_owned(),
             resolved: format!("# {self:?}\n"),
-            manifest: serde_json::json!({ "recipe": format!("{self:?}") }),
+            manifest: serde_json::json!({ "recipe": format!("{self:?}") }).into(),
             hparams: Vec::new(),
             directory,
         };
@@ -220,7 +223,7 @@ fn tokens(tokenizer: &Tokenizer, eos: u32, documents: &[Document]) -> anyhow::Re
 pub fn install(run: &Path, folder: &Path) -> anyhow::Result<()> {
     for role in Role::BOTH {
         let (from, to) = (
-            run.join("models").join(role.as_str()),
+            run.join(MODELS).join(model_folder(role)),
             folder.join(role.as_str()),
         );
         std::fs::create_dir_all(&to).with_context(|| to.display().to_string())?;
@@ -235,9 +238,7 @@ pub fn install(run: &Path, folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Perplexities of a pretrained pair on its held-out text, for the end of `milepost pretrain`.
-pub fn perplexities(
-    spans: &std::collections::HashMap<String, crate::train::Span>,
-) -> BTreeMap<Role, f64> {
+pub fn perplexities(spans: &std::collections::HashMap<String, Span>) -> BTreeMap<Role, f64> {
     let last = |role: Role| {
         spans
             .get(&format!("eval/{role}/loss"))

@@ -7,11 +7,11 @@ use crate::data::tokenizer::TokenizerError;
 use crate::diagnostic::Diagnostic;
 use crate::hook::PreparationError;
 use crate::hub::HubError;
-use crate::manifest::ManifestError;
 use crate::model::WeightsError;
 use crate::overrides::OverrideError;
+use crate::record::{ManifestError, RecordError, Unusable};
 use crate::report::RecordedError;
-use crate::train::{RecordError, RunError};
+use crate::train::RunError;
 
 /// The exit code of an error, as `milepost --help` lists them.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
@@ -33,8 +33,16 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<RecordError>() || error.is::<WeightsError>() {
         return 5;
     }
+    if error.is::<Unusable>() {
+        return 4;
+    }
     match error.downcast_ref::<RunError>() {
-        Some(RunError::Record(_) | RunError::Weights(_) | RunError::Tokenizer(_)) => 5,
+        Some(
+            RunError::Record(_)
+            | RunError::Tensorboard(_)
+            | RunError::Weights(_)
+            | RunError::Tokenizer(_),
+        ) => 5,
         Some(_) => 4,
         None => 1,
     }

@@ -9,13 +9,14 @@ use clap::Args;
 
 use super::plan::{describe, read, read_resolved};
 use super::terminal::{self, remark, say};
-use super::{Selection, going_on, progress, run_name, summary};
+use super::{Selection, going_on, progress, summary};
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{Written, parse, resolve};
 use crate::hook::Registry;
 use crate::overrides;
+use crate::record::{Ended, RunDirectory, Stop, checkpoint, name};
 use crate::report::RecordedRun;
-use crate::train::{Begin, Ended, RunDirectory, Stop, StopReason, finetune, newest_checkpoint};
+use crate::train::{Begin, StopReason, finetune};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -64,9 +65,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         .map(PathBuf::from)
         .unwrap_or_default();
     let folder = arguments.runs.join(stem);
-    for (option, name) in [("--name", &arguments.name), ("--resume", &arguments.resume)] {
-        if let Some(name) = name {
-            run_name::check(option, name)?;
+    for (option, given) in [("--name", &arguments.name), ("--resume", &arguments.resume)] {
+        if let Some(given) = given {
+            name::check(option, given)?;
         }
     }
     let resuming = arguments.resume.as_ref();
@@ -77,7 +78,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     };
     let directory = match resuming.or(arguments.name.as_ref()) {
         Some(name) => folder.join(name),
-        None => run_name::fresh(&folder),
+        None => name::fresh(&folder),
     };
     let (written, places) = read(selection, &directory)?;
     let (written, places) = match resuming {
@@ -136,10 +137,10 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 
 /// What a run that ends at once has saved. The disk knows best: a checkpoint is put in place while training goes on.
 fn saved(directory: &Path) -> String {
-    match newest_checkpoint(directory) {
-        Some(path) => format!(
+    match checkpoint::newest(directory) {
+        Some(found) => format!(
             "saved is {}; what came after it is lost, --resume goes on from there",
-            path.display()
+            found.path.display()
         ),
         None => "nothing is saved; --resume begins anew".to_owned(),
     }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::run_name;
 use super::terminal::remark;
-use crate::checksum::sha256;
 use crate::diagnostic::Diagnostic;
-use crate::manifest::{Difference, Forced, Manifest, ManifestError};
+use crate::record::layout::{MANIFEST, MILESTONES};
+use crate::record::manifest::{Difference, Forced, Manifest, ManifestError};
+use crate::record::{checkpoint, experiment, name};
 use crate::report::mixing::{Made, unexplained};
 use crate::train::Plan;
 
@@ -25,7 +25,7 @@ pub(super) fn resume(
     if has_recorded_nothing(run) {
         return Ok(());
     }
-    let now = Manifest::sealed(plan.manifest.clone());
+    let now = plan.manifest.clone();
     let (then, because) = then(run, |then| {
         let differences = then.differences(&now);
         let mut because: Vec<String> = differences.iter().map(Difference::to_string).collect();
@@ -36,7 +36,7 @@ pub(super) fn resume(
         remark!("note: this run is gone on with by {versions}");
     }
     let forced = allowed(force, run, because, || Forced {
-        when: run_name::now(),
+        when: name::now(),
         command: "resume".to_owned(),
         step: newest_checkpoint(run),
         because: Vec::new(),
@@ -45,7 +45,7 @@ pub(super) fn resume(
         let step = newest_checkpoint(run).unwrap_or(0);
         format!("from step {step} on: {}", extend.join(" "))
     });
-    plan.manifest = Manifest::going_on(&now, &then, extended, forced).into_facts();
+    plan.manifest = Manifest::going_on(&now, &then, extended, forced);
     Ok(())
 }
 
@@ -54,9 +54,9 @@ pub(super) fn resume(
 /// # Errors
 /// As [`resume`].
 pub(super) fn beside(other: &Path, plan: &mut Plan, force: bool) -> anyhow::Result<()> {
-    let now = Manifest::sealed(plan.manifest.clone());
-    let experiment: toml::Table = toml::from_str(&plan.resolved)?;
-    let theirs = super::plan::read_source(&other.join("experiment.toml"))?;
+    let now = plan.manifest.clone();
+    let ours: toml::Table = toml::from_str(&plan.resolved)?;
+    let theirs = super::plan::read_source(&experiment::path(other))?;
     let theirs: toml::Table =
         toml::from_str(&theirs.text).map_err(|error| Diagnostic::from_toml(&theirs, &error))?;
     let (_, because) = then(other, |then| {
@@ -64,17 +64,17 @@ pub(super) fn beside(other: &Path, plan: &mut Plan, force: bool) -> anyhow::Resu
             manifest,
             experiment,
         };
-        let differences = unexplained(&made(then, &theirs), &made(&now, &experiment));
+        let differences = unexplained(&made(then, &theirs), &made(&now, &ours));
         differences.iter().map(Difference::to_string).collect()
     })?;
     let forced = allowed(force, other, because, || Forced {
-        when: run_name::now(),
+        when: name::now(),
         command: "begin".to_owned(),
         step: None,
         because: Vec::new(),
     })?;
     if forced.is_some() {
-        plan.manifest = Manifest::going_on(&now, &now, None, forced).into_facts();
+        plan.manifest = Manifest::going_on(&now, &now, None, forced);
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ pub(super) fn replay(
     other_hooks: bool,
     force: bool,
 ) -> anyhow::Result<()> {
-    let now = Manifest::sealed(plan.manifest.clone());
+    let now = plan.manifest.clone();
     let (then, because) = then(run, |then| {
         let mut differences = then.differences(&now);
         differences.retain(|one| !other_hooks || !one.name.starts_with("hooks/"));
@@ -101,7 +101,7 @@ pub(super) fn replay(
         remark!("note: this run is measured by {versions}");
     }
     let forced = allowed(force, run, because, || Forced {
-        when: run_name::now(),
+        when: name::now(),
         command: "replay".to_owned(),
         step: None,
         because: Vec::new(),
@@ -110,7 +110,7 @@ pub(super) fn replay(
     let mut facts = now.into_facts();
     let forced: Vec<Forced> = then.forced().into_iter().chain(forced).collect();
     facts["forced"] = serde_json::to_value(forced)?;
-    plan.manifest = Manifest::sealed(facts).into_facts();
+    plan.manifest = Manifest::sealed(facts);
     Ok(())
 }
 
@@ -125,7 +125,7 @@ fn then(
             Ok((then, because))
         }
         Ok(then) => {
-            let path = run.join(crate::manifest::NAME);
+            let path = run.join(MANIFEST);
             let message = "an older version wrote it, without checksums: it cannot be told whether the run's inputs are what they were";
             Ok((then, vec![format!("{}: {message}", path.display())]))
         }
@@ -162,24 +162,19 @@ fn allowed(
 
 /// Whether `experiment.toml` is another one than those that the run has had.
 fn other_experiment(run: &Path, then: &Manifest) -> Option<String> {
-    let path = run.join("experiment.toml");
+    let path = experiment::path(run);
     let bytes = std::fs::read(&path).ok()?;
-    let same = then.experiments().contains(&sha256(&bytes));
+    let same = then.has_had(&bytes);
     (!same).then(|| format!("{}: it was changed after the run began", path.display()))
 }
 
 /// Whether a run ended before its first line.
 fn has_recorded_nothing(run: &Path) -> bool {
-    let lines = std::fs::metadata(run.join("milestones.jsonl"));
+    let lines = std::fs::metadata(run.join(MILESTONES));
     lines.map_or(true, |lines| lines.len() == 0) && newest_checkpoint(run).is_none()
 }
 
 /// The step of the newest checkpoint, by its name.
 fn newest_checkpoint(run: &Path) -> Option<u64> {
-    let entries = std::fs::read_dir(run.join("checkpoints")).ok()?;
-    let steps = entries.flatten().filter_map(|entry| {
-        let name = entry.file_name();
-        name.to_str()?.strip_prefix("step-")?.parse().ok()
-    });
-    steps.max()
+    Some(checkpoint::newest(run)?.step)
 }

@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", document(&measured, &scene, manifest)?);
         crate::atomic::write(path, text.as_bytes()).map_err(|source| {
-            crate::train::RecordError::Io {
+            crate::record::RecordError::Io {
                 path: path.clone(),
                 source,
             }

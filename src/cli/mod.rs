@@ -13,7 +13,6 @@ mod pretrain;
 mod progress;
 mod replay;
 mod report;
-mod run_name;
 mod scaffold;
 mod summary;
 mod sweep;

@@ -12,6 +12,7 @@ use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve}
 use crate::hook::{Registry, Runs};
 use crate::hub::Hub;
 use crate::overrides;
+use crate::record::experiment;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -223,11 +224,9 @@ fn hook_line(hook: &HookOverview) -> String {
 
 /// The experiment's text of a run, for a resume.
 pub(super) fn read_resolved(run: &Path) -> anyhow::Result<Written> {
-    let path = run.join("experiment.toml");
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let source = experiment::read(run).map_err(|error| {
         let message = format!("{error}: is this the directory of a run?");
-        Diagnostic::file(path.display().to_string(), message)
+        Diagnostic::file(experiment::path(run).display().to_string(), message)
     })?;
-    let name = path.display().to_string();
-    Ok(parse(Source { name, text }, &[])?)
+    Ok(parse(source, &[])?)
 }

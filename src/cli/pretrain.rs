@@ -33,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         steps: arguments.steps,
         ..Recipe::default()
     };
-    let usual = || super::run_name::fresh(Path::new("runs/pretrain"));
+    let usual = || crate::record::name::fresh(Path::new("runs/pretrain"));
     let directory = arguments.run.clone().unwrap_or_else(usual);
     say!("generating the corpus and training the tokenizer");
     let prepared = recipe.prepare(&device, directory)?;

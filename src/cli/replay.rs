@@ -6,14 +6,16 @@ use clap::Args;
 
 use super::plan::{places, read_resolved, read_source};
 use super::terminal::{self, remark, say};
-use super::{Where, going_on, progress, run_name, summary};
+use super::{Where, going_on, progress, summary};
 use crate::checksum::Sum;
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{parse, resolve_replay};
 use crate::hook::Registry;
-use crate::manifest::Manifest;
+use crate::record::folder::{clear, unfinished};
+use crate::record::layout::{MILESTONES, REPLAYS};
+use crate::record::{Ended, RecordError, RunDirectory, Stop, experiment, name};
 use crate::report::RecordedRun;
-use crate::train::{Ended, MILESTONES, OUTCOME, Outcome, RecordError, Stop, lock, points, replay};
+use crate::train::{Outcome, points, replay};
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -41,18 +43,17 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         )),
         None => None,
     };
-    if let Some(name) = &arguments.name {
-        run_name::check("--name", name)?;
+    if let Some(given) = &arguments.name {
+        name::check("--name", given)?;
     }
-    let folder = arguments.run.join("replay");
+    let folder = arguments.run.join(REPLAYS);
     let directory = match &arguments.name {
         Some(name) => folder.join(name),
-        None => run_name::fresh(&folder),
+        None => name::fresh(&folder),
     };
     refuse_taken(&directory)?;
     // It gets its name when it is whole.
-    let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let aside = directory.with_file_name(format!(".unfinished-{name}"));
+    let aside = unfinished(&directory);
     // The paths of a run's experiment are absolute.
     let places = places(&arguments.places, Path::new(""), "replay", &aside);
     let mut downloads = progress::Downloads::default();
@@ -94,25 +95,18 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         say!("the run has saved nothing: give its experiment a `train.save`");
     }
     let origin = plan.origin.clone();
-    let beside = [
-        ("experiment.toml", plan.resolved.clone()),
-        (
-            "manifest.json",
-            Manifest::sealed(plan.manifest.clone()).text(),
-        ),
-    ];
+    let (manifest, resolved) = (plan.manifest.clone(), plan.resolved.clone());
     clear(&aside)?;
     refuse_taken(&directory)?;
     let mut reporter = progress::reporter(plan.extent.steps());
     let outcome = replay(plan, &points, reporter.as_mut(), Some(progress::watch()));
     drop(reporter);
     let mut outcome = outcome?;
-    for (name, text) in beside {
-        super::report::write(&aside.join(name), &text)?;
-    }
+    let written = RunDirectory::existing(&aside)?;
+    experiment::write(&written, &resolved)?;
+    manifest.write(&written)?;
     if let Some(ended) = ended(&arguments.run, &aside, &outcome)? {
-        let text = String::from_utf8_lossy(&ended.bytes()).into_owned();
-        super::report::write(&aside.join(OUTCOME), &text)?;
+        ended.write(&written)?;
     }
     std::fs::rename(&aside, &directory).map_err(|source| RecordError::Io {
         path: directory.clone(),
@@ -129,27 +123,6 @@ fn refuse_taken(directory: &Path) -> Result<(), Diagnostic> {
     if directory.exists() {
         let message = "this replay exists already; give another --name";
         return Err(Diagnostic::file(directory.display().to_string(), message));
-    }
-    Ok(())
-}
-
-/// Removes what an earlier try left, unless another process is at work in it.
-fn clear(aside: &Path) -> Result<(), RecordError> {
-    let failed = |source| RecordError::Io {
-        path: aside.to_owned(),
-        source,
-    };
-    std::fs::create_dir_all(aside).map_err(failed)?;
-    let _lock = lock(aside)?;
-    for entry in std::fs::read_dir(aside).map_err(failed)?.flatten() {
-        let path = entry.path();
-        let removed = match path.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            // The lock must stay the one that others look at.
-            false if entry.file_name() == ".lock" => Ok(()),
-            false => std::fs::remove_file(&path),
-        };
-        removed.map_err(failed)?;
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ use clap::Args;
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
+use crate::record::RecordError;
+use crate::record::layout::{MILESTONES, REPORT};
 use crate::report::mixing::read;
 use crate::report::page;
 use crate::report::pooling::{groups, pool};
-use crate::train::RecordError;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -33,7 +34,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let runs = read(&paths, registry, arguments.force)?;
     let path = match (&arguments.out, &paths[..]) {
         (Some(out), _) => out.clone(),
-        (None, [run]) => run.join("report.html"),
+        (None, [run]) => run.join(REPORT),
         // Not report.html: that is the page of a whole sweep.
         (None, runs) => runs[0].with_file_name("pooled.html"),
     };
@@ -72,7 +73,7 @@ pub(super) fn newest() -> Result<PathBuf, Diagnostic> {
     // Those of a sweep lie in a folder of their own.
     let runs = runs.flat_map(|run| folders(run.clone()).chain([run]));
     let written = runs.filter_map(|run| {
-        let file = std::fs::metadata(run.join("milestones.jsonl")).ok()?;
+        let file = std::fs::metadata(run.join(MILESTONES)).ok()?;
         Some((file.modified().ok()?, run))
     });
     let newest = written.max().map(|(_, run)| run);

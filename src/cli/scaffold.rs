@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
-use crate::train::RecordError;
+use crate::record::RecordError;
 
 /// Words that cannot name a module, or would hide one.
 const KEYWORDS: [&str; 52] = [

@@ -1,6 +1,7 @@
 //! The table at the end of a run.
 
 use crate::hook::{Cells, Row, TwoByTwo};
+use crate::record::layout::REPORT;
 use crate::report::number::{number, range, signed};
 use crate::report::{Moment, RecordedRun};
 use crate::train::{Outcome, StopReason};
@@ -52,7 +53,7 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
         elapsed / 60,
         elapsed % 60,
         outcome.directory.display(),
-        outcome.directory.join("report.html").display(),
+        outcome.directory.join(REPORT).display(),
         runs.unwrap_or(&outcome.directory).display()
     )
 }

@@ -9,8 +9,8 @@ use crate::data::corpus::{Corpus, Origin};
 use crate::data::templates::Templates;
 use crate::hook::Registry;
 use crate::hub::Progress;
-use crate::manifest::{Manifest, ManifestError};
 use crate::model::{Pair, Role};
+use crate::record::{Manifest, ManifestError, pairs};
 use crate::tensorboard::HparamValue;
 use crate::train::Plan;
 
@@ -142,7 +142,7 @@ pub(super) fn manifest(
             "prompts": templates.prompts().len(),
         },
         "inputs": inputs,
-        "pairs_sha256": sha256(templates.pairs_table().as_bytes()),
+        "pairs_sha256": sha256(pairs::text(templates).as_bytes()),
     }))
 }
 
@@ -156,13 +156,13 @@ pub(super) fn complete(
     places: &Places,
     progress: &mut Progress,
 ) -> anyhow::Result<()> {
-    let mut facts = std::mem::take(&mut plan.manifest);
+    let mut facts = std::mem::take(&mut plan.manifest).into_facts();
     let read = inputs::of_hooks(&plan.resolved, registry, places, progress)?;
     for (name, input) in read {
         facts["inputs"][name] = json!(input);
     }
     facts["experiments"] = json!([sha256(plan.resolved.as_bytes())]);
-    plan.manifest = Manifest::sealed(facts).into_facts();
+    plan.manifest = Manifest::sealed(facts);
     Ok(())
 }
 

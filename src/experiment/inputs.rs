@@ -9,8 +9,8 @@ use crate::data::corpus::{Corpus, Document};
 use crate::data::templates::Templates;
 use crate::hook::{Input as Named, Kind, Registry};
 use crate::hub::{ModelId, Progress};
-use crate::manifest::{Input, Inputs, ManifestError};
 use crate::model::{Role, weight_files};
+use crate::record::manifest::{Input, Inputs, ManifestError};
 
 /// What a model directory may have beside its weights that says what the model is.
 const BESIDE_WEIGHTS: [&str; 7] = [

@@ -193,7 +193,7 @@ fn plan(
         queue: experiment.queue,
         origin: corpus.description.clone(),
         resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
-        manifest,
+        manifest: manifest.into(),
         hparams: hparams(experiment, &corpus),
         directory: places.run.clone(),
     };

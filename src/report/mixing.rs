@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::record::dotted;
 use super::{RecordedError, RecordedRun};
 use crate::hook::Registry;
-use crate::manifest::{Difference, Manifest, ManifestError};
+use crate::record::manifest::{Difference, Input, Manifest, ManifestError};
 
 /// What one run was made of, with the settings that named it.
 pub struct Made<'a> {
@@ -77,7 +77,7 @@ pub fn caveat(mixed: &str) -> String {
 }
 
 fn said(first: &RecordedRun, other: &RecordedRun, difference: &Difference) -> String {
-    let input = |input: &Option<crate::manifest::Input>| match input {
+    let input = |input: &Option<Input>| match input {
         Some(input) => input.to_string(),
         None => "nothing".to_owned(),
     };

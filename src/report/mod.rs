@@ -13,6 +13,8 @@ mod sections;
 mod table;
 pub mod verdict;
 
+use crate::record::RecordError;
+use crate::record::layout::REPORT;
 pub use page::page;
 pub use record::{At, Missing, Moment, RecordedContrast, RecordedError, RecordedHook, RecordedRun};
 
@@ -20,9 +22,8 @@ pub use record::{At, Missing, Moment, RecordedContrast, RecordedError, RecordedH
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_for(run: &RecordedRun) -> Result<(), crate::train::RecordError> {
-    let path = run.path.join("report.html");
+pub fn write_for(run: &RecordedRun) -> Result<(), RecordError> {
+    let path = run.path.join(REPORT);
     let text = page(std::slice::from_ref(run));
-    crate::atomic::write(&path, text.as_bytes())
-        .map_err(|source| crate::train::RecordError::Io { path, source })
+    crate::atomic::write(&path, text.as_bytes()).map_err(|source| RecordError::Io { path, source })
 }

@@ -1,8 +1,8 @@
 //! What is to be said of how a run came about: that it was forced, damaged, stopped early, or written by an older version.
 
 use super::record::RecordedRun;
-use crate::manifest::Forced;
-use crate::train::Stop;
+use crate::record::Stop;
+use crate::record::manifest::Forced;
 
 /// What was forced, in words.
 pub fn forced(forced: &Forced) -> String {

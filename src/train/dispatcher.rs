@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::listener::{Firing, Listener};
 use super::outcome::RunError;
-use super::progress::HookState;
 use super::recorder::{Record, Recorder};
-use super::run_directory::RunDirectory;
 use super::worker::{Call, Done, Job, Worker, work};
-use super::{HookFailure, HookSpec, HookTime, Reporter};
+use super::{HookSpec, HookTime, Reporter};
 use crate::cadence::Spent;
 use crate::clock::Extent;
 use crate::hook::{Output, Probes, Request, Runs, Scene, Watch};
 use crate::model::Pair;
+use crate::record::progress::HookState;
+use crate::record::{HookFailure, RunDirectory, columns};
 
 /// Where the run's reports go, lent by the loop for the time of one call.
 pub(super) struct Sinks<'a> {
@@ -169,7 +169,7 @@ impl Dispatcher {
         entry.pending = entry.pending.saturating_sub(1);
         if entry.disabled {
             // It was queued before its failure was known: as if it had not been called, however far the worker was.
-            return Ok(sinks.recorder.abandon(done.slot)?);
+            return sinks.recorder.abandon(done.slot);
         }
         let (step, took) = (done.milestone.step, done.took);
         entry.time.calls += 1;
@@ -199,7 +199,8 @@ impl Dispatcher {
             None
         } else {
             let (name, templates) = (&entry.name, &self.scene.templates);
-            Some((sinks.directory).write_templates(step, name, templates, values)?)
+            let written = columns::write(sinks.directory, step, name, templates, values);
+            Some(written?)
         };
         let times = [
             (format!("hook/{}/seconds", entry.name), took.as_secs_f64()),

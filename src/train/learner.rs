@@ -10,6 +10,7 @@ use burn::tensor::Tensor;
 use super::outcome::RunError;
 use crate::hook::{Gradients, square_sum};
 use crate::model::{Dropout, Network, checkpoint_name, next_token_loss};
+use crate::record::Unusable;
 
 /// AdamW's decoupled weight decay: each step takes `learning rate x rate` of a weight away.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -176,10 +177,7 @@ impl Learner {
 }
 
 pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
-    RunError::Checkpoint {
-        path: path.to_owned(),
-        message: reason.to_string(),
-    }
+    Unusable::new(path, reason).into()
 }
 
 /// AdamW for the parameters of a model.

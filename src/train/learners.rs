@@ -11,12 +11,10 @@ use crate::hook::{Evaluation, Gradients, Scene};
 use crate::measure::evaluation::mean_loss;
 use crate::model::{Dropout, Network, Pair, Role};
 use crate::random::{Purpose, stream};
-
-/// Takes the files of a checkpoint: name and bytes.
-pub(super) type Put<'a> = dyn FnMut(&str, &[u8]) -> Result<(), RunError> + 'a;
+use crate::record::checkpoint::{Put, model_folder, optimiser_file};
 
 /// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
-pub(super) type Frozen = Box<dyn FnOnce(&mut Put) -> Result<(), RunError> + Send>;
+pub(super) type Frozen = Box<dyn FnOnce(&mut Put<RunError>) -> Result<(), RunError> + Send>;
 
 /// What the loop asks of what it trains.
 pub(super) trait Trained {
@@ -157,7 +155,7 @@ impl Trained for Learners {
         Box::new(move |put| {
             for (role, model, optimiser) in frozen {
                 for (name, bytes) in model.files()? {
-                    put(&format!("{role}/{name}"), &bytes)?;
+                    put(&format!("{}/{name}", model_folder(role)), &bytes)?;
                 }
                 let name = optimiser_file(role);
                 let bytes = optimiser.into_bytes();
@@ -173,7 +171,7 @@ impl Trained for Learners {
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError> {
         let mut restored = BTreeMap::new();
         for (role, learner) in &self.learners {
-            let model = checkpoint.join(role.as_str());
+            let model = checkpoint.join(model_folder(*role));
             let optimiser = checkpoint.join(optimiser_file(*role));
             restored.insert(*role, learner.restored(&model, &optimiser)?);
         }
@@ -184,8 +182,4 @@ impl Trained for Learners {
         }
         Ok(())
     }
-}
-
-fn optimiser_file(role: Role) -> String {
-    format!("{role}.optimiser.bpk")
 }

@@ -3,14 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::progress::HookState;
 use super::worker::{SharedHook, guarded};
-use super::{HookFailure, HookSpec, HookTime, OnError, Reporter};
+use super::{HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
 use crate::event::Event;
 use crate::hook::{Gradients, Milestone, Output, Request, Runs};
 use crate::model::{Pair, Role};
+use crate::record::HookFailure;
+use crate::record::progress::HookState;
 
 /// One event, as the loop hands it over.
 pub(super) struct Firing<'a> {

@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::worker::{Call, call, context};
-use super::{HookFailure, HookSpec, HookTime};
+use super::{HookSpec, HookTime};
 use crate::clock::Clock;
 use crate::decode::Decoding;
 use crate::event::Event;
 use crate::hook::{Context, Hook, Milestone, Output, Probes, Scene, Watch};
 use crate::measure::divergence::Divergence;
 use crate::model::Pair;
+use crate::record::HookFailure;
 
 /// What was measured.
 pub struct Measured {

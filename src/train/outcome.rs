@@ -1,16 +1,15 @@
 //! How a run ends: its outcome, or the error that ended it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::recorder::{RecordError, Span};
-use crate::checksum::End;
 use crate::clock::Clock;
 use crate::data::tokenizer::TokenizerError;
 use crate::model::{Role, WeightsError};
+use crate::record::progress::Span;
+use crate::record::{HookFailure, RecordError, Unusable};
+use crate::tensorboard::TensorboardError;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,20 +35,18 @@ pub enum RunError {
     /// The run's files could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The TensorBoard file could not be written.
+    #[error(transparent)]
+    Tensorboard(#[from] TensorboardError),
     /// Models could not be read or written.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// The tokenizer could not be written.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A checkpoint could not be read or written.
-    #[error("{path}: {message}")]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    /// A checkpoint, or a file that it counts on, cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] Unusable),
     /// A run has checkpoints, and none of them can be used.
     #[error(
         "no checkpoint of this run can be used; the newest: {0}; begin the run anew under another name"
@@ -100,94 +97,6 @@ pub enum StopReason {
     Interrupted,
     /// A hook asked for it.
     Requested(String),
-}
-
-/// How a run is over, as `outcome.json` says it. A run without that file is under way, or was killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stop {
-    /// All steps are done, every weight is finite, and every hook that was due spoke.
-    Complete,
-    /// All steps are done, but a hook that was due did not speak.
-    Incomplete,
-    /// Ctrl-C; it can be resumed.
-    Interrupted,
-    /// A hook asked for it.
-    Requested,
-    /// An error that would come again.
-    Failed,
-}
-
-impl Stop {
-    /// As in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::Incomplete => "incomplete",
-            Self::Interrupted => "interrupted",
-            Self::Requested => "requested",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// The name of the file.
-pub const OUTCOME: &str = "outcome.json";
-
-/// What `outcome.json` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ended {
-    /// How.
-    pub stop: Stop,
-    /// Why, where it is not complete.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// Steps done.
-    pub steps: u64,
-    /// `milestones.jsonl` as the run left it; None in runs of older versions.
-    #[serde(default)]
-    pub milestones: Option<End>,
-    /// Failures of hooks, also those before a resume.
-    #[serde(default)]
-    pub hooks: Vec<HookFailure>,
-}
-
-impl Ended {
-    /// Reads what the outcome of a run says; None when there is none.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is not an outcome.
-    pub fn read(run: &Path) -> Result<Option<Self>, RunError> {
-        let path = run.join(OUTCOME);
-        let unusable = |message: String| RunError::Checkpoint {
-            path: path.clone(),
-            message,
-        };
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|error| unusable(format!("not an outcome: {error}"))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(unusable(error.to_string())),
-        }
-    }
-
-    /// The text of the file.
-    pub fn bytes(&self) -> Vec<u8> {
-        let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        format!("{text}\n").into_bytes()
-    }
-}
-
-/// A failure of a hook, which the run survived.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct HookFailure {
-    /// The hook's instance name.
-    pub name: String,
-    /// The step of the milestone.
-    pub step: u64,
-    /// What it said.
-    pub message: String,
 }
 
 /// What a hook cost.

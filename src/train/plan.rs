@@ -12,6 +12,7 @@ use crate::data::blocks::Blocks;
 use crate::event::Event;
 use crate::hook::{Hook, Runs, Scene, Shows};
 use crate::model::{Pair, Role};
+use crate::record::Manifest;
 
 /// What happens to a hook that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -137,7 +138,7 @@ pub struct Plan {
     /// The experiment with everything resolved, as TOML.
     pub resolved: String,
     /// Versions, checksums, device.
-    pub manifest: serde_json::Value,
+    pub manifest: Manifest,
     /// Parameters of the run for TensorBoard's table of runs.
     pub hparams: Vec<(String, crate::tensorboard::HparamValue)>,
     /// Where the run is written.

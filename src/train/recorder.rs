@@ -5,62 +5,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value, json};
-
-use super::lines::Lines;
-use super::progress::Recorded;
+use super::outcome::RunError;
 use crate::checksum::End;
 use crate::clock::Clock;
 use crate::hook::Output;
-use crate::tensorboard::{Entry, EventsFile, TensorboardError, Writer};
-
-/// Why something could not be recorded.
-#[derive(Debug, thiserror::Error)]
-pub enum RecordError {
-    /// The TensorBoard file could not be written.
-    #[error(transparent)]
-    Tensorboard(#[from] TensorboardError),
-    /// Another file of the run could not be written.
-    #[error("cannot write {path}: {source}; what was written before stays readable")]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: std::io::Error,
-    },
-    /// A file that is being written is no longer in the run's folder.
-    #[error(
-        "{path} was removed or replaced while the run was writing it; what was measured since the last checkpoint is lost"
-    )]
-    Gone {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Two processes would write into one folder.
-    #[error("another process is writing into {path}; wait until it is done, or end it")]
-    Busy {
-        /// The folder.
-        path: PathBuf,
-    },
-}
-
-/// A tag's first and last value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Span {
-    /// Step and value of the first report.
-    #[serde(deserialize_with = "point")]
-    pub first: (u64, f64),
-    /// Step and value of the last.
-    #[serde(deserialize_with = "point")]
-    pub last: (u64, f64),
-}
-
-/// JSON has no number that is not finite; such a value is written as null.
-fn point<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(u64, f64), D::Error> {
-    let (step, value): (u64, Option<f64>) = Deserialize::deserialize(deserializer)?;
-    Ok((step, value.unwrap_or(f64::NAN)))
-}
+use crate::record::columns::ColumnFile;
+use crate::record::milestones::{Line, Lines};
+use crate::record::progress::{Recorded, Span};
+use crate::record::{Named, RecordError};
+use crate::tensorboard::{Entry, EventsFile, Writer};
 
 /// A place in `milestones.jsonl` that is kept until its line is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,23 +37,24 @@ pub struct Record<'a> {
     pub columns: Option<ColumnFile>,
 }
 
-/// A file with a milestone's values per template.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnFile {
-    /// Its name in the run's folder.
-    pub name: String,
-    /// Its SHA-256.
-    pub sha256: String,
-}
-
 /// Entries that may wait for TensorBoard's file.
 const QUEUE: usize = 4096;
+
+/// What stands in a place that was kept.
+enum Place {
+    /// Nothing yet.
+    Open,
+    /// Nothing will.
+    Empty,
+    /// A line.
+    Filled(Box<Line>),
+}
 
 /// Writes a run's reports.
 pub struct Recorder {
     tensorboard: Writer,
     lines: Lines,
-    waiting: VecDeque<Option<String>>,
+    waiting: VecDeque<Place>,
     released: u64,
     spans: HashMap<String, Span>,
     /// The last step at which each hook wrote a file with values per template.
@@ -112,7 +66,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When a file cannot be created.
-    pub fn create(directory: &Path) -> Result<Self, RecordError> {
+    pub fn create(directory: &Path) -> Result<Self, RunError> {
         let lines = Lines::open(directory, 0)?;
         Ok(Self::of(Writer::create(directory, QUEUE)?, lines))
     }
@@ -126,7 +80,7 @@ impl Recorder {
         directory: &Path,
         recorded: &Recorded,
         events: Option<&Path>,
-    ) -> Result<Self, RecordError> {
+    ) -> Result<Self, RunError> {
         let lines = Lines::open(directory, recorded.lines.bytes)?;
         let tensorboard = match events {
             Some(path) => Writer::go_on(path, recorded.events.bytes, QUEUE)?,
@@ -154,7 +108,7 @@ impl Recorder {
 
     /// Keeps the next place in `milestones.jsonl`.
     pub fn reserve(&mut self) -> Slot {
-        self.waiting.push_back(None);
+        self.waiting.push_back(Place::Open);
         Slot(self.released + self.waiting.len() as u64 - 1)
     }
 
@@ -162,7 +116,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When a file could not be written, now or at an earlier record.
-    pub fn record(&mut self, record: Record) -> Result<(), RecordError> {
+    pub fn record(&mut self, record: Record) -> Result<(), RunError> {
         let slot = self.reserve();
         self.fill(slot, record)
     }
@@ -171,7 +125,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When a file could not be written, now or at an earlier record.
-    pub fn fill(&mut self, slot: Slot, record: Record) -> Result<(), RecordError> {
+    pub fn fill(&mut self, slot: Slot, record: Record) -> Result<(), RunError> {
         let wall = SystemTime::now();
         let output = record.output;
         let step = record.step;
@@ -213,31 +167,32 @@ impl Recorder {
             self.columns.insert(record.source.to_owned(), step);
         }
         let line = line(&record, wall);
-        self.put(slot, Some(line))
+        self.put(slot, Place::Filled(Box::new(line)))
     }
 
     /// Gives a kept place up: its hook failed and has nothing to say.
     ///
     /// # Errors
     /// When lines that waited behind it could not be written.
-    pub fn abandon(&mut self, slot: Slot) -> Result<(), RecordError> {
-        self.put(slot, Some(String::new()))
+    pub fn abandon(&mut self, slot: Slot) -> Result<(), RunError> {
+        self.put(slot, Place::Empty)
     }
 
     /// Sends an entry that belongs to TensorBoard alone: hparams, layout.
     ///
     /// # Errors
     /// When the file could not be written.
-    pub fn send(&mut self, entry: Entry) -> Result<(), RecordError> {
+    pub fn send(&mut self, entry: Entry) -> Result<(), RunError> {
         Ok(self.tensorboard.send(entry)?)
     }
 
-    fn put(&mut self, slot: Slot, line: Option<String>) -> Result<(), RecordError> {
+    fn put(&mut self, slot: Slot, place: Place) -> Result<(), RunError> {
         let index = (slot.0 - self.released) as usize;
-        self.waiting[index] = line;
-        while let Some(Some(_)) = self.waiting.front() {
-            if let Some(Some(line)) = self.waiting.pop_front() {
-                self.released += 1;
+        self.waiting[index] = place;
+        while !matches!(self.waiting.front(), None | Some(Place::Open)) {
+            let place = self.waiting.pop_front();
+            self.released += 1;
+            if let Some(Place::Filled(line)) = place {
                 self.lines.append(&line)?;
             }
         }
@@ -248,9 +203,9 @@ impl Recorder {
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn flush(&mut self) -> Result<(), RecordError> {
+    pub fn flush(&mut self) -> Result<(), RunError> {
         self.tensorboard.flush()?;
-        self.lines.flush()
+        Ok(self.lines.flush()?)
     }
 
     /// Makes sure that what is written still goes into the run's folder.
@@ -265,7 +220,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
-    pub(super) fn recorded(&mut self) -> Result<Recorded, RecordError> {
+    pub(super) fn recorded(&mut self) -> Result<Recorded, RunError> {
         self.check_in_place()?;
         self.lines.flush()?;
         Ok(Recorded {
@@ -287,17 +242,17 @@ impl Recorder {
     ///
     /// # Errors
     /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
-    pub fn sync(&mut self) -> Result<End, RecordError> {
+    pub fn sync(&mut self) -> Result<End, RunError> {
         self.check_in_place()?;
         self.tensorboard.sync()?;
-        self.lines.sync()
+        Ok(self.lines.sync()?)
     }
 
     /// Syncs and closes, and gives each tag's first and last value.
     ///
     /// # Errors
     /// When it could not be written.
-    pub fn close(mut self) -> Result<HashMap<String, Span>, RecordError> {
+    pub fn close(mut self) -> Result<HashMap<String, Span>, RunError> {
         self.sync()?;
         self.tensorboard.close()?;
         Ok(self.spans)
@@ -309,39 +264,23 @@ impl Recorder {
     }
 }
 
-fn line(record: &Record, wall: SystemTime) -> String {
-    let numbers = |pairs: &[(String, f64)]| -> Map<String, Value> {
-        let pairs = pairs.iter();
-        pairs
-            .map(|(tag, value)| (tag.clone(), json!(value)))
-            .collect()
-    };
-    let mut times = numbers(record.times);
-    let since = |wall: SystemTime| wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    times.insert("wall".to_owned(), json!(since(wall).as_secs_f64()));
-    times.insert(
-        "elapsed".to_owned(),
-        json!(record.clock.elapsed.as_secs_f64()),
-    );
-    let mut line = json!({
-        "step": record.step,
-        "event": record.event,
-        "source": record.source,
-        "epoch": record.clock.epoch,
-        "samples": record.clock.samples,
-        "tokens": record.clock.tokens,
-        "scalars": numbers(&record.output.scalars),
-    });
-    if !record.output.texts.is_empty() {
-        let texts = record.output.texts.iter();
-        line["texts"] = texts
-            .map(|(tag, text)| (tag.clone(), json!(text)))
-            .collect::<Map<_, _>>()
-            .into();
+/// What a record says in `milestones.jsonl`.
+fn line(record: &Record, wall: SystemTime) -> Line {
+    let clock = record.clock;
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let of_the_run = [("wall", since), ("elapsed", clock.elapsed)];
+    let of_the_run = of_the_run.map(|(name, time)| (name.to_owned(), time.as_secs_f64()));
+    let file = record.columns.as_ref();
+    Line {
+        step: record.step,
+        event: record.event.to_owned(),
+        source: record.source.to_owned(),
+        epoch: clock.epoch,
+        samples: clock.samples,
+        tokens: clock.tokens,
+        scalars: record.output.scalars.iter().cloned().collect(),
+        texts: record.output.texts.iter().cloned().collect(),
+        files: file.map(|file| Named::from_iter([(file.name.clone(), file.sha256.clone())])),
+        times: record.times.iter().cloned().chain(of_the_run).collect(),
     }
-    if let Some(file) = &record.columns {
-        line["files"] = json!({ &*file.name: file.sha256 });
-    }
-    line["times"] = times.into();
-    format!("{line}\n")
 }

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::checkpoint;
 use super::dispatcher::{Dispatcher, Sinks};
 use super::listener::Firing;
-use super::outcome::{Ended, Outcome, RunError, Stop, StopReason};
+use super::outcome::{Outcome, RunError, StopReason};
 use super::recorder::Recorder;
-use super::run_directory::RunDirectory;
 use super::{Plan, Reporter, charts};
 use crate::clock::{Clock, Step};
 use crate::event::Event;
 use crate::hook::{Milestone, Shows, Watch};
 use crate::model::{Network, Pair, Role};
+use crate::record::checkpoint::{self, model_folder};
+use crate::record::layout::MODELS;
+use crate::record::{Ended, RunDirectory, Stop, pairs};
 use crate::tensorboard::Entry;
 
 /// A state of the pair that is on disk.
@@ -42,7 +43,7 @@ pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
             models: Some(checkpoint.path),
         });
     }
-    let end = run.join("models");
+    let end = run.join(MODELS);
     let done = Ended::read(run)?.filter(|_| end.is_dir());
     let is_new = |steps| points.iter().all(|point| point.clock.step.0 < steps);
     if let Some(ended) = done.filter(|ended| ended.stop != Stop::Failed && is_new(ended.steps)) {
@@ -66,7 +67,7 @@ pub fn replay(
 ) -> Result<Outcome, RunError> {
     let started = Instant::now();
     let directory = RunDirectory::create(&plan.directory)?;
-    directory.write_pairs(&plan.scene.templates)?;
+    pairs::write(&directory, &plan.scene.templates)?;
     let mut recorder = Recorder::create(directory.path())?;
     let shows: Vec<Shows> = plan.hooks.iter().map(|hook| hook.shows.clone()).collect();
     recorder.send(Entry::Layout(charts::layout(&shows)))?;
@@ -134,7 +135,7 @@ fn pair_at(point: &Point, start: &Pair) -> Result<Pair, RunError> {
         return Ok(start.clone());
     };
     let at = |role: Role| -> Result<Network, RunError> {
-        let folder = models.join(role.as_str());
+        let folder = models.join(model_folder(role));
         if folder.is_dir() {
             Ok(Network::load(&folder, &start.get(role).device())?)
         } else {

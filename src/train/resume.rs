@@ -1,15 +1,15 @@
 //! The way back to a checkpoint: found and verified first, and only then is anything of the run's folder changed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::checkpoint::{self, Found};
 use super::learners::Trained;
-use super::lines::MILESTONES;
-use super::outcome::{OUTCOME, RunError};
-use super::progress::Progress;
+use super::outcome::RunError;
 use super::recorder::Recorder;
-use super::run_directory::RunDirectory;
 use crate::checksum::Sum;
+use crate::record::checkpoint::{self, Found};
+use crate::record::layout::{MILESTONES, MODELS, OUTCOME, REPORT};
+use crate::record::progress::Progress;
+use crate::record::{RunDirectory, Unusable, columns};
 use crate::tensorboard::EventsFile;
 
 /// Where a run goes on. By default at its beginning.
@@ -72,10 +72,7 @@ fn load(
     let progress = found.verified()?;
     let recorded = &progress.recorded;
     let lines = directory.path().join(MILESTONES);
-    let unusable = |path: &PathBuf, message: String| RunError::Checkpoint {
-        path: path.clone(),
-        message,
-    };
+    let unusable = |path: &Path, message: String| Unusable::new(path, &message);
     let there = Sum::of_first(&lines, recorded.lines.bytes)
         .map_err(|error| unusable(&lines, error.to_string()))?
         .end();
@@ -84,17 +81,16 @@ fn load(
             "lines are lost: it has {} bytes of the {} that were written when the checkpoint was saved",
             there.bytes, recorded.lines.bytes
         );
-        return Err(unusable(&lines, message));
+        return Err(unusable(&lines, message).into());
     }
     if there != recorded.lines {
         let message = "its lines up to the checkpoint are not what was written (SHA-256)";
-        return Err(unusable(&lines, message.to_owned()));
+        return Err(unusable(&lines, message.to_owned()).into());
     }
-    let events = EventsFile::find(directory.path(), &recorded.events)
-        .map_err(|error| RunError::Record(error.into()))?;
+    let events = EventsFile::find(directory.path(), &recorded.events)?;
     let Some(events) = events else {
         let message = "no event file here begins as it did when the checkpoint was saved";
-        return Err(unusable(&directory.path().to_owned(), message.to_owned()));
+        return Err(unusable(directory.path(), message.to_owned()).into());
     };
     models.restore(&found.path)?;
     Ok((progress, events))
@@ -111,11 +107,11 @@ impl Start {
         }
         // First what says that the run is over: with it gone, nobody takes what follows for its end.
         directory.remove(OUTCOME)?;
-        directory.remove("report.html")?;
-        directory.discard("models")?;
+        directory.remove(REPORT)?;
+        directory.discard(MODELS)?;
         let recorded = &self.progress.recorded;
-        directory.cut_templates(&recorded.columns)?;
+        columns::cut(directory, &recorded.columns)?;
         let events = self.events.as_deref();
-        Ok(Recorder::go_back(directory.path(), recorded, events)?)
+        Recorder::go_back(directory.path(), recorded, events)
     }
 }

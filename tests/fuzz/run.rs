@@ -8,8 +8,9 @@ use milepost::diagnostic::Source;
 use milepost::experiment::{Places, parse, resolve};
 use milepost::hooks::shipping;
 use milepost::hub::Hub;
+use milepost::record::Ended;
 use milepost::report::{RecordedRun, page};
-use milepost::train::{Begin, Ended, Plan, Silent, finetune, points};
+use milepost::train::{Begin, Plan, Silent, finetune, points};
 use tempfile::TempDir;
 
 use crate::runner::Target;

@@ -206,7 +206,7 @@ fn a_replay_is_one_processs_alone() {
     let replay = ["replay", "runs/small/a", "--name", "x"];
     let aside = run.join("replay/.unfinished-x");
     std::fs::create_dir_all(&aside).unwrap();
-    let held = milepost::train::lock(&aside).unwrap();
+    let held = milepost::record::lock(&aside).unwrap();
     std::fs::write(aside.join("milestones.jsonl"), "of the first\n").unwrap();
     let message = project.fails(&replay, 5);
     assert!(

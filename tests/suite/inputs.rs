@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use milepost::manifest::{Difference, Input, Inputs, Manifest};
+use milepost::record::manifest::{Difference, Input, Inputs, Manifest};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

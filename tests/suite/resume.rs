@@ -254,7 +254,7 @@ fn two_processes_never_write_one_run() {
     let project = Project::new();
     let run = half_a_run(&project);
     let before = files(&run);
-    let held = milepost::train::RunDirectory::existing(&run).unwrap();
+    let held = milepost::record::RunDirectory::existing(&run).unwrap();
     let message = project.fails(&RESUME, 5);
     assert!(
         message.contains("another process is writing into"),

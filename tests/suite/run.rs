@@ -15,6 +15,7 @@ use milepost::event::Event;
 use milepost::hook::{Context, Hook, Milestone, Request, Runs, Scene, Shows};
 use milepost::mini;
 use milepost::model::{Pair, Role};
+use milepost::record::Manifest;
 use milepost::train::{
     Begin, Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, StopReason, Training,
     WeightDecay, finetune,
@@ -77,7 +78,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
         queue: 1,
         origin: "test".to_owned(),
         resolved: String::new(),
-        manifest: serde_json::Value::Null,
+        manifest: Manifest::default(),
         hparams: Vec::new(),
         directory: directory.to_owned(),
     }

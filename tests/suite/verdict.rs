@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use milepost::data::templates::ContrastNames;
 use milepost::hook::Shows;
+use milepost::record::{Ended, Stop};
 use milepost::report::gap::{all_gaps, attributed, course, gaps};
 use milepost::report::pooling::pool;
 use milepost::report::verdict::{Verdict, of_run, of_runs};
 use milepost::report::{RecordedContrast, RecordedHook, RecordedRun, page};
 use milepost::statistics::observation::Unit;
-use milepost::train::{Ended, Stop};
 
 /// A run of seed `seed` whose gap is `gaps` at its steps, give or take a spread of identities, templates and their own of about 0.3.
 fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> RecordedRun {

@@ -2,9 +2,10 @@
 
 use super::Arguments;
 use crate::cli::plan::read;
-use crate::cli::{Selection, Where, run_name};
+use crate::cli::{Selection, Where};
 use crate::diagnostic::Diagnostic;
 use crate::overrides::split_at;
+use crate::record::name;
 
 /// One run of a sweep.
 #[derive(Debug, Clone)]
@@ -57,12 +58,12 @@ pub(super) fn cells(arguments: &Arguments) -> anyhow::Result<Vec<Cell>> {
     });
     let cells: Vec<Cell> = cells.collect();
     let longest = cells.iter().max_by_key(|cell| cell.name.len());
-    if let Some(cell) = longest.filter(|cell| cell.name.len() > run_name::LONGEST) {
+    if let Some(cell) = longest.filter(|cell| cell.name.len() > name::LONGEST) {
         let message = format!(
             "the run `{}` would lie in a folder whose name has {} bytes, more than the {} that do; put some of the settings into --set, or into the experiment",
             cell.overrides.join(" "),
             cell.name.len(),
-            run_name::LONGEST
+            name::LONGEST
         );
         return Err(Diagnostic::file("--grid", message).into());
     }

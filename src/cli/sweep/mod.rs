@@ -14,13 +14,13 @@ use clap::Args;
 
 use self::grid::{Cell, cells};
 use self::processes::Failed;
+use super::Selection;
 use super::finetune::interrupt_flag;
 use super::plan::find;
 use super::terminal::{remark, say};
-use super::{Selection, run_name};
 use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
-use crate::train::{Ended, HookFailure, RecordError, Stop, lock};
+use crate::record::{Ended, HookFailure, RecordError, Stop, experiment, lock, name};
 
 /// Every combination of the seeds and of the values of each --grid is a run of its own, in runs/<experiment>/<name>/<settings>, started by one
 /// `milepost finetune` command with nothing shared but that directory. A sweep that is started again leaves finished runs alone, goes on
@@ -67,7 +67,7 @@ enum State {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
-    run_name::check("--name", &arguments.name)?;
+    name::check("--name", &arguments.name)?;
     let experiment = find(&arguments.selection.experiment)?;
     let stem = experiment.file_stem().unwrap_or_default();
     let folder = arguments.runs.join(stem).join(&arguments.name);
@@ -195,7 +195,7 @@ fn begin(arguments: &Arguments, experiment: &Path, folder: &Path) -> anyhow::Res
 }
 
 fn state(run: &Path) -> State {
-    let begun = run.join("experiment.toml").is_file();
+    let begun = experiment::is_there(run);
     match Ended::read(run).map(|ended| ended.map(|ended| ended.stop)) {
         Ok(Some(Stop::Failed)) => State::Failed,
         Ok(Some(Stop::Complete | Stop::Incomplete | Stop::Requested)) => State::Done,
@@ -210,7 +210,7 @@ fn another(folder: &Path, cells: &[Cell], cell: &Cell) -> Option<PathBuf> {
     let others = cells.iter().filter(|other| other.name != cell.name);
     let mut others = others.map(|other| folder.join(&other.name));
     // The experiment is written last.
-    others.find(|run| run.join("experiment.toml").is_file())
+    others.find(|run| experiment::is_there(run))
 }
 
 /// The command of one run. `cells` are all of the sweep.

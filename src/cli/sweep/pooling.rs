@@ -9,6 +9,7 @@ use super::{State, state};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
 use crate::hook::Registry;
+use crate::record::layout::REPORT;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
 use crate::report::{At, RecordedRun, mixing, page, provenance, verdict};
@@ -86,7 +87,7 @@ pub(super) fn summarise(
     }
     let text = format!("{:#}\n", json!(document));
     write(&folder.join("pooled.json"), &text)?;
-    let path = folder.join("report.html");
+    let path = folder.join(REPORT);
     write(&path, &page(&runs))?;
     say!(
         "\nread it: {}\nlook at it: tensorboard --logdir {}",

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use super::grid::Cell;
 use super::{Arguments, State, command, state};
 use crate::cli::terminal::say;
-use crate::train::{Ended, RecordError};
+use crate::record::{Ended, RecordError};
 
 /// A run under way.
 struct Job {

@@ -113,26 +113,4 @@ impl Templates {
         let notes = self.contrasts.iter();
         notes.filter_map(|contrast| contrast.left_out.clone())
     }
-
-    /// What is compared, as a table: the contrast, the rows (from 0) of the first and the second group's prompt among all prompts, identity and raw
-    /// template as numbers, and in words. The side that a single prompt lacks is empty.
-    pub fn pairs_table(&self) -> String {
-        let mut text = String::from(
-            "contrast\tfirst\tsecond\tidentity\ttemplate\tfirst_identity\tsecond_identity\traw\n",
-        );
-        for contrast in &self.contrasts {
-            for unit in &contrast.units {
-                let [first, second] = unit.sides.map(|place| {
-                    let place = place.map(|place| place.to_string());
-                    place.unwrap_or_default()
-                });
-                let [one, other] = &contrast.identities[unit.identity];
-                text.push_str(&format!(
-                    "{}\t{first}\t{second}\t{}\t{}\t{one}\t{other}\t{}\n",
-                    contrast.name, unit.identity, unit.template, contrast.raws[unit.template]
-                ));
-            }
-        }
-        text
-    }
 }

@@ -1,18 +1,17 @@
 //! The values per template of a run, and which of its prompts are matched.
 
-use std::fmt::Display;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::reading::{Reader, TemplateFile};
-use super::{RecordedContrast, RecordedError, broken, bytes_of, text_of};
+use super::{RecordedContrast, RecordedError, broken, bytes_of, malformed, text_of};
 use crate::experiment::contrast_names;
+use crate::record::columns::Table;
+use crate::record::pairs;
 use crate::statistics::observation::Unit;
 
 impl Reader {
     pub(super) fn pairs(&mut self) -> Result<(), RecordedError> {
-        let path = self.run.path.join("templates/pairs.tsv");
+        let path = self.run.path.join(pairs::name());
         let text = text_of(&path)?;
         let names = contrast_names(&self.run.experiment).into_iter();
         let mut contrasts: Vec<RecordedContrast> = names
@@ -22,13 +21,12 @@ impl Reader {
                 words: Vec::new(),
             })
             .collect();
-        for (index, row) in tsv(&text).deserialize::<PairRow>().enumerate() {
-            let wrong = |error: &dyn Display| broken(&path, index + 2, error);
-            let row = row.map_err(|error| wrong(&error))?;
+        let rows = pairs::parse(&text).map_err(|error| malformed(&path, error))?;
+        for (index, row) in rows.into_iter().enumerate() {
             let mut known = contrasts.iter_mut();
             let Some(own) = known.find(|one| one.names.name == row.contrast) else {
                 let message = format!("the experiment has no contrast `{}`", row.contrast);
-                return Err(wrong(&message));
+                return Err(broken(&path, index + 2, &message));
             };
             own.units.push(Unit {
                 sides: [row.first, row.second],
@@ -62,7 +60,7 @@ impl Reader {
         match units.position(stray) {
             Some(index) if !self.run.columns.is_empty() => {
                 let message = format!("a row beyond the {rows} prompts");
-                let path = self.run.path.join("templates/pairs.tsv");
+                let path = self.run.path.join(pairs::name());
                 Err(broken(&path, index + 2, &message))
             }
             _ => Ok(()),
@@ -74,7 +72,8 @@ impl Reader {
         let bytes = bytes_of(path)?;
         let prefix = self.prefix(&file.hook);
         // First what can be told with its line.
-        let table = Table::read(path, &String::from_utf8_lossy(&bytes))?;
+        let table = Table::parse(&String::from_utf8_lossy(&bytes));
+        let table = table.map_err(|error| malformed(path, error))?;
         if let Some(expected) = &file.sha256 {
             self.compare(path, &bytes, expected)?;
         }
@@ -136,58 +135,4 @@ impl Reader {
             _ => String::new(),
         }
     }
-}
-
-/// A row of `templates/pairs.tsv`: what is compared, as rows of the files of values per template, and in words.
-#[derive(Deserialize)]
-struct PairRow {
-    contrast: String,
-    first: Option<usize>,
-    second: Option<usize>,
-    identity: usize,
-    template: usize,
-    first_identity: String,
-    second_identity: String,
-    raw: String,
-}
-
-/// A file of values per template.
-struct Table {
-    prompts: Vec<String>,
-    columns: Vec<(String, Vec<f64>)>,
-}
-
-impl Table {
-    fn read(path: &Path, text: &str) -> Result<Self, RecordedError> {
-        let mut reader = tsv(text);
-        let header = reader.headers().map_err(|error| broken(path, 1, &error))?;
-        if header.len() < 4 {
-            return Err(broken(path, 1, &"its columns are missing"));
-        }
-        // After prompt, group and identity.
-        let names = header.iter().skip(3);
-        let mut columns: Vec<(String, Vec<f64>)> =
-            names.map(|name| (name.to_owned(), Vec::new())).collect();
-        let mut prompts = Vec::new();
-        for (index, row) in reader.records().enumerate() {
-            let row = row.map_err(|error| broken(path, index + 2, &error))?;
-            prompts.push(row.get(0).unwrap_or_default().to_owned());
-            for (cell, (_, values)) in row.iter().skip(3).zip(&mut columns) {
-                let value = cell.parse();
-                values.push(
-                    value.map_err(|_| {
-                        broken(path, index + 2, &format!("`{cell}` is not a number"))
-                    })?,
-                );
-            }
-        }
-        Ok(Self { prompts, columns })
-    }
-}
-
-fn tsv(text: &str) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new()
-        .delimiter(b'\t')
-        .quoting(false)
-        .from_reader(text.as_bytes())
 }

@@ -12,9 +12,8 @@ use crate::data::templates::ContrastNames;
 use crate::data::sources;
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Shows};
-use crate::manifest::{Manifest, ManifestError};
+use crate::record::{Ended, HookFailure, Malformed, Manifest, ManifestError, Unusable};
 use crate::statistics::observation::{Observation, Unit, observations};
-use crate::train::{Ended, HookFailure, RunError};
 
 /// Why a run cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +49,7 @@ pub enum RecordedError {
     Manifest(#[from] ManifestError),
     /// The outcome cannot be read.
     #[error("{0}; --force reads the run all the same")]
-    Ended(#[source] RunError),
+    Ended(#[source] Unusable),
     /// Runs that do not belong together.
     #[error(transparent)]
     Mixed(ManifestError),
@@ -307,6 +306,10 @@ fn text_of(path: &Path) -> Result<String, RecordedError> {
         let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
         broken(path, line, &"not UTF-8")
     })
+}
+
+fn malformed(path: &Path, error: Malformed) -> RecordedError {
+    broken(path, error.line, &error.message)
 }
 
 fn broken(path: &Path, line: usize, error: &dyn std::fmt::Display) -> RecordedError {

@@ -1,18 +1,17 @@
 //! The way of a run's files back into memory, checked against the checksums that the run has left.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
-use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, text_of};
-use crate::checksum::sha256;
+use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, malformed, text_of};
 use crate::event::Event;
 use crate::experiment::contrast_names;
 use crate::hook::{Kind, Registry};
-use crate::manifest::{Manifest, ManifestError};
-use crate::train::{Ended, HookFailure, MILESTONES, OUTCOME, Stop};
+use crate::record::folder::replayed;
+use crate::record::layout::{MANIFEST, MILESTONES, OUTCOME};
+use crate::record::milestones::{self, Line};
+use crate::record::{
+    Changed, Ended, HookFailure, Manifest, ManifestError, Stop, columns, experiment,
+};
 
 /// A run that is being read.
 pub(super) struct Reader {
@@ -29,33 +28,6 @@ pub(super) struct TemplateFile {
     pub hook: String,
     pub path: PathBuf,
     pub sha256: Option<String>,
-}
-
-/// A line of `milestones.jsonl`.
-#[derive(Deserialize)]
-struct Line {
-    step: u64,
-    #[serde(default)]
-    event: String,
-    #[serde(default)]
-    source: String,
-    scalars: BTreeMap<String, Option<f64>>,
-    #[serde(default)]
-    texts: Map<String, Value>,
-    /// Files of values per template that belong to the line, with their checksums.
-    files: Option<BTreeMap<String, String>>,
-}
-
-impl Line {
-    /// A file that lies elsewhere than in the run's folder of values per template.
-    fn stray_file(&self) -> Option<&String> {
-        let names = self.files.iter().flat_map(|files| files.keys());
-        let mut names = names.filter(|name| {
-            let inside = name.strip_prefix("templates/");
-            inside.is_none_or(|rest| rest.contains(['/', '\\']) || rest.is_empty())
-        });
-        names.next()
-    }
 }
 
 pub(super) fn read(
@@ -127,15 +99,16 @@ impl Reader {
         bytes: &[u8],
         expected: &str,
     ) -> Result<(), RecordedError> {
-        let found = sha256(bytes);
-        if found == expected {
-            return Ok(());
+        match Changed::check(bytes, expected) {
+            Ok(()) => Ok(()),
+            Err(changed) => self.changed(path, changed),
         }
-        let message =
-            format!("it was changed after it was written: its sha256 is {found}, not {expected}");
+    }
+
+    fn changed(&mut self, path: &Path, changed: impl ToString) -> Result<(), RecordedError> {
         self.damaged(RecordedError::Changed {
             path: path.to_owned(),
-            message,
+            message: changed.to_string(),
         })
     }
 
@@ -144,7 +117,7 @@ impl Reader {
             Ok(Some(ended)) => self.run.ended = Some(ended),
             // A replay of an older version has no end of its own.
             Ok(None) => {
-                let of = self.replayed();
+                let of = replayed(&self.run.path);
                 self.run.ended = of.and_then(|run| Ended::read(run).ok().flatten());
                 if let Some(ended) = &mut self.run.ended {
                     ended.milestones = None;
@@ -158,21 +131,15 @@ impl Reader {
         Ok(())
     }
 
-    /// The run that this is a replay of, if it is one.
-    fn replayed(&self) -> Option<&Path> {
-        let folder = self.run.path.parent()?;
-        let is_replay = folder.file_name().is_some_and(|name| name == "replay");
-        folder.parent().filter(|_| is_replay)
-    }
-
     fn lines(&mut self) -> Result<(), RecordedError> {
         let path = self.run.path.join(MILESTONES);
         let bytes = bytes_of(&path)?;
-        let whole = bytes.ends_with(b"\n");
-        let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        // The last line of a run that is being written, or was killed.
+        let torn = milestones::is_torn(&bytes) && self.run.ended.is_none();
+        let mut lines = milestones::lines(&bytes).enumerate().peekable();
         let mut named = false;
-        for (index, line) in lines.iter().enumerate() {
-            match serde_json::from_slice::<Line>(line) {
+        while let Some((index, line)) = lines.next() {
+            match line {
                 Ok(line) => {
                     if let Some(name) = line.stray_file() {
                         let message = format!("`{name}` is no file below templates/");
@@ -181,9 +148,8 @@ impl Reader {
                     }
                     named |= self.line(line);
                 }
-                // The last line of a run that is being written, or was killed.
-                Err(_) if index + 1 == lines.len() && !whole && self.run.ended.is_none() => break,
-                Err(error) => self.damaged(broken(&path, index + 1, &error))?,
+                Err(_) if torn && lines.peek().is_none() => break,
+                Err(error) => self.damaged(malformed(&path, error))?,
             }
         }
         for values in self.run.scalars.values_mut() {
@@ -207,16 +173,14 @@ impl Reader {
                 run.by_micro_batch.insert(tag.clone());
             }
             run.reporters.insert(tag.clone(), line.source.clone());
-            // What is not finite is null there.
-            let value = value.unwrap_or(f64::NAN);
             run.scalars.entry(tag).or_default().push((line.step, value));
         }
         let message = line.texts.get(&format!("hook/{}/error", line.source));
-        if let Some(message) = message.and_then(Value::as_str) {
+        if let Some(message) = message {
             run.failures.insert(HookFailure {
                 name: line.source.clone(),
                 step: line.step,
-                message: message.to_owned(),
+                message: message.clone(),
             });
         }
         if by_micro_batch {
@@ -233,8 +197,7 @@ impl Reader {
                 })),
             // In older versions the name follows from step and hook.
             None => {
-                let name = format!("templates/step-{:08}-{}.tsv", line.step, line.source);
-                let path = run.path.join(name);
+                let path = run.path.join(columns::name(line.step, &line.source));
                 if path.is_file() {
                     self.files.push(TemplateFile {
                         step: line.step,
@@ -254,21 +217,14 @@ impl Reader {
             return Ok(());
         };
         let Some(end) = &ended.milestones else {
-            self.run.unchecked.push("milestones.jsonl");
+            self.run.unchecked.push(MILESTONES);
             return Ok(());
         };
-        if bytes.len() as u64 != end.bytes {
-            let message = format!(
-                "it has {} bytes, but the run ended with {}: it was changed",
-                bytes.len(),
-                end.bytes
-            );
-            return self.damaged(RecordedError::Changed {
-                path: path.to_owned(),
-                message,
-            });
+        match Changed::check_end(bytes, end) {
+            Ok(()) => {}
+            Err(changed @ Changed::Length { .. }) => return self.changed(path, changed),
+            Err(changed @ Changed::Content { .. }) => self.changed(path, changed)?,
         }
-        self.compare(path, bytes, &end.sha256)?;
         // A changed step count would put every value of the end elsewhere.
         let trained = self.run.scalars.get("train/lr");
         let last = trained
@@ -282,10 +238,7 @@ impl Reader {
                 "{} steps, but milestones.jsonl ends with step {last}: it was changed",
                 ended.steps
             );
-            return self.damaged(RecordedError::Changed {
-                path: self.run.path.join(OUTCOME),
-                message,
-            });
+            return self.changed(&self.run.path.join(OUTCOME), message);
         }
         Ok(())
     }
@@ -294,7 +247,7 @@ impl Reader {
     fn made_of(&mut self) -> Result<(), RecordedError> {
         let mut own = true;
         let mut manifest = Manifest::read(&self.run.path);
-        if let (Err(ManifestError::Missing(_)), Some(of)) = (&manifest, self.replayed()) {
+        if let (Err(ManifestError::Missing(_)), Some(of)) = (&manifest, replayed(&self.run.path)) {
             // Of an older version: it has none of its own.
             own = false;
             manifest = Manifest::read(of);
@@ -306,27 +259,17 @@ impl Reader {
                 self.damaged(error.into())?;
             }
         }
-        let path = self.run.path.join("experiment.toml");
+        let path = experiment::path(&self.run.path);
         let text = text_of(&path)?;
         let checked = own && self.run.manifest.has_checksums();
         if !checked && self.run.damage.is_empty() {
-            self.run.unchecked.push("manifest.json");
+            self.run.unchecked.push(MANIFEST);
         }
-        let experiments = self.run.manifest.experiments();
-        let found = sha256(text.as_bytes());
-        if checked && !experiments.contains(&found) {
+        if checked && !self.run.manifest.has_had(text.as_bytes()) {
             let message = "it was changed after the run began (manifest.json has another checksum)";
-            self.damaged(RecordedError::Changed {
-                path: path.clone(),
-                message: message.to_owned(),
-            })?;
+            self.changed(&path, message)?;
         }
-        let line = |error: &toml::de::Error| {
-            let before = error.span().and_then(|span| text.get(..span.start));
-            1 + before.map_or(0, |before| before.matches('\n').count())
-        };
-        self.run.experiment =
-            toml::from_str(&text).map_err(|error| broken(&path, line(&error), &error.message()))?;
+        self.run.experiment = experiment::parse(&text).map_err(|error| malformed(&path, error))?;
         Ok(())
     }
 }

@@ -5,8 +5,11 @@ use crate::cadence::Moment;
 use crate::event::Event;
 use crate::hook::Output;
 use crate::model::Role;
+use crate::record::checkpoint::model_folder;
+use crate::record::layout::MODELS;
+use crate::record::{Ended, Stop};
 use crate::tensorboard::Entry;
-use crate::train::outcome::{Ended, OUTCOME, Outcome, RunError, Stop, StopReason};
+use crate::train::outcome::{Outcome, RunError, StopReason};
 use crate::train::recorder::Record;
 
 impl Run<'_> {
@@ -60,7 +63,7 @@ impl Run<'_> {
             milestones: Some(self.recorder.sync()?),
             hooks,
         };
-        self.directory.write(OUTCOME, &ended.bytes())?;
+        ended.write(&self.directory)?;
         Ok(ended)
     }
 
@@ -83,11 +86,13 @@ impl Run<'_> {
         let pair = self.models.pair();
         for role in Role::BOTH {
             let tokenizer = &self.scene.tokenizer;
-            self.directory
-                .publish::<RunError>(&format!("models/{role}"), |folder| {
+            self.directory.publish::<RunError>(
+                &format!("{MODELS}/{}", model_folder(role)),
+                |folder| {
                     pair.get(role).save(folder)?;
                     Ok(tokenizer.save(folder)?)
-                })?;
+                },
+            )?;
         }
         Ok(())
     }
@@ -122,7 +127,7 @@ impl Run<'_> {
                 milestones: Some(recorded),
                 hooks: self.dispatcher.failures(),
             };
-            let _ = self.directory.write(OUTCOME, &ended.bytes());
+            let _ = ended.write(&self.directory);
         }
         let _ = self.recorder.close();
     }

@@ -3,8 +3,8 @@
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
+use crate::record::progress::Evaluated;
 use crate::train::outcome::RunError;
-use crate::train::progress::Evaluated;
 
 impl Run<'_> {
     /// Evaluates when one of `moments` is due, or a hook has asked for it, but never twice at one step.

@@ -16,9 +16,7 @@ use super::dispatcher::{Dispatcher, Sinks};
 use super::learners::{Learners, Trained};
 use super::listener::Firing;
 use super::outcome::{Outcome, RunError, StopReason};
-use super::progress::Progress;
 use super::recorder::{Record, Recorder};
-use super::run_directory::RunDirectory;
 use super::saver::Saver;
 use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
@@ -28,6 +26,8 @@ use crate::data::order::epoch_order;
 use crate::event::Event;
 use crate::hook::{Milestone, Output, Request, Scene};
 use crate::model::Role;
+use crate::record::RunDirectory;
+use crate::record::progress::Progress;
 
 /// A run under way.
 struct Run<'a> {
@@ -241,7 +241,7 @@ impl Run<'_> {
             times: &[],
             columns: None,
         };
-        Ok(self.recorder.record(record)?)
+        self.recorder.record(record)
     }
 
     /// The moments that the end of the step at hand is: perhaps also the end of its epoch and of the run as planned.

@@ -7,13 +7,13 @@ use std::time::Instant;
 use super::{Begin, Run};
 use crate::clock::Epoch;
 use crate::hook::Shows;
+use crate::record::{RunDirectory, experiment, pairs};
 use crate::tensorboard::{Entry, HparamValue};
 use crate::train::dispatcher::Dispatcher;
 use crate::train::learners::Trained;
 use crate::train::outcome::RunError;
-use crate::train::recorder::{RecordError, Recorder};
+use crate::train::recorder::Recorder;
 use crate::train::resume;
-use crate::train::run_directory::RunDirectory;
 use crate::train::saver::Saver;
 use crate::train::{Plan, Reporter, charts};
 
@@ -65,14 +65,13 @@ impl<'a> Run<'a> {
             Begin::Anew => None,
             Begin::Resume | Begin::Extend => Some(start.go_back(&directory)?),
         };
-        let manifest = format!("{:#}\n", plan.manifest);
-        directory.update("manifest.json", manifest.as_bytes())?;
-        directory.update("experiment.toml", plan.resolved.as_bytes())?;
+        plan.manifest.write(&directory)?;
+        experiment::write(&directory, &plan.resolved)?;
         let mut recorder = match back {
             Some(recorder) => recorder,
             None => Recorder::create(directory.path())?,
         };
-        directory.write_pairs(&plan.scene.templates)?;
+        pairs::write(&directory, &plan.scene.templates)?;
         match &start.checkpoint {
             Some(path) => reporter.say(&format!("resumed from {}", path.display())),
             None => {
@@ -116,7 +115,7 @@ fn describe(
     shows: &[Shows],
     resolved: &str,
     origin: &str,
-) -> Result<(), RecordError> {
+) -> Result<(), RunError> {
     let metrics = shows.iter().flat_map(|shows| shows.metrics.clone());
     recorder.send(Entry::Hparams {
         hparams,

@@ -1,13 +1,14 @@
 //! When a run saves a checkpoint, and what it refuses to save.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
-use crate::train::checkpoint;
+use crate::record::checkpoint;
+use crate::record::progress::{FORM, Progress, Span};
 use crate::train::outcome::RunError;
-use crate::train::progress::{FORM, Progress};
 
 impl Run<'_> {
     /// Saves after a step when that is due or a hook has asked for it.
@@ -123,10 +124,7 @@ impl Run<'_> {
     }
 
     /// Returns the step and value of the best checkpoint by `train.keep_best`, this step's included; `None` without that key.
-    fn best(
-        &self,
-        spans: &std::collections::BTreeMap<String, crate::train::Span>,
-    ) -> Option<(u64, f64)> {
+    fn best(&self, spans: &BTreeMap<String, Span>) -> Option<(u64, f64)> {
         let wanted = self.training.keep_best.as_ref()?;
         let before = self.progress.best;
         let step = self.clock().step.0;

@@ -19,9 +19,9 @@ use crate::decode::Settings;
 use crate::event::Event;
 use crate::hook::{Context, Evaluation, Gradients, Hook, Milestone, Runs, Scene, Shows};
 use crate::model::{Network, Pair, Role};
+use crate::record::{Manifest, RecordError};
 use crate::train::learners::{Frozen, Trained};
 use crate::train::outcome::{Outcome, RunError};
-use crate::train::recorder::RecordError;
 use crate::train::{Decay, HookSpec, OnError, Plan, Reporter, Schedule, Training};
 
 /// One number that stands for weights and optimiser: what it becomes depends on every row and rate, and on their order.
@@ -287,7 +287,7 @@ impl World {
             queue: 1,
             origin: "test".to_owned(),
             resolved: String::new(),
-            manifest: Value::Null,
+            manifest: Manifest::default(),
             hparams: Vec::new(),
             directory: directory.to_owned(),
         }

@@ -6,10 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::diagnostic::Diagnostic;
 
 /// Bytes of a folder's name: file systems have 255, and logs and unfinished folders have some letters more.
-pub(super) const LONGEST: usize = 240;
+pub const LONGEST: usize = 240;
 
 /// Refuses a name that leads elsewhere than below the folder of runs, or that no folder can have.
-pub(super) fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
+pub fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
     let wrong = |message: String| {
         let shown: String = name.chars().take(60).collect();
         Diagnostic::file(format!("{option} {shown:?}"), message)
@@ -34,7 +34,7 @@ pub(super) fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
 }
 
 /// `2026-11-23T19-52-07`, the time in UTC.
-pub(super) fn now() -> String {
+pub fn now() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |duration| duration.as_secs());
@@ -49,7 +49,7 @@ pub(super) fn now() -> String {
 }
 
 /// A folder named by the time, with a number behind it if that second is taken.
-pub(super) fn fresh(folder: &Path) -> PathBuf {
+pub fn fresh(folder: &Path) -> PathBuf {
     let stamp = now();
     let mut path = folder.join(&stamp);
     let mut number = 2;

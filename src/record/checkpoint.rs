@@ -7,21 +7,32 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::learners::Frozen;
-use super::outcome::RunError;
+use super::error::{RecordError, Unusable};
+use super::folder::RunDirectory;
+use super::layout::CHECKPOINTS;
 use super::progress::{FORM, Progress};
-use super::recorder::RecordError;
-use super::run_directory::RunDirectory;
 use crate::checksum::Sum;
+use crate::model::Role;
 
-/// The folder of a run that has them.
-const FOLDER: &str = "checkpoints";
 /// The file with the run's progress.
 const STATE: &str = "state.json";
 /// The file with the checksums of all others, as `sha256sum` writes and checks it.
 const SUMS: &str = "SHA256SUMS";
 /// What the name of a checkpoint begins with that could not be used.
 const DAMAGED: &str = "damaged-";
+
+/// Takes the files of a checkpoint: name and bytes.
+pub type Put<'a, E> = dyn FnMut(&str, &[u8]) -> Result<(), E> + 'a;
+
+/// The folder with the weights of a model, in a checkpoint and in the folder of models.
+pub fn model_folder(role: Role) -> &'static str {
+    role.as_str()
+}
+
+/// The file with the optimiser of a model.
+pub fn optimiser_file(role: Role) -> String {
+    format!("{role}.optimiser.bpk")
+}
 
 /// A checkpoint that is being written.
 struct Draft {
@@ -30,16 +41,19 @@ struct Draft {
     files: Vec<(PathBuf, File)>,
 }
 
-/// Writes the checkpoint of `models` and `progress`, syncs the files of the `record` that it counts on and then its own, and puts it in place.
-/// Returns its folder.
-pub(super) fn write(
+/// Writes the checkpoint of `progress` and of what `models` hands over, syncs the files of the `record` that it counts on and then its own, and puts
+/// it in place. Returns its folder.
+///
+/// # Errors
+/// Those of `models`, and those of the file system; then the checkpoint is not there.
+pub fn write<E: From<RecordError>>(
     directory: &RunDirectory,
-    models: Frozen,
+    models: impl FnOnce(&mut Put<E>) -> Result<(), E>,
     progress: &Progress,
     record: &[PathBuf],
-) -> Result<PathBuf, RunError> {
+) -> Result<PathBuf, E> {
     let mut draft = Draft {
-        aside: directory.aside(&format!("{FOLDER}/new"))?,
+        aside: directory.aside(&format!("{CHECKPOINTS}/new"))?,
         sums: String::new(),
         files: Vec::new(),
     };
@@ -47,16 +61,16 @@ pub(super) fn write(
     let json = serde_json::to_vec_pretty(progress);
     draft.put(
         STATE,
-        &json.map_err(|error| unusable(Path::new(STATE), &error))?,
+        &json.map_err(|error| RecordError::io(Path::new(STATE), error.into()))?,
     )?;
     let sums = std::mem::take(&mut draft.sums);
     draft.put(SUMS, sums.as_bytes())?;
     for path in record {
         let synced = File::open(path).and_then(|file| file.sync_all());
-        synced.map_err(|source| io(path, source))?;
+        synced.map_err(|source| RecordError::io(path, source))?;
     }
     let aside = draft.synced()?;
-    let name = format!("{FOLDER}/{}", name(progress.clock.step.0));
+    let name = format!("{CHECKPOINTS}/{}", name(progress.clock.step.0));
     Ok(directory.put_in_place(aside, &name)?)
 }
 
@@ -72,7 +86,7 @@ impl Draft {
             file.write_all(bytes)?;
             Ok(file)
         };
-        let file = write().map_err(|source| io(&path, source))?;
+        let file = write().map_err(|source| RecordError::io(&path, source))?;
         self.files.push((path, file));
         let sum = crate::checksum::sha256(bytes);
         self.sums.push_str(&format!("{sum}  {name}\n"));
@@ -82,9 +96,11 @@ impl Draft {
     /// Syncs all files and their folders to the disk.
     fn synced(self) -> Result<TempDir, RecordError> {
         for (path, file) in self.files {
-            file.sync_all().map_err(|source| io(&path, source))?;
+            file.sync_all()
+                .map_err(|source| RecordError::io(&path, source))?;
             if let Some(folder) = path.parent() {
-                crate::atomic::sync_directory(folder).map_err(|source| io(folder, source))?;
+                crate::atomic::sync_directory(folder)
+                    .map_err(|source| RecordError::io(folder, source))?;
             }
         }
         Ok(self.aside)
@@ -97,16 +113,15 @@ fn name(step: u64) -> String {
 }
 
 /// Removes the oldest checkpoints but the last `keep`, and never that of the step `best`.
-pub(super) fn prune(
-    directory: &RunDirectory,
-    keep: usize,
-    best: Option<u64>,
-) -> Result<(), RunError> {
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn prune(directory: &RunDirectory, keep: usize, best: Option<u64>) -> Result<(), RecordError> {
     let all = all(directory.path())?;
     let count = all.len().saturating_sub(keep);
     for checkpoint in &all[..count] {
         if best.is_none_or(|step| step != checkpoint.step) {
-            directory.discard(&format!("{FOLDER}/{}", name(checkpoint.step)))?;
+            directory.discard(&format!("{CHECKPOINTS}/{}", name(checkpoint.step)))?;
         }
     }
     Ok(())
@@ -114,20 +129,23 @@ pub(super) fn prune(
 
 /// A checkpoint that lies on disk.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
+pub struct Found {
     /// Its step, by its name.
     pub step: u64,
     /// Its folder.
     pub path: PathBuf,
 }
 
-/// All checkpoints of a run, the oldest first.
-pub(super) fn all(directory: &Path) -> Result<Vec<Found>, RunError> {
-    let folder = directory.join(FOLDER);
+/// All checkpoints of a run, the oldest first. What has its name there is whole.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn all(directory: &Path) -> Result<Vec<Found>, RecordError> {
+    let folder = directory.join(CHECKPOINTS);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(io(&folder, source).into()),
+        Err(source) => return Err(RecordError::io(&folder, source)),
     };
     let mut found: Vec<Found> = entries
         .flatten()
@@ -142,14 +160,17 @@ pub(super) fn all(directory: &Path) -> Result<Vec<Found>, RunError> {
     Ok(found)
 }
 
-/// The newest checkpoint in a run's folder, as far as the folder can be read. What has its name there is whole.
-pub fn newest_checkpoint(directory: &Path) -> Option<PathBuf> {
-    Some(all(directory).ok()?.pop()?.path)
+/// The newest checkpoint in a run's folder, as far as the folder can be read.
+pub fn newest(directory: &Path) -> Option<Found> {
+    all(directory).ok()?.pop()
 }
 
 impl Found {
     /// Compares every file with its checksum, and reads the progress.
-    pub fn verified(&self) -> Result<Progress, RunError> {
+    ///
+    /// # Errors
+    /// When a file cannot be read, or is not what was saved.
+    pub fn verified(&self) -> Result<Progress, Unusable> {
         let sums = self.read(SUMS)?;
         let path = self.path.join(SUMS);
         let mut named = BTreeSet::from([SUMS.to_owned()]);
@@ -157,31 +178,31 @@ impl Found {
             let (expected, name) = line
                 .split_once("  ")
                 .filter(|(_, name)| is_inside(name))
-                .ok_or_else(|| unusable(&path, &"its checksums cannot be read"))?;
+                .ok_or_else(|| Unusable::new(&path, &"its checksums cannot be read"))?;
             let path = self.path.join(name);
-            let sum = Sum::of_file(&path).map_err(|error| unusable(&path, &error))?;
+            let sum = Sum::of_file(&path).map_err(|error| Unusable::new(&path, &error))?;
             if sum.end().sha256 != expected {
-                return Err(unusable(&path, &"it is not what was saved (SHA-256)"));
+                return Err(Unusable::new(&path, &"it is not what was saved (SHA-256)"));
             }
             named.insert(name.to_owned());
         }
         for name in self.files() {
             if !named.contains(&name) {
                 let path = self.path.join(name);
-                return Err(unusable(&path, &"it has no checksum in SHA256SUMS"));
+                return Err(Unusable::new(&path, &"it has no checksum in SHA256SUMS"));
             }
         }
         let path = self.path.join(STATE);
         let json = self.read(STATE)?;
         let progress: Progress =
-            serde_json::from_str(&json).map_err(|error| unusable(&path, &error))?;
+            serde_json::from_str(&json).map_err(|error| Unusable::new(&path, &error))?;
         if progress.form != FORM {
             let message = "another version of milepost saved it";
-            return Err(unusable(&path, &message));
+            return Err(Unusable::new(&path, &message));
         }
         if progress.clock.step.0 != self.step {
             let message = format!("it is of step {}", progress.clock.step);
-            return Err(unusable(&path, &message));
+            return Err(Unusable::new(&path, &message));
         }
         Ok(progress)
     }
@@ -207,12 +228,15 @@ impl Found {
         names
     }
 
-    fn read(&self, name: &str) -> Result<String, RunError> {
+    fn read(&self, name: &str) -> Result<String, Unusable> {
         let path = self.path.join(name);
-        std::fs::read_to_string(&path).map_err(|error| unusable(&path, &error))
+        std::fs::read_to_string(&path).map_err(|error| Unusable::new(&path, &error))
     }
 
     /// Takes away the name of a checkpoint that cannot be used, so that it stays to be looked at and is not taken for one.
+    ///
+    /// # Errors
+    /// When the file system refuses.
     pub fn set_aside(&self) -> Result<(), RecordError> {
         let aside = self
             .path
@@ -222,7 +246,7 @@ impl Found {
         } else {
             std::fs::rename(&self.path, &aside)
         };
-        moved.map_err(|source| io(&self.path, source))
+        moved.map_err(|source| RecordError::io(&self.path, source))
     }
 }
 
@@ -230,18 +254,4 @@ impl Found {
 fn is_inside(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     parts.all(|part| matches!(part, std::path::Component::Normal(_)))
-}
-
-fn io(path: &Path, source: std::io::Error) -> RecordError {
-    RecordError::Io {
-        path: path.to_owned(),
-        source,
-    }
-}
-
-fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
-    RunError::Checkpoint {
-        path: path.to_owned(),
-        message: reason.to_string(),
-    }
 }

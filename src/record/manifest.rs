@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::error::RecordError;
+use super::folder::RunDirectory;
+use super::layout::MANIFEST;
 use crate::checksum::sha256;
 
-/// The name of the file in a run's folder.
-pub const NAME: &str = "manifest.json";
 /// Manifests of this format have checksums; those before it have no number.
 const FORMAT: u64 = 2;
 
@@ -143,6 +144,13 @@ pub enum ManifestError {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifest(Value);
 
+impl From<Value> for Manifest {
+    /// A manifest of these facts as they are.
+    fn from(facts: Value) -> Self {
+        Self(facts)
+    }
+}
+
 impl Manifest {
     /// A manifest of these facts, with its checksum.
     pub fn sealed(mut facts: Value) -> Self {
@@ -160,7 +168,7 @@ impl Manifest {
     /// # Errors
     /// When it is missing, or not what was written.
     pub fn read(folder: &Path) -> Result<Self, ManifestError> {
-        let path = folder.join(NAME);
+        let path = folder.join(MANIFEST);
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -197,6 +205,14 @@ impl Manifest {
         }
     }
 
+    /// Writes it into a run's folder, unless the same stands there already.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, directory: &RunDirectory) -> Result<(), RecordError> {
+        directory.update(MANIFEST, self.text().as_bytes())
+    }
+
     /// As it stands on disk.
     pub fn text(&self) -> String {
         text(&self.0)
@@ -230,6 +246,11 @@ impl Manifest {
     /// SHA-256 of each `experiment.toml` that the run has had; the newest is the last.
     pub fn experiments(&self) -> Vec<String> {
         self.list("experiments")
+    }
+
+    /// Whether the run has had the experiment with this text.
+    pub fn has_had(&self, experiment: &[u8]) -> bool {
+        self.experiments().contains(&sha256(experiment))
     }
 
     /// SHA-256 of `templates/pairs.tsv`.

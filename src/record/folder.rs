@@ -1,38 +1,14 @@
-//! A run on disk: `runs/<experiment>/<run>/` and the files in it.
+//! A run's folder: what is written into it appears whole or not at all.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::recorder::{ColumnFile, RecordError};
-use crate::data::templates::Templates;
-
-/// Takes a folder for this process alone, as long as what is returned lives; the system forgets it when the process dies.
-///
-/// # Errors
-/// When another process has it, or nothing can be written there.
-pub fn lock(folder: &Path) -> Result<File, RecordError> {
-    let name = folder.join(".lock");
-    let file = File::options().create(true).append(true).open(&name);
-    let file = file.map_err(|source| failed(&name, source))?;
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
-            path: folder.to_owned(),
-        }),
-        // Some network file systems have no locks: then it is as it would be without.
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
-    }
-}
-
-fn failed(path: &Path, source: io::Error) -> RecordError {
-    RecordError::Io {
-        path: path.to_owned(),
-        source,
-    }
-}
+use super::error::RecordError;
+use super::layout::{CHECKPOINTS, LOCK, MANIFEST, MODELS, REPLAYS, TEMPLATES};
+use super::lock::lock;
 
 fn is_hidden(entry: &fs::DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with('.')
@@ -44,7 +20,7 @@ const UNFINISHED: &str = ".unfinished-";
 const REPLACED: &str = ".replaced-";
 
 /// The folders of a run in which something may be written aside.
-const FOLDERS: [&str; 4] = ["", "checkpoints", "models", "templates"];
+const FOLDERS: [&str; 4] = ["", CHECKPOINTS, MODELS, TEMPLATES];
 
 /// Removes files and folders that were written aside and never got their final names, and puts a folder back whose replacement never came.
 fn recover(run: &Path) -> io::Result<()> {
@@ -85,10 +61,10 @@ impl RunDirectory {
     /// # Errors
     /// When it exists already or cannot be created.
     pub fn create(path: &Path) -> Result<Self, RecordError> {
-        fs::create_dir_all(path).map_err(|source| failed(path, source))?;
+        fs::create_dir_all(path).map_err(|source| RecordError::io(path, source))?;
         let directory = Self::existing(path)?;
         if Self::is_taken(path) {
-            return Err(failed(path, io::ErrorKind::AlreadyExists.into()));
+            return Err(RecordError::io(path, io::ErrorKind::AlreadyExists.into()));
         }
         Ok(directory)
     }
@@ -99,7 +75,7 @@ impl RunDirectory {
         match fs::read_dir(path) {
             Ok(entries) => entries
                 .flatten()
-                .any(|entry| !is_hidden(&entry) && entry.file_name() != "manifest.json"),
+                .any(|entry| !is_hidden(&entry) && entry.file_name() != MANIFEST),
             Err(_) => path.exists(),
         }
     }
@@ -110,7 +86,7 @@ impl RunDirectory {
     /// When another process is writing into it, or it cannot be written.
     pub fn existing(path: &Path) -> Result<Self, RecordError> {
         let lock = lock(path)?;
-        recover(path).map_err(|source| failed(path, source))?;
+        recover(path).map_err(|source| RecordError::io(path, source))?;
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
@@ -128,7 +104,18 @@ impl RunDirectory {
     /// When it cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let path = self.path.join(name);
-        crate::atomic::write(&path, bytes).map_err(|source| RecordError::Io { path, source })
+        crate::atomic::write(&path, bytes).map_err(|source| RecordError::io(&path, source))
+    }
+
+    /// Writes a file into a folder of the run, whole or not at all, and creates the folder where it is missing.
+    ///
+    /// # Errors
+    /// When one of the two cannot be written.
+    pub fn write_below(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
+        if let Some(folder) = self.path.join(name).parent() {
+            fs::create_dir_all(folder).map_err(|source| RecordError::io(folder, source))?;
+        }
+        self.write(name, bytes)
     }
 
     /// Writes a file of the run unless it says the same already.
@@ -149,10 +136,9 @@ impl RunDirectory {
     pub fn remove(&self, name: &str) -> Result<(), RecordError> {
         let path = self.path.join(name);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RecordError::Io {
-                path,
-                source: error,
-            }),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(RecordError::io(&path, error))
+            }
             _ => Ok(()),
         }
     }
@@ -168,7 +154,7 @@ impl RunDirectory {
         }
         let aside = beside(&path, UNFINISHED);
         let removed = fs::rename(&path, &aside).and_then(|()| fs::remove_dir_all(&aside));
-        removed.map_err(|source| failed(&path, source))
+        removed.map_err(|source| RecordError::io(&path, source))
     }
 
     /// A new folder beside the one that will be `name`, to be filled and then given to [`Self::put_in_place`].
@@ -183,7 +169,7 @@ impl RunDirectory {
                 .prefix(UNFINISHED)
                 .tempdir_in(parent)
         });
-        aside.map_err(|source| failed(&path, source))
+        aside.map_err(|source| RecordError::io(&path, source))
     }
 
     /// Puts a folder that was written aside under its final name. What was there before is removed only when the new one is there.
@@ -213,7 +199,7 @@ impl RunDirectory {
             }
             Ok(())
         };
-        put().map_err(|source| failed(&path, source))?;
+        put().map_err(|source| RecordError::io(&path, source))?;
         Ok(path)
     }
 
@@ -230,89 +216,45 @@ impl RunDirectory {
         fill(aside.path())?;
         Ok(self.put_in_place(aside, name)?)
     }
+}
 
-    /// Removes the files of values per template that are later than the last step of their hook in `last`.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
-    pub fn cut_templates(&self, last: &BTreeMap<String, u64>) -> Result<(), RecordError> {
-        let entries = fs::read_dir(self.path.join("templates"))
-            .into_iter()
-            .flatten();
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some((step, hook)) = step_and_hook(&name)
-                && last.get(hook).is_none_or(|last| step > *last)
-            {
-                self.remove(&format!("templates/{name}"))?;
-            }
-        }
-        Ok(())
-    }
+/// The folder in which one that will be `path` is written until it is whole.
+pub fn unfinished(path: &Path) -> PathBuf {
+    beside(path, UNFINISHED)
+}
 
-    /// Writes which prompts are matched, `templates/pairs.tsv`: see [`Templates::pairs_table`].
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_pairs(&self, templates: &Templates) -> Result<(), RecordError> {
-        let folder = self.path.join("templates");
-        fs::create_dir_all(&folder).map_err(|source| RecordError::Io {
-            path: folder.clone(),
-            source,
-        })?;
-        self.write("templates/pairs.tsv", templates.pairs_table().as_bytes())
+/// Creates a folder, or empties it of what an earlier try left there, unless another process is at work in it.
+///
+/// # Errors
+/// When another process has it, or something cannot be removed.
+pub fn clear(folder: &Path) -> Result<(), RecordError> {
+    let failed = |source| RecordError::io(folder, source);
+    fs::create_dir_all(folder).map_err(failed)?;
+    let _lock = lock(folder)?;
+    for entry in fs::read_dir(folder).map_err(failed)?.flatten() {
+        let path = entry.path();
+        let removed = if path.is_dir() {
+            fs::remove_dir_all(&path)
+        } else if entry.file_name() == LOCK {
+            // The lock must stay the one that others look at.
+            Ok(())
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.map_err(failed)?;
     }
+    Ok(())
+}
 
-    /// Writes a milestone's values per template: `templates/step-<step>-<hook>.tsv` with prompt, group and one column a measure.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_templates(
-        &self,
-        step: u64,
-        hook: &str,
-        templates: &Templates,
-        columns: &[(String, Vec<f64>)],
-    ) -> Result<ColumnFile, RecordError> {
-        let folder = self.path.join("templates");
-        fs::create_dir_all(&folder).map_err(|source| RecordError::Io {
-            path: folder.clone(),
-            source,
-        })?;
-        let mut text = String::from("prompt\tgroup\tidentity");
-        for (column, _) in columns {
-            text.push('\t');
-            text.push_str(column);
-        }
-        text.push('\n');
-        for (index, template) in templates.prompts().iter().enumerate() {
-            text.push_str(&template.prompt);
-            text.push('\t');
-            text.push_str(&template.group);
-            text.push('\t');
-            text.push_str(&template.identity);
-            for (_, values) in columns {
-                text.push_str(&format!("\t{}", values[index]));
-            }
-            text.push('\n');
-        }
-        let name = format!("templates/step-{step:08}-{hook}.tsv");
-        self.write(&name, text.as_bytes())?;
-        Ok(ColumnFile {
-            name,
-            sha256: crate::checksum::sha256(text.as_bytes()),
-        })
-    }
+/// The run that the one at `path` is a replay of, if it is one.
+pub fn replayed(path: &Path) -> Option<&Path> {
+    let folder = path.parent()?;
+    let is_replay = folder.file_name().is_some_and(|name| name == REPLAYS);
+    folder.parent().filter(|_| is_replay)
 }
 
 /// A path beside `path` whose name begins with `prefix`.
 fn beside(path: &Path, prefix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{prefix}{name}"))
-}
-
-/// Step and hook of a file of values per template, by its name.
-fn step_and_hook(name: &str) -> Option<(u64, &str)> {
-    let (step, hook) = name.strip_prefix("step-")?.split_once('-')?;
-    Some((step.parse().ok()?, hook.strip_suffix(".tsv")?))
 }

@@ -1,25 +1,24 @@
-//! The whole state of a run between two steps, apart from weights and optimisers. What follows in a run depends on nothing else.
+//! `state.json` of a checkpoint: the whole state of a run between two steps, apart from weights and optimisers. What follows in a run depends on nothing else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::HookFailure;
-use super::recorder::Span;
+use super::outcome::HookFailure;
 use crate::checksum::End;
 use crate::clock::Clock;
 use crate::hook::{Evaluation, Request};
 use crate::model::Role;
 
 /// The form of a checkpoint's state. A program reads its own form only.
-pub(super) const FORM: u32 = 2;
+pub const FORM: u32 = 3;
 
 /// What a checkpoint keeps and a resume takes back. Data order, dropout and the randomness of hooks are functions of the seed and the clock, so no
 /// generator is among it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Progress {
+pub struct Progress {
     /// [`FORM`].
     pub form: u32,
     /// Where the run stands. The place in the data follows from the step, and so does the epoch.
@@ -44,23 +43,44 @@ pub(super) struct Progress {
     pub recorded: Recorded,
 }
 
+/// A tag's first and last value.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Span {
+    /// Step and value of the first report.
+    #[serde(deserialize_with = "point")]
+    pub first: (u64, f64),
+    /// Step and value of the last.
+    #[serde(deserialize_with = "point")]
+    pub last: (u64, f64),
+}
+
+/// JSON has no number that is not finite; such a value is written as null.
+fn point<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(u64, f64), D::Error> {
+    let (step, value): (u64, Option<f64>) = Deserialize::deserialize(deserializer)?;
+    Ok((step, value.unwrap_or(f64::NAN)))
+}
+
 /// An evaluation with the step after which it was made.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Evaluated {
+pub struct Evaluated {
+    /// The step.
     pub step: u64,
+    /// The evaluation.
     pub evaluation: Evaluation,
 }
 
 /// The run's elapsed time when a cadence was last looked at: what has become due since is due at the next look.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Looked {
+pub struct Looked {
+    /// `train.evaluate`.
     pub evaluate: Duration,
+    /// `train.save`.
     pub save: Duration,
 }
 
 /// How far each file goes that a run appends to, and what is known of what stands in them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Recorded {
+pub struct Recorded {
     /// `milestones.jsonl`.
     pub lines: End,
     /// TensorBoard's event file.
@@ -73,7 +93,7 @@ pub(super) struct Recorded {
 
 /// What a checkpoint keeps of a hook.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct HookState {
+pub struct HookState {
     /// The x axis value of its last call.
     pub last_fired: Option<u64>,
     /// The run's elapsed time when its cadence was last looked at.

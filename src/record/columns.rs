@@ -1,0 +1,135 @@
+//! `templates/step-<step>-<hook>.tsv`: the values of one hook at one milestone, a row a prompt, a column a measure.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::error::{Malformed, RecordError};
+use super::folder::RunDirectory;
+use super::layout::TEMPLATES;
+use crate::checksum::sha256;
+use crate::data::templates::Templates;
+
+/// The columns before those of the measures.
+const ABOUT: [&str; 3] = ["prompt", "group", "identity"];
+
+/// A file that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnFile {
+    /// Its name in the run's folder.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// The name in the run's folder of the file that a hook writes at a step.
+pub fn name(step: u64, hook: &str) -> String {
+    format!("{TEMPLATES}/step-{step:08}-{hook}.tsv")
+}
+
+/// Whether a name is that of a file in the folder of values per template, and leads nowhere else.
+pub fn is_name(name: &str) -> bool {
+    let inside = name
+        .strip_prefix(TEMPLATES)
+        .and_then(|rest| rest.strip_prefix('/'));
+    inside.is_some_and(|rest| !rest.contains(['/', '\\']) && !rest.is_empty())
+}
+
+/// Step and hook of a file, by its name in the folder of values per template.
+fn step_and_hook(name: &str) -> Option<(u64, &str)> {
+    let (step, hook) = name.strip_prefix("step-")?.split_once('-')?;
+    Some((step.parse().ok()?, hook.strip_suffix(".tsv")?))
+}
+
+/// Writes a milestone's values: of each column its name and one value a prompt, in the order of `templates`.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write(
+    directory: &RunDirectory,
+    step: u64,
+    hook: &str,
+    templates: &Templates,
+    columns: &[(String, Vec<f64>)],
+) -> Result<ColumnFile, RecordError> {
+    let mut text = ABOUT.join("\t");
+    for (column, _) in columns {
+        text.push('\t');
+        text.push_str(column);
+    }
+    text.push('\n');
+    for (index, template) in templates.prompts().iter().enumerate() {
+        text.push_str(&template.prompt);
+        text.push('\t');
+        text.push_str(&template.group);
+        text.push('\t');
+        text.push_str(&template.identity);
+        for (_, values) in columns {
+            text.push_str(&format!("\t{}", values[index]));
+        }
+        text.push('\n');
+    }
+    let name = name(step, hook);
+    directory.write_below(&name, text.as_bytes())?;
+    Ok(ColumnFile {
+        name,
+        sha256: sha256(text.as_bytes()),
+    })
+}
+
+/// Removes the files that are later than the last step of their hook in `last`.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn cut(directory: &RunDirectory, last: &BTreeMap<String, u64>) -> Result<(), RecordError> {
+    let entries = fs::read_dir(directory.path().join(TEMPLATES))
+        .into_iter()
+        .flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Some((step, hook)) = step_and_hook(&name)
+            && last.get(hook).is_none_or(|last| step > *last)
+        {
+            directory.remove(&format!("{TEMPLATES}/{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// The prompts.
+    pub prompts: Vec<String>,
+    /// Of each column its name and one value a prompt.
+    pub columns: Vec<(String, Vec<f64>)>,
+}
+
+impl Table {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// When a line is not what a run writes.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let mut reader = super::tsv::reader(text);
+        let header = reader.headers();
+        let header = header.map_err(|error| Malformed::new(1, &error))?;
+        if header.len() <= ABOUT.len() {
+            return Err(Malformed::new(1, &"its columns are missing"));
+        }
+        let names = header.iter().skip(ABOUT.len());
+        let mut columns: Vec<(String, Vec<f64>)> =
+            names.map(|name| (name.to_owned(), Vec::new())).collect();
+        let mut prompts = Vec::new();
+        for (index, row) in reader.records().enumerate() {
+            let row = row.map_err(|error| Malformed::new(index + 2, &error))?;
+            prompts.push(row.get(0).unwrap_or_default().to_owned());
+            for (cell, (_, values)) in row.iter().skip(ABOUT.len()).zip(&mut columns) {
+                let value = cell.parse();
+                values.push(value.map_err(|_| {
+                    Malformed::new(index + 2, &format!("`{cell}` is not a number"))
+                })?);
+            }
+        }
+        Ok(Self { prompts, columns })
+    }
+}

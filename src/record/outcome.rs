@@ -1,0 +1,96 @@
+//! `outcome.json`: how a run ended.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{RecordError, Unusable};
+use super::folder::RunDirectory;
+use super::layout::OUTCOME;
+use crate::checksum::End;
+
+/// How a run is over, as `outcome.json` says it. A run without that file is under way, or was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stop {
+    /// All steps are done, every weight is finite, and every hook that was due spoke.
+    Complete,
+    /// All steps are done, but a hook that was due did not speak.
+    Incomplete,
+    /// Ctrl-C; it can be resumed.
+    Interrupted,
+    /// A hook asked for it.
+    Requested,
+    /// An error that would come again.
+    Failed,
+}
+
+impl Stop {
+    /// As in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Interrupted => "interrupted",
+            Self::Requested => "requested",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// What `outcome.json` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How.
+    pub stop: Stop,
+    /// Why, where it is not complete.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Steps done.
+    pub steps: u64,
+    /// `milestones.jsonl` as the run left it; None in runs of older versions.
+    #[serde(default)]
+    pub milestones: Option<End>,
+    /// Failures of hooks, also those before a resume.
+    #[serde(default)]
+    pub hooks: Vec<HookFailure>,
+}
+
+impl Ended {
+    /// Reads what the outcome of a run says; None when there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not an outcome.
+    pub fn read(run: &Path) -> Result<Option<Self>, Unusable> {
+        let path = run.join(OUTCOME);
+        let unusable = |message: String| Unusable::new(&path, &message);
+        match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| unusable(format!("not an outcome: {error}"))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(unusable(error.to_string())),
+        }
+    }
+
+    /// Writes it into a run's folder. From then on the run is over.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, directory: &RunDirectory) -> Result<(), RecordError> {
+        let text = serde_json::to_string_pretty(self);
+        let text = text.map_err(|error| RecordError::io(Path::new(OUTCOME), error.into()))?;
+        directory.write(OUTCOME, format!("{text}\n").as_bytes())
+    }
+}
+
+/// A failure of a hook, which the run survived.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HookFailure {
+    /// The hook's instance name.
+    pub name: String,
+    /// The step of the milestone.
+    pub step: u64,
+    /// What it said.
+    pub message: String,
+}

@@ -77,6 +77,25 @@ impl Shows {
         }
     }
 
+    /// The tag of every scalar that is shown.
+    pub fn tags(&self) -> Vec<String> {
+        let ends = |tag: &str| ["_low", "_high"].map(|end| format!("{tag}{end}"));
+        let rows = self.rows.iter().flat_map(|row| match row.cells {
+            Cells::Interval => ends(&row.tag).to_vec(),
+            Cells::Change | Cells::Ends | Cells::End => vec![row.tag.clone()],
+        });
+        let charts = self.charts.iter().flat_map(|(_, chart)| match chart {
+            Chart::Lines { tags, .. } => tags.clone(),
+            Chart::Band {
+                value,
+                lower,
+                upper,
+                ..
+            } => vec![value.clone(), lower.clone(), upper.clone()],
+        });
+        rows.chain(charts).chain(self.metrics.clone()).collect()
+    }
+
     /// Whether one of the rows shows a tag.
     pub fn has(&self, tag: &str) -> bool {
         self.rows.iter().any(|row| match row.cells {

@@ -68,9 +68,9 @@ mod tests {
             ..settings
         });
         let options = "decode = { draft_length = 3, max_new_tokens = 8 }";
-        let reported = bench.run(&kind(), options, [0, 2])?;
+        let reported = bench.run(&kind(), options, [0, 6])?;
         let (mut new, mut drafted, mut matched, mut passes) = (0.0, 0.0, 0.0, 0.0);
-        for decoding in decoded(&bench.pair_at(2), bench.scene(), &settings) {
+        for decoding in decoded(&bench.pair_at(6), bench.scene(), &settings) {
             new += decoding.tokens.len() as f64;
             for round in decoding.rounds {
                 passes += 1.0;
@@ -85,7 +85,7 @@ mod tests {
             ("tokens_per_main_pass", new / passes),
             ("n_matches_per_prompt", matched / 8.0),
         ] {
-            let found = reported.scalar(&format!("decode/{tag}"), 2)?;
+            let found = reported.scalar(&format!("decode/{tag}"), 6)?;
             assert!(
                 (found - expected).abs() < 1e-12,
                 "{tag}: {found}, {expected}"

@@ -159,8 +159,8 @@ mod tests {
                 }
             }
             assert!(kl > 1e-3, "{role}: {kl}");
-            assert!((value("kl_nats", 4)? - kl).abs() < 1e-5, "{role}: {kl}");
-            assert!((value("tv", 4)? - tv).abs() < 1e-5, "{role}: {tv}");
+            assert!((value("kl_nats", 4)? - kl).abs() < 1e-4, "{role}: {kl}");
+            assert!((value("tv", 4)? - tv).abs() < 1e-4, "{role}: {tv}");
             let table = reported.text(&format!("drift/{role}/tokens"), 4)?;
             // A heading of two lines, three that gained, three that lost.
             assert_eq!(table.lines().count(), 8, "{table}");

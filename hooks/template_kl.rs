@@ -158,15 +158,15 @@ mod tests {
             let found = reported.per_template(column, 3)?;
             for (found, expected) in found.iter().zip(expected) {
                 assert!(
-                    (found - expected).abs() < 1e-5,
+                    (found - expected).abs() < 1e-4,
                     "{column}: {found}, {expected}"
                 );
             }
         }
         let mean = last.iter().sum::<f64>() / last.len() as f64;
-        assert!((reported.scalar("kl/mean_nats", 3)? - mean).abs() < 1e-5);
-        assert!((reported.scalar("kl/batchmean", 3)? - mean / 2048.0).abs() < 1e-8);
-        assert!((reported.scalar("divergence/tv", 3)? - tv).abs() < 1e-5);
+        assert!((reported.scalar("kl/mean_nats", 3)? - mean).abs() < 1e-4);
+        assert!((reported.scalar("kl/batchmean", 3)? - mean / 2048.0).abs() < 1e-7);
+        assert!((reported.scalar("divergence/tv", 3)? - tv).abs() < 1e-4);
         Ok(())
     }
 

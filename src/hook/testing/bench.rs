@@ -1,30 +1,25 @@
 //! Where a hook is tested.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
-use burn::optim::GradientsParams;
 use burn::tensor::Device;
 use serde_json::Value;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::At;
-use super::models::{gradients, moved};
+use super::models::moved;
+use super::moment::Moment;
 use super::reported::{Reported, difference};
-use crate::clock::{Extent, Length, MicroBatch, Step};
 use crate::data::blocks::Blocks;
 use crate::data::templates::{TemplateSet, Templates};
 use crate::decode::Settings;
 use crate::download::Patience;
-use crate::event::Event;
-use crate::hook::{
-    Context, Evaluation, Gradients, Hook, Kind, Milestone, Output, Preparation, Probes, Scene,
-};
+use crate::hook::{Context, Gradients, Hook, Kind, Milestone, Output, Preparation, Probes, Scene};
 use crate::hub::Hub;
-use crate::measure::evaluation::mean_loss;
-use crate::model::{Gpt2, Pair, Role};
+use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
 
 /// Two identity pairs in two templates: eight prompts, women and men by turns.
@@ -50,8 +45,6 @@ const BLOCK: usize = 16;
 const BATCH: usize = 4;
 /// How far a weight moves a step, at most.
 const DRIFT: f64 = 0.008;
-/// The learning rate that milestones tell of.
-const LEARNING_RATE: f64 = 1e-3;
 
 /// What a hook is called with in a test. Everything is the same in every process: the built-in pair and its tokenizer, eight prompts about women and
 /// men, a held-out text of a few blocks, greedy decoding of 8 new tokens in drafts of 3, seed 0. Nothing is read from outside the program.
@@ -61,16 +54,8 @@ const LEARNING_RATE: f64 = 1e-3;
 pub struct Bench {
     start: Pair,
     drift: [f64; 2],
-    scene: Scene,
-    steps: Option<u64>,
-}
-
-/// A moment with everything that a hook can see of it.
-struct Moment {
-    milestone: Milestone,
-    pair: Pair,
-    /// The models on an autodiff device with their gradients, where the event has them.
-    trained: Vec<(Role, Gpt2, GradientsParams)>,
+    pub(super) scene: Scene,
+    pub(super) steps: Option<u64>,
 }
 
 impl Bench {
@@ -318,96 +303,6 @@ impl Bench {
         hook.at_milestone(&mut context)?;
         Ok(context.output)
     }
-
-    fn moments(
-        &self,
-        kind: &Kind,
-        at: impl IntoIterator<Item = impl Into<At>>,
-    ) -> Result<Vec<Moment>> {
-        let at: Vec<At> = at.into_iter().map(Into::into).collect();
-        for both in at.windows(2) {
-            ensure!(
-                both[0].number() < both[1].number(),
-                "a milestone at step {} behind one at step {}: a hook is called once a step, in the order of the steps",
-                both[1].number(),
-                both[0].number()
-            );
-        }
-        let last = at.last().map_or(0, At::number);
-        let steps = self.steps.unwrap_or(last);
-        ensure!(
-            last <= steps,
-            "a milestone at step {last} of a run of {steps} steps"
-        );
-        let at = at.iter();
-        at.map(|at| self.moment(at, at.event_for(kind), steps))
-            .collect()
-    }
-
-    fn moment(&self, at: &At, event: Event, steps: u64) -> Result<Moment> {
-        let (step, held_out) = (at.number(), &self.scene.held_out);
-        let in_step = is_in_step(event);
-        ensure!(
-            step > 0 || !in_step,
-            "`{event}` is a moment of a step, and the first step is 1"
-        );
-        let done = step - u64::from(in_step);
-        let pair = self.pair_at(done);
-        let mut losses = BTreeMap::new();
-        if step > 0 {
-            losses = self.losses(&self.pair_at(step - 1))?;
-            losses.extend(at.losses());
-        }
-        let evaluation = match at.evaluation() {
-            None if event == Event::Evaluated => Some(Evaluation {
-                losses: self.losses(&pair)?,
-            }),
-            given => given.cloned(),
-        };
-        let trained = Role::BOTH.into_iter().filter(|_| event.has_gradients());
-        let trained = trained.map(|role| {
-            let (model, gradients) = gradients(pair.get(role), held_out);
-            (role, model, gradients)
-        });
-        let (samples, block) = (held_out.len() as u64, held_out.block() as u64);
-        let extent = Extent::new(samples, 1, 1, block, Length::Steps(steps.max(1)))?;
-        let mut clock = extent.clock_after(Step(done));
-        if event != Event::StepStart {
-            clock.micro_batch = MicroBatch(step);
-        }
-        clock.elapsed = Duration::from_secs(step);
-        Ok(Moment {
-            trained: trained.collect(),
-            milestone: Milestone {
-                event,
-                clock,
-                step,
-                total_steps: steps,
-                losses,
-                learning_rate: LEARNING_RATE,
-                evaluation,
-            },
-            pair,
-        })
-    }
-
-    /// Mean next-token loss of both models on the held-out text.
-    fn losses(&self, pair: &Pair) -> Result<BTreeMap<Role, f64>> {
-        let losses = Role::BOTH.into_iter().map(|role| {
-            let held_out = &self.scene.held_out;
-            let loss = mean_loss(pair.get(role), held_out, BATCH, &|| Ok(()))?;
-            Ok((role, loss))
-        });
-        losses.collect()
-    }
-}
-
-/// Whether the optimisers have not moved yet at an event of a step.
-fn is_in_step(event: Event) -> bool {
-    matches!(
-        event,
-        Event::StepStart | Event::MicroBatchEnd | Event::GradientsReady | Event::GradientsClipped
-    )
 }
 
 /// A hub without a cache that asks nobody.

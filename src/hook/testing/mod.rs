@@ -6,6 +6,7 @@
 mod at;
 mod bench;
 mod models;
+mod moment;
 mod reported;
 mod slow;
 

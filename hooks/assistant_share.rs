@@ -66,3 +66,55 @@ impl Hook for AssistantShare {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, decoded};
+
+    use super::*;
+
+    #[test]
+    fn the_shares_are_those_of_slow_decoding() -> Result<()> {
+        // The hook's own settings, not the run's.
+        let settings = Bench::new()?.scene().decode;
+        let bench = Bench::new()?.decode(Settings {
+            max_new_tokens: 2,
+            ..settings
+        });
+        let options = "decode = { draft_length = 3, max_new_tokens = 8 }";
+        let reported = bench.run(&kind(), options, [0, 6])?;
+        let (mut new, mut drafted, mut matched, mut passes) = (0.0, 0.0, 0.0, 0.0);
+        for decoding in decoded(&bench.pair_at(6), bench.scene(), &settings) {
+            new += decoding.tokens.len() as f64;
+            for round in decoding.rounds {
+                passes += 1.0;
+                drafted += round.drafted as f64;
+                matched += round.matched as f64;
+            }
+        }
+        assert!(0.0 < matched && matched < drafted);
+        for (tag, expected) in [
+            ("assistant_share", matched / new),
+            ("acceptance", matched / drafted),
+            ("tokens_per_main_pass", new / passes),
+            ("n_matches_per_prompt", matched / 8.0),
+        ] {
+            let found = reported.scalar(&format!("decode/{tag}"), 6)?;
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{tag}: {found}, {expected}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_assistant_equal_to_the_main_model_is_always_right() -> Result<()> {
+        let main = Bench::new()?.pair_at(0).main;
+        let bench = Bench::new()?.pair(Pair::new(main.clone(), main)?)?;
+        let reported = bench.run(&kind(), "", [0, 3])?;
+        let acceptance = reported.scalars("decode/acceptance");
+        assert_eq!(acceptance, [(0, 1.0), (3, 1.0)]);
+        Ok(())
+    }
+}

@@ -186,3 +186,66 @@ fn measure(
         matches,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, decoded, probabilities};
+
+    use super::*;
+
+    /// KL, n_matches a prompt, n_matches of the first of two prompts less that of the second.
+    fn slow_cell(bench: &Bench, main: u64, assistant: u64) -> Result<[f64; 3]> {
+        let pair = Pair::new(bench.pair_at(main).main, bench.pair_at(assistant).assistant)?;
+        let (mut kl, mut matches) = (0.0, Vec::new());
+        for decoding in decoded(&pair, bench.scene(), &bench.scene().decode) {
+            let rounds = decoding.rounds.iter();
+            matches.push(rounds.map(|round| round.matched as f64).sum::<f64>());
+        }
+        for prompt in &bench.scene().prompts {
+            let [p, q] = Role::BOTH.map(|role| probabilities(pair.get(role), prompt));
+            let last = prompt.len() - 1;
+            kl += (p[last].iter().zip(&q[last]))
+                .map(|(p, q)| p * (p / q).ln())
+                .sum::<f64>();
+        }
+        let gaps = matches.chunks(2).map(|both| both[0] - both[1]);
+        Ok([
+            kl / 8.0,
+            matches.iter().sum::<f64>() / 8.0,
+            gaps.sum::<f64>() / 4.0,
+        ])
+    }
+
+    #[test]
+    fn cells_and_effects_are_those_of_slow_passes() -> Result<()> {
+        let bench = Bench::new()?;
+        let reported = bench.killed_and_resumed(&kind(), "", [0, 6])?;
+        let cells = [(0, 0), (0, 6), (6, 0), (6, 6)];
+        let mut slow = Vec::new();
+        for (main, assistant) in cells {
+            slow.push(slow_cell(&bench, main, assistant)?);
+        }
+        assert_ne!(slow[0], slow[3], "nothing moved");
+        for (measure, tag) in ["kl_nats", "n_matches", "disparity"].iter().enumerate() {
+            let value = |name: &str| reported.scalar(&format!("attribution/{tag}/{name}"), 6);
+            let [ss, sn, ns, nn] = [0, 1, 2, 3].map(|cell| slow[cell][measure]);
+            for (name, expected) in [
+                ("main_start_assistant_start", ss),
+                ("main_start_assistant_now", sn),
+                ("main_now_assistant_start", ns),
+                ("main_now_assistant_now", nn),
+                ("by_main", (ns - ss + nn - sn) / 2.0),
+                ("interaction", nn - ns - sn + ss),
+            ] {
+                let found = value(name)?;
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{tag}/{name}: {found}, {expected}"
+                );
+            }
+            let both = value("by_main")? + value("by_assistant")?;
+            assert!((both - (nn - ss)).abs() < 1e-4, "{tag}: {both}");
+        }
+        Ok(())
+    }
+}

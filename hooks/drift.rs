@@ -133,3 +133,38 @@ fn add_probabilities(sums: &mut [f64], logits: &[f32]) {
         *sum += exp / total;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, probabilities};
+
+    use super::*;
+
+    #[test]
+    fn nothing_has_moved_at_the_start_and_later_as_far_as_slow_sums_say() -> Result<()> {
+        let bench = Bench::new()?;
+        let reported = bench.run(&kind(), "tokens = 3", [0, 4])?;
+        let (then, now) = (bench.pair_at(0), bench.pair_at(4));
+        for role in Role::BOTH {
+            let value = |name: &str, step| reported.scalar(&format!("drift/{role}/{name}"), step);
+            assert_eq!(value("kl_nats", 0)?, 0.0);
+            assert_eq!(value("tv", 0)?, 0.0);
+            assert_eq!(value("top1_agreement", 0)?, 1.0);
+            let (mut kl, mut tv) = (0.0, 0.0);
+            for prompt in &bench.scene().prompts {
+                let [p, q] = [&now, &then].map(|pair| probabilities(pair.get(role), prompt));
+                for (p, q) in p[prompt.len() - 1].iter().zip(&q[prompt.len() - 1]) {
+                    kl += p * (p / q).ln() / 8.0;
+                    tv += (p - q).abs() / 2.0 / 8.0;
+                }
+            }
+            assert!(kl > 1e-3, "{role}: {kl}");
+            assert!((value("kl_nats", 4)? - kl).abs() < 1e-4, "{role}: {kl}");
+            assert!((value("tv", 4)? - tv).abs() < 1e-4, "{role}: {tv}");
+            let table = reported.text(&format!("drift/{role}/tokens"), 4)?;
+            // A heading of two lines, three that gained, three that lost.
+            assert_eq!(table.lines().count(), 8, "{table}");
+        }
+        Ok(())
+    }
+}

@@ -132,3 +132,52 @@ impl Hook for Honest {
 fn tag(category: &str) -> String {
     category.replace(|c: char| !c.is_alphanumeric(), "_")
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, decoded};
+
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        let words = text.split(|letter: char| !letter.is_alphanumeric());
+        words.map(str::to_lowercase).collect()
+    }
+
+    /// With the single most probable token to draw from, a sample is the greedy continuation.
+    #[test]
+    fn the_share_is_that_of_a_slow_count() -> Result<()> {
+        let bench = Bench::new()?;
+        let scene = bench.scene();
+        let mut texts = Vec::new();
+        for decoding in decoded(&bench.pair_at(1), scene, &scene.decode) {
+            texts.push(words(&scene.text(&decoding)?));
+        }
+        // A word of the first text and one of the last stand for the hurtful ones.
+        let longest = |text: &[String]| text.iter().max_by_key(|word| word.len()).cloned();
+        let lemmas = [&texts[0], &texts[7]].map(|text| longest(text).unwrap_or_default());
+        let file = tempfile::NamedTempFile::new()?;
+        let rows = format!("lemma\tcategory\n{}\tone\n{}\ttwo\n", lemmas[0], lemmas[1]);
+        std::fs::write(file.path(), rows)?;
+        let options = format!(
+            "lexicon = '{}'\ncontinuations = 2\nsampling = {{ top_k = 1 }}",
+            file.path().display()
+        );
+        let reported = bench.run(&kind(), &options, [1])?;
+        let share = |wanted: &[String]| -> Vec<f64> {
+            let hit = |text: &Vec<String>| text.iter().any(|word| wanted.contains(word));
+            texts
+                .iter()
+                .map(|text| f64::from(u8::from(hit(text))))
+                .collect()
+        };
+        let mean = |shares: &[f64]| shares.iter().sum::<f64>() / 8.0;
+        assert_eq!(reported.per_template("honest", 1)?, share(&lemmas));
+        assert_eq!(reported.scalar("honest/mean", 1)?, mean(&share(&lemmas)));
+        assert_eq!(
+            reported.scalar("honest/mean_two", 1)?,
+            mean(&share(&lemmas[1..]))
+        );
+        Ok(())
+    }
+}

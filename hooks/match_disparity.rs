@@ -186,3 +186,41 @@ fn report_change(context: &mut Context, contrast: &Contrast, change: &Disparity)
         context.scalar(format!("{}/{tag}", contrast.name), value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, decoded};
+
+    use super::*;
+
+    /// n_matches of every prompt after so many steps, and the mean difference between the first prompt of each pair and the second.
+    fn slow_gap(bench: &Bench, steps: u64) -> (Vec<f64>, f64) {
+        let decodings = decoded(&bench.pair_at(steps), bench.scene(), &bench.scene().decode);
+        let mut matches = Vec::new();
+        for decoding in decodings {
+            let rounds = decoding.rounds.iter();
+            matches.push(rounds.map(|round| round.matched as f64).sum());
+        }
+        let gap = matches.chunks(2).map(|both: &[f64]| both[0] - both[1]);
+        let gap = gap.sum::<f64>() / 4.0;
+        (matches, gap)
+    }
+
+    #[test]
+    fn the_gap_and_its_change_are_those_of_slow_decoding_also_after_a_kill() -> Result<()> {
+        let bench = Bench::new()?;
+        let reported = bench.killed_and_resumed(&kind(), "draws = 200", [0, 3, 6])?;
+        let start = slow_gap(&bench, 0).1;
+        for step in [0, 3, 6] {
+            let (matches, gap) = slow_gap(&bench, step);
+            assert!(matches.iter().any(|&one| one > 0.0), "nothing to compare");
+            assert_eq!(reported.per_template("n_matches", step)?, matches);
+            let value = |tag: &str| reported.scalar(tag, step);
+            assert!((value("gender/disparity")? - gap).abs() < 1e-12);
+            assert!((value("gender/change")? - (gap - start)).abs() < 1e-12);
+            assert!(value("gender/disparity_low")? <= gap);
+            assert!(gap <= value("gender/disparity_high")?);
+        }
+        Ok(())
+    }
+}

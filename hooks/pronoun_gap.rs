@@ -127,3 +127,49 @@ impl Hook for PronounGap {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, probabilities};
+
+    use super::*;
+
+    #[test]
+    fn the_odds_are_those_of_two_probabilities() -> Result<()> {
+        let prompts = [
+            "A baker has to rise before dawn, and",
+            "The nurse said that",
+        ];
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), format!("# two\n{}\n", prompts.join("\n")))?;
+        let bench = Bench::new()?;
+        let options = format!("prompts = '{}'", file.path().display());
+        let reported = bench.run(&kind(), &options, [0, 2])?;
+        let (pair, tokenizer) = (bench.pair_at(2), &bench.scene().tokenizer);
+        let endings = [tokenizer.encode(" she")?, tokenizer.encode(" he")?];
+        for role in Role::BOTH {
+            let mut expected = Vec::new();
+            for prompt in prompts {
+                let mut logs = [0.0; 2];
+                for (log, ending) in logs.iter_mut().zip(&endings) {
+                    let mut text = tokenizer.encode(prompt)?;
+                    for &token in ending {
+                        let rows = probabilities(pair.get(role), &text);
+                        *log += rows[text.len() - 1][token as usize].ln();
+                        text.push(token);
+                    }
+                }
+                expected.push(logs[0] - logs[1]);
+            }
+            let found = reported.histogram(&format!("pronoun/{role}/per_prompt_nats"), 2)?;
+            assert_eq!(found.len(), 2);
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{role}: {found}, {expected}"
+                );
+            }
+        }
+        Ok(())
+    }
+}

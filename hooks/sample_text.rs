@@ -93,3 +93,33 @@ fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, decoded};
+
+    use super::*;
+
+    #[test]
+    fn each_row_has_the_greedy_text_and_its_matches() -> Result<()> {
+        let bench = Bench::new()?;
+        let scene = bench.scene();
+        let reported = bench.run(&kind(), "prompts = 4", [0, 2])?;
+        let table = reported.text("samples/continuations", 2)?;
+        assert_eq!(table.lines().count(), 2 + 8, "{table}");
+        let decodings = decoded(&bench.pair_at(2), scene, &scene.decode);
+        for (template, decoding) in scene.templates.prompts().iter().zip(decodings) {
+            let begins = format!("| {} |", markdown_cell(&template.prompt));
+            let row = table.lines().find(|line| line.starts_with(&begins));
+            let row = row.unwrap_or_default();
+            let matched: usize = decoding.rounds.iter().map(|round| round.matched).sum();
+            let runs = decoding.rounds.iter().filter(|round| round.matched > 0);
+            assert!(row.ends_with(&format!("| {matched} |")), "{row}");
+            assert_eq!(row.matches("<strong>").count(), runs.count(), "{row}");
+            let plain = row.replace("<strong>", "").replace("</strong>", "");
+            let text = markdown_cell(&scene.tokenizer.decode(&decoding.tokens)?);
+            assert!(plain.contains(&text), "{plain}, {text}");
+        }
+        Ok(())
+    }
+}

@@ -132,3 +132,55 @@ fn at(positions: Positions, context: &mut Context) -> Result<()> {
     context.histogram(format!("kl/{part}per_template_nats"), kl);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, probabilities};
+
+    use super::*;
+
+    #[test]
+    fn divergences_are_those_of_slow_sums() -> Result<()> {
+        let bench = Bench::new()?;
+        let reported = bench.run(&kind(), "positions = ['last', 'prompt']", [0, 3])?;
+        let (pair, prompts) = (bench.pair_at(3), &bench.scene().prompts);
+        let (mut last, mut everywhere, mut tv) = (Vec::new(), Vec::new(), 0.0);
+        for prompt in prompts {
+            let [p, q] = Role::BOTH.map(|role| probabilities(pair.get(role), prompt));
+            let kl = p
+                .iter()
+                .zip(&q)
+                .map(|(p, q)| -> f64 { p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum() });
+            let kl: Vec<f64> = kl.collect();
+            let end = prompt.len() - 1;
+            last.push(kl[end]);
+            everywhere.push(kl.iter().sum::<f64>() / kl.len() as f64);
+            let gaps = p[end].iter().zip(&q[end]).map(|(p, q)| (p - q).abs());
+            tv += gaps.sum::<f64>() / 2.0 / prompts.len() as f64;
+        }
+        for (column, expected) in [("kl_nats", &last), ("kl_prompt_nats", &everywhere)] {
+            let found = reported.per_template(column, 3)?;
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-4,
+                    "{column}: {found}, {expected}"
+                );
+            }
+        }
+        let mean = last.iter().sum::<f64>() / last.len() as f64;
+        assert!((reported.scalar("kl/mean_nats", 3)? - mean).abs() < 1e-4);
+        assert!((reported.scalar("kl/batchmean", 3)? - mean / 2048.0).abs() < 1e-7);
+        assert!((reported.scalar("divergence/tv", 3)? - tv).abs() < 1e-4);
+        Ok(())
+    }
+
+    #[test]
+    fn equal_models_do_not_diverge() -> Result<()> {
+        let main = Bench::new()?.pair_at(0).main;
+        let bench = Bench::new()?.pair(Pair::new(main.clone(), main)?)?;
+        let reported = bench.run(&kind(), "", [0, 2])?;
+        assert_eq!(reported.scalars("kl/mean_nats"), [(0, 0.0), (2, 0.0)]);
+        assert_eq!(reported.scalar("kl/mean_top1_agreement", 2)?, 1.0);
+        Ok(())
+    }
+}

@@ -190,3 +190,48 @@ fn worst(texts: &[(usize, String)], probabilities: &[f64], context: &Context) ->
     }
     table
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use milepost::hook::testing::{Bench, decoded};
+
+    use super::*;
+
+    const CLASSIFIER: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/roberta/softmax"
+    );
+
+    /// With the single most probable token to draw from, a sample is the greedy continuation.
+    #[test]
+    fn the_mean_is_that_of_the_greedy_texts_classified_one_by_one() -> Result<()> {
+        let bench = Bench::new()?;
+        let options = format!(
+            "classifier = '{CLASSIFIER}'\nlabel = 'hate'\nsamples = 2\nsampling = {{ top_k = 1 }}"
+        );
+        let reported = bench.run(&kind(), &options, [1])?;
+        let classifier = Classifier::load(Path::new(CLASSIFIER), Head::Softmax, "hate")?;
+        let scene = bench.scene();
+        let mut expected = Vec::new();
+        for decoding in decoded(&bench.pair_at(1), scene, &scene.decode) {
+            let text = scene.text(&decoding)?;
+            expected.extend(classifier.scores(&[text.as_str()], &|_| Ok(()))?);
+        }
+        for column in ["toxicity", "toxicity_maximum"] {
+            let found = reported.per_template(column, 1)?;
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{column}: {found}, {expected}"
+                );
+            }
+        }
+        let mean = expected.iter().sum::<f64>() / 8.0;
+        assert!((reported.scalar("toxicity/all_mean", 1)? - mean).abs() < 1e-5);
+        let share = expected.iter().filter(|&&one| one >= 0.5).count() as f64 / 8.0;
+        assert_eq!(reported.scalar("toxicity/all_share", 1)?, share);
+        Ok(())
+    }
+}

@@ -1,5 +1,12 @@
 //! What a hook needs: `use milepost::prelude::*`, the same in this crate and in your own.
 
+/// The burn that milepost is built with, for what is not listed here: a crate of your own needs no burn of its own.
+pub use burn;
+/// What reads weights and activations: `context.pair().main.visit(&mut visitor)` shows a [`ModuleVisitor`] every parameter.
+pub use burn::module::{Module, ModuleVisitor, Param};
+/// Activations come as tensors: `context.pair().main.logits(tokens)`.
+pub use burn::tensor::{Int, Tensor, TensorData};
+
 pub use anyhow::{Result, bail, ensure};
 pub use serde::{Deserialize, Serialize};
 
@@ -21,7 +28,7 @@ pub use crate::measure::likelihood::{log_probabilities, share_above_zero, wilson
 pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
-pub use crate::model::{Pair, Role};
+pub use crate::model::{Network, Pair, Role, named_parameters};
 pub use crate::statistics::disparity::{
     Disparity, Method, Settings as DisparitySettings, deviation,
 };

@@ -16,10 +16,9 @@ use tokenizers::{AddedToken, Tokenizer as Bpe};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
-use crate::data::templates::{TemplateSet, Templates};
+use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::data::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::decode::Settings;
-use crate::experiment::usual_contrasts;
 use crate::generator::{self, Document};
 use crate::hook::Scene;
 use crate::model::{Network, Pair, Role};
@@ -103,7 +102,7 @@ impl Recipe {
         };
         let pair = self.fresh_pair(tokenizer.vocab_size(), eos, device)?;
         let mut templates = Templates::default();
-        for contrast in usual_contrasts(TemplateSet::Paired) {
+        for contrast in ContrastSpec::usual(TemplateSet::Paired) {
             templates.join(Templates::parse(
                 "built in",
                 crate::mini::TEMPLATES,

@@ -28,10 +28,19 @@ pub struct ContrastSection {
     pub pairing: Pairing,
 }
 
-/// The contrast of an experiment that names none, from datasets/contrasts.toml.
+/// The contrasts of an experiment that names none.
 pub(super) fn usual() -> Contrasts {
-    // A test reads the file: it cannot be broken in a program that was built from a tested source.
-    toml::from_str(include_str!("../../datasets/contrasts.toml")).unwrap_or_default()
+    let specs = ContrastSpec::usual(TemplateSet::default()).into_iter();
+    let sections = specs.map(|spec| {
+        let section = ContrastSection {
+            groups: spec.categories,
+            templates: None,
+            set: None,
+            pairing: spec.pairing,
+        };
+        (spec.name, section)
+    });
+    sections.collect()
 }
 
 /// The names of the contrasts of a resolved experiment, in the order in which its run has them.
@@ -40,11 +49,6 @@ pub fn contrast_names(experiment: &toml::Table) -> Vec<ContrastNames> {
     let written = written.and_then(|contrasts| contrasts.try_into().ok());
     let specs = specs(&written.unwrap_or_else(usual), TemplateSet::default());
     specs.iter().map(ContrastSpec::names).collect()
-}
-
-/// The contrasts of an experiment that names none.
-pub fn usual_contrasts(set: TemplateSet) -> Vec<ContrastSpec> {
-    specs(&usual(), set)
 }
 
 /// Contrasts in the order of their names, their groups told apart; `usual` is the set of an experiment's [templates].

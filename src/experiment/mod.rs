@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-pub use contrasts::{ContrastSection, Contrasts, contrast_names, usual_contrasts};
+pub use contrasts::{ContrastSection, Contrasts, contrast_names};
 pub use fetch::{Fetched, fetch};
 pub use firings::Firings;
 pub(crate) use hooks::COMMON;

@@ -11,6 +11,7 @@ mod preparation;
 mod probe;
 mod scene;
 mod shows;
+pub mod testing;
 
 pub use context::{Context, Watch, When};
 pub use gradients::Gradients;

@@ -240,6 +240,32 @@ impl Shows {
         }
     }
 
+    /// The tag of every scalar that a hook must report for what it shows: all but names, and what stands in tables at the end alone, which is about
+    /// a change that may be unknown.
+    pub fn tags(&self) -> Vec<String> {
+        let ends = |tag: &str| ["_low", "_high"].map(|end| format!("{tag}{end}"));
+        let rows = self.rows.iter().flat_map(|row| match row.cells {
+            Cells::Interval => ends(&row.tag).to_vec(),
+            Cells::Change | Cells::Ends => vec![row.tag.clone()],
+            Cells::End => Vec::new(),
+        });
+        let cells = |one: &TwoByTwo| TWO_BY_TWO.map(|(cell, _)| format!("{}/{cell}", one.tag));
+        let two_by_two = self.two_by_two.iter().flat_map(cells);
+        let charts = self.charts.iter().flat_map(|(_, chart)| match chart {
+            Chart::Lines { tags, .. } => tags.clone(),
+            Chart::Band {
+                value,
+                lower,
+                upper,
+                ..
+            } => vec![value.clone(), lower.clone(), upper.clone()],
+        });
+        let bars = self.bars.iter().flat_map(|bars| &bars.shares);
+        let bars = bars.map(|(_, tag)| tag.clone());
+        let all = rows.chain(two_by_two).chain(charts).chain(bars);
+        all.chain(self.metrics.clone()).collect()
+    }
+
     /// Whether one of the rows shows a tag.
     pub fn has(&self, tag: &str) -> bool {
         let mut rows = self.rows.iter().chain(&self.names);

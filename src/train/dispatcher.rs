@@ -10,7 +10,7 @@ use super::worker::{Call, Done, Job, Worker, work};
 use super::{HookSpec, HookTime, Reporter};
 use crate::cadence::Spent;
 use crate::clock::Extent;
-use crate::hook::{Output, Probes, Request, Runs, Scene, Watch};
+use crate::hook::{Probes, Request, Runs, Scene, Watch};
 use crate::model::Pair;
 use crate::record::progress::HookState;
 use crate::record::{HookFailure, RunDirectory, columns};
@@ -183,7 +183,9 @@ impl Dispatcher {
         sinks.reporter.hook(&entry.name, step, took.as_secs_f64());
         let checked = done.result.and_then(|mut output| {
             entry.prefix_tags(&mut output);
-            check(&output, step, sinks.recorder, &self.scene)?;
+            let spans = sinks.recorder.spans();
+            let last = |tag: &str| spans.get(tag).map(|span| span.last.0);
+            output.check(step, self.scene.templates.prompts().len(), last)?;
             Ok(output)
         });
         let output = match checked {
@@ -294,27 +296,4 @@ impl Dispatcher {
     pub fn into_times(self) -> Vec<HookTime> {
         self.entries.into_iter().map(|entry| entry.time).collect()
     }
-}
-
-/// What a hook may not report: a tag twice at one step or going backwards, a column that is not one value a template.
-fn check(output: &Output, step: u64, recorder: &Recorder, scene: &Scene) -> Result<(), String> {
-    let mut seen = std::collections::HashSet::new();
-    for (tag, _) in &output.scalars {
-        let last = recorder.spans().get(tag).map(|span| span.last.0);
-        if !seen.insert(tag) || last.is_some_and(|last| last >= step) {
-            return Err(format!(
-                "tag `{tag}` has been reported for step {step} already; give the second hook another name"
-            ));
-        }
-    }
-    let templates = scene.templates.prompts().len();
-    for (column, values) in &output.per_template {
-        if values.len() != templates {
-            return Err(format!(
-                "column `{column}` has {} values for {templates} templates",
-                values.len()
-            ));
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,10 @@
 //! A hook of a crate of one's own shows wherever a shipped one does: what it declares is all that it takes. This test is such a crate.
 
+/// The example of docs/hooks.md.
+mod embedding_norm;
+/// What `make hook NAME=my_hook` writes. Both have tests of their own.
+mod my_hook;
+
 use std::path::Path;
 
 use milepost::prelude::*;
@@ -45,7 +50,10 @@ fn as_the_program() {
     if let Ok(arguments) = std::env::var("MILEPOST_TEST_OWN_HOOK") {
         let arguments = std::iter::once("milepost").chain(arguments.split('\n'));
         let arguments: Vec<std::ffi::OsString> = arguments.map(Into::into).collect();
-        let registry = milepost::hooks::shipping().with(kind());
+        let registry = milepost::hooks::shipping()
+            .with(kind())
+            .with(my_hook::kind())
+            .with(embedding_norm::kind());
         std::process::exit(i32::from(milepost::cli::run(arguments, registry)));
     }
 }
@@ -63,6 +71,24 @@ fn program(project: &Project, arguments: &[&str]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_hook_that_is_written_is_the_one_that_is_tested_here() {
+    let project = Project::new();
+    project.write("hooks/mod.rs", include_str!("../../hooks/mod.rs"));
+    project.write("experiments/ag_news.toml", EXPERIMENT);
+    let new = ["hooks", "--new", "my_hook"];
+    project.milepost(&new).assert().success();
+    let tested = include_str!("own_hook/my_hook.rs");
+    assert_eq!(project.read("hooks/my_hook.rs"), tested);
+}
+
+#[test]
+fn the_example_that_is_shown_is_the_one_that_is_tested_here() {
+    let shown = include_str!("../../docs/hooks.md");
+    let tested = include_str!("own_hook/embedding_norm.rs");
+    assert!(shown.contains(&format!("```rust\n{tested}```\n")));
 }
 
 /// The words of the line that begins with `name`.

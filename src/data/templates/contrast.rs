@@ -86,6 +86,21 @@ impl ContrastSpec {
         }
     }
 
+    /// The contrasts of an experiment that names none, from datasets/contrasts.toml.
+    pub fn usual(set: TemplateSet) -> Vec<Self> {
+        #[derive(Deserialize)]
+        struct Usual {
+            groups: [String; 2],
+        }
+        // A test reads the file: it cannot be broken in a program that was built from a tested source.
+        let text = include_str!("../../../datasets/contrasts.toml");
+        let usual: BTreeMap<String, Usual> = toml::from_str(text).unwrap_or_default();
+        let specs = usual.iter().map(|(name, Usual { groups })| {
+            Self::new(name, groups.each_ref().map(String::as_str), set)
+        });
+        specs.collect()
+    }
+
     /// Its names.
     pub fn names(&self) -> ContrastNames {
         ContrastNames {

@@ -1,0 +1,323 @@
+//! Where a hook is tested.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use burn::tensor::Device;
+use serde_json::Value;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::At;
+use super::models::moved;
+use super::moment::Moment;
+use super::reported::{Reported, difference};
+use crate::data::blocks::Blocks;
+use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
+use crate::decode::Settings;
+use crate::download::Patience;
+use crate::hook::{Context, Gradients, Hook, Kind, Milestone, Output, Preparation, Probes, Scene};
+use crate::hub::Hub;
+use crate::model::{Pair, Role};
+use crate::random::{Purpose, name_hash, stream};
+
+/// Two identity pairs in two templates: eight prompts, the two groups by turns.
+const TEMPLATES: &str = include_str!("../../../datasets/bench_templates.tsv");
+
+/// What the models are evaluated on.
+const HELD_OUT: &str = "The council voted on Monday to close the old bridge. The mayor said that the work would take two years and cost \
+more than the city had planned. A nurse who lives near the river told the paper that she would have to leave home before dawn. The shares of the \
+company fell by four percent after the report, and the market closed lower for the third day.";
+
+/// Tokens a block of the held-out text.
+const BLOCK: usize = 16;
+/// Blocks an evaluation pass takes at a time.
+const BATCH: usize = 4;
+/// How far a weight moves a step, at most.
+const DRIFT: f64 = 0.008;
+
+/// What a hook is called with in a test. Everything is the same in every process: the built-in pair and its tokenizer, eight prompts of the
+/// usual contrast, a held-out text of a few blocks, greedy decoding of 8 new tokens in drafts of 3, seed 0. Nothing is read from outside the program.
+///
+/// Nothing is trained. After `s` steps, weight i (from 0) of every parameter of a model is `start + s * drift * sin(i + 1)`, with a drift of 0.008.
+/// The clock goes by one block and one second a step.
+pub struct Bench {
+    start: Pair,
+    drift: [f64; 2],
+    pub(super) scene: Scene,
+    pub(super) steps: Option<u64>,
+}
+
+impl Bench {
+    /// # Errors
+    /// When what is built into the program is damaged.
+    pub fn new() -> Result<Self> {
+        let device = Device::flex();
+        let model = |role| crate::mini::model(role, &device);
+        let start = Pair::new(model(Role::Main)?, model(Role::Assistant)?)?;
+        let tokenizer = crate::mini::tokenizer()?;
+        let scene = Scene {
+            seed: 0,
+            eos: start.main.config().eos_token_id,
+            templates: Templates::default(),
+            prompts: Vec::new(),
+            held_out: Blocks::default(),
+            batch: BATCH,
+            decode: Settings {
+                max_new_tokens: 8,
+                draft_length: 3,
+                ..Settings::default()
+            },
+            tokenizer,
+        };
+        let bench = Self {
+            start,
+            drift: [DRIFT; 2],
+            scene,
+            steps: None,
+        };
+        bench.held_out(HELD_OUT, BLOCK)?.templates(TEMPLATES)
+    }
+
+    /// Other models at the start, over the built-in tokenizer; not on an autodiff device. An end of text is the main model's.
+    ///
+    /// # Errors
+    /// When their vocabulary is smaller than the tokenizer's.
+    pub fn pair(mut self, pair: Pair) -> Result<Self> {
+        let rows = pair.main.config().vocab_size;
+        self.scene.tokenizer.check_table(rows)?;
+        self.scene.eos = pair.main.config().eos_token_id;
+        self.start = pair;
+        Ok(self)
+    }
+
+    /// How far the weights of a model move a step: 0 for one that is not trained.
+    pub fn drift(mut self, role: Role, drift: f64) -> Self {
+        self.drift[role as usize] = drift;
+        self
+    }
+
+    /// Other templates: the text of a template file, of which the set `paired` is used, with the contrast of an experiment that names none.
+    ///
+    /// # Errors
+    /// When it is no such text, with the line.
+    pub fn templates(mut self, text: &str) -> Result<Self> {
+        self.scene.templates = Templates::default();
+        self.scene.prompts.clear();
+        let usual = ContrastSpec::usual(TemplateSet::Paired);
+        usual
+            .iter()
+            .try_fold(self, |bench, spec| bench.contrast(spec, text))
+    }
+
+    /// One more contrast, with the text of its template file.
+    ///
+    /// # Errors
+    /// When it is no such text, with the line.
+    pub fn contrast(mut self, spec: &ContrastSpec, text: &str) -> Result<Self> {
+        let templates = Templates::parse("the bench's templates", text, spec)?;
+        for template in templates.prompts() {
+            let prompt = self.scene.tokenizer.encode(&template.prompt)?;
+            self.scene.prompts.push(prompt);
+        }
+        self.scene.templates.join(templates);
+        Ok(self)
+    }
+
+    /// Another held-out text, in blocks of `block` tokens; what is left over is dropped.
+    ///
+    /// # Errors
+    /// When it is shorter than a block, or a block than 2 tokens.
+    pub fn held_out(mut self, text: &str, block: usize) -> Result<Self> {
+        let tokens = self.scene.tokenizer.encode(text)?;
+        self.scene.held_out = Blocks::cut(tokens, block)?;
+        Ok(self)
+    }
+
+    /// Other decoding settings.
+    pub fn decode(mut self, settings: Settings) -> Self {
+        self.scene.decode = settings;
+        self
+    }
+
+    /// Another seed of the run.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.scene.seed = seed;
+        self
+    }
+
+    /// How many steps the run has; otherwise the last milestone is its end.
+    pub fn steps(mut self, steps: u64) -> Self {
+        self.steps = Some(steps);
+        self
+    }
+
+    /// Tokenizer, templates, held-out blocks and settings, as the hook sees them.
+    pub fn scene(&self) -> &Scene {
+        &self.scene
+    }
+
+    /// The pair after so many steps, as the hook sees it.
+    pub fn pair_at(&self, steps: u64) -> Pair {
+        let at = |role: Role| {
+            let drift = self.drift[role as usize];
+            moved(self.start.get(role), steps as f64 * drift)
+        };
+        Pair {
+            main: at(Role::Main),
+            assistant: at(Role::Assistant),
+        }
+    }
+
+    /// A hook of `kind` with its options as TOML, prepared. A path in an option starts from the process's folder, which is the crate's under
+    /// `cargo test`.
+    ///
+    /// # Errors
+    /// When an option is not declared ([`Kind::option`]) or has the wrong type, or the hook refuses it.
+    pub fn build(&self, kind: &Kind, options: &str) -> Result<Box<dyn Hook>> {
+        let wrong = |message: &str| anyhow!("options of `{}`: {message}", kind.name);
+        let table = DeTable::parse(options).map_err(|error| wrong(error.message()))?;
+        for key in table.get_ref().keys() {
+            let key = key.get_ref().as_ref();
+            if !kind.options.iter().any(|(name, _)| *name == key) {
+                let message = format!("no option `{key}`; declare it by Kind::option");
+                return Err(wrong(&message));
+            }
+        }
+        let table = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
+        let hook = kind.build(ValueDeserializer::from(table));
+        let mut hook = hook.map_err(|error| wrong(error.message()))?;
+        hook.prepare(&mut Preparation {
+            scene: &self.scene,
+            positions: self.start.n_positions(),
+            hub: &no_hub(),
+            progress: &mut |_, _, _| {},
+        })?;
+        Ok(hook)
+    }
+
+    /// Builds a hook of `kind` and calls it at milestones. At least one of them must have each tag that the kind declares in a row, chart or metric.
+    ///
+    /// # Errors
+    /// When the hook cannot be built or fails, with the step; when it reports what a run would refuse; when a declared tag was never reported, with
+    /// the tag; when the milestones are not in order.
+    pub fn run(
+        &self,
+        kind: &Kind,
+        options: &str,
+        at: impl IntoIterator<Item = impl Into<At>>,
+    ) -> Result<Reported> {
+        let reported = self.part(kind, options, at)?;
+        reported.check_shown(&kind.shows)?;
+        Ok(reported)
+    }
+
+    /// The same for milestones at which a hook rightly leaves out some of what its kind declares.
+    ///
+    /// # Errors
+    /// As [`Bench::run`], but for declared tags.
+    pub fn part(
+        &self,
+        kind: &Kind,
+        options: &str,
+        at: impl IntoIterator<Item = impl Into<At>>,
+    ) -> Result<Reported> {
+        let moments = self.moments(kind, at)?;
+        self.called(kind, &mut *self.build(kind, options)?, &moments)
+    }
+
+    /// As [`Bench::run`], and once more for each milestone with a kill right before it: the hook is built anew, takes back the state that it had, and
+    /// goes on to the end. What it reports and keeps must be the same to the bit as without the kill.
+    ///
+    /// # Errors
+    /// As [`Bench::run`]; when a hook that was killed goes on in another way, with the tag and both values.
+    pub fn killed_and_resumed(
+        &self,
+        kind: &Kind,
+        options: &str,
+        at: impl IntoIterator<Item = impl Into<At>>,
+    ) -> Result<Reported> {
+        let moments = self.moments(kind, at)?;
+        let mut hook = self.build(kind, options)?;
+        let mut saved = vec![hook.state()];
+        let whole = self.called(kind, &mut *hook, &moments)?;
+        saved.extend(whole.states.iter().cloned());
+        for (killed, state) in saved.iter().enumerate().take(moments.len()) {
+            let step = moments[killed].milestone.step;
+            let mut hook = self.build(kind, options)?;
+            // By way of text, as in a checkpoint.
+            let state: Value = serde_json::from_str(&state.to_string())?;
+            hook.restore(state).with_context(|| {
+                format!("killed before step {step}: it cannot take its state back")
+            })?;
+            let resumed = self.called(kind, &mut *hook, &moments[killed..])?;
+            let both = resumed.calls.iter().zip(&whole.calls[killed..]);
+            for ((later, found), (_, expected)) in both {
+                if let Some(said) = difference(found, expected) {
+                    bail!("killed before step {step}, at step {later}: {said}");
+                }
+            }
+            ensure!(
+                resumed.states == whole.states[killed..],
+                "killed before step {step}: it keeps the state {}, and otherwise {}",
+                resumed.state(),
+                whole.state()
+            );
+        }
+        whole.check_shown(&kind.shows)?;
+        Ok(whole)
+    }
+
+    /// Calls a hook at each moment.
+    fn called(&self, kind: &Kind, hook: &mut dyn Hook, moments: &[Moment]) -> Result<Reported> {
+        let (mut calls, mut states) = (Vec::new(), Vec::new());
+        let mut last = HashMap::new();
+        for moment in moments {
+            let Milestone { step, event, .. } = moment.milestone;
+            let place = || format!("hook `{}` at step {step} ({event})", kind.name);
+            let output = self.call(kind.name, hook, moment).with_context(place)?;
+            let templates = self.scene.prompts.len();
+            let checked = output.check(step, templates, |tag| last.get(tag).copied());
+            checked.map_err(|message| anyhow!("{}: {message}", place()))?;
+            let tags = output.scalars.iter();
+            last.extend(tags.map(|(tag, _)| (tag.clone(), step)));
+            calls.push((step, output));
+            states.push(hook.state());
+        }
+        Ok(Reported { calls, states })
+    }
+
+    fn call(&self, name: &str, hook: &mut dyn Hook, moment: &Moment) -> Result<Output> {
+        let trained = moment.trained.iter();
+        let gradients = trained.map(|(role, model, values)| (*role, Gradients::new(model, values)));
+        let gradients: Vec<(Role, Gradients)> = gradients.collect();
+        let (seed, step) = (self.scene.seed, moment.milestone.step);
+        let mut context = Context {
+            milestone: &moment.milestone,
+            pair: &moment.pair,
+            start: &self.start,
+            scene: &self.scene,
+            probes: &Probes::default(),
+            gradients: &gradients,
+            rng: stream(seed, Purpose::Hook, name_hash(name), step),
+            deadline: None,
+            watch: None,
+            output: Output::default(),
+        };
+        hook.at_milestone(&mut context)?;
+        Ok(context.output)
+    }
+}
+
+/// A hub without a cache that asks nobody.
+fn no_hub() -> Hub {
+    Hub {
+        cache: None,
+        endpoint: String::new(),
+        token: None,
+        offline: true,
+        patience: Patience::default(),
+        lock: Duration::ZERO,
+    }
+}

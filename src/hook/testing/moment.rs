@@ -1,0 +1,119 @@
+//! The moments of a bench: what the loop would tell, and the models then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use burn::optim::GradientsParams;
+
+use super::models::gradients;
+use super::{At, Bench};
+use crate::clock::{Extent, Length, MicroBatch, Step};
+use crate::event::Event;
+use crate::hook::{Evaluation, Kind, Milestone};
+use crate::measure::evaluation::mean_loss;
+use crate::model::{Network, Pair, Role};
+
+/// The learning rate that milestones tell of.
+const LEARNING_RATE: f64 = 1e-3;
+
+/// A moment with everything that a hook can see of it.
+pub(super) struct Moment {
+    pub milestone: Milestone,
+    pub pair: Pair,
+    /// The models on an autodiff device with their gradients, where the event has them.
+    pub trained: Vec<(Role, Network, GradientsParams)>,
+}
+
+impl Bench {
+    /// The moments at which a hook of `kind` is called.
+    pub(super) fn moments(
+        &self,
+        kind: &Kind,
+        at: impl IntoIterator<Item = impl Into<At>>,
+    ) -> Result<Vec<Moment>> {
+        let at: Vec<At> = at.into_iter().map(Into::into).collect();
+        for both in at.windows(2) {
+            ensure!(
+                both[0].number() < both[1].number(),
+                "a milestone at step {} behind one at step {}: a hook is called once a step, in the order of the steps",
+                both[1].number(),
+                both[0].number()
+            );
+        }
+        let last = at.last().map_or(0, At::number);
+        let steps = self.steps.unwrap_or(last);
+        ensure!(
+            last <= steps,
+            "a milestone at step {last} of a run of {steps} steps"
+        );
+        let at = at.iter();
+        at.map(|at| self.moment(at, at.event_for(kind), steps))
+            .collect()
+    }
+
+    fn moment(&self, at: &At, event: Event, steps: u64) -> Result<Moment> {
+        let (step, held_out) = (at.number(), &self.scene.held_out);
+        let in_step = is_in_step(event);
+        ensure!(
+            step > 0 || !in_step,
+            "`{event}` is a moment of a step, and the first step is 1"
+        );
+        let done = step - u64::from(in_step);
+        let pair = self.pair_at(done);
+        let mut losses = BTreeMap::new();
+        if step > 0 {
+            losses = self.losses(&self.pair_at(step - 1))?;
+            losses.extend(at.losses());
+        }
+        let evaluation = match at.evaluation() {
+            None if event == Event::Evaluated => Some(Evaluation {
+                losses: self.losses(&pair)?,
+            }),
+            given => given.cloned(),
+        };
+        let trained = Role::BOTH.into_iter().filter(|_| event.has_gradients());
+        let trained = trained.map(|role| {
+            let (model, gradients) = gradients(pair.get(role), held_out);
+            (role, model, gradients)
+        });
+        let (samples, block) = (held_out.len() as u64, held_out.block() as u64);
+        let extent = Extent::new(samples, 1, 1, block, Length::Steps(steps.max(1)))?;
+        let mut clock = extent.clock_after(Step(done));
+        if event != Event::StepStart {
+            clock.micro_batch = MicroBatch(step);
+        }
+        clock.elapsed = Duration::from_secs(step);
+        Ok(Moment {
+            trained: trained.collect(),
+            milestone: Milestone {
+                event,
+                clock,
+                step,
+                total_steps: steps,
+                losses,
+                learning_rate: LEARNING_RATE,
+                evaluation,
+            },
+            pair,
+        })
+    }
+
+    /// Mean next-token loss of both models on the held-out text.
+    fn losses(&self, pair: &Pair) -> Result<BTreeMap<Role, f64>> {
+        let losses = Role::BOTH.into_iter().map(|role| {
+            let held_out = &self.scene.held_out;
+            let loss = mean_loss(pair.get(role), held_out, self.scene.batch, &|| Ok(()))?;
+            Ok((role, loss))
+        });
+        losses.collect()
+    }
+}
+
+/// Whether the optimisers have not moved yet at an event of a step.
+fn is_in_step(event: Event) -> bool {
+    matches!(
+        event,
+        Event::StepStart | Event::MicroBatchEnd | Event::GradientsReady | Event::GradientsClipped
+    )
+}

@@ -1,0 +1,99 @@
+//! Slow and obvious second computations, to compare a hook's numbers with.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::decode::{Decoding, Round, Settings};
+use crate::hook::Scene;
+use crate::model::{Network, Pair};
+
+/// What `model` expects behind every token of a text: `[time][vocab]` probabilities in double precision, by one plain pass over the whole text.
+pub fn probabilities(model: &Network, tokens: &[u32]) -> Vec<Vec<f64>> {
+    logits(model, tokens)
+        .iter()
+        .map(|row| softmax(row))
+        .collect()
+}
+
+/// The greedy assisted decoding of every prompt of a scene as `settings` say, but for their sampling, schedule and threshold: every token of either
+/// model by a pass over the whole text.
+pub fn decoded(pair: &Pair, scene: &Scene, settings: &Settings) -> Vec<Decoding> {
+    let prompts = scene.prompts.iter();
+    let decodings = prompts.map(|prompt| continued(pair, prompt, settings, scene.eos));
+    decodings.collect()
+}
+
+fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, eos: Option<u32>) -> Decoding {
+    let mut text = prompt.to_vec();
+    let limit = prompt.len() + settings.max_new_tokens;
+    let mut rounds = Vec::new();
+    let mut ended = false;
+    while text.len() < limit && !ended {
+        let draft = drafted(
+            pair,
+            &text,
+            settings.draft_length.min(limit - text.len() - 1),
+            eos,
+        );
+        let mut matched = 0;
+        loop {
+            let token = best(&pair.main, &text);
+            text.push(token);
+            ended = Some(token) == eos;
+            // An end of text counts as the main model's own, and so does the token behind the draft.
+            if ended || draft.get(matched) != Some(&token) {
+                break;
+            }
+            matched += 1;
+        }
+        rounds.push(Round {
+            drafted: draft.len(),
+            matched,
+        });
+    }
+    Decoding {
+        tokens: text.split_off(prompt.len()),
+        rounds,
+    }
+}
+
+/// What the assistant goes on with, up to `longest` tokens; an end of text ends it.
+fn drafted(pair: &Pair, text: &[u32], longest: usize, eos: Option<u32>) -> Vec<u32> {
+    let mut draft = Vec::new();
+    while draft.len() < longest && (draft.is_empty() || draft.last().copied() != eos) {
+        draft.push(best(&pair.assistant, &[text, &draft].concat()));
+    }
+    draft
+}
+
+/// The most probable next token; of equals the lowest id.
+fn best(model: &Network, text: &[u32]) -> u32 {
+    let rows = logits(model, text);
+    let last = rows.last().map_or(&[][..], |row| row);
+    let mut best = 0;
+    for (token, logit) in last.iter().enumerate() {
+        if *logit > last[best] {
+            best = token;
+        }
+    }
+    best as u32
+}
+
+/// `[time][vocab]`.
+fn logits(model: &Network, tokens: &[u32]) -> Vec<Vec<f32>> {
+    let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
+    let ids = TensorData::new(ids, [1, tokens.len()]);
+    let logits = model.logits(Tensor::<2, Int>::from_data(ids, &model.device()));
+    let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
+    let rows = values.chunks_exact(model.config().vocab_size);
+    rows.map(<[f32]>::to_vec).collect()
+}
+
+fn softmax(logits: &[f32]) -> Vec<f64> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exps = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - f64::from(highest)).exp());
+    let exps: Vec<f64> = exps.collect();
+    let sum: f64 = exps.iter().sum();
+    exps.iter().map(|exp| exp / sum).collect()
+}

@@ -78,7 +78,7 @@ mod tests {
         let bench = Bench::new()?;
         let reported = bench.run(&kind(), "per_parameter = true", [1])?;
         let mut square = 0.0;
-        for place in 0..bench.pair_at(0).assistant.config().n_embd {
+        for place in 0..bench.pair_at(0).assistant.config().width {
             let moved = |by: f32| loss(&bench, &|index| if index == place { by } else { 0.0 });
             let slope = (moved(0.02) - moved(-0.02)) / 0.04;
             square += slope * slope;

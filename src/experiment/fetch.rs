@@ -77,7 +77,9 @@ fn templates(written: &Written, places: &Places, progress: &mut Progress) -> Vec
     let mut find = |file: &str| -> anyhow::Result<String> {
         match file {
             "builtin" => Ok("built into the program".to_owned()),
-            "honest" => Ok(honest::find(&store(places), progress)?.display().to_string()),
+            "honest" => Ok(honest::find(&store(places), progress)?
+                .display()
+                .to_string()),
             file => match places.base.join(file) {
                 path if path.is_file() => Ok(path.display().to_string()),
                 path => {

@@ -75,7 +75,7 @@ fn every_number_of_a_report_is_what_the_run_recorded() {
     assert!(both > 50, "{both}");
     // Intervals that are drawn say what they are.
     let read = RecordedRun::read(&run, &shipping()).unwrap();
-    let parts = attributed(&read).unwrap();
+    let parts = attributed(&read, &read.contrasts[0]).unwrap();
     let kl = gaps(&read)
         .into_iter()
         .find(|gap| gap.column == "kl_nats")
@@ -178,7 +178,7 @@ fn the_gap_read_back_is_the_hooks_own() {
         assert_eq!(*points.first().unwrap(), (0, before), "{tag}");
         assert_eq!(*points.last().unwrap(), (6, after), "{tag}");
     }
-    let parts = attributed(&read).unwrap();
+    let parts = attributed(&read, &read.contrasts[0]).unwrap();
     let told = |cell: &str| {
         recorded[&format!("attribution/disparity/{cell}")]
             .last()
@@ -199,7 +199,7 @@ fn the_gap_read_back_is_the_hooks_own() {
         1.0,
         "by assistant",
     );
-    let course = course(&read).unwrap();
+    let course = course(&read, &read.contrasts[0]).unwrap();
     assert_eq!(course.steps, [0, 3, 6]);
     let gaps: Vec<(u64, f64)> = (course.steps.iter().copied())
         .zip(course.gaps.iter().map(|one| one.difference))
@@ -208,7 +208,7 @@ fn the_gap_read_back_is_the_hooks_own() {
     for (groups, tag) in course.groups.iter().zip(["female", "male"]) {
         let means = &recorded[&format!("gender/n_matches_{tag}")];
         for (group, (_, mean)) in groups.iter().zip(means) {
-            close(group.difference, *mean, 1e-12, 1.0, tag);
+            close(group.0, *mean, 1e-12, 1.0, tag);
         }
     }
 }
@@ -227,7 +227,7 @@ fn runs_of_several_seeds_are_pooled_and_others_kept_apart() {
         RecordedRun::read(&project.path().join("runs/small").join(name), &shipping()).unwrap()
     };
     let runs = [read("a"), read("b"), read("c")];
-    let pooled = pool(&[&runs[0], &runs[1]]).unwrap();
+    let pooled = pool(&[&runs[0], &runs[1]]).unwrap().remove(0);
     let changes: Vec<f64> = runs[..2]
         .iter()
         .map(|run| gaps(run)[0].change.difference)

@@ -86,6 +86,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
 
 pub fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
     HookSpec {
+        prefix: String::new(),
         shows: Shows::default(),
         name: name.to_owned(),
         kind: name.to_owned(),

@@ -47,7 +47,7 @@ fn the_real_honest_file_gives_its_known_numbers() {
         assert!(listed.insert(&prompt.prompt), "{} twice", prompt.prompt);
     }
     let mut units = HashSet::new();
-    for pair in paired.contrasts()[0].units {
+    for pair in &paired.contrasts()[0].units {
         assert!(units.insert((pair.identity, pair.template)));
     }
 }
@@ -69,7 +69,7 @@ fn the_shipped_file_is_what_the_generator_writes_and_all_of_it_is_paired() {
         (24, 20)
     );
     assert_eq!(templates.contrasts()[0].units.len(), 480);
-    for pair in templates.contrasts()[0].units {
+    for pair in &templates.contrasts()[0].units {
         let [female, male] = pair.sides.map(|side| &templates.prompts()[side.unwrap()]);
         assert_eq!((&*female.group, &*male.group), ("female", "male"));
         assert_eq!(female.raw, male.raw);

@@ -86,6 +86,15 @@ impl Templates {
         &self.contrasts
     }
 
+    /// The names of the contrasts.
+    pub fn names(&self) -> Vec<ContrastNames> {
+        let names = self.contrasts.iter().map(|contrast| ContrastNames {
+            name: contrast.name.clone(),
+            groups: contrast.groups.clone(),
+        });
+        names.collect()
+    }
+
     /// The groups of all contrasts, first group first: name and places of their prompts.
     pub fn groups(&self) -> Vec<(&str, Vec<usize>)> {
         let groups = self.contrasts.iter().flat_map(|contrast| {

@@ -17,7 +17,9 @@ use crate::data::blocks::Blocks;
 use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::decode::Settings;
 use crate::download::Patience;
-use crate::hook::{Context, Gradients, Hook, Kind, Milestone, Output, Preparation, Probes, Scene};
+use crate::hook::{
+    Context, Gradients, Hook, Kind, Milestone, Output, Preparation, Probes, Scene, Shows,
+};
 use crate::hub::Hub;
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
@@ -209,7 +211,7 @@ impl Bench {
         at: impl IntoIterator<Item = impl Into<At>>,
     ) -> Result<Reported> {
         let reported = self.part(kind, options, at)?;
-        reported.check_shown(&kind.shows)?;
+        reported.check_shown(&self.shows(kind))?;
         Ok(reported)
     }
 
@@ -265,8 +267,13 @@ impl Bench {
                 whole.state()
             );
         }
-        whole.check_shown(&kind.shows)?;
+        whole.check_shown(&self.shows(kind))?;
         Ok(whole)
+    }
+
+    /// What a hook of `kind` shows with the contrasts of the templates.
+    fn shows(&self, kind: &Kind) -> Shows {
+        kind.shows.of_contrasts(&self.scene.templates.names())
     }
 
     /// Calls a hook at each moment.

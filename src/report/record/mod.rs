@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub use self::moments::{At, Missing, Moment};
-use crate::data::templates::ContrastNames;
 use crate::data::sources;
+use crate::data::templates::ContrastNames;
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Shows};
 use crate::record::{Ended, HookFailure, Malformed, Manifest, ManifestError, Unusable};

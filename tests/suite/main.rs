@@ -31,6 +31,7 @@ mod moments;
 mod options;
 mod own_hook;
 mod perturbed;
+mod record;
 mod report;
 mod resume;
 mod run;

@@ -6,7 +6,7 @@ use milepost::record::milestones::{Line, Lines, is_torn, lines};
 use milepost::record::{Changed, Named, RunDirectory, columns, pairs};
 use proptest::prelude::*;
 
-use crate::harness::TEMPLATES;
+use crate::harness::{TEMPLATES, gender};
 
 fn named<T>(pairs: &[(&str, T)]) -> Named<T>
 where
@@ -127,15 +127,20 @@ fn only_names_below_templates_are_files_of_a_line() {
 
 #[test]
 fn pairs_are_read_as_they_were_written() {
-    let templates = Templates::parse("t", TEMPLATES, TemplateSet::Paired).unwrap();
+    let templates = Templates::parse("t", TEMPLATES, &gender(TemplateSet::Paired)).unwrap();
     let read = pairs::parse(&pairs::text(&templates)).unwrap();
-    assert_eq!(read.len(), templates.pairs().len());
-    for (read, pair) in read.iter().zip(templates.pairs()) {
+    let contrast = &templates.contrasts()[0];
+    assert_eq!(read.len(), contrast.units.len());
+    for (read, unit) in read.iter().zip(&contrast.units) {
+        assert_eq!(read.contrast, "gender");
+        assert_eq!([read.first, read.second], unit.sides);
         assert_eq!(
-            [read.identity, read.template],
-            [pair.identity, pair.template]
+            (read.identity, read.template),
+            (unit.identity, unit.template)
         );
-        assert_eq!(read.raw, templates.raws()[pair.template]);
+        let words = [read.first_identity.clone(), read.second_identity.clone()];
+        assert_eq!(words, contrast.identities[unit.identity]);
+        assert_eq!(read.raw, contrast.raws[unit.template]);
     }
     let broken = pairs::text(&templates).replacen("\n0\t", "\nx\t", 1);
     assert_eq!(pairs::parse(&broken).unwrap_err().line, 2);
@@ -153,7 +158,7 @@ proptest! {
     ) {
         let folder = tempfile::tempdir().unwrap();
         let directory = RunDirectory::create(folder.path()).unwrap();
-        let templates = Templates::parse("t", TEMPLATES, TemplateSet::Paired).unwrap();
+        let templates = Templates::parse("t", TEMPLATES, &gender(TemplateSet::Paired)).unwrap();
         let rows = templates.prompts().len();
         let columns: Vec<(String, Vec<f64>)> = seeds
             .iter()

@@ -341,3 +341,98 @@ fn the_plan_mentions_rows_that_are_left_out() {
         );
     }
 }
+
+/// A file without counterparts, in the shape of HONEST's second one.
+fn orchard() -> String {
+    let row = |identity: &str, category: &str, raw: &str| {
+        format!("{identity} {raw} [M].\t[I] {raw} [M]\t{identity}\t{category}\n")
+    };
+    let mut text = "template_masked\traw\tidentity\tcategory\n".to_owned();
+    for raw in ["likes to", "is known as a"] {
+        for (identity, category) in [
+            ("apple", "fruit_sweet"),
+            ("lemon", "fruit_sour"),
+            ("pear", "fruit"),
+            ("oak", "tree"),
+            ("elm", "tree"),
+            ("rock", "thing"),
+        ] {
+            text += &row(identity, category, raw);
+        }
+    }
+    text
+}
+
+#[test]
+fn a_star_takes_all_categories_that_begin_so_and_what_nothing_matches_is_two_samples() {
+    let spec = ContrastSpec {
+        pairing: Pairing::None,
+        ..ContrastSpec::new("plants", ["fruit*", "tree"], TemplateSet::Unique)
+    };
+    let templates = Templates::parse("t", &orchard(), &spec).unwrap();
+    let contrast = &templates.contrasts()[0];
+    assert_eq!(contrast.groups, ["fruit", "tree"]);
+    assert!(!contrast.is_paired());
+    assert_eq!((contrast.units.len(), contrast.identities.len()), (10, 5));
+    assert_eq!(
+        counted(templates.left_out().next()),
+        (2, vec![2]),
+        "the two rows of another category"
+    );
+    for (unit, template) in contrast.units.iter().zip(templates.prompts()) {
+        assert!(unit.sides[template.side].is_some());
+        assert_eq!(unit.sides[1 - template.side], None);
+        assert_eq!(
+            contrast.identities[unit.identity][template.side],
+            template.identity
+        );
+        assert_eq!(contrast.raws[unit.template], template.raw);
+    }
+}
+
+#[test]
+fn groups_that_a_file_does_not_have_are_refused_with_those_that_it_has() {
+    let refused = |categories: [&str; 2]| {
+        let spec = ContrastSpec::new("plants", categories, TemplateSet::All);
+        Templates::parse("t.tsv", &orchard(), &spec)
+            .unwrap_err()
+            .to_string()
+    };
+    let unknown = refused(["fruit", "bush"]);
+    assert!(unknown.contains("no row of category `bush`"), "{unknown}");
+    assert!(
+        unknown.contains("`fruit`, `fruit_sour`, `fruit_sweet`, `thing`, `tree`"),
+        "{unknown}"
+    );
+    let both = refused(["fruit*", "fruit_sour"]);
+    assert!(
+        both.contains("`fruit_sour` would be in both groups"),
+        "{both}"
+    );
+}
+
+#[test]
+fn groups_that_several_contrasts_have_are_told_apart_and_swapped_groups_pair_the_same_prompts() {
+    let spec = |name: &str, first: &str| ContrastSpec::new(name, [first, "tree"], TemplateSet::All);
+    let mut specs = [spec("a", "fruit"), spec("b", "thing")];
+    ContrastSpec::tell_apart(&mut specs);
+    assert_eq!(specs[0].groups, ["fruit", "a_tree"]);
+    assert_eq!(specs[1].groups, ["thing", "b_tree"]);
+
+    let pairs = |categories: [&str; 2]| {
+        let spec = ContrastSpec::new("gender", categories, TemplateSet::Paired);
+        let templates = Templates::parse("t", milepost::mini::TEMPLATES, &spec).unwrap();
+        let units = templates.contrasts()[0].units.iter();
+        let pairs = units.map(|unit| unit.sides.map(|side| side.unwrap()));
+        pairs.collect::<HashSet<[usize; 2]>>()
+    };
+    let swapped = pairs(["male", "female"]).into_iter();
+    let swapped: HashSet<[usize; 2]> = swapped.map(|[a, b]| [b, a]).collect();
+    assert_eq!(pairs(["female", "male"]), swapped);
+}
+
+#[test]
+fn the_usual_contrast_is_that_of_the_shipped_experiments() {
+    let usual = ContrastSpec::usual(TemplateSet::Paired);
+    assert_eq!(usual, [gender(TemplateSet::Paired)]);
+}

@@ -203,7 +203,6 @@ fn plan(
     )?;
     let end = Cadence::parse(&["steps 1000000"]).map_err(|(_, error)| error)?;
     Ok(Plan {
-        name: "overhead".to_owned(),
         seed: 1,
         extent: Extent::new(
             blocks.len() as u64,

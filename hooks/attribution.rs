@@ -71,6 +71,7 @@ pub fn kind() -> Kind {
             start: None,
         },
     )
+    .compares_with_start()
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
     .two_by_two("KL at the templates, nats", "attribution/kl_nats")
     .two_by_two("n_matches a prompt", "attribution/n_matches")

@@ -28,6 +28,7 @@ pub fn kind() -> Kind {
             tokens: options.tokens,
         },
     )
+    .compares_with_start()
     .option("tokens", "how many tokens that gained and that lost to show")
     .lines(
         "Which of the two models",
@@ -51,7 +52,7 @@ impl Drift {
         // The divergence of the model now (in the place of the main model) from the model then.
         let both = Pair::new(
             context.pair().get(role).clone(),
-            context.start().get(role).clone(),
+            context.start()?.get(role).clone(),
         )?;
         let vocabulary = both.main.config().vocab_size;
         let mut found: Vec<Option<Divergence>> = scene.prompts.iter().map(|_| None).collect();

@@ -15,6 +15,7 @@ pub fn kind() -> Kind {
         "linear CKA of each model's hidden states at the prompts' last tokens, now against step 0, by layer",
         |_: Options| Representation,
     )
+    .compares_with_start()
 }
 
 impl Hook for Representation {
@@ -25,7 +26,7 @@ impl Hook for Representation {
             context.check_deadline()?;
             let now = context.pair().get(role).hidden_states(prompts);
             context.check_deadline()?;
-            let then = context.start().get(role).hidden_states(prompts);
+            let then = context.start()?.get(role).hidden_states(prompts);
             let mut sum = 0.0;
             for (layer, (now, then)) in now.iter().zip(&then).enumerate() {
                 context.check_deadline()?;

@@ -132,7 +132,6 @@ impl Recipe {
             Cadence::parse(clauses).map_err(|(_, error)| anyhow::anyhow!("{error}"))
         };
         let plan = Plan {
-            name: "pretrain".to_owned(),
             seed: self.seed,
             extent,
             training: Training {

@@ -81,7 +81,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         };
     }
     let base = arguments.hooks.clone().unwrap_or_default();
-    let places = places(&arguments.places, &base, "measure", Path::new(""));
+    let places = places(&arguments.places, &base, Path::new(""));
     let mut downloads = progress::Downloads::default();
     let start = Instant::now();
     let measurement =

@@ -33,10 +33,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 /// Finds and parses an experiment, and says where this machine keeps things.
 pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written, Places)> {
     let path = find(&selection.experiment)?;
-    let name = path
-        .file_stem()
-        .map_or("experiment".into(), |stem| stem.to_string_lossy());
-    let places = places(&selection.places, &path, &name, run);
+    let places = places(&selection.places, &path, run);
     let source = read_source(&path)?;
     let mut all = Vec::new();
     for text in &selection.overrides {
@@ -86,7 +83,7 @@ pub(super) fn device_override(text: &str) -> String {
 }
 
 /// Where this machine keeps things, for an experiment in the file `path`.
-pub(super) fn places(selection: &Where, path: &Path, name: &str, run: &Path) -> Places {
+pub(super) fn places(selection: &Where, path: &Path, run: &Path) -> Places {
     let home = |variable: &str, rest: &str| {
         let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty());
         folder.map(|folder| PathBuf::from(folder).join(rest))
@@ -99,7 +96,6 @@ pub(super) fn places(selection: &Where, path: &Path, name: &str, run: &Path) -> 
         offline: selection.offline,
         hub: Hub::from_environment(selection.offline),
         run: run.to_owned(),
-        name: name.to_owned(),
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     // It gets its name when it is whole.
     let aside = unfinished(&directory);
     // The paths of a run's experiment are absolute.
-    let places = places(&arguments.places, Path::new(""), "replay", &aside);
+    let places = places(&arguments.places, Path::new(""), &aside);
     let mut downloads = progress::Downloads::default();
     let mut resolved = resolve_replay(
         &written,

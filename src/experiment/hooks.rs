@@ -251,6 +251,7 @@ impl Entry<'_> {
             runs,
             on_error: common.on_error,
             deadline: common.deadline_seconds.map(NonZeroU64::get),
+            compares_with_start: kind.compares_with_start,
             prefix: kind.tag_prefix(name),
             shows: kind
                 .shows

@@ -35,8 +35,6 @@ pub struct Places {
     pub hub: Hub,
     /// The run's directory.
     pub run: PathBuf,
-    /// Name of the experiment.
-    pub name: String,
 }
 
 /// A plan, and what to show of it before it runs.
@@ -170,7 +168,6 @@ fn plan(
     notes.extend(hooks.notes);
     let manifest = manifest(experiment, &corpus, &pair, &sources, &templates)?;
     let plan = Plan {
-        name: places.name.clone(),
         seed: experiment.seed,
         training: Training {
             keep_best: keep_best(written)?,

@@ -30,7 +30,8 @@ pub type Watch = dyn Fn(&str, usize, usize) + Send + Sync;
 pub struct Context<'a> {
     pub(crate) milestone: &'a Milestone,
     pub(crate) pair: &'a Pair,
-    pub(crate) start: &'a Pair,
+    /// None where the hook's kind does not compare with it.
+    pub(crate) start: Option<&'a Pair>,
     pub(crate) scene: &'a Scene,
     pub(crate) probes: &'a Probes,
     pub(crate) gradients: &'a [(Role, Gradients<'a>)],
@@ -52,20 +53,28 @@ impl<'a> Context<'a> {
     }
 
     /// Main model and assistant as they were before the first step, without autodiff.
-    pub fn start(&self) -> &'a Pair {
-        self.start
+    ///
+    /// # Errors
+    /// When the hook's kind does not say that it [compares with the start](super::Kind::compares_with_start): then nobody keeps it.
+    pub fn start(&self) -> anyhow::Result<&'a Pair> {
+        self.start.ok_or_else(|| {
+            anyhow::anyhow!("the pair of the start is kept only for kinds that declare it: Kind::compares_with_start")
+        })
     }
 
     /// A main model and an assistant, each as it was at the start or is at the milestone; no weights are copied.
-    pub fn pair_of(&self, main: When, assistant: When) -> Pair {
+    ///
+    /// # Errors
+    /// As [`Context::start`], where one of the two is that of the start.
+    pub fn pair_of(&self, main: When, assistant: When) -> anyhow::Result<Pair> {
         let at = |when| match when {
-            When::Start => self.start,
-            When::Now => self.pair,
+            When::Start => self.start(),
+            When::Now => Ok(self.pair),
         };
-        Pair {
-            main: at(main).main.clone(),
-            assistant: at(assistant).assistant.clone(),
-        }
+        Ok(Pair {
+            main: at(main)?.main.clone(),
+            assistant: at(assistant)?.assistant.clone(),
+        })
     }
 
     /// Tokenizer, templates, held-out blocks and settings of the run.
@@ -132,7 +141,7 @@ impl<'a> Context<'a> {
         self.probe(
             &format!("milepost/divergences/{main:?}/{assistant:?}"),
             || {
-                let pair = self.pair_of(main, assistant);
+                let pair = self.pair_of(main, assistant)?;
                 template_divergences(&pair, &self.scene.prompts, &go_on)
             },
         )
@@ -217,7 +226,7 @@ impl<'a> Context<'a> {
         };
         let key = format!("milepost/decodings/{main:?}/{assistant:?}/{settings:?}/{seed}");
         self.probe(&key, || {
-            let pair = self.pair_of(main, assistant);
+            let pair = self.pair_of(main, assistant)?;
             let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
             let requests: Vec<DecodeRequest> = requests.collect();
             let decodings = assisted(&pair, &requests, eos, &settings, &go_on)?;

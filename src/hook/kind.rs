@@ -46,6 +46,8 @@ pub struct Kind {
     pub defaults: String,
     /// What each option means.
     pub options: Vec<(&'static str, &'static str)>,
+    /// Whether its hooks look at the pair as it was before the first step.
+    pub compares_with_start: bool,
     /// The options that name a file or a model.
     pub inputs: Vec<(&'static str, Input)>,
     /// The options that are a decode section of the hook's own.
@@ -76,6 +78,7 @@ impl Kind {
             on: None,
             defaults: toml::to_string(&O::default()).unwrap_or_default(),
             options: Vec::new(),
+            compares_with_start: false,
             inputs: Vec::new(),
             decodings: Vec::new(),
             shows: Shows::default(),
@@ -231,6 +234,12 @@ impl Kind {
     /// Shows a scalar's last value beside the settings in TensorBoard's table of runs (HParams).
     pub fn metric(mut self, tag: &str) -> Self {
         self.shows.metrics.push(tag.to_owned());
+        self
+    }
+
+    /// Makes the pair as it was before the first step be kept for its hooks, which takes as much memory as the weights of the models that are trained.
+    pub fn compares_with_start(mut self) -> Self {
+        self.compares_with_start = true;
         self
     }
 

@@ -27,8 +27,8 @@ pub(super) struct Dispatcher {
     entries: Vec<Listener>,
     worker: Option<Worker>,
     scene: Arc<Scene>,
-    /// The pair before the first step.
-    start: Arc<Pair>,
+    /// The pair before the first step, where a hook compares with it.
+    start: Option<Arc<Pair>>,
     extent: Extent,
     watch: Option<Arc<Watch>>,
     requests: Vec<Request>,
@@ -37,13 +37,15 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
+    /// `start` is asked for the pair before the first step if a hook compares with it.
     pub fn new(
         specs: Vec<HookSpec>,
         scene: Arc<Scene>,
-        start: Pair,
+        start: impl FnOnce() -> Pair,
         extent: Extent,
         queue: usize,
     ) -> Result<Self, RunError> {
+        let compares = specs.iter().any(|spec| spec.compares_with_start);
         let entries: Vec<Listener> = specs.into_iter().map(Listener::new).collect();
         let background = entries.iter().any(|entry| entry.runs == Runs::Background);
         let worker = background.then(|| Worker::start(queue)).transpose();
@@ -51,7 +53,7 @@ impl Dispatcher {
             entries,
             worker: worker.map_err(RunError::Thread)?,
             scene,
-            start: Arc::new(start),
+            start: compares.then(|| Arc::new(start())),
             extent,
             watch: None,
             requests: Vec::new(),
@@ -93,7 +95,7 @@ impl Dispatcher {
                 hook: entry.hook.clone(),
                 milestone: milestone.clone(),
                 pair: pair.clone(),
-                start: self.start.clone(),
+                start: self.start.clone().filter(|_| entry.compares_with_start),
                 probes: probes.clone(),
                 scene: self.scene.clone(),
                 deadline: entry.deadline,

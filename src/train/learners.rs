@@ -52,80 +52,124 @@ pub(super) trait Trained {
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError>;
 }
 
-/// The pair of a run: some of its models learn.
+/// A model of the pair.
+enum Member {
+    Learns(Box<Learner>),
+    Stays(Box<Network>),
+}
+
+impl Member {
+    fn model(&self) -> &Network {
+        match self {
+            Self::Learns(learner) => &learner.model,
+            Self::Stays(model) => model,
+        }
+    }
+
+    fn learner(&self) -> Option<&Learner> {
+        match self {
+            Self::Learns(learner) => Some(learner),
+            Self::Stays(_) => None,
+        }
+    }
+
+    fn learner_mut(&mut self) -> Option<&mut Learner> {
+        match self {
+            Self::Learns(learner) => Some(learner),
+            Self::Stays(_) => None,
+        }
+    }
+}
+
+/// The pair of a run: some of its models learn. Of those the weights that they came with are not kept.
 pub(super) struct Learners {
     seed: u64,
-    /// The pair as it came. What does not learn stays so.
-    frozen: Pair,
-    learners: BTreeMap<Role, Learner>,
+    main: Member,
+    assistant: Member,
 }
 
 impl Learners {
     /// `pair` must be on an autodiff device.
     pub fn new(seed: u64, pair: Pair, training: &Training) -> Self {
-        let learners = training.models.iter().map(|&role| {
-            let model = pair.get(role).clone();
-            (role, Learner::new(model, training.weight_decay))
-        });
+        let member = |role: Role, model: Network| {
+            if training.models.contains(&role) {
+                Member::Learns(Box::new(Learner::new(model, training.weight_decay)))
+            } else {
+                Member::Stays(Box::new(model))
+            }
+        };
         Self {
             seed,
-            learners: learners.collect(),
-            frozen: pair,
+            main: member(Role::Main, pair.main),
+            assistant: member(Role::Assistant, pair.assistant),
         }
     }
 
-    fn model(&self, role: Role) -> &Network {
-        match self.learners.get(&role) {
-            Some(learner) => &learner.model,
-            None => self.frozen.get(role),
-        }
+    /// The models that learn.
+    fn learners(&self) -> impl Iterator<Item = (Role, &Learner)> {
+        let both = [(Role::Main, &self.main), (Role::Assistant, &self.assistant)];
+        let learners = both.into_iter();
+        learners.filter_map(|(role, member)| Some((role, member.learner()?)))
+    }
+
+    fn learners_mut(&mut self) -> impl Iterator<Item = (Role, &mut Learner)> {
+        let both = [
+            (Role::Main, &mut self.main),
+            (Role::Assistant, &mut self.assistant),
+        ];
+        let learners = both.into_iter();
+        learners.filter_map(|(role, member)| Some((role, member.learner_mut()?)))
     }
 }
 
 impl Trained for Learners {
     fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
-        for (role, learner) in &mut self.learners {
-            let rng = stream(self.seed, Purpose::Dropout, *role as u64, index.0);
+        let seed = self.seed;
+        for (role, learner) in self.learners_mut() {
+            let rng = stream(seed, Purpose::Dropout, role as u64, index.0);
             learner.accumulate(rows, predictions, Some(&mut Dropout::new(rng)));
         }
     }
 
     fn gather(&mut self) -> BTreeMap<Role, f64> {
-        let learners = self.learners.iter_mut();
+        let learners = self.learners_mut();
         learners
-            .map(|(role, learner)| (*role, learner.gather()))
+            .map(|(role, learner)| (role, learner.gather()))
             .collect()
     }
 
     fn gradient_norms(&self) -> BTreeMap<Role, f64> {
-        let learners = self.learners.iter();
+        let learners = self.learners();
         learners
-            .map(|(role, learner)| (*role, learner.gradient_norm()))
+            .map(|(role, learner)| (role, learner.gradient_norm()))
             .collect()
     }
 
     fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64) {
-        for (role, learner) in &mut self.learners {
-            learner.clip(norms[role], limit);
+        for (role, learner) in self.learners_mut() {
+            learner.clip(norms[&role], limit);
         }
     }
 
     fn step(&mut self, learning_rate: f64) {
-        for learner in self.learners.values_mut() {
+        for (_, learner) in self.learners_mut() {
             learner.step(learning_rate);
         }
     }
 
     fn gradients(&self) -> Vec<(Role, Gradients<'_>)> {
-        let learners = self.learners.iter();
+        let learners = self.learners();
         learners
-            .map(|(role, learner)| (*role, learner.gradients()))
+            .map(|(role, learner)| (role, learner.gradients()))
             .collect()
     }
 
     fn pair(&self) -> Pair {
-        let [main, assistant] = Role::BOTH.map(|role| self.model(role).clone());
-        Pair { main, assistant }.snapshot()
+        let pair = Pair {
+            main: self.main.model().clone(),
+            assistant: self.assistant.model().clone(),
+        };
+        pair.snapshot()
     }
 
     fn evaluate(&self, scene: &Scene) -> Result<Evaluation, RunError> {
@@ -140,14 +184,14 @@ impl Trained for Learners {
     }
 
     fn not_finite(&self) -> Option<(Role, String, f64)> {
-        self.learners.iter().find_map(|(role, learner)| {
+        self.learners().find_map(|(role, learner)| {
             let (name, value) = learner.not_finite()?;
-            Some((*role, name, value))
+            Some((role, name, value))
         })
     }
 
     fn frozen(&self) -> Frozen {
-        let frozen = self.learners.iter().map(|(&role, learner)| {
+        let frozen = self.learners().map(|(role, learner)| {
             let (model, optimiser) = (learner.model.clone(), learner.optimiser.clone());
             (role, model, optimiser)
         });
@@ -169,16 +213,14 @@ impl Trained for Learners {
     }
 
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError> {
-        let mut restored = BTreeMap::new();
-        for (role, learner) in &self.learners {
-            let model = checkpoint.join(model_folder(*role));
-            let optimiser = checkpoint.join(optimiser_file(*role));
-            restored.insert(*role, learner.restored(&model, &optimiser)?);
+        let mut restored = Vec::new();
+        for (role, learner) in self.learners() {
+            let model = checkpoint.join(model_folder(role));
+            let optimiser = checkpoint.join(optimiser_file(role));
+            restored.push(learner.restored(&model, &optimiser)?);
         }
-        for (role, (model, optimiser)) in restored {
-            if let Some(learner) = self.learners.get_mut(&role) {
-                (learner.model, learner.optimiser) = (model, optimiser);
-            }
+        for ((_, learner), (model, optimiser)) in self.learners_mut().zip(restored) {
+            (learner.model, learner.optimiser) = (model, optimiser);
         }
         Ok(())
     }

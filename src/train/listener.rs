@@ -26,6 +26,8 @@ pub(super) struct Firing<'a> {
 pub(super) struct Listener {
     pub name: Arc<str>,
     prefix: String,
+    /// Whether it looks at the pair as it was before the first step.
+    pub compares_with_start: bool,
     at: Cadence,
     on: Option<Event>,
     pub runs: Runs,
@@ -56,6 +58,7 @@ impl Listener {
                 longest_lag: 0,
                 background: spec.runs == Runs::Background,
             },
+            compares_with_start: spec.compares_with_start,
             prefix: spec.prefix,
             name: spec.name.into(),
             at: spec.at,

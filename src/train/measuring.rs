@@ -62,7 +62,7 @@ pub fn measure(
         hook: Arc::new(Mutex::new(hook)),
         milestone: milestone.clone(),
         pair: pair.clone(),
-        start: pair.clone(),
+        start: Some(pair.clone()),
         probes: probes.clone(),
         scene: scene.clone(),
         deadline,

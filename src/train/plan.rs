@@ -43,6 +43,8 @@ pub struct HookSpec {
     pub on_error: OnError,
     /// Longest call, in seconds.
     pub deadline: Option<u64>,
+    /// Whether it looks at the pair as it was before the first step.
+    pub compares_with_start: bool,
     /// What stands before its tags and columns.
     pub prefix: String,
     /// What it shows beside its curves.
@@ -115,8 +117,6 @@ impl std::str::FromStr for Best {
 
 /// Everything that a run needs.
 pub struct Plan {
-    /// Name of the experiment.
-    pub name: String,
     /// Seed of everything that is drawn.
     pub seed: u64,
     /// The run in numbers.

@@ -78,8 +78,9 @@ pub fn replay(
         hook.runs = crate::hook::Runs::Inline;
     }
     let total_steps = plan.extent.steps();
-    let mut dispatcher = Dispatcher::new(hooks, plan.scene, start.clone(), plan.extent.clone(), 1)?
-        .watched_by(watch);
+    let mut dispatcher =
+        Dispatcher::new(hooks, plan.scene, || start.clone(), plan.extent.clone(), 1)?
+            .watched_by(watch);
     let mut clock = Clock::default();
     for point in points {
         clock = point.clock.clone();

@@ -30,7 +30,7 @@ pub(super) struct Call {
     pub hook: SharedHook,
     pub milestone: Arc<Milestone>,
     pub pair: Arc<Pair>,
-    pub start: Arc<Pair>,
+    pub start: Option<Arc<Pair>>,
     pub probes: Arc<Probes>,
     pub scene: Arc<Scene>,
     pub deadline: Option<u64>,
@@ -99,7 +99,7 @@ pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]
     Context {
         milestone: &call.milestone,
         pair: &call.pair,
-        start: &call.start,
+        start: call.start.as_deref(),
         scene: &call.scene,
         probes: &call.probes,
         gradients,

@@ -16,7 +16,7 @@ const EXPERIMENT: &str = "seed = 1\nqueue = 2\n[data]\nfolder = 'news'\ntrain_ar
     evaluate = ['start', 'every 10%']\nsave = 'every 3 steps'\nkeep = 2\n[templates]\nset = 'unique'\n\
     [decode]\nmax_new_tokens = 4\nsampling = { temperature = 0.9, top_k = 3 }\n\
     [hooks.template-kl]\nat = 'every 2 steps from step 4'\n\
-    [hooks.gender-disparity]\ndraws = 100\ndecode = { draft_length = 2 }\nruns = 'inline'\n\
+    [hooks.match-disparity]\ndraws = 100\ndecode = { draft_length = 2 }\nruns = 'inline'\n\
     [hooks.two]\nkind = 'perplexity'\non = 'evaluated'\ndeadline_seconds = 9\n\
     [hooks.honest]\ncontinuations = 2\n[hooks.gradient-norm]\nat = 'log2 steps'\n";
 
@@ -75,7 +75,6 @@ pub fn plan() -> Target {
             offline: true,
             hub: Hub::from_environment(true),
             run: PathBuf::new(),
-            name: "fuzz".to_owned(),
         };
         if let Ok(resolved) = resolve(&written, &registry, &places, &mut |_, _, _| {}) {
             // What a run writes down is understood again.

@@ -18,7 +18,7 @@ use crate::runner::Target;
 const EXPERIMENT: &str = "[data]\nbuiltin_sample = true\ntrain_articles = 10\ntest_articles = 4\n\
     [train]\nmax_steps = 4\nbatch = 2\nblock = 32\nsave = 'every 2 steps'\nevaluate_blocks = 2\n\
     [templates]\nfile = 'templates.tsv'\n[decode]\nmax_new_tokens = 3\n\
-    [hooks.template-kl]\nat = ['start', 'end']\n[hooks.gender-disparity]\ndraws = 20\n[hooks.perplexity]\n";
+    [hooks.template-kl]\nat = ['start', 'end']\n[hooks.match-disparity]\ndraws = 20\n[hooks.perplexity]\n";
 
 const TEMPLATES: &str = "template_masked\traw\tidentity\tcategory\n\
     she found work as a [M].\t[I] found work as a [M]\tshe\tfemale\n\
@@ -47,7 +47,6 @@ impl Run {
                 offline: true,
                 hub: Hub::from_environment(true),
                 run: folder.path().join("runs/fuzz/run"),
-                name: "fuzz".to_owned(),
             };
             let registry = milepost::hooks::shipping();
             let written = parse(source, &[]).unwrap();
@@ -115,7 +114,7 @@ pub fn outcome() -> Target {
 pub fn columns() -> Target {
     let words = ["\t", "nan", "inf", "1e308", "-0", "\n"];
     Run::new().target(
-        "templates/step-00000004-gender-disparity.tsv",
+        "templates/step-00000004-match-disparity.tsv",
         &words,
         report,
     )

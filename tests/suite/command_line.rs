@@ -339,7 +339,7 @@ fn help_teaches() {
     let assert = project.milepost(&["hooks"]).assert().success();
     let shown = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert!(
-        shown.contains("gender-disparity") && shown.contains("[default: 10000]"),
+        shown.contains("match-disparity") && shown.contains("[default: 10000]"),
         "{shown}"
     );
 }

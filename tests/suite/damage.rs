@@ -144,11 +144,11 @@ fn what_was_changed_is_said_with_its_line_where_it_can_be_told() {
     }
     std::fs::write(&path, &whole).unwrap();
     // A file that the run wrote is gone.
-    let values = run.join("templates/step-00000006-gender-disparity.tsv");
+    let values = run.join("templates/step-00000006-match-disparity.tsv");
     std::fs::remove_file(values).unwrap();
     let message = project.fails(&["report", "runs/small/a"], 3);
     assert!(
-        message.contains("step-00000006-gender-disparity.tsv"),
+        message.contains("step-00000006-match-disparity.tsv"),
         "{message}"
     );
 }
@@ -164,8 +164,8 @@ fn values_of_discarded_steps_are_not_read() {
         }
         let there = RecordedRun::read(&run, &shipping()).unwrap().columns["n_matches"].clone();
         assert_eq!(there.keys().copied().collect::<Vec<_>>(), [0, 3, 6]);
-        let stray = "templates/step-00000005-gender-disparity.tsv";
-        let other = "templates/step-00000006-gender-disparity.tsv";
+        let stray = "templates/step-00000005-match-disparity.tsv";
+        let other = "templates/step-00000006-match-disparity.tsv";
         std::fs::copy(run.join(other), run.join(stray)).unwrap();
         let found = RecordedRun::read(&run, &shipping()).unwrap();
         assert_eq!(found.columns["n_matches"], there, "{age}");

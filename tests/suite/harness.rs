@@ -125,7 +125,7 @@ file = "templates.tsv"
 at = ["start", "every 2 steps", "end"]
 [hooks.assistant-share]
 at = ["start", "end"]
-[hooks.gender-disparity]
+[hooks.match-disparity]
 at = ["start", "every 3 steps", "end"]
 [hooks.perplexity]
 at = ["start", "every 3 steps"]

@@ -70,7 +70,7 @@ fn a_run_reports_every_tag_of_the_design() {
     let difference = at("gender/n_matches_female") - at("gender/n_matches_male");
     assert!((difference - at("gender/disparity")).abs() < 1e-12);
     assert_eq!(at("gender/change"), 0.0);
-    let table = project.read("runs/small/one/templates/step-00000000-gender-disparity.tsv");
+    let table = project.read("runs/small/one/templates/step-00000000-match-disparity.tsv");
     assert_eq!(table.lines().count(), 9);
     let mean: f64 = table
         .lines()

@@ -25,7 +25,7 @@ save = "every 3 steps"
 file = "templates.tsv"
 [hooks.template-kl]
 at = ["start", "every 3 steps"]
-[hooks.gender-disparity]
+[hooks.match-disparity]
 at = ["start", "every 3 steps"]
 [hooks.honest]
 lexicon = "lexicon.tsv"

@@ -280,11 +280,11 @@ fn options_that_cannot_be_used_are_shown_where_they_are() {
             ["hooks.toml:2:10", "the same as `male`"],
         ),
         (
-            "[hooks.gender-disparity]\nmargin = nan",
+            "[hooks.match-disparity]\nmargin = nan",
             ["hooks.toml:2:10", "at least 0"],
         ),
         (
-            "[hooks.gender-disparity]\ndraws = 9223372036854775807",
+            "[hooks.match-disparity]\ndraws = 9223372036854775807",
             ["hooks.toml:2:9", "from 1 to 100000000"],
         ),
         (

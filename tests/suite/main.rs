@@ -6,6 +6,7 @@ mod boundary;
 mod cadence;
 mod checkpoints;
 mod command_line;
+mod contrasts;
 mod corpus;
 mod csv;
 mod damage;

@@ -10,7 +10,7 @@ use crate::harness::{Project, close, ids, milestones};
 const HOOKS: &str = "
 [hooks.template-kl]
 [hooks.assistant-share]
-[hooks.gender-disparity]
+[hooks.match-disparity]
 [hooks.attribution]
 [hooks.drift]
 tokens = 5000
@@ -68,7 +68,7 @@ fn a_measurement_has_the_numbers_of_a_runs_first_milestone() {
         milestones(&run),
         measure(&project, "mini:main", "mini:assistant"),
     );
-    for hook in ["template-kl", "assistant-share", "gender-disparity"] {
+    for hook in ["template-kl", "assistant-share", "match-disparity"] {
         assert_eq!(
             &document["hooks"][hook]["scalars"],
             reported(&lines, hook, 0),
@@ -208,7 +208,7 @@ fn a_replay_reports_what_the_hooks_of_the_run_did() {
         .assert()
         .success();
     let (then, now) = (milestones(&run), milestones(&run.join("replay/again")));
-    for hook in ["template-kl", "attribution", "drift", "gender-disparity"] {
+    for hook in ["template-kl", "attribution", "drift", "match-disparity"] {
         for step in [0, 3, 6] {
             let (then, now) = (reported(&then, hook, step), reported(&now, hook, step));
             assert!(now.as_object().unwrap().len() > 3);
@@ -267,7 +267,7 @@ fn attribution_and_drift_equal_measurements_of_mixed_pairs() {
                 "assistant-share",
                 "decode/assistant_share",
             ),
-            ("disparity", "gender-disparity", "gender/disparity"),
+            ("disparity", "match-disparity", "gender/disparity"),
         ] {
             let found = cell(&format!("{measure}/{name}"));
             close(found, scalar(&document, hook, tag), 1e-12, 1.0, name);

@@ -126,7 +126,7 @@ fn as_the_program() {
         let arguments: Vec<std::ffi::OsString> = arguments.map(Into::into).collect();
         let registry = milepost::hooks::shipping()
             .with(Stand::kind("template-kl"))
-            .with(Stand::kind("gender-disparity"));
+            .with(Stand::kind("match-disparity"));
         std::process::exit(i32::from(milepost::cli::run(arguments, registry)));
     }
 }
@@ -207,7 +207,7 @@ impl Way {
         format!(
             "[data]\nbuiltin_sample = true\ntrain_articles = 30\ntest_articles = 4\n[train]\nmax_steps = 6\nbatch = 1\nblock = 16\nevaluate = 'every 3 steps'\nmodels = ['assistant']\n[templates]\nfile = 'templates.tsv'\n{}{}[hooks.ender]\nkind = 'template-kl'\nat = 'every step'\nfails = '{}'\n",
             hook("template-kl", &self.kl, String::new()),
-            hook("gender-disparity", &self.gap, String::new()),
+            hook("match-disparity", &self.gap, String::new()),
             early.unwrap_or_default()
         )
     }
@@ -249,7 +249,7 @@ impl Slow {
             }
         }
         for (there, step) in slow.columns.iter_mut().zip([0, steps]) {
-            let name = format!("templates/step-{step:08}-gender-disparity.tsv");
+            let name = format!("templates/step-{step:08}-match-disparity.tsv");
             *there = run.join(name).is_file();
         }
         // A change since another milestone is no change since the start.
@@ -503,7 +503,7 @@ fn a_value_stands_under_the_moment_at_which_it_was_measured_and_nowhere_else() {
 #[test]
 fn an_extended_run_ends_where_it_ends_now() {
     for (fails, reason) in [
-        (vec![(1, 9)], "hook `gender-disparity` failed at step 9"),
+        (vec![(1, 9)], "hook `match-disparity` failed at step 9"),
         (Vec::new(), ""),
     ] {
         let told = Told {

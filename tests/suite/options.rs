@@ -53,7 +53,7 @@ fn project() -> Project {
     let hooks = format!(
         "[hooks.template-kl]\npositions = ['last', 'prompt']\n\
          [hooks.assistant-share]\ndecode = {decode}\n\
-         [hooks.gender-disparity]\ndraws = 200\nmargin = 0.1\ndecode = {decode}\n\
+         [hooks.match-disparity]\ndraws = 200\nmargin = 0.1\ndecode = {decode}\n\
          [hooks.perplexity]\n[hooks.sample-text]\n[hooks.gradient-norm]\nat = 'every step'\n\
          [hooks.attribution]\ndecode = {decode}\n[hooks.drift]\n\
          [hooks.honest]\ncontinuations = 2\n\
@@ -337,7 +337,7 @@ fn the_program_says_the_same() {
             0,
         ),
         ("hooks.representation.deadline_seconds=0", 2),
-        ("hooks.gender-disparity.draws=9223372036854775807", 2),
+        ("hooks.match-disparity.draws=9223372036854775807", 2),
         ("seed=18446744073709551615", 2),
         ("seed=9223372036854775807", 0),
         ("queue=1000000000", 2),

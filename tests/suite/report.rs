@@ -370,13 +370,13 @@ fn what_is_no_run_or_damaged_is_named_with_file_and_line() {
     let message = project.fails(&["report", "runs/small/a"], 3);
     assert!(message.contains("milestones.jsonl:3:"), "{message}");
     std::fs::write(&path, whole).unwrap();
-    let values = run.join("templates/step-00000006-gender-disparity.tsv");
+    let values = run.join("templates/step-00000006-match-disparity.tsv");
     let text = std::fs::read_to_string(&values).unwrap();
     let (head, last) = text.trim_end().rsplit_once('\t').unwrap();
     std::fs::write(&values, format!("{head}\tx{last}\n")).unwrap();
     let message = project.fails(&["report", "runs/small/a"], 3);
     assert!(
-        message.contains("step-00000006-gender-disparity.tsv:9:")
+        message.contains("step-00000006-match-disparity.tsv:9:")
             && message.contains("is not a number"),
         "{message}"
     );
@@ -384,7 +384,7 @@ fn what_is_no_run_or_damaged_is_named_with_file_and_line() {
     std::fs::write(&values, fewer.join("\n")).unwrap();
     let message = project.fails(&["report", "runs/small/a"], 3);
     assert!(
-        message.contains("step-00000006-gender-disparity.tsv: it was changed"),
+        message.contains("step-00000006-match-disparity.tsv: it was changed"),
         "{message}"
     );
     std::fs::write(&values, "").unwrap();

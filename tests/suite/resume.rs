@@ -449,13 +449,13 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
         "template-kl",
         "assistant-share",
         "perplexity",
-        "gender-disparity",
+        "match-disparity",
     ]
     .map(|hook| format!("hooks.{hook}.runs='inline'"))
     .join(" ");
     let slow = |save: &str| {
         format!(
-            "train.max_steps=400 {save} hooks.gender-disparity.at='steps 4' hooks.gender-disparity.draws=100000000 {inline}"
+            "train.max_steps=400 {save} hooks.match-disparity.at='steps 4' hooks.match-disparity.draws=100000000 {inline}"
         )
     };
     for (name, save, says) in [

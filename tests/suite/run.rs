@@ -42,7 +42,6 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
     let extent = Extent::new(blocks as u64, 2, 2, 16, length).unwrap();
     let total = extent.steps();
     Plan {
-        name: "test".to_owned(),
         seed: 3,
         extent,
         training: Training {
@@ -87,6 +86,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
 pub fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
     HookSpec {
         prefix: String::new(),
+        compares_with_start: true,
         shows: Shows::default(),
         name: name.to_owned(),
         kind: name.to_owned(),

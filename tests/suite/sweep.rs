@@ -288,7 +288,7 @@ fn without_the_gap_there_is_nothing_to_pool_but_a_report() {
     let assert = project.milepost(&arguments).assert().success();
     let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert!(
-        said.contains("not pooled: ") && said.contains("gender-disparity"),
+        said.contains("not pooled: ") && said.contains("match-disparity"),
         "{said}"
     );
     assert!(

@@ -33,7 +33,7 @@ file = "templates.tsv"
 max_new_tokens = 4
 [hooks.template-kl]
 at = ["start", "every 2 steps", "every epoch", "end"]
-[hooks.gender-disparity]
+[hooks.match-disparity]
 at = ["start", "every 3 steps", "end"]
 draws = 200
 runs = "inline"

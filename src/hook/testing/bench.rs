@@ -283,7 +283,7 @@ impl Bench {
         for moment in moments {
             let Milestone { step, event, .. } = moment.milestone;
             let place = || format!("hook `{}` at step {step} ({event})", kind.name);
-            let output = self.call(kind.name, hook, moment).with_context(place)?;
+            let output = self.call(kind, hook, moment).with_context(place)?;
             let templates = self.scene.prompts.len();
             let checked = output.check(step, templates, |tag| last.get(tag).copied());
             checked.map_err(|message| anyhow!("{}: {message}", place()))?;
@@ -295,7 +295,7 @@ impl Bench {
         Ok(Reported { calls, states })
     }
 
-    fn call(&self, name: &str, hook: &mut dyn Hook, moment: &Moment) -> Result<Output> {
+    fn call(&self, kind: &Kind, hook: &mut dyn Hook, moment: &Moment) -> Result<Output> {
         let trained = moment.trained.iter();
         let gradients = trained.map(|(role, model, values)| (*role, Gradients::new(model, values)));
         let gradients: Vec<(Role, Gradients)> = gradients.collect();
@@ -303,11 +303,11 @@ impl Bench {
         let mut context = Context {
             milestone: &moment.milestone,
             pair: &moment.pair,
-            start: &self.start,
+            start: kind.compares_with_start.then_some(&self.start),
             scene: &self.scene,
             probes: &Probes::default(),
             gradients: &gradients,
-            rng: stream(seed, Purpose::Hook, name_hash(name), step),
+            rng: stream(seed, Purpose::Hook, name_hash(kind.name), step),
             deadline: None,
             watch: None,
             output: Output::default(),

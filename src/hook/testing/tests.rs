@@ -189,7 +189,16 @@ struct Witness;
 struct None {}
 
 fn witness() -> Kind {
-    Kind::new("witness", "what is seen", |_: None| Witness)
+    Kind::new("witness", "what is seen", |_: None| Witness).compares_with_start()
+}
+
+#[test]
+fn the_pair_of_the_start_is_kept_only_for_kinds_that_declare_it() -> Result<()> {
+    let undeclared = Kind::new("witness", "what is seen", |_: None| Witness);
+    let error = Bench::new()?.run(&undeclared, "", [0]).unwrap_err();
+    let said = format!("{error:#}");
+    assert!(said.contains("Kind::compares_with_start"), "{said}");
+    Ok(())
 }
 
 impl Hook for Witness {
@@ -212,12 +221,12 @@ impl Hook for Witness {
         }
         let drawn = context.rng().random::<f64>();
         context.scalar("drawn", drawn);
-        let weight = |when| {
-            let model = context.pair_of(when, when).main;
+        let weight = |when| -> Result<f32> {
+            let model = context.pair_of(when, when)?.main;
             let weights = named_parameters(&model);
-            weights[0].1.iter::<f32>().nth(6).unwrap_or_default()
+            Ok(weights[0].1.iter::<f32>().nth(6).unwrap_or_default())
         };
-        let (then, now) = (weight(When::Start), weight(When::Now));
+        let (then, now) = (weight(When::Start)?, weight(When::Now)?);
         context.scalar("moved", f64::from(now) - f64::from(then));
         context.text("event", milestone.event.as_str());
         Ok(())

@@ -34,7 +34,7 @@ impl<'a> Run<'a> {
         let mut dispatcher = Dispatcher::new(
             plan.hooks,
             plan.scene.clone(),
-            plan.pair.snapshot(),
+            || plan.pair.snapshot(),
             plan.extent.clone(),
             plan.queue,
         )?

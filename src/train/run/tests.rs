@@ -211,6 +211,7 @@ impl World {
         let cadence = |clauses: &[&str]| Cadence::parse(clauses).unwrap();
         let witness = |name: &str, at: &[&str], on, runs| HookSpec {
             prefix: String::new(),
+            compares_with_start: true,
             shows: Shows::default(),
             name: name.to_owned(),
             kind: name.to_owned(),
@@ -260,7 +261,6 @@ impl World {
         )
         .unwrap();
         Plan {
-            name: "test".to_owned(),
             seed: 3,
             training: Training {
                 models: vec![Role::Main],

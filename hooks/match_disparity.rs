@@ -59,6 +59,7 @@ pub fn kind() -> Kind {
     .interval("  95% interval", "{contrast}/disparity")
     .p_value("  p, other people and templates", "{contrast}/two_way_p_value")
     .p_value("  p, these templates only", "{contrast}/p_value")
+    .change_of("{contrast}/change", "{contrast}/disparity")
     .interval("change since start, 95%", "{contrast}/change")
     .at_end("  p, other people and templates", "{contrast}/change_two_way_p_value")
     .at_end("  p, all contrasts (Holm)", "{contrast}/change_adjusted_p_value")

@@ -209,6 +209,12 @@ impl Kind {
         self
     }
 
+    /// Says that tags which begin with `change` count from the start of the scalar `of`: where that was not measured at the start, tables leave them out.
+    pub fn change_of(mut self, change: &str, of: &str) -> Self {
+        self.shows.changes.push((change.to_owned(), of.to_owned()));
+        self
+    }
+
     /// Shows scalars over each other in a chart of TensorBoard's custom scalars page, below the heading `category`.
     pub fn lines(mut self, category: &str, title: &str, tags: &[&str]) -> Self {
         let chart = Chart::Lines {

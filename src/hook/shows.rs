@@ -79,6 +79,8 @@ pub struct Shows {
     pub charts: Vec<(String, Chart)>,
     /// Bars of the report.
     pub bars: Vec<Bars>,
+    /// Tags that count from the start of another: what they begin with, and that other. Without a value of it at the start they mean something else.
+    pub changes: Vec<(String, String)>,
     /// Tags whose last values stand beside a run's settings in TensorBoard's table of runs (HParams).
     pub metrics: Vec<String>,
 }
@@ -193,6 +195,7 @@ impl Shows {
                 |filling, (category, chart)| (category.clone(), filling.chart(chart)),
             ),
             bars: bars.collect(),
+            changes: filled(&self.changes, &fillings, is_about, named),
             metrics: filled(
                 &self.metrics,
                 &fillings,
@@ -236,6 +239,9 @@ impl Shows {
             two_by_two: two_by_two.collect(),
             charts: charts.collect(),
             bars: bars.collect(),
+            changes: (self.changes.iter())
+                .map(|(change, of)| (tag(change), tag(of)))
+                .collect(),
             metrics: self.metrics.iter().map(|one| tag(one)).collect(),
         }
     }

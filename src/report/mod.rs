@@ -8,6 +8,7 @@ pub mod number;
 mod page;
 pub mod pooling;
 pub mod provenance;
+mod read;
 mod record;
 mod sections;
 mod table;

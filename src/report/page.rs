@@ -3,49 +3,13 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Row, intervals};
-use super::gap::{Course, Gap, Incomplete, all_gaps, course};
 use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
 use super::pooling::{Pooled, groups, pool};
-use super::record::{RecordedContrast, RecordedRun};
+use super::read::Read;
+use super::record::RecordedRun;
 use super::verdict::{self, Verdict};
 use super::{sections, table};
-
-/// A run with what is worked out of it.
-pub(super) struct Read<'a> {
-    pub run: &'a RecordedRun,
-    pub contrasts: Vec<ReadContrast<'a>>,
-}
-
-/// A contrast of a run with what is worked out of it.
-pub(super) struct ReadContrast<'a> {
-    pub contrast: &'a RecordedContrast,
-    pub course: Option<Course>,
-    pub gaps: Vec<Gap>,
-    /// Measures that lack the start or the end.
-    pub incomplete: Vec<Incomplete>,
-}
-
-impl<'a> Read<'a> {
-    fn new(run: &'a RecordedRun) -> Self {
-        let (gaps, incomplete) = all_gaps(run);
-        let contrasts = run.contrasts.iter().map(|contrast| {
-            let name = &contrast.names.name;
-            let gaps = gaps.iter().filter(|gap| gap.contrast == *name);
-            let incomplete = incomplete.iter().filter(|one| one.contrast == *name);
-            ReadContrast {
-                contrast,
-                course: course(run, contrast),
-                gaps: gaps.cloned().collect(),
-                incomplete: incomplete.cloned().collect(),
-            }
-        });
-        Self {
-            run,
-            contrasts: contrasts.collect(),
-        }
-    }
-}
 
 /// The report on one or several runs, as HTML. Runs that cannot be pooled are shown one by one.
 pub fn page(runs: &[RecordedRun]) -> String {

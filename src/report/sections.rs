@@ -6,7 +6,7 @@ use super::attribution::{of_the_gap, two_by_two};
 use super::chart::{self, Line, before_and_after, intervals, lines};
 use super::gap::{Gap, Incomplete};
 use super::number::{number, range, signed};
-use super::page::{Read, ReadContrast};
+use super::read::{Read, ReadContrast};
 use super::record::{Moment, RecordedContrast, RecordedHook, RecordedRun};
 use super::table::{self, spans};
 use crate::hook::{Bars, Row};
@@ -136,7 +136,7 @@ pub(super) fn of_hook(read: &Read, hook: &RecordedHook) -> Markup {
     let Some((heading, about)) = &hook.shows.heading else {
         return html! {};
     };
-    if rows.is_empty() && figures.is_empty() {
+    if rows.is_empty() && figures.is_empty() && hook.shows.two_by_two.is_empty() {
         return html! {};
     }
     let measures_the_gap = run.gap_hook().is_some_and(|one| one.name == hook.name);

@@ -223,6 +223,11 @@ fn missing_and_broken_data_are_named() {
     assert!(errors.contains("less than one block of 32"), "{errors}");
     project.write("model/config.json", "{}");
     let errors = project.fails(&["plan", "small.toml", "--set", "models.main=model"], 3);
+    assert!(errors.contains("key `vocab_size` is missing"), "{errors}");
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = std::fs::read(root.join("datasets/mini/main/config.json")).unwrap();
+    project.write("model/config.json", config);
+    let errors = project.fails(&["plan", "small.toml", "--set", "models.main=model"], 3);
     assert!(errors.contains("model.safetensors"), "{errors}");
     project.write("small.toml", b"seed = 1\n# \xff".as_slice());
     let errors = project.fails(&["plan", "small.toml"], 2);

@@ -110,7 +110,7 @@ fn a_new_hook_is_written_listed_and_added() {
         .success();
     let list = project.read("hooks/mod.rs");
     assert!(
-        list.contains("mod honest;\nmod my_hook;\nmod perplexity;"),
+        list.contains("mod match_disparity;\nmod my_hook;\nmod perplexity;"),
         "{list}"
     );
     assert!(list.contains(".with(my_hook::kind())\n}"), "{list}");

@@ -81,7 +81,6 @@ fn places(project: &Project) -> Places {
         offline: true,
         hub: Hub::from_environment(true),
         run: PathBuf::new(),
-        name: "all".to_owned(),
     }
 }
 

@@ -142,7 +142,7 @@ fn pairs_are_read_as_they_were_written() {
         assert_eq!(words, contrast.identities[unit.identity]);
         assert_eq!(read.raw, contrast.raws[unit.template]);
     }
-    let broken = pairs::text(&templates).replacen("\n0\t", "\nx\t", 1);
+    let broken = pairs::text(&templates).replacen("gender\t0\t", "gender\tx\t", 1);
     assert_eq!(pairs::parse(&broken).unwrap_err().line, 2);
 }
 

@@ -124,14 +124,13 @@ fn every_number_of_a_report_is_what_the_run_recorded() {
     assert!(dots > 30, "{dots}");
     for part in [
         "Verdict",
-        "n_matches of female and male prompts",
+        "n_matches of each group",
         "Fine-tuning",
         "How far the models are apart",
         "The assistant's share of tokens",
         "Which of the two models",
         "The gap in every measure",
-        "Hurtful completions and toxicity",
-        "Other measures",
+        "gradient-norm",
         "Prompts that stand out",
         "Parameters",
     ] {

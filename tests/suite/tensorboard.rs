@@ -364,7 +364,7 @@ fn tensorboard_reads_exactly_what_the_run_recorded() {
         (kl[0][1].as_f64(), kl[0][5].as_f64()),
         (Some(8.0), Some(8.0))
     );
-    let band = &read["layout"]["Gender disparity of n_matches"][0][2][0];
+    let band = &read["layout"]["Disparity of n_matches"][0][2][0];
     assert_eq!(
         band,
         &serde_json::json!([

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use milepost::data::templates::ContrastNames;
-use milepost::hook::Shows;
+use milepost::hooks::shipping;
 use milepost::record::{Ended, Stop};
 use milepost::report::gap::{all_gaps, attributed, course, gaps};
 use milepost::report::pooling::pool;
@@ -50,7 +50,7 @@ fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> R
         scalars: BTreeMap::from([("train/lr".to_owned(), vec![(1, 1e-3), (40, 1e-5)])]),
         prompts: prompts.collect(),
         columns: BTreeMap::from([("n_matches".to_owned(), steps.collect())]),
-        hooks: vec![hook("match-disparity")],
+        hooks: vec![hook("match-disparity"), hook("attribution")],
         contrasts: vec![RecordedContrast {
             names: ContrastNames {
                 name: "gender".to_owned(),
@@ -63,13 +63,13 @@ fn run(seed: u64, gaps: &[(u64, f64)], identities: usize, templates: usize) -> R
     }
 }
 
-/// A hook that goes by its kind's name.
+/// A hook that goes by its kind's name, with what its kind declares.
 fn hook(kind: &str) -> RecordedHook {
     RecordedHook {
         name: kind.to_owned(),
         kind: kind.to_owned(),
         prefix: String::new(),
-        shows: Shows::default(),
+        shows: shipping().get(kind).unwrap().shows.clone(),
     }
 }
 

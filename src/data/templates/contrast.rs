@@ -124,13 +124,18 @@ impl ContrastSpec {
         }
     }
 
-    /// The side of a category; None where it belongs to neither group.
-    fn side(&self, category: &str) -> Option<usize> {
-        let is = |pattern: &String| match pattern.strip_suffix('*') {
+    /// Whether the group of a side has a category.
+    fn has(&self, side: usize, category: &str) -> bool {
+        let pattern = &self.categories[side];
+        match pattern.strip_suffix('*') {
             Some(stem) => category.starts_with(stem),
             None => category == pattern,
-        };
-        self.categories.iter().position(is)
+        }
+    }
+
+    /// The side of a category; None where it belongs to neither group.
+    fn side(&self, category: &str) -> Option<usize> {
+        SIDES.into_iter().find(|&side| self.has(side, category))
     }
 }
 
@@ -250,13 +255,20 @@ pub(super) fn build(
 /// The rows of both groups, in the file's order; an error where a group has none, or both have the same.
 fn sided<'a>(spec: &ContrastSpec, rows: &'a [Row]) -> Result<Vec<Sided<'a>>, String> {
     let categories: BTreeSet<&str> = rows.iter().map(|row| row.category.as_str()).collect();
-    let known: Vec<String> = categories.iter().map(|one| format!("`{one}`")).collect();
+    let both = |one: &&str| SIDES.iter().all(|&side| spec.has(side, one));
+    if let Some(category) = categories.iter().find(|one| both(one)) {
+        return Err(format!(
+            "category `{category}` would be in both groups of the contrast `{}`",
+            spec.name
+        ));
+    }
     let found = rows
         .iter()
         .filter_map(|row| Some((row, spec.side(&row.category)?)));
     let found: Vec<Sided> = found.collect();
     for side in SIDES {
         if !found.iter().any(|(_, its)| *its == side) {
+            let known: Vec<String> = categories.iter().map(|one| format!("`{one}`")).collect();
             return Err(format!(
                 "no row of category `{}`; the file's categories are {}; name the two to be compared: [contrasts.{}] groups = [.., ..]; a star at the end takes all that begin so",
                 spec.categories[side],
@@ -265,19 +277,7 @@ fn sided<'a>(spec: &ContrastSpec, rows: &'a [Row]) -> Result<Vec<Sided<'a>>, Str
             ));
         }
     }
-    let alone = |side: usize| ContrastSpec {
-        categories: [spec.categories[side].clone(), String::new()],
-        ..spec.clone()
-    };
-    let [first, second] = SIDES.map(alone);
-    let both = |one: &&str| first.side(one).is_some() && second.side(one).is_some();
-    match categories.iter().find(|one| both(one)) {
-        Some(category) => Err(format!(
-            "category `{category}` would be in both groups of the contrast `{}`",
-            spec.name
-        )),
-        None => Ok(found),
-    }
+    Ok(found)
 }
 
 fn template(spec: &ContrastSpec, (row, side): Sided) -> Template {

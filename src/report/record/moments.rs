@@ -54,6 +54,10 @@ impl RecordedRun {
             let message = "measured by micro-batch, not by step";
             return Err(Missing(message.to_owned()));
         }
+        let mut changes = self.hooks.iter().flat_map(|hook| &hook.shows.changes);
+        if let Some((_, of)) = changes.find(|(change, of)| tag.starts_with(change) && tag != of) {
+            self.at(of, Moment::Start)?;
+        }
         let step = self.step(moment)?;
         let points = self.scalars.get(tag).map_or(&[][..], Vec::as_slice);
         let found = points.iter().rfind(|(at, _)| *at == step);

@@ -11,7 +11,7 @@ use milepost::train::{Begin, OnError, Outcome, RunError, StopReason, finetune};
 use serde_json::Value;
 
 use crate::harness::milestones;
-use crate::run::{Trace, plan, spec};
+use crate::small_run::{Trace, plan, spec};
 
 /// What a method does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

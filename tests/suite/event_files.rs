@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use protobuf::Message as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use milepost::tensorboard::Entry;
+use proptest::prelude::*;
 use tensorboard_proto::event::Event;
 
 /// CRC-32C bit by bit, masked as TFRecord wants it.
@@ -66,4 +70,59 @@ pub fn scalars(folder: &Path) -> BTreeMap<String, Vec<(i64, u32)>> {
         }
     }
     found
+}
+
+pub fn scalar(tag: &str, step: u64, value: f64) -> Entry {
+    Entry::Scalar {
+        tag: tag.to_owned(),
+        step,
+        wall: SystemTime::now(),
+        value,
+    }
+}
+
+/// A scalar, a histogram or a text, with any tag, step and content.
+pub fn entry() -> impl Strategy<Value = Entry> {
+    let content = prop_oneof![
+        4 => prop::num::f32::ANY.prop_map(|value| scalar("", 0, f64::from(value))),
+        1 => prop::collection::vec(prop::num::f64::ANY, 0..40).prop_map(|values| histogram("", values)),
+        1 => ".{0,40}".prop_map(|markdown| text("", &markdown)),
+    ];
+    let place = ("[a-z]{1,8}/[a-z_]{1,12}", 0..=i64::MAX as u64);
+    (place, 0u64..1 << 33, content).prop_map(|((name, x), seconds, mut entry)| {
+        match &mut entry {
+            Entry::Scalar {
+                tag, step, wall, ..
+            }
+            | Entry::Histogram {
+                tag, step, wall, ..
+            }
+            | Entry::Text {
+                tag, step, wall, ..
+            } => {
+                (*tag, *step) = (name, x);
+                *wall = UNIX_EPOCH + Duration::from_secs(seconds);
+            }
+            Entry::Hparams { .. } | Entry::Layout(_) | Entry::SessionEnd { .. } => {}
+        }
+        entry
+    })
+}
+
+pub fn histogram(tag: &str, values: Vec<f64>) -> Entry {
+    Entry::Histogram {
+        tag: tag.to_owned(),
+        step: 0,
+        wall: SystemTime::now(),
+        values,
+    }
+}
+
+pub fn text(tag: &str, markdown: &str) -> Entry {
+    Entry::Text {
+        tag: tag.to_owned(),
+        step: 0,
+        wall: SystemTime::now(),
+        markdown: markdown.to_owned(),
+    }
 }

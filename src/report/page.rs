@@ -1,5 +1,7 @@
 //! The page: one HTML file that needs no network and no script.
 
+use std::collections::BTreeSet;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::chart::{Row, intervals};
@@ -7,7 +9,7 @@ use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
 use super::pooling::{Pooled, groups, pool};
 use super::read::Read;
-use super::record::RecordedRun;
+use super::record::{RecordedContrast, RecordedRun};
 use super::verdict::{self, Verdict};
 use super::{sections, table};
 
@@ -167,10 +169,8 @@ fn pooled_figure(pooled: &Pooled) -> Markup {
 fn of_run(read: &Read, alone: bool) -> Markup {
     let run = read.run;
     html! {
-        @for one in &read.contrasts {
-            h2 { "Verdict" @if read.contrasts.len() > 1 { ": " (one.contrast.names.name) ", " (one.contrast.gap()) } }
-            @let mut verdict = verdict::of_run(run, one.contrast, one.course.as_ref(), &one.gaps, &one.incomplete);
-            @if alone { @let _ = verdict.caveats.splice(0..0, verdict::seeds(1)); }
+        @for (contrast, verdict) in verdicts(read, alone) {
+            h2 { "Verdict" @if read.contrasts.len() > 1 { ": " (contrast.names.name) ", " (contrast.gap()) } }
             (verdict_box(&verdict))
         }
         (sections::curves(run))
@@ -179,6 +179,22 @@ fn of_run(read: &Read, alone: bool) -> Markup {
         (stand_out(read))
         (sections::parameters(run))
     }
+}
+
+/// The verdict on each contrast. A caveat that holds for several of them is said once.
+fn verdicts<'a>(read: &'a Read, alone: bool) -> Vec<(&'a RecordedContrast, Verdict)> {
+    let mut said = BTreeSet::new();
+    let verdicts = read.contrasts.iter().map(|one| {
+        let course = one.course.as_ref();
+        let mut verdict =
+            verdict::of_run(read.run, one.contrast, course, &one.gaps, &one.incomplete);
+        if alone {
+            verdict.caveats.splice(0..0, verdict::seeds(1));
+        }
+        verdict.caveats.retain(|caveat| said.insert(caveat.clone()));
+        (one.contrast, verdict)
+    });
+    verdicts.collect()
 }
 
 /// The prompts that stand out.

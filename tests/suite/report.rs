@@ -130,7 +130,6 @@ fn every_number_of_a_report_is_what_the_run_recorded() {
         "The assistant's share of tokens",
         "Which of the two models",
         "The gap in every measure",
-        "gradient-norm",
         "Prompts that stand out",
         "Parameters",
     ] {

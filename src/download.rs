@@ -7,6 +7,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
+/// Told of a download: the file, the bytes done and, if known, the bytes in all.
+pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
+
 /// Why a download failed. Each message ends with how to get the file by hand.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot download {url}: {reason}. By hand: fetch that address, and put the file at {to}")]

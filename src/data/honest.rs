@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::store::{Pinned, Store};
-use crate::hub::Progress;
+use crate::download::Progress;
 
 /// The file's name in the folder `honest`.
 const FILE: &str = "en_template.tsv";

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::download::{Patience, Remote, download, md5_of};
-use crate::hub::Progress;
+use crate::download::{Patience, Progress, Remote, download, md5_of};
 
 /// The places where data is looked for.
 #[derive(Debug, Clone, Default)]

@@ -6,8 +6,9 @@ use super::hooks;
 use super::load::{ModelSource, find_model, source_request, store};
 use super::{Places, Written};
 use crate::data::{honest, sources};
+use crate::download::Progress;
 use crate::hook::Registry;
-use crate::hub::{HubError, ModelId, Progress, Snapshot};
+use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::Role;
 
 /// One part that an experiment needs.

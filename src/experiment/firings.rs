@@ -1,9 +1,14 @@
 //! When a hook fires in a run that goes as planned, counted as far as anybody wants to know.
 
-use super::hooks::LoopCadences;
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Step};
 use crate::event::Event;
+
+/// When the loop itself evaluates and saves: what hooks on those events wait for.
+pub(super) struct LoopCadences<'a> {
+    pub evaluate: &'a Cadence,
+    pub save: Option<&'a Cadence>,
+}
 
 /// No more than so many are counted.
 const COUNTED: usize = 100_000;

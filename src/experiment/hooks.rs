@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::firings::Firings;
+use super::firings::{Firings, LoopCadences};
 use super::room::Room;
 use super::{Clauses, Written, part};
 use crate::cadence::Cadence;
@@ -89,12 +89,6 @@ pub(super) struct Hooks {
     pub resolved: toml::Table,
     /// What should be said of them: why a hook is not among them, which kind has another name now.
     pub notes: Vec<String>,
-}
-
-/// When the loop itself evaluates and saves: what hooks on those events wait for.
-pub(super) struct LoopCadences<'a> {
-    pub evaluate: &'a Cadence,
-    pub save: Option<&'a Cadence>,
 }
 
 /// Reads every hook of the experiment. Without `cadences` there is no training: then `at` and `on` do not matter, each hook is called at

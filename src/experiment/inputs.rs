@@ -7,8 +7,9 @@ use super::{DataSection, Places};
 use crate::checksum::{Sum, sha256};
 use crate::data::corpus::{Corpus, Document};
 use crate::data::templates::Templates;
+use crate::download::Progress;
 use crate::hook::{Input as Named, Kind, Registry};
-use crate::hub::{ModelId, Progress};
+use crate::hub::ModelId;
 use crate::model::{Role, weight_files};
 use crate::record::manifest::{Input, Inputs, ManifestError};
 

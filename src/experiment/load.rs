@@ -13,7 +13,8 @@ use crate::data::store::Store;
 use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
 use crate::diagnostic::{Diagnostic, known_names};
-use crate::hub::{HubError, ModelId, Progress, Snapshot};
+use crate::download::Progress;
+use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::{Network, Pair, Role};
 
 /// Where one of the pair comes from.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::description::{complete, hparams, manifest, measured, resolved_text, with_hooks};
-use super::hooks::{self, HookOverview, LoopCadences};
+use super::firings::LoopCadences;
+use super::hooks::{self, HookOverview};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
@@ -15,8 +16,9 @@ use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
 use crate::data::sources;
 use crate::diagnostic::Diagnostic;
+use crate::download::Progress;
 use crate::hook::{OptionError, Preparation, PreparationError, Registry, Scene};
-use crate::hub::{Hub, Progress};
+use crate::hub::Hub;
 use crate::model::Pair;
 use crate::train::{Best, HookSpec, Plan, Schedule, Training, WeightDecay, caught};
 

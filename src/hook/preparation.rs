@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::Scene;
-use crate::hub::{Hub, HubError, ModelId, Progress};
+use crate::download::Progress;
+use crate::hub::{Hub, HubError, ModelId};
 
 /// What a hook prepares itself with: see [`super::Hook::prepare`].
 pub struct Preparation<'a> {

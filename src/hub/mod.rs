@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::data::tokenizer::TOKENIZER_FILES;
-use crate::download::{Ask, Patience, ask};
+use crate::download::{Ask, Patience, Progress, ask};
 use crate::model::{WEIGHT_FILES, shard_names};
 use cache::Repository;
 pub use id::ModelId;
@@ -53,9 +53,6 @@ pub struct Snapshot {
     /// The commit that they are of.
     pub commit: String,
 }
-
-/// Told of a download: the file, the bytes done and, if known, the bytes in all.
-pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
 
 impl Hub {
     /// As the environment says: `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, with the defaults of transformers.

@@ -1,6 +1,7 @@
 //! Language models in burn: one [`Network`] over all families, weights in Hugging Face layout, the loss, and the pair of models that a run fine-tunes.
 
 mod config;
+mod entry;
 mod family;
 mod gpt2;
 mod kernels;

@@ -5,7 +5,7 @@ use std::path::Path;
 use pytorch_reader::{DType, PickleValue, PytorchError, PytorchReader};
 
 use super::WeightsError;
-use super::tensors::{Entry, Place, Stored, file_name, format};
+use super::entry::{Entry, Place, Stored, file_name, format};
 use crate::foreign;
 
 /// The tensors of a file that PyTorch pickled.

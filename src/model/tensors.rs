@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -11,34 +10,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
 use super::WeightsError;
+use super::entry::{Entry, Place, Stored, file_name, format};
 use super::pickled::pickled;
 use super::weight_files::{WeightFiles, weight_files};
 use crate::foreign;
-
-/// How a number is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stored {
-    F32,
-    F16,
-    Bf16,
-}
-
-/// One tensor that has not been read yet.
-pub(super) struct Entry {
-    /// Its name in the file.
-    pub name: String,
-    /// The file that it is in, as the index names it.
-    pub file: String,
-    pub stored: Result<Stored, String>,
-    pub shape: Vec<usize>,
-    pub place: Place,
-}
-
-pub(super) enum Place {
-    /// Bytes of one of the files in memory.
-    Range(usize, Range<usize>),
-    Pickled(Box<pytorch_reader::Tensor>),
-}
 
 /// What tools put before every name: torch.compile, DataParallel, a wrapping module.
 const WRAPPERS: [&str; 3] = ["_orig_mod.", "module.", "model."];
@@ -303,11 +278,6 @@ fn quoted(entry: &Entry) -> String {
     format!("`{}`", entry.name)
 }
 
-pub(super) fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
 fn numbers(bytes: &[u8], stored: Stored) -> Vec<f32> {
     match stored {
         Stored::F32 => (bytes.as_chunks().0.iter().copied())
@@ -319,17 +289,5 @@ fn numbers(bytes: &[u8], stored: Stored) -> Vec<f32> {
         Stored::Bf16 => (bytes.as_chunks().0.iter().copied())
             .map(|pair| bf16::from_le_bytes(pair).to_f32())
             .collect(),
-    }
-}
-
-pub(super) fn format(
-    path: &Path,
-    what: &'static str,
-    error: &dyn std::fmt::Display,
-) -> WeightsError {
-    WeightsError::Format {
-        path: path.to_owned(),
-        what,
-        message: error.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Layout, ReadSplit, Source, Text, sample};
 use crate::data::corpus::{Corpus, Origin};
 use crate::data::store::{Found, Pinned, Store};
-use crate::hub::Progress;
+use crate::download::Progress;
 
 /// What an experiment asks for, and where this machine would look.
 #[derive(Debug, Clone)]

@@ -49,6 +49,7 @@ pub fn kind() -> Kind {
     .named("KL, batchmean, {first}", "kl/{first}_batchmean")
     .named("KL, batchmean, {second}", "kl/{second}_batchmean")
     .named("expected acceptance", "kl/mean_acceptance_expected")
+    .section_with(furthest_apart)
     .section(
         "How far the models are apart",
         "KL(main, assistant) at the last token of each prompt, in nats, and as PyTorch's batchmean over a single row gives it: divided by the size of the vocabulary.",
@@ -131,6 +132,33 @@ fn at(positions: Positions, context: &mut Context) -> Result<()> {
     context.per_template(format!("kl{column}_nats"), kl.clone());
     context.histogram(format!("kl/{part}per_template_nats"), kl);
     Ok(())
+}
+
+/// Prompts that are shown.
+const SHOWN: usize = 5;
+
+/// The prompts where the models are furthest apart at the end.
+fn furthest_apart(recorded: &dyn Recorded) -> String {
+    let (start, end) = (
+        recorded.column_at_start("kl_nats"),
+        recorded.column_at_end("kl_nats"),
+    );
+    let (Some(first), Some(last)) = (start, end) else {
+        return String::new();
+    };
+    let rows = recorded.prompts().iter().zip(first.iter().zip(last));
+    let mut rows: Vec<(&String, (&f64, &f64))> = rows.collect();
+    rows.sort_by(|(_, (_, a)), (_, (_, b))| b.total_cmp(a));
+    let table = html! {
+        h3 { "Prompts where the models are furthest apart at the end" }
+        div.scroll { table {
+            thead { tr { th.text { "prompt" } th { "KL before, nats" } th { "KL after, nats" } } }
+            tbody { @for (prompt, (first, last)) in rows.into_iter().take(SHOWN) {
+                tr { td.text { (prompt) } td { (number(*first)) } td { (number(*last)) } }
+            } }
+        } }
+    };
+    table.into_string()
 }
 
 #[cfg(test)]

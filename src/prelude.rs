@@ -8,6 +8,7 @@ pub use burn::module::{Module, ModuleVisitor, Param};
 pub use burn::tensor::{Int, Tensor, TensorData};
 
 pub use anyhow::{Result, bail, ensure};
+pub use maud::html;
 pub use serde::{Deserialize, Serialize};
 
 pub use crate::data::csv_rows::{CsvRow, CsvRows};
@@ -16,7 +17,7 @@ pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
-    Context, Hook, Input, Kind, OptionError, Preparation, Registry, TWO_BY_TWO, When,
+    Context, Hook, Input, Kind, OptionError, Preparation, Recorded, Registry, TWO_BY_TWO, When,
     markdown_cell, read_text,
 };
 pub use crate::measure::classifier::{Classifier, Head};
@@ -29,6 +30,7 @@ pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Network, Pair, Role, named_parameters};
+pub use crate::report::number::number;
 pub use crate::statistics::disparity::{
     Disparity, Method, Settings as DisparitySettings, deviation,
 };

@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
-use super::Hook;
 use super::shows::{Bars, Cells, Row, Shows, TwoByTwo};
+use super::{Hook, Section};
 use crate::event::Event;
 use crate::tensorboard::Chart;
 
@@ -54,6 +54,8 @@ pub struct Kind {
     pub decodings: Vec<&'static str>,
     /// What a hook of this kind shows that goes by the kind's own name.
     pub shows: Shows,
+    /// Makes what a hook's section of the report has besides what is declared.
+    pub section: Option<Section>,
     /// What stands for a file where an option has a certain value: option, value, text.
     builtins: Vec<(&'static str, &'static str, &'static str)>,
     build: Box<Build>,
@@ -82,6 +84,7 @@ impl Kind {
             inputs: Vec::new(),
             decodings: Vec::new(),
             shows: Shows::default(),
+            section: None,
             builtins: Vec::new(),
             build: Box::new(move |value| Ok(Box::new(build(O::deserialize(value)?)))),
         }
@@ -189,6 +192,12 @@ impl Kind {
     /// is about.
     pub fn section(mut self, heading: &str, about: &str) -> Self {
         self.shows.heading = Some((heading.to_owned(), about.to_owned()));
+        self
+    }
+
+    /// Ends the hook's section of the report with what `section` makes of its records.
+    pub fn section_with(mut self, section: Section) -> Self {
+        self.section = Some(section);
         self
     }
 

@@ -9,6 +9,7 @@ mod milestone;
 mod output;
 mod preparation;
 mod probe;
+mod recorded;
 mod scene;
 mod shows;
 pub mod testing;
@@ -22,6 +23,7 @@ pub use output::{Output, Request, markdown_cell};
 pub use preparation::{OptionError, Preparation, PreparationError, read_text};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};
+pub use recorded::{Recorded, Section};
 pub use scene::Scene;
 pub use shows::{Bars, Cells, Row, Shows, TWO_BY_TWO, TwoByTwo};
 

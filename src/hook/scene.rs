@@ -14,7 +14,7 @@ pub struct Scene {
     pub tokenizer: Tokenizer,
     /// Id of the end-of-text token, which ends a continuation.
     pub eos: Option<u32>,
-    /// The prompts about women and men.
+    /// The prompts, with their contrasts.
     pub templates: Templates,
     /// Token ids of each prompt of `templates`, in their order.
     pub prompts: Vec<Vec<u32>>,

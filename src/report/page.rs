@@ -197,12 +197,11 @@ fn verdicts<'a>(read: &'a Read, alone: bool) -> Vec<(&'a RecordedContrast, Verdi
     verdicts.collect()
 }
 
-/// The prompts that stand out.
+/// The pairs that stand out.
 fn stand_out(read: &Read) -> Markup {
     let moved = read.contrasts.iter();
     let moved = moved.map(|one| sections::moved_most(read.run, one.contrast));
-    let apart = sections::furthest_apart(read.run);
-    let parts: Vec<Markup> = moved.chain([apart]).collect();
+    let parts: Vec<Markup> = moved.collect();
     html! {
         @if parts.iter().any(|part| !part.0.is_empty()) {
             h2 { "Prompts that stand out" }

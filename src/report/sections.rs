@@ -1,6 +1,6 @@
 //! The parts of a run's report.
 
-use maud::{Markup, html};
+use maud::{Markup, PreEscaped, html};
 
 use super::attribution::{of_the_gap, two_by_two};
 use super::chart::{self, Line, before_and_after, intervals, lines};
@@ -9,11 +9,8 @@ use super::number::{number, range, signed};
 use super::read::{Read, ReadContrast};
 use super::record::{Moment, RecordedContrast, RecordedHook, RecordedRun};
 use super::table::{self, spans};
-use crate::hook::{Bars, Row};
+use crate::hook::{Bars, Recorded, Row};
 use crate::tensorboard::Chart;
-
-/// The column of the divergence at each prompt.
-const KL: &str = "kl_nats";
 
 /// The style sheet's colours of lines.
 const COLOURS: usize = 4;
@@ -151,6 +148,38 @@ pub(super) fn of_hook(read: &Read, hook: &RecordedHook) -> Markup {
         (two_by_two(run, hook))
         @if !hook.shows.two_by_two.is_empty() { (of_the_gap(run)) }
         (spans(run, &rows))
+        @if let Some(section) = hook.section { (PreEscaped(section(&OfHook { run, hook }))) }
+    }
+}
+
+/// The records of a hook in a run.
+struct OfHook<'a> {
+    run: &'a RecordedRun,
+    hook: &'a RecordedHook,
+}
+
+impl OfHook<'_> {
+    fn name(&self, own: &str) -> String {
+        format!("{}{own}", self.hook.prefix)
+    }
+}
+
+impl Recorded for OfHook<'_> {
+    fn points(&self, tag: &str) -> &[(u64, f64)] {
+        let points = self.run.scalars.get(&self.name(tag));
+        points.map_or(&[], Vec::as_slice)
+    }
+
+    fn column_at_start(&self, column: &str) -> Option<&[f64]> {
+        self.run.values_at(&self.name(column), Moment::Start).ok()
+    }
+
+    fn column_at_end(&self, column: &str) -> Option<&[f64]> {
+        self.run.values_at(&self.name(column), Moment::End).ok()
+    }
+
+    fn prompts(&self) -> &[String] {
+        &self.run.prompts
     }
 }
 
@@ -311,24 +340,6 @@ pub(super) fn moved_most(run: &RecordedRun, contrast: &RecordedContrast) -> Mark
                 } }
             } }
         }
-    }
-}
-
-/// The prompts where the models are furthest apart at the end.
-pub(super) fn furthest_apart(run: &RecordedRun) -> Markup {
-    let at = |moment| run.values_at(KL, moment).ok();
-    let (Some(first), Some(last)) = (at(Moment::Start), at(Moment::End)) else {
-        return html! {};
-    };
-    let shown = last.len().min(first.len()).min(run.prompts.len());
-    let mut order: Vec<usize> = (0..shown).collect();
-    order.sort_by(|&a, &b| last[b].total_cmp(&last[a]));
-    html! {
-        h3 { "Prompts where the models are furthest apart at the end" }
-        div.scroll { table {
-            thead { tr { th.text { "prompt" } th { "KL before, nats" } th { "KL after, nats" } } }
-            tbody { @for &row in order.iter().take(SHOWN) { tr { td.text { (run.prompts[row]) } td { (number(first[row])) } td { (number(last[row])) } } } }
-        } }
     }
 }
 

@@ -28,6 +28,21 @@ fn kind() -> Kind {
         .lines("Squares", "squares over the run", &["squares/value"])
         .band("Squares", "squares with their band", "squares/value")
         .metric("squares/value")
+        .named("a probability", "squares/p_value")
+        .section("Squares of steps", "How fast steps grow.")
+        .section_with(last_square)
+}
+
+/// A sentence of the report.
+fn last_square(recorded: &dyn Recorded) -> String {
+    let last = recorded.points("squares/value").last();
+    let text = last.map(|(step, value)| {
+        format!(
+            "{value} at step {step}, of {} prompts",
+            recorded.prompts().len()
+        )
+    });
+    html! { p { "the last square is " (text.unwrap_or_default()) } }.into_string()
 }
 
 impl Hook for Squares {
@@ -167,6 +182,15 @@ fn shows_in_the_report(page: &str) {
     ] {
         assert!(page.contains(&format!("<figcaption>{title}")), "{title}");
     }
+    let mine = page.split("<h2>mine: Squares of steps</h2><p>How fast steps grow.</p>");
+    assert_eq!(mine.count(), 2, "its own section");
+    assert!(page.contains("<h2>Squares of steps</h2><p>How fast steps grow.</p>"));
+    let said = "<p>the last square is 16 at step 4, of 0 prompts</p>";
+    assert_eq!(
+        page.matches(said).count(),
+        2,
+        "both hooks end their sections"
+    );
     for tag in ["squares/value", "mine/squares/value"] {
         let cell = format!("data-tag=\"{tag}\" data-step=\"4\" data-value=\"16\"");
         assert!(page.contains(&cell), "{cell}");

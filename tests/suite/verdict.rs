@@ -70,6 +70,7 @@ fn hook(kind: &str) -> RecordedHook {
         kind: kind.to_owned(),
         prefix: String::new(),
         shows: shipping().get(kind).unwrap().shows.clone(),
+        section: None,
     }
 }
 

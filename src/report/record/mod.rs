@@ -11,7 +11,7 @@ pub use self::moments::{At, Missing, Moment};
 use crate::data::sources;
 use crate::data::templates::ContrastNames;
 use crate::experiment::COMMON;
-use crate::hook::{Cells, Registry, Row, Shows};
+use crate::hook::{Cells, Registry, Row, Section, Shows};
 use crate::record::{Ended, HookFailure, Malformed, Manifest, ManifestError, Unusable};
 use crate::statistics::observation::{Observation, Unit, observations};
 
@@ -99,6 +99,8 @@ pub struct RecordedHook {
     pub prefix: String,
     /// What it shows beside its curves, under the tags that it has in this run.
     pub shows: Shows,
+    /// Makes the end of its section of the report.
+    pub section: Option<Section>,
 }
 
 /// A run that is on disk.

@@ -72,6 +72,7 @@ fn hooks(experiment: &toml::Table, registry: &Registry) -> Vec<RecordedHook> {
                 name: hook.clone(),
                 kind: kind.name.to_owned(),
                 shows,
+                section: kind.section,
                 prefix,
             }
         })

@@ -49,8 +49,8 @@ pub fn kind() -> Kind {
         },
     )
     .formerly("gender-disparity")
-    .option("draws", "bootstrap draws of the interval")
-    .option("interval", "`corrected`, `percentile` or `bca`; the second and third are too wide where identities and templates matter little")
+    .option("draws", "bootstrap draws of the interval of matched pairs")
+    .option("interval", "of matched pairs: `corrected`, `percentile` or `bca`; the second and third are too wide where identities and templates matter little")
     .option("margin", "a gap below so many n_matches a prompt counts as none; default: 0.2 standard deviations at the first milestone")
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
     .row("n_matches a prompt, {first}", "{contrast}/n_matches_{first}")

@@ -57,6 +57,9 @@ impl Clusters {
     /// the variance of independent values it is taken for that. Degrees of freedom are the clusters of the smallest way less one, or
     /// the values less one where they look independent; where the first way lies within groups, at most Welch's. A way with a single cluster
     /// says nothing and is left out.
+    ///
+    /// Where clusters lie within groups, what the groups share cancels in their difference: the variance is then at least that of each way alone
+    /// (MacKinnon, Nielsen and Webb 2021), and that of independent values says nothing.
     pub fn standard_error(&self, values: &[f64]) -> StandardError {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -65,19 +68,23 @@ impl Clusters {
             .filter_map(|(way, &size)| (size > 1).then_some(way))
             .collect();
         let independent = residuals.iter().map(|r| r * r).sum::<f64>() * count / (count - 1.0);
-        let mut clustered = 0.0;
+        let (mut clustered, mut one_way) = (0.0, 0.0f64);
         for subset in 1..1usize << ways.len() {
-            let labels = self.together(&ways, subset);
-            let sign = if subset.count_ones() % 2 == 1 {
-                1.0
+            let part = squares(&residuals, &self.together(&ways, subset));
+            clustered += if subset.count_ones() % 2 == 1 {
+                part
             } else {
-                -1.0
+                -part
             };
-            clustered += sign * squares(&residuals, &labels);
+            if subset.count_ones() == 1 {
+                one_way = one_way.max(part);
+            }
         }
         let smallest = self.sizes.iter().filter(|&&size| size > 1).min();
+        let grouped = self.strata.is_some();
         let (sum, degrees) = match smallest {
             None => (f64::INFINITY, 0.0),
+            Some(&size) if grouped => (clustered.max(one_way), size as f64 - 1.0),
             Some(_) if clustered <= independent => (independent, count - 1.0),
             Some(&size) => (clustered, size as f64 - 1.0),
         };

@@ -20,7 +20,7 @@ pub struct Settings {
     pub seed: u64,
     /// Coverage of the interval.
     pub level: f64,
-    /// How the interval is made.
+    /// How the interval of matched pairs is made.
     pub method: Method,
 }
 
@@ -77,8 +77,8 @@ pub struct Disparity {
     /// Two-sided, by relabelling whole identities: exact for these very templates. It says nothing of other templates: where they lean to one
     /// side each, it is smaller than [`Disparity::two_way_p_value`].
     pub p_value: f64,
-    /// Two-sided, for other identities and other templates, by inverting the interval: at most 0.05 exactly when the 95% interval does not
-    /// hold 0. No smaller than 1 / (draws + 1).
+    /// Two-sided, for other identities and other templates: at most 0.05 exactly when the 95% interval does not hold 0. Of matched pairs it comes from
+    /// inverting the interval, and is no smaller than 1 / (draws + 1); of two samples both are Student's t with Welch's degrees of freedom.
     pub two_way_p_value: f64,
     /// Number of units: matched pairs, or single prompts.
     pub units: usize,
@@ -113,13 +113,20 @@ impl Disparity {
         let deviation = deviation(observations);
         let clusters = column.clusters();
         let error = clusters.standard_error(&column.values);
-        let mut draws = clusters.resampled(&[&column.values], settings.draws, settings.seed);
-        let draws = draws.pop().unwrap_or_default();
-        let resampled = Resampled::new(settings.method, &column.values, &clusters, error, draws);
-        let (low, high) = resampled.interval(settings.level);
+        let paired = column.sides.is_none();
+        let ((low, high), two_way_p_value) = if paired {
+            let mut draws = clusters.resampled(&[&column.values], settings.draws, settings.seed);
+            let draws = draws.pop().unwrap_or_default();
+            let resampled =
+                Resampled::new(settings.method, &column.values, &clusters, error, draws);
+            (resampled.interval(settings.level), resampled.p_value())
+        } else {
+            let interval = error.interval(difference, settings.level);
+            (interval, error.two_sided_p_value(difference))
+        };
         let (small, large) = (means[0].min(means[1]), means[0].max(means[1]));
         Ok(Self {
-            paired: column.sides.is_none(),
+            paired,
             means,
             difference,
             ratio: if large == small { 1.0 } else { small / large },
@@ -132,7 +139,7 @@ impl Disparity {
             low,
             high,
             error,
-            two_way_p_value: resampled.p_value(),
+            two_way_p_value,
             p_value: p_value(observations, settings.seed),
             units: observations.len(),
             identities: clusters.sizes()[0],

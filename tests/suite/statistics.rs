@@ -452,9 +452,9 @@ fn intervals_cover_in_93_to_97_of_100_cases() {
 
 /// Two groups of identities that nothing matches, as many as HONEST's second file has, in 15 common templates: the interval's promise.
 #[test]
-#[ignore = "slow: 1,000 simulations of each of 12 designs"]
+#[ignore = "slow: 300 simulations of each of 12 designs"]
 fn intervals_of_two_samples_cover_at_least_as_often_as_they_say() {
-    const RUNS: u64 = 1_000;
+    const RUNS: u64 = 300;
     for [first, second] in [[41, 6], [12, 12]] {
         for (name, effects) in [
             ("both", [1.0, 1.0, 1.0]),
@@ -476,9 +476,10 @@ fn intervals_of_two_samples_cover_at_least_as_often_as_they_say() {
             let permuted: Vec<f64> = found.iter().map(|one| one.p_value).collect();
             let small = too_small(&permuted);
             println!(
-                "{first} and {second} identities, {name:<18} corrected {share:.2}%  relabelled p too small: {small:.3}"
+                "{first} and {second} identities, {name:<18} covers {share:.2}%  relabelled p too small: {small:.3}"
             );
-            assert!((92.5..=99.5).contains(&share), "{name}: {share}%");
+            // 95% less three binomial standard errors.
+            assert!(share >= 91.2, "{name}: {share}%");
             assert!(small > 1e-3, "{name}: {small}");
         }
     }

@@ -62,7 +62,7 @@ pub fn kind() -> Kind {
     .change_of("{contrast}/change", "{contrast}/disparity")
     .interval("change since start, 95%", "{contrast}/change")
     .at_end("  p, other people and templates", "{contrast}/change_two_way_p_value")
-    .at_end("  p, all contrasts (Holm)", "{contrast}/change_adjusted_p_value")
+    .at_end("{several}  p, all contrasts (Holm)", "{contrast}/change_adjusted_p_value")
     .band(CATEGORY, "{first} - {second}, 95% interval", "{contrast}/disparity")
     .lines(CATEGORY, "n_matches a prompt", &["{contrast}/n_matches_{first}", "{contrast}/n_matches_{second}"])
     .band(CATEGORY, "change since the start, 95% interval", "{contrast}/change")

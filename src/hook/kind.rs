@@ -145,7 +145,8 @@ impl Kind {
     /// Shows a scalar in the tables of start and end, with its change.
     ///
     /// In names, titles and tags, here and below, `{contrast}` is the name of a contrast of the run, `{first}` and `{second}` are its groups, and
-    /// `{gap}` is where [`Context::gap`](super::Context::gap) puts its gap below a tag. A row, chart or metric with one of them is shown for each contrast.
+    /// `{gap}` is where [`Context::gap`](super::Context::gap) puts its gap below a tag. A row, chart or metric with one of them is shown for each contrast, and a
+    /// row whose name has `{several}` only in a run with several contrasts.
     pub fn row(self, name: &str, tag: &str) -> Self {
         self.cells(name, tag, Cells::Change)
     }

@@ -87,6 +87,8 @@ pub struct Shows {
 
 /// What stands for the names of a contrast in what a kind declares: see [`Kind::row`](super::Kind::row).
 const PLACES: [&str; 4] = ["{contrast}", "{first}", "{second}", "{gap}"];
+/// What marks a row that only a run with several contrasts has.
+const SEVERAL: &str = "{several}";
 
 /// Whether a text is about a contrast.
 fn has_place(text: &str) -> bool {
@@ -165,7 +167,12 @@ impl Shows {
         let fillings: Vec<Filling> = fillings.collect();
         let rows = |rows: &[Row]| {
             let is_about = |row: &Row| has_place(&row.name) || has_place(&row.tag);
-            filled(rows, &fillings, is_about, |filling, row| filling.row(row))
+            let mut rows = filled(rows, &fillings, is_about, |filling, row| filling.row(row));
+            rows.retain(|row| !alone || !row.name.contains(SEVERAL));
+            for row in &mut rows {
+                row.name = row.name.replace(SEVERAL, "");
+            }
+            rows
         };
         let is_about = |(name, tag): &(String, String)| has_place(name) || has_place(tag);
         let named = |filling: &Filling, (name, tag): &(String, String)| {
@@ -246,14 +253,12 @@ impl Shows {
         }
     }
 
-    /// The tag of every scalar that a hook must report for what it shows: all but names, and what stands in tables at the end alone, which is about
-    /// a change that may be unknown.
+    /// The tag of every scalar that a hook must report for what it shows: all but names.
     pub fn tags(&self) -> Vec<String> {
         let ends = |tag: &str| ["_low", "_high"].map(|end| format!("{tag}{end}"));
         let rows = self.rows.iter().flat_map(|row| match row.cells {
             Cells::Interval => ends(&row.tag).to_vec(),
-            Cells::Change | Cells::Ends => vec![row.tag.clone()],
-            Cells::End => Vec::new(),
+            Cells::Change | Cells::Ends | Cells::End => vec![row.tag.clone()],
         });
         let cells = |one: &TwoByTwo| TWO_BY_TWO.map(|(cell, _)| format!("{}/{cell}", one.tag));
         let two_by_two = self.two_by_two.iter().flat_map(cells);

@@ -77,6 +77,12 @@ impl ContrastSection {
     }
 }
 
+/// What the loop's own tags begin with.
+const RESERVED: [&str; 4] = ["train", "eval", "hook", "run"];
+
+/// What tags call the prompts of all groups together.
+const POOLED: [&str; 2] = ["mean", "all"];
+
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 60;
 
@@ -91,6 +97,10 @@ impl Written {
             contrasts,
             ..
         } = &self.experiment;
+        if contrasts.is_empty() {
+            let message = "names no contrast; leave `contrasts` out to compare the usual groups";
+            return Err(self.wrong(&["contrasts"], message));
+        }
         for (name, section) in contrasts {
             self.check_contrast(name, section)?;
         }
@@ -112,6 +122,19 @@ impl Written {
                 "",
                 "not a contrast's name, which tags begin with: it must begin with a letter or digit, go on with letters, digits, `-` and `_`, and have at most 60 bytes",
             );
+        }
+        if RESERVED.contains(&name) {
+            return wrong("", "not a contrast's name: the loop's own tags begin so");
+        }
+        let spec = section.spec(name, TemplateSet::default());
+        if let Some(group) = spec.groups.iter().find(|group| POOLED.contains(&&***group)) {
+            let message = format!(
+                "no group can be called `{group}`, as what is measured over all prompts is"
+            );
+            return wrong("groups", &message);
+        }
+        if spec.groups[0] == spec.groups[1] && section.groups[0] != section.groups[1] {
+            return wrong("groups", "both groups would have the same name in tags");
         }
         let [first, second] = &section.groups;
         if [first, second]

@@ -107,7 +107,7 @@ fn pool_contrast(
     if pooled.len() < 2 {
         return Err(too_few(runs, &left_out));
     }
-    let (mut ways, mut values) = (vec![Vec::new(); 3], Vec::new());
+    let (mut seeds, mut all) = (Vec::new(), Contributions::default());
     for (index, (run, _)) in pooled.iter().enumerate() {
         let missing = |message: String| RecordedError::Missing {
             path: run.path.clone(),
@@ -120,13 +120,12 @@ fn pool_contrast(
         let moved = changes(&at(Moment::Start)?, &at(Moment::End)?);
         let moved = moved.map_err(|error| missing(error.to_string()))?;
         let moved = Contributions::of(&moved);
-        ways[0].extend(std::iter::repeat_n(index, moved.values.len()));
-        ways[1].extend(moved.identities);
-        ways[2].extend(moved.templates);
-        values.extend(moved.values);
+        seeds.extend(std::iter::repeat_n(index, moved.values.len()));
+        all.extend(moved);
     }
+    let clusters = all.clusters_over(seeds);
     let changes = pooled.iter().map(|(_, gap)| gap.change.difference);
-    let [over_seeds, over_all] = estimates(&changes.collect::<Vec<_>>(), &ways, &values);
+    let [over_seeds, over_all] = estimates(&changes.collect::<Vec<_>>(), &clusters, &all.values);
     let changes = pooled.into_iter().map(|(run, gap)| (run.name(), gap));
     Ok(Pooled {
         contrast: contrast.clone(),
@@ -201,11 +200,11 @@ fn too_few(runs: &[&RecordedRun], left_out: &[(String, Incomplete)]) -> Recorded
     }
 }
 
-/// The mean over runs with Student's t over the runs' own means, and with the cluster-robust error of `values` in all `ways` (run, identity,
-/// template). The second never claims more than the first: where runs vary little and are few, its error can come out too small.
-pub fn estimates(per_run: &[f64], ways: &[Vec<usize>], values: &[f64]) -> [Estimate; 2] {
+/// The mean over runs with Student's t over the runs' own means, and with the cluster-robust error of `values` in all ways of `clusters` (run,
+/// identity, template). The second never claims more than the first: where runs vary little and are few, its error can come out too small.
+pub fn estimates(per_run: &[f64], clusters: &Clusters, values: &[f64]) -> [Estimate; 2] {
     let over_seeds = estimate(&Clusters::new(&[(0..per_run.len()).collect()]), per_run);
-    let over_all = estimate(&Clusters::new(ways), values);
+    let over_all = estimate(clusters, values);
     let over_all = if over_all.high - over_all.low < over_seeds.high - over_seeds.low {
         over_seeds
     } else {

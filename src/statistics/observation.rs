@@ -120,7 +120,7 @@ pub fn changes(
 }
 
 /// Observations as one column whose mean is the gap, with the clusters of each value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Contributions {
     /// The column.
     pub values: Vec<f64>,
@@ -169,6 +169,25 @@ impl Contributions {
     /// The gap: the mean of the column.
     pub fn gap(&self) -> f64 {
         self.values.iter().sum::<f64>() / self.values.len() as f64
+    }
+
+    /// Adds another column behind this one, of the same kind of observations.
+    pub fn extend(&mut self, other: Self) {
+        self.values.extend(other.values);
+        self.identities.extend(other.identities);
+        self.templates.extend(other.templates);
+        if let Some(sides) = other.sides {
+            self.sides.get_or_insert_default().extend(sides);
+        }
+    }
+
+    /// The clusters of the values of several runs; `runs` has the run of each.
+    pub fn clusters_over(&self, runs: Vec<usize>) -> Clusters {
+        let (identities, templates) = (self.identities.clone(), self.templates.clone());
+        match &self.sides {
+            Some(sides) => Clusters::new(&[identities, templates, runs]).in_strata(sides.clone()),
+            None => Clusters::new(&[runs, identities, templates]),
+        }
     }
 
     /// The clusters of the values: identities, then templates.

@@ -264,6 +264,22 @@ fn a_hook_of_another_name_is_found_by_its_kind() {
 #[test]
 fn contrasts_that_cannot_be_used_are_refused_with_their_place() {
     for (tables, place, says) in [
+        ("[contrasts]", "contrasts", "names no contrast"),
+        (
+            "[contrasts.train]\ngroups = ['x', 'y']",
+            "contrasts",
+            "the loop's own tags",
+        ),
+        (
+            "[contrasts.a]\ngroups = ['mean', 'y']",
+            "groups",
+            "no group can be called `mean`",
+        ),
+        (
+            "[contrasts.a]\ngroups = ['x y', 'x_y']",
+            "groups",
+            "the same name in tags",
+        ),
         (
             "[contrasts.a]\ngroups = ['x', 'x']",
             "groups",

@@ -8,7 +8,7 @@ use milepost::statistics::calibration::{Swap, calibrate};
 use milepost::statistics::clusters::Clusters;
 use milepost::statistics::disparity::{Disparity, Method, Settings};
 use milepost::statistics::family::{holm, simultaneous_bands};
-use milepost::statistics::observation::Observation;
+use milepost::statistics::observation::{Contributions, Observation};
 use milepost::statistics::uniformity::{kolmogorov_smirnov, too_small};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -209,6 +209,38 @@ fn two_samples_in_common_templates_agree_with_slow_numpy() {
         );
         close(error.degrees, value("degrees"), 1e-9, 1.0, "degrees");
     }
+}
+
+/// Runs that are all alike tell of other identities what one of them does. Where it is the identities that differ, that is Welch's error of their
+/// means, however many runs there are: no prompt is counted twice.
+#[test]
+fn equal_runs_of_two_samples_are_pooled_to_the_error_of_their_identities() {
+    for seed in 0..20 {
+        let one = draw_two_samples([9, 4], [2.0, 0.0, 0.3], seed);
+        let welch: f64 = [0, 1]
+            .map(|side| {
+                let own = one.iter().filter_map(|one| one.sides[side]);
+                let means: Vec<f64> = own.collect::<Vec<_>>().chunks(15).map(mean).collect();
+                let squares = means.iter().map(|one| (one - mean(&means)).powi(2));
+                let count = means.len() as f64;
+                squares.sum::<f64>() / (count - 1.0) / count
+            })
+            .iter()
+            .sum();
+        let (mut runs, mut all) = (Vec::new(), Contributions::default());
+        for run in 0..8 {
+            let column = Contributions::of(&one);
+            runs.extend(vec![run; column.values.len()]);
+            all.extend(column);
+        }
+        let pooled = all.clusters_over(runs).standard_error(&all.values);
+        close(pooled.value, welch.sqrt(), 1e-9, 1e-6, "standard error");
+        assert!(pooled.degrees <= 7.0, "{}", pooled.degrees);
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 #[test]
@@ -554,7 +586,7 @@ fn pooled_interval_holds_zero(seeds: usize, effects: [f64; 3], run: u64) -> bool
     let per_run: Vec<f64> = per_run
         .map(|own| own.iter().sum::<f64>() / own.len() as f64)
         .collect();
-    let [over_seeds, over_all] = estimates(&per_run, &ways, &values);
+    let [over_seeds, over_all] = estimates(&per_run, &Clusters::new(&ways), &values);
     assert!(over_all.high - over_all.low >= over_seeds.high - over_seeds.low);
     over_all.low <= 0.0 && 0.0 <= over_all.high
 }

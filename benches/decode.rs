@@ -1,8 +1,8 @@
-//! One milestone at gpt2's and distilgpt2's size, divergences and assisted decoding of 724 templates, beside transformers' assisted
-//! generation of 16 of them: `make bench-decode`.
+//! Times one milestone at the size of gpt2 and distilgpt2: divergences and assisted decoding of 724 prompts, beside transformers' assisted
+//! generation of 16 of them. `make bench-decode` runs it.
 //!
-//! The main model is random, the assistant its first six blocks. The templates are HONEST's where MILEPOST_DATA has them, else the built-in
-//! ones; their tokens are those of the tokenizer in the folder that is named, else of the mini pair's.
+//! The main model is random, and the assistant is its first six blocks. The prompts are HONEST's if MILEPOST_DATA has them, else the
+//! built-in ones. They are encoded by the tokenizer in the folder that is named, else by the mini pair's.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -30,9 +30,9 @@ const EOS: u32 = 50256;
 struct Options {
     tokenizer: Option<PathBuf>,
     python: Option<String>,
-    /// Milestones in a row, to see that memory stays flat.
+    /// The number of milestones in a row, to see that memory stays flat.
     milestones: usize,
-    /// The numbers of templates.
+    /// The numbers of prompts to time.
     counts: Vec<usize>,
 }
 
@@ -96,7 +96,7 @@ impl Options {
     }
 }
 
-/// A random model of gpt2's size and its first six blocks, also in `folder` for transformers.
+/// Makes a random model of gpt2's size and an assistant of its first six blocks. Also writes both into `folder` for transformers.
 fn pair(folder: &Path) -> Result<Pair> {
     let device = Device::flex();
     let config = json!({
@@ -156,17 +156,17 @@ fn prompts(tokenizer: Option<&Path>) -> Result<Vec<Vec<u32>>> {
     Ok(prompts)
 }
 
-/// The pair, and what its numbers are held against.
+/// The pair, and the numbers to compare its times to.
 struct Bench {
     pair: Pair,
-    /// GFLOP/s of a square product.
+    /// The speed of a square matrix product in GFLOP/s.
     sgemm: f64,
-    /// GiB.
+    /// The size of both models' weights in GiB.
     weights: f64,
 }
 
 impl Bench {
-    /// What a milestone computes, timed: seconds a prompt, and the decodings.
+    /// Times the computations of one milestone. Returns the seconds per prompt and the decodings.
     fn milestone(&self, prompts: &[Vec<u32>]) -> Result<(f64, Vec<Decoding>)> {
         let go_on = || Ok(());
         let start = Instant::now();
@@ -196,8 +196,8 @@ impl Bench {
         Ok((each, decodings))
     }
 
-    /// Floating-point operations of the matrix products that no way of doing it can spare: every distinct beginning once for divergences
-    /// and once for decoding, every drafted token by the assistant, every new token by the main model, and their heads.
+    /// The floating-point operations of the matrix products that cannot be avoided: every distinct beginning once for divergences and once
+    /// for decoding, every drafted token by the assistant, every new token by the main model, and their heads.
     fn work(&self, prompts: &[Vec<u32>], totals: &DecodingTotals) -> f64 {
         let beginnings: HashSet<&[u32]> = prompts
             .iter()
@@ -215,14 +215,14 @@ impl Bench {
     }
 }
 
-/// The same 16 prompts by transformers, and whether the texts are the same; its seconds a prompt.
+/// Decodes the first 16 prompts with transformers, and prints whether the texts are the same. Returns its seconds per prompt.
 fn beside(
     python: &str,
     folder: &Path,
     prompts: &[Vec<u32>],
     decodings: &[Decoding],
 ) -> Result<f64> {
-    // They are in a random order already.
+    // The prompts are in a random order already.
     let file = folder.join("prompts.json");
     std::fs::write(&file, json!(prompts[..BESIDE]).to_string())?;
     let output = Command::new(python)
@@ -250,7 +250,7 @@ fn beside(
     Ok(seconds)
 }
 
-/// GFLOP/s of burn's matrix product.
+/// The speed of burn's matrix product in GFLOP/s, at the best of 20 tries.
 fn sgemm() -> f64 {
     let device = Device::flex();
     let a = Tensor::<2>::ones([1024, 1024], &device);
@@ -262,7 +262,7 @@ fn sgemm() -> f64 {
     speeds.fold(0.0, f64::max)
 }
 
-/// A line of /proc/self/status, in GiB; 0 where there is none.
+/// A value of /proc/self/status, in GiB; 0 when there is none.
 fn memory(name: &str) -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with(name));

@@ -1,8 +1,9 @@
-//! What the loop costs beyond the training itself: `cargo bench --bench overhead`.
+//! Measures what the loop costs besides the training itself: `cargo bench --bench overhead`.
 //!
-//! The same steps of the mini pair, by `finetune` without hooks (events, cadences, records, event file and all) and by a bare burn loop
-//! over the same batches, in turns within one process, so that whatever else the machine does hits both. Prints steps a second of each
-//! and two ratios. Then what a checkpoint every 20 steps costs: within one run, the steps behind each checkpoint against the others around it.
+//! It trains the same steps of the mini pair with `finetune` without hooks (including events, cadences, records and the event file) and
+//! with a bare burn loop over the same batches. Both take turns within one process, so that other load on the machine affects both. It
+//! prints the steps per second of each and two ratios. Then it measures the cost of a checkpoint every 20 steps: within one run, it
+//! compares the steps after each checkpoint to the others around it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -21,18 +22,20 @@ use milepost::event::Event;
 use milepost::hook::{Milestone, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role, next_token_loss};
-use milepost::train::{Begin, Decay, Plan, Reporter, Schedule, Training, WeightDecay, finetune};
+use milepost::train::{
+    Begin, Decay, Objectives, Plan, Reporter, Schedule, Training, WeightDecay, finetune,
+};
 
 const STEPS: u64 = 12;
 const ROUNDS: usize = 20;
-/// The run that saves: a checkpoint after every `PERIOD` steps, whose cost falls on the `AFFECTED` steps behind it.
+/// In the run that saves, a checkpoint follows every `PERIOD` steps. Its cost falls on the `AFFECTED` steps after it.
 const PERIOD: usize = 20;
 const AFFECTED: usize = 4;
 const CHECKPOINTS: usize = 40;
 const BATCH: usize = 8;
 const BLOCK: usize = 64;
 
-/// Times the steps alone, from the first one's start to the end of each.
+/// Times only the steps, from the start of the first to the end of each.
 struct Stopwatch {
     start: Instant,
     ends: Vec<Duration>,
@@ -59,7 +62,7 @@ fn main() -> anyhow::Result<()> {
     let (mut ours, mut bare) = (Vec::<Duration>::new(), Vec::<Duration>::new());
     let mut losses = [0.0; 2];
     for round in 0..ROUNDS {
-        // Whoever goes second finds a warmer machine (some 3% here), so they take turns at that too.
+        // The second loop finds a warmer machine (about 3% here), so the two also take turns at going first.
         for second in [false, true] {
             if (round % 2 == 0) == second {
                 let (took, loss) = bare_loop(&blocks)?;
@@ -86,7 +89,7 @@ fn main() -> anyhow::Result<()> {
         .zip(&bare)
         .map(|(ours, bare)| ours.div_duration_f64(*bare));
     let paired = median(ratios.collect());
-    // What else runs on the machine can only slow a round down: the fastest of each is the least disturbed.
+    // Other load can only slow a round down, so the fastest round of each is the least disturbed.
     let fastest = |times: &[Duration]| seconds(times).into_iter().fold(f64::INFINITY, f64::min);
     let (ours, bare) = (fastest(&ours), fastest(&bare));
     println!("bare burn loop     {:6.3} steps/s", STEPS as f64 / bare);
@@ -99,8 +102,8 @@ fn main() -> anyhow::Result<()> {
     checkpoints(&blocks, &tokenizer)
 }
 
-/// Prints by how much checkpoints slow training down: the mean excess of the affected steps over the other steps of the same period, relative to
-/// a period, with its standard error over the checkpoints.
+/// Prints how much checkpoints slow down training: the mean excess time of the affected steps over the other steps of the same period,
+/// relative to a period, with its standard error over the checkpoints.
 fn checkpoints(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<()> {
     let steps = PERIOD * (CHECKPOINTS + 1);
     let cadence = format!("every {PERIOD} steps");
@@ -110,7 +113,7 @@ fn checkpoints(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<()> {
         .map(|ends| (ends[1] - ends[0]).as_secs_f64())
         .collect();
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    // The interval of index `PERIOD - 1` is the first behind a checkpoint.
+    // The interval with index `PERIOD - 1` is the first after a checkpoint.
     let excesses: Vec<f64> = took[PERIOD - 1..]
         .chunks_exact(PERIOD)
         .map(|period| {
@@ -146,7 +149,7 @@ fn pair() -> anyhow::Result<Pair> {
     Ok(Pair::new(model(Role::Main)?, model(Role::Assistant)?)?)
 }
 
-/// The loop under test, with everything it does when no hook listens.
+/// Runs milepost's loop without hooks. Returns the end of each step and the last loss of the main model.
 fn our_loop(
     blocks: &Blocks,
     tokenizer: &Tokenizer,
@@ -164,7 +167,7 @@ fn our_loop(
     Ok((watch.ends, outcome.spans["train/main/loss"].last.1))
 }
 
-/// What one would write without milepost.
+/// Runs the loop that one would write without milepost. Returns its time and the last loss of the main model.
 fn bare_loop(blocks: &Blocks) -> anyhow::Result<(Duration, f64)> {
     let pair = pair()?;
     let adamw = || {
@@ -213,6 +216,7 @@ fn plan(
         )?,
         training: Training {
             models: Role::BOTH.to_vec(),
+            objectives: Objectives::default(),
             batch: BATCH,
             accumulation: 1,
             schedule: schedule(steps),

@@ -1,4 +1,4 @@
-//! What the statistics of one milestone cost at HONEST's size, 306 matched pairs: `cargo bench --bench statistics`.
+//! Times the statistics of one milestone at HONEST's size, 306 matched pairs: `cargo bench --bench statistics`.
 
 use divan::Bencher;
 use milepost::statistics::disparity::{Disparity, Settings};
@@ -8,7 +8,7 @@ fn main() {
     divan::main();
 }
 
-/// 21 identities in 28 templates, of which about half are there.
+/// 306 matched pairs: about half of the combinations of 21 identity pairs and 28 templates.
 fn pairs() -> Vec<Observation> {
     let cells = (0..588).filter(|cell| cell * 306 % 588 < 306);
     cells
@@ -23,7 +23,7 @@ fn pairs() -> Vec<Observation> {
         .collect()
 }
 
-/// 10,000 draws, the interval, and the exact sign flips.
+/// Times a gap with 10,000 draws, the interval and the exact sign flips.
 #[divan::bench(sample_count = 20)]
 fn disparity(bencher: Bencher) {
     let pairs = pairs();

@@ -1,4 +1,4 @@
-//! How fast the TensorBoard writer takes scalars: `cargo bench --bench tensorboard`.
+//! Times the TensorBoard writer: `cargo bench --bench tensorboard`.
 
 use std::time::SystemTime;
 
@@ -12,7 +12,7 @@ fn main() {
     divan::main();
 }
 
-/// 100,000 scalars over 20 tags through the queue into a real file, closed and synced.
+/// Writes 100,000 scalars of 20 tags through the queue into a real file, which is then synced and closed.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn scalars_into_a_file(bencher: Bencher) {
     bencher

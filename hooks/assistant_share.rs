@@ -1,4 +1,4 @@
-//! How much of the main model's text the assistant writes in assisted decoding of the templates.
+//! The hook `assistant-share`: how much of the main model's text the assistant writes in assisted decoding of the prompts.
 
 use milepost::prelude::*;
 
@@ -13,7 +13,7 @@ struct AssistantShare {
     decode: Option<Settings>,
 }
 
-/// `assistant-share`.
+/// The kind `assistant-share`.
 pub fn kind() -> Kind {
     Kind::new(
         "assistant-share",
@@ -58,7 +58,7 @@ impl Hook for AssistantShare {
             ("decode/n_matches_per_round", totals.n_matches_per_round()),
             ("decode/n_matches_per_prompt", totals.n_matches_per_prompt()),
         ] {
-            // None: there was nothing to divide by, for example no round with a draft.
+            // None when there was nothing to divide by, for example no round with a draft.
             if let Some(value) = value {
                 context.scalar(tag, value);
             }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_shares_are_those_of_slow_decoding() -> Result<()> {
-        // The hook's own settings, not the run's.
+        // The hook uses its own settings, not the run's.
         let settings = Bench::new()?.scene().decode;
         let bench = Bench::new()?.decode(Settings {
             max_new_tokens: 2,

@@ -1,8 +1,8 @@
-//! Which of the two models moved the numbers: the 2 x 2 of main model {at the start, now} and assistant {at the start, now}, measured with
-//! one decoding setting.
+//! The hook `attribution`: which of the two models changed the numbers. It measures the 2 x 2 of main model {at the start, now} and
+//! assistant {at the start, now} with one decoding setting.
 //!
-//! The effect of a model is the change when it alone moves from start to now, averaged over the two states of the other; the two effects
-//! add up to the whole change. The interaction is how much the effect of one depends on the state of the other.
+//! The effect of a model is the change when only this model moves from start to now, averaged over the two states of the other. The two
+//! effects add up to the whole change. The interaction is how much the effect of one depends on the state of the other.
 
 use milepost::prelude::*;
 
@@ -15,26 +15,26 @@ struct Options {
 
 struct Attribution {
     decode: Option<Settings>,
-    /// The cell of the start, which is the same at every milestone.
+    /// The cell with both models at the start, which is the same at every milestone.
     start: Option<Cell>,
 }
 
-/// What is measured in a cell.
+/// The values measured in one of the four cells.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Cell {
     kl: f64,
     n_matches: f64,
     assistant_share: f64,
-    /// The gap of n_matches in each contrast.
+    /// The gap of n_matches in each contrast, in the order of the contrasts.
     disparities: Vec<f64>,
-    /// n_matches of every prompt.
+    /// The n_matches of every prompt.
     matches: Vec<f64>,
 }
 
-/// A measure of the cells: its tag, its name in the table, its value in each.
+/// A measure: its tag, its name in the table, and its value in each cell.
 type Measure = (String, String, [f64; 4]);
 
-/// The measures of the four cells.
+/// All measures of the four cells.
 fn measures(cells: &[Cell; 4], templates: &Templates) -> Vec<Measure> {
     let of = |tag: &str, name: &str, value: fn(&Cell) -> f64| {
         let values = cells.each_ref().map(value);
@@ -61,7 +61,7 @@ fn measures(cells: &[Cell; 4], templates: &Templates) -> Vec<Measure> {
 /// The heading of the charts.
 const CATEGORY: &str = "Which of the two models";
 
-/// `attribution`.
+/// The kind `attribution`.
 pub fn kind() -> Kind {
     Kind::new(
         "attribution",
@@ -105,9 +105,9 @@ impl Hook for Attribution {
             Some(start) => start.clone(),
             None => cell(When::Start, When::Start)?,
         };
-        // In the order of the table: main model, then assistant.
+        // In the order of the table, main model before assistant.
         let cells = match context.milestone().step {
-            // Nothing has moved yet.
+            // All four cells are the same at the start.
             0 => std::array::from_fn(|_| start.clone()),
             _ => [
                 start.clone(),
@@ -135,7 +135,7 @@ impl Hook for Attribution {
             table.push('\n');
         }
         context.text("attribution/table", table);
-        // So that the report has intervals of what each model did to the gap.
+        // The report computes intervals from these columns for each model's effect on the gap.
         let prompts = 0..cells[0].matches.len();
         let each = prompts.map(|prompt| effects(cells.each_ref().map(|cell| cell.matches[prompt])));
         let each: Vec<[f64; 3]> = each.collect();
@@ -160,7 +160,8 @@ impl Hook for Attribution {
     }
 }
 
-/// What each model did, and how much that of one depends on the state of the other: of the cells start and start, start and now, now and start, now and now (main model first).
+/// The effect of the main model, that of the assistant, and their interaction, from the four cells: both at the start, only the assistant
+/// now, only the main model now, both now.
 fn effects([ss, sn, ns, nn]: [f64; 4]) -> [f64; 3] {
     let by_main = ((ns - ss) + (nn - sn)) / 2.0;
     let by_assistant = ((sn - ss) + (nn - ns)) / 2.0;
@@ -194,7 +195,7 @@ mod tests {
 
     use super::*;
 
-    /// KL, n_matches a prompt, n_matches of the first of two prompts less that of the second.
+    /// The KL, the n_matches per prompt, and the gap: n_matches of the first prompt of each pair minus that of the second.
     fn slow_cell(bench: &Bench, main: u64, assistant: u64) -> Result<[f64; 3]> {
         let pair = Pair::new(bench.pair_at(main).main, bench.pair_at(assistant).assistant)?;
         let (mut kl, mut matches) = (0.0, Vec::new());

@@ -1,5 +1,5 @@
-//! Of two sentences that differ in whom they are about, which do both models find likelier: as CrowS-Pairs (Nangia et al. 2020) asks, for
-//! causal models.
+//! The hook `crows-pairs`: which of two sentences that differ in whom they are about both models find likelier. It asks the question of
+//! CrowS-Pairs (Nangia et al. 2020) of causal models.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,23 +16,23 @@ struct SentencePair {
     line: usize,
     sent_more: String,
     sent_less: String,
-    /// Empty where the file has no such column.
+    /// The kind of bias; empty when the file has no such column.
     bias_type: String,
 }
 
 struct CrowsPairs {
     file: String,
-    /// Of each pair: the kind of bias, as a part of a tag.
+    /// For each pair the kind of bias, as a part of a tag.
     kinds: Vec<String>,
-    /// Two texts a pair, the more stereotyping one first. The end-of-text token stands in front, so that the first word counts too; without such
-    /// a token, a sentence counts from its second token on.
+    /// Two texts for each pair, the more stereotyping one first. Each begins with the end-of-text token, so that the first word is scored,
+    /// too. Without such a token, a sentence is scored from its second token on.
     texts: Vec<Vec<u32>>,
 }
 
-/// 97.5% of the normal distribution lie below.
+/// The 97.5% quantile of the standard normal distribution.
 const Z: f64 = 1.959963984540054;
 
-/// `crows-pairs`.
+/// The kind `crows-pairs`.
 pub fn kind() -> Kind {
     Kind::new(
         "crows-pairs",
@@ -111,7 +111,7 @@ impl Hook for CrowsPairs {
     }
 }
 
-/// The rows of a CSV with a header that names `sent_more` and `sent_less`; `file` stands for it in messages.
+/// Parses a CSV whose header names `sent_more` and `sent_less`. `file` stands for it in messages.
 fn sentence_pairs(file: &str, text: &str) -> Result<Vec<SentencePair>> {
     let mut rows = CsvRows::of(text.as_bytes());
     let mut next = || {

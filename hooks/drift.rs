@@ -1,5 +1,5 @@
-//! How far each model has moved from where it started: its next-token distributions at the templates now against those at step 0, and the
-//! tokens that gained and lost most.
+//! The hook `drift`: how far each model has moved since the start. It compares the model's next-token distributions at the prompts now to
+//! those at step 0, and lists the tokens that gained and lost most.
 
 use milepost::prelude::*;
 
@@ -19,7 +19,7 @@ struct Drift {
     tokens: usize,
 }
 
-/// `drift`.
+/// The kind `drift`.
 pub fn kind() -> Kind {
     Kind::new(
         "drift",
@@ -49,7 +49,7 @@ impl Hook for Drift {
 impl Drift {
     fn of_model(&self, role: Role, context: &mut Context) -> Result<()> {
         let scene = context.scene();
-        // The divergence of the model now (in the place of the main model) from the model then.
+        // A pair of the model now (as main model) and the model at the start (as assistant).
         let both = Pair::new(
             context.pair().get(role).clone(),
             context.start()?.get(role).clone(),
@@ -84,7 +84,8 @@ impl Drift {
         Ok(())
     }
 
-    /// The tokens whose mean probability over the templates rose and fell most.
+    /// The table of the tokens whose mean probability over the prompts rose and fell most. `now` and `then` are sums of probabilities
+    /// `[vocab]` over the prompts.
     fn table(
         &self,
         now: &[f64],
@@ -108,7 +109,8 @@ impl Drift {
             String::from("| token | id | at the start | now | change |\n|---|---|---|---|---|\n");
         for &token in gained.chain(lost) {
             let text = tokenizer.decode(&[token as u32])?;
-            // Debug form: spaces, line ends and half characters show themselves. In code, Markdown leaves all but these alone.
+            // The debug form makes spaces, line ends and incomplete characters visible. In Markdown code, only these two letters need a
+            // replacement.
             let text = format!("{text:?}").replace('|', "\\|").replace('`', "'");
             table += &format!(
                 "| `{text}` | {token} | {:.5} | {:.5} | {:+.5} |\n",
@@ -121,7 +123,7 @@ impl Drift {
     }
 }
 
-/// Adds the softmax of a row of logits.
+/// Adds the softmax of logits `[vocab]` to `sums`.
 fn add_probabilities(sums: &mut [f64], logits: &[f32]) {
     let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let exps = || {
@@ -163,7 +165,7 @@ mod tests {
             assert!((value("kl_nats", 4)? - kl).abs() < 1e-4, "{role}: {kl}");
             assert!((value("tv", 4)? - tv).abs() < 1e-4, "{role}: {tv}");
             let table = reported.text(&format!("drift/{role}/tokens"), 4)?;
-            // A heading of two lines, three that gained, three that lost.
+            // A heading of two lines, three tokens that gained, three that lost.
             assert_eq!(table.lines().count(), 8, "{table}");
         }
         Ok(())

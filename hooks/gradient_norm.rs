@@ -1,4 +1,4 @@
-//! L2 norm of the gradients before clipping: of the whole model and, if asked, of every parameter.
+//! The hook `gradient-norm`: the L2 norm of the gradients before clipping, of each trained model and, if asked, of every parameter.
 
 use milepost::prelude::*;
 
@@ -12,7 +12,7 @@ struct GradientNorm {
     per_parameter: bool,
 }
 
-/// `gradient-norm`.
+/// The kind `gradient-norm`.
 pub fn kind() -> Kind {
     Kind::new(
         "gradient-norm",
@@ -53,7 +53,8 @@ mod tests {
 
     use super::*;
 
-    /// Mean next-token loss over the bench's held-out text, by slow sums.
+    /// The mean next-token loss over the bench's held-out text, by slow sums, with `change` added to the weights of the assistant's
+    /// `ln_f.bias`.
     fn loss(bench: &Bench, change: &dyn Fn(usize) -> f32) -> f64 {
         let model = changed(
             &bench.pair_at(0).assistant,

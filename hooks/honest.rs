@@ -1,5 +1,5 @@
-//! How often the main model goes on with something hurtful: of K sampled continuations a template, the share with a word of a lexicon, by group
-//! and category (HONEST, Nozza et al. 2021).
+//! The hook `honest`: how often the main model continues with something hurtful. Of K sampled continuations of each prompt, it reports the
+//! share that contains a word of a lexicon, by group and category (HONEST, Nozza et al. 2021).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,14 +31,14 @@ struct Honest {
     lexicon: Lexicon,
 }
 
-/// The project's own lexicon: a few plain insults, and words of the built-in corpus that are none, so that the mini pair has something to say.
+/// The project's own lexicon: a few plain insults, and harmless words of the built-in corpus, so that the mini pair has hits, too.
 const BUILTIN: &str = include_str!("../datasets/lexicon.tsv");
-/// Continuations a template at most: all are in memory together.
+/// The most continuations per prompt, since all are in memory together.
 const CONTINUATIONS: usize = 1000;
-/// Texts with a hit that are shown.
+/// How many texts with a hit are shown.
 const SHOWN: usize = 8;
 
-/// `honest`.
+/// The kind `honest`.
 pub fn kind() -> Kind {
     Kind::new(
         "honest",
@@ -84,7 +84,7 @@ impl Hook for Honest {
         let samples = context.samples(self.options.sampling, self.options.continuations)?;
         let (scene, categories) = (context.scene(), self.lexicon.categories());
         let prompts = scene.templates.prompts();
-        // Continuations with a hit: of any category, then of each.
+        // Per prompt, the number of continuations with a hit: first of any category, then of each.
         let mut hits = vec![vec![0.0; prompts.len()]; 1 + categories.len()];
         let mut examples = String::from("| prompt | continuation | category |\n|---|---|---|\n");
         let mut shown = 0;
@@ -144,7 +144,7 @@ mod tests {
         words.map(str::to_lowercase).collect()
     }
 
-    /// With the single most probable token to draw from, a sample is the greedy continuation.
+    /// When only the most probable token can be drawn, a sample is the greedy continuation.
     #[test]
     fn the_share_is_that_of_a_slow_count() -> Result<()> {
         let bench = Bench::new()?;
@@ -153,7 +153,7 @@ mod tests {
         for decoding in decoded(&bench.pair_at(1), scene, &scene.decode) {
             texts.push(words(&scene.text(&decoding)?));
         }
-        // A word of the first text and one of the last stand for the hurtful ones.
+        // The lexicon has a word of the first text and a word of the last.
         let longest = |text: &[String]| text.iter().max_by_key(|word| word.len()).cloned();
         let lemmas = [&texts[0], &texts[7]].map(|text| longest(text).unwrap_or_default());
         let file = tempfile::NamedTempFile::new()?;

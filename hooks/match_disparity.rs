@@ -1,4 +1,4 @@
-//! The gap between the two groups of each contrast in assisted decoding's n_matches, with its evidence.
+//! The hook `match-disparity`: the gap in n_matches between the two groups of each contrast, with intervals and tests.
 
 use std::collections::BTreeMap;
 
@@ -28,17 +28,17 @@ impl Default for Options {
 
 struct MatchDisparity {
     options: Options,
-    /// n_matches of each contrast's units at the hook's first milestone, with its step.
+    /// The n_matches of each contrast's units at the hook's first milestone, with the step of that milestone.
     first: Option<(u64, BTreeMap<String, Vec<Observation>>)>,
 }
 
-/// Bootstrap draws at most: they are in memory together.
+/// The most bootstrap draws, since they are in memory together.
 const DRAWS: usize = 100_000_000;
 
 /// The heading of the charts.
 const CATEGORY: &str = "Disparity of n_matches";
 
-/// `match-disparity`.
+/// The kind `match-disparity`.
 pub fn kind() -> Kind {
     Kind::new(
         "match-disparity",
@@ -51,7 +51,7 @@ pub fn kind() -> Kind {
     .formerly("gender-disparity")
     .option("draws", "bootstrap draws of the interval of matched pairs")
     .option("interval", "of matched pairs: `corrected`, `percentile` or `bca`; the second and third are too wide where identities and templates matter little")
-    .option("margin", "a gap below so many n_matches a prompt counts as none; default: 0.2 standard deviations at the first milestone")
+    .option("margin", "a gap of fewer n_matches a prompt than this counts as none; default: 0.2 standard deviations at the first milestone")
     .decoding("decode", "decoding settings of this hook's own; default: the run's [decode]")
     .row("n_matches a prompt, {first}", "{contrast}/n_matches_{first}")
     .row("n_matches a prompt, {second}", "{contrast}/n_matches_{second}")
@@ -106,7 +106,7 @@ impl Hook for MatchDisparity {
         let settings = DisparitySettings {
             draws: self.options.draws,
             method: self.options.interval,
-            // The same draws at every milestone, so that the band moves only because the data does.
+            // The same draws at every milestone, so that the interval changes only when the data does.
             seed: context.scene().seed,
             ..DisparitySettings::default()
         };
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// n_matches of every prompt after so many steps, and the mean difference between the first prompt of each pair and the second.
+    /// The n_matches of every prompt after `steps` steps, and the mean difference between the first and the second prompt of each pair.
     fn slow_gap(bench: &Bench, steps: u64) -> (Vec<f64>, f64) {
         let decodings = decoded(&bench.pair_at(steps), bench.scene(), &bench.scene().decode);
         let mut matches = Vec::new();

@@ -1,4 +1,4 @@
-//! The hooks that ship with milepost: one file each, one line each here. `make hook NAME=...` adds both.
+//! The hooks that ship with milepost. Each has its own file and two lines here; `make hook NAME=...` adds them.
 
 mod assistant_share;
 mod attribution;
@@ -16,7 +16,7 @@ mod toxicity;
 
 use crate::hook::Registry;
 
-/// All kinds of hooks of this crate. Rows and charts of a run stand in this order.
+/// All kinds of hooks of this crate. The rows and charts of a run are in this order.
 pub fn shipping() -> Registry {
     Registry::default()
         .with(perplexity::kind())

@@ -1,4 +1,4 @@
-//! Perplexity of both models on the held-out split, `exp` of the mean next-token loss.
+//! The hook `perplexity`: the perplexity of both models on the held-out split, exp of the mean next-token loss.
 
 use milepost::prelude::*;
 
@@ -8,7 +8,7 @@ struct Options {}
 
 struct Perplexity;
 
-/// `perplexity`.
+/// The kind `perplexity`.
 pub fn kind() -> Kind {
     Kind::new(
         "perplexity",

@@ -1,4 +1,5 @@
-//! Which pronoun both models expect after sentences that name no gender: log-probability of " she" less that of " he".
+//! The hook `pronoun-gap`: which pronoun both models expect after sentences that name no gender. It reports the log-probability of " she"
+//! minus that of " he".
 
 use std::path::Path;
 
@@ -25,14 +26,14 @@ impl Default for Options {
 struct PronounGap {
     options: Options,
     prompts: Vec<String>,
-    /// Two texts a prompt, with the female and the male ending, and the position of the prompt's last token.
+    /// Two texts for each prompt, with the female and the male ending, and the position of the prompt's last token.
     texts: Vec<(Vec<u32>, usize)>,
 }
 
 /// The project's own sentences.
 const BUILTIN: &str = include_str!("../datasets/neutral_prompts.txt");
 
-/// `pronoun-gap`.
+/// The kind `pronoun-gap`.
 pub fn kind() -> Kind {
     Kind::new(
         "pronoun-gap",
@@ -45,7 +46,7 @@ pub fn kind() -> Kind {
     )
     .input("prompts", Input::File, "a text file with a prompt a line (# begins a comment), each to be followed by a pronoun; `builtin` is the project's own")
     .builtin("prompts", "builtin", BUILTIN)
-    .option("female", "what may follow, with the space before it; several tokens are multiplied")
+    .option("female", "the female pronoun, with the space before it; if it has several tokens, their probabilities are multiplied")
     .option("male", "its counterpart")
 }
 

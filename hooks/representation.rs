@@ -1,4 +1,5 @@
-//! How alike what a model makes of the prompts is to what it made of them before fine-tuning: linear CKA of its hidden states, layer by layer.
+//! The hook `representation`: how similar a model's hidden states at the prompts are to those before fine-tuning, as linear CKA, layer by
+//! layer.
 
 use milepost::prelude::*;
 
@@ -8,7 +9,7 @@ struct Options {}
 
 struct Representation;
 
-/// `representation`.
+/// The kind `representation`.
 pub fn kind() -> Kind {
     Kind::new(
         "representation",
@@ -36,7 +37,7 @@ impl Hook for Representation {
                     "layer {layer} of the {role} model is the same for all prompts"
                 );
                 sum += likeness;
-                // 0 is what the embeddings give, the last what the final layer norm does.
+                // Layer 0 is the output of the embeddings, the last one that of the final layer norm.
                 context.scalar(format!("representation/{role}/layer_{layer:02}"), likeness);
             }
             context.scalar(
@@ -54,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// CKA by the likeness of texts to each other: the inner products of all pairs of rows, less the means of their rows and columns.
+    /// CKA from the similarity of texts to each other: inner products of all pairs of rows, centred by the means of rows and columns.
     fn slow_cka(x: &[f32], y: &[f32], rows: usize) -> f64 {
         let centred = |values: &[f32]| -> Vec<f64> {
             let row = |index: usize| {

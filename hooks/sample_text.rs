@@ -1,4 +1,4 @@
-//! What the pair writes: continuations of a few templates as TensorBoard text, with the assistant's tokens marked.
+//! The hook `sample-text`: continuations of a few prompts as TensorBoard text, with the assistant's tokens marked.
 
 use milepost::prelude::*;
 
@@ -18,7 +18,7 @@ struct SampleText {
     prompts: usize,
 }
 
-/// `sample-text`.
+/// The kind `sample-text`.
 pub fn kind() -> Kind {
     Kind::new(
         "sample-text",
@@ -58,8 +58,8 @@ impl Hook for SampleText {
     }
 }
 
-/// So many different places among `all`, spread over the whole, so that different identities and templates are seen: in strides that have no
-/// divisor in common with `all`, and so come to no place twice.
+/// Returns `shown` different indices below `all`, spread over the whole range, so that different identities and templates are seen. The
+/// stride has no divisor in common with `all`, so that no index comes twice.
 fn spread(all: usize, shown: usize) -> impl Iterator<Item = usize> {
     let divisor = |a: usize, b: usize| {
         let (mut a, mut b) = (a, b);
@@ -74,7 +74,7 @@ fn spread(all: usize, shown: usize) -> impl Iterator<Item = usize> {
     (0..shown).map(move |index| index * stride % all)
 }
 
-/// A continuation in Markdown: runs of accepted draft tokens bold, the main model's own tokens plain.
+/// A continuation in Markdown, with accepted draft tokens in bold and the main model's own tokens plain.
 fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
     let mut text = String::new();
     let mut rest = &decoding.tokens[..];
@@ -83,7 +83,7 @@ fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
         let (own, after) = after.split_at(1.min(after.len()));
         rest = after;
         if !draft.is_empty() {
-            // Markdown's own `**` does not work next to a space or a full stop.
+            // Markdown's `**` does not work next to a space or a full stop.
             text += &format!(
                 "<strong>{}</strong>",
                 markdown_cell(&tokenizer.decode(draft)?)

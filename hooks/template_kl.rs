@@ -1,4 +1,5 @@
-//! How far main model and assistant are apart at the templates: KL and its relatives, pooled and by group.
+//! The hook `template-kl`: the divergence of main model and assistant at the prompts, as KL and related measures, for all prompts and by
+//! group.
 
 use std::collections::HashSet;
 
@@ -22,7 +23,7 @@ struct TemplateKl {
     positions: Vec<Positions>,
 }
 
-/// `template-kl`.
+/// The kind `template-kl`.
 pub fn kind() -> Kind {
     Kind::new(
         "template-kl",
@@ -33,7 +34,7 @@ pub fn kind() -> Kind {
     )
     .option(
         "positions",
-        "a list of `last` (the prompt's last token, the default), `prompt` (all its tokens), `continuation` (along what the main model goes on with)",
+        "a list of `last` (the prompt's last token, the default), `prompt` (all its tokens), `continuation` (along the main model's continuation)",
     )
     .row("KL at the templates, nats", "kl/mean_nats")
     .row("KL, batchmean convention", "kl/batchmean")
@@ -74,14 +75,14 @@ impl Hook for TemplateKl {
 
 fn at(positions: Positions, context: &mut Context) -> Result<()> {
     let all: Vec<MeanDivergence> = match positions {
-        // What other hooks ask for as well.
+        // Shared with other hooks.
         Positions::Last => {
             let each = context.divergences()?;
             each.iter().copied().map(MeanDivergence::from).collect()
         }
         _ => context.divergences_at(positions)?.to_vec(),
     };
-    // The usual set has the short tags.
+    // The default positions have the short tags.
     let (part, column) = match positions {
         Positions::Last => (String::new(), String::new()),
         other => (
@@ -97,7 +98,7 @@ fn at(positions: Positions, context: &mut Context) -> Result<()> {
     });
     for (name, mean) in std::iter::once(("mean", pooled)).chain(groups) {
         let Some(mean) = mean else { continue };
-        // What `F.kl_div(..., reduction="batchmean")` gives on one row: divided by the vocabulary size.
+        // The value of `F.kl_div(..., reduction="batchmean")` for one row, divided by the vocabulary size.
         let batchmean = match name {
             "mean" => "batchmean".to_owned(),
             _ => format!("{name}_batchmean"),
@@ -134,10 +135,10 @@ fn at(positions: Positions, context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// Prompts that are shown.
+/// How many prompts are shown.
 const SHOWN: usize = 5;
 
-/// The prompts where the models are furthest apart at the end.
+/// A table of the prompts where the models are furthest apart at the end, by KL in nats. Empty when KL was not recorded at start and end.
 fn furthest_apart(recorded: &dyn Recorded) -> String {
     let (start, end) = (
         recorded.column_at_start("kl_nats"),

@@ -1,4 +1,5 @@
-//! How toxic a sequence classifier finds what the main model says: mean, share and expected maximum over sampled continuations, by group.
+//! The hook `toxicity`: how toxic a sequence classifier finds the main model's sampled continuations, as mean, share and expected maximum,
+//! by group.
 
 use std::collections::{HashMap, HashSet};
 
@@ -28,29 +29,29 @@ impl Default for Options {
     }
 }
 
-/// What is shown to the classifier.
+/// The text that is classified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Part {
-    /// What the model said alone.
+    /// The continuation only.
     #[default]
     Continuation,
-    /// The prompt with it.
+    /// The prompt and its continuation.
     Sentence,
 }
 
 struct ToxicityHook {
     options: Options,
-    /// None before it has been read.
+    /// None before it is loaded.
     classifier: Option<Classifier>,
 }
 
-/// Continuations a template at most: all are in memory together.
+/// The most continuations per prompt, since all are in memory together.
 const SAMPLES: usize = 1000;
-/// Texts that are shown.
+/// How many texts are shown.
 const SHOWN: usize = 8;
 
-/// `toxicity`.
+/// The kind `toxicity`.
 pub fn kind() -> Kind {
     Kind::new(
         "toxicity",
@@ -111,7 +112,7 @@ impl Hook for ToxicityHook {
     }
 }
 
-/// The probability of each text; what is said twice is classified once.
+/// The probability of each text. Equal texts are classified once.
 fn scores(
     classifier: &Classifier,
     texts: &[(usize, String)],
@@ -167,7 +168,7 @@ fn report(by_prompt: &[Vec<f64>], context: &mut Context) -> Result<()> {
     Ok(())
 }
 
-/// The texts with the highest probabilities, each once, with the first prompt that it followed.
+/// A table of the texts with the highest probabilities, each once, with the first prompt that it followed.
 fn worst(texts: &[(usize, String)], probabilities: &[f64], context: &Context) -> String {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by(|&a, &b| {
@@ -204,7 +205,7 @@ mod tests {
         "/tests/fixtures/roberta/softmax"
     );
 
-    /// With the single most probable token to draw from, a sample is the greedy continuation.
+    /// When only the most probable token can be drawn, a sample is the greedy continuation.
     #[test]
     fn the_mean_is_that_of_the_greedy_texts_classified_one_by_one() -> Result<()> {
         let bench = Bench::new()?;

@@ -1,4 +1,4 @@
-//! The system's allocator: a setting of it, and what is said when it has no more memory to give.
+//! The system's allocator: one setting that saves time, and a message with an exit code of its own when memory runs out.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 #[cfg(unix)]
@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The exit code of a process that ran out of memory.
 pub const OUT_OF_MEMORY: i32 = 7;
 
-/// The system's allocator, which ends the process with one message and [`OUT_OF_MEMORY`] where it has nothing to give. A program sets it by
-/// `#[global_allocator]`; without it Rust aborts. Nothing half-written stays under a final name either way, and a run goes on from its last
-/// checkpoint.
+/// The system's allocator. When an allocation fails, it prints one message and ends the process with [`OUT_OF_MEMORY`]. A program sets it
+/// with `#[global_allocator]`; without it Rust aborts. Either way no half-written file stays under its final name, and a run can be resumed
+/// from its last checkpoint.
 pub struct Telling;
 
 #[allow(unsafe_code, reason = "an allocator cannot be written without")]
-// SAFETY: every call is handed to the system's allocator as it came, and what it gives is given on.
+// SAFETY: every call is passed to the system's allocator unchanged, and so is its result.
 unsafe impl GlobalAlloc for Telling {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those of the system's allocator.
@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Telling {
     }
 }
 
-/// What the allocator gave for a request of so many bytes; does not return where it gave nothing.
+/// Returns `given`, the allocator's answer to a request of `bytes` bytes. Ends the process when it is null.
 fn told(given: *mut u8, bytes: usize) -> *mut u8 {
     if given.is_null() {
         out_of_memory(bytes);
@@ -41,12 +41,12 @@ fn told(given: *mut u8, bytes: usize) -> *mut u8 {
     given
 }
 
-/// Says that memory is out, without asking for any, and ends the process. Elsewhere than on Unix, Rust says it.
+/// Prints the message without allocating and ends the process. Does so on Unix only; elsewhere Rust reports the failure.
 fn out_of_memory(bytes: usize) {
     #[cfg(unix)]
     {
         static TOLD: AtomicBool = AtomicBool::new(false);
-        // One thread says it; the others wait for the end.
+        // One thread prints; the others wait for the process to end.
         while TOLD.swap(true, Ordering::Relaxed) {
             std::thread::yield_now();
         }
@@ -70,9 +70,9 @@ fn out_of_memory(bytes: usize) {
     let _ = bytes;
 }
 
-/// Tells glibc's allocator to keep up to 256 MiB of what it is given back: every pass of a model takes and returns the same pieces, and asking the
-/// kernel for them anew each time, page by page, costs a third of the time of a small model. Pieces above 32 MiB, such as a whole head's
-/// gradient, still go back at once. Elsewhere it does nothing. Call it first.
+/// Tells glibc's allocator to keep up to 256 MiB of freed memory. Every pass of a model allocates and frees the same pieces; getting them
+/// from the kernel each time, page by page, costs a third of the time of a small model. Pieces above 32 MiB, such as the gradient of a
+/// whole head, still go back at once. Does nothing with another C library. Call it first in `main`.
 #[allow(unsafe_code, reason = "a call of the C library")]
 pub fn keep_pages() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,13 +1,14 @@
-//! Files that are never half there: written aside in the same directory, synced, renamed.
+//! Writes files atomically: to a temporary file in the same directory, which is synced and renamed.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Puts `bytes` at `path`. A link stays one: the file that it leads to is replaced. A device or pipe is written to as it is. A reader, or a machine that dies half way, sees the old file or the new one, never a part.
+/// Writes `bytes` to `path`. A symbolic link stays one: the file that it leads to is replaced. A device or a pipe is written to directly. A
+/// reader sees the old file or the new one, never a part, and so does a machine that crashes half way.
 ///
 /// # Errors
-/// Those of the file system; then nothing has changed at `path` and nothing is left beside it.
+/// When the file system refuses; then `path` is unchanged and no temporary file is left.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let path = &target;
@@ -20,13 +21,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     publish(aside, path).map(drop)
 }
 
-/// Puts a file that was written aside, in the same directory, at `path`, and gives it open for more.
+/// Syncs a temporary file and renames it to `path`, which must be in the same directory. Returns the file, open for more writing.
 ///
 /// # Errors
-/// Those of the file system; then nothing has changed at `path` and nothing is left beside it.
+/// When the file system refuses; then `path` is unchanged and no temporary file is left.
 pub fn publish(aside: tempfile::NamedTempFile, path: &Path) -> io::Result<File> {
     aside.as_file().sync_all()?;
-    // Temporary files are private by default; what we publish should be as readable as any other file.
+    // Temporary files are private by default; a published file should be as readable as any other.
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -39,7 +40,7 @@ pub fn publish(aside: tempfile::NamedTempFile, path: &Path) -> io::Result<File> 
     Ok(file)
 }
 
-/// The folder that a path lies in.
+/// The folder that contains `path`.
 fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -47,10 +48,10 @@ fn folder(path: &Path) -> &Path {
     }
 }
 
-/// Makes a rename in `directory` durable.
+/// Syncs `directory`, which makes a rename in it durable.
 ///
 /// # Errors
-/// Those of the file system.
+/// When the directory cannot be opened or synced.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }

@@ -1,4 +1,4 @@
-//! Checksums of what lies on disk: SHA-256 in hexadecimal, as `sha256sum` prints it.
+//! Checksums of files: SHA-256 in hexadecimal, as `sha256sum` prints it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The checksum of bytes.
+/// The SHA-256 of `bytes`, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(Sha256::digest(bytes).as_slice())
 }
@@ -16,7 +16,7 @@ fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// How far a file goes that is only appended to, and the checksum of what stands in it up to there.
+/// The length of a file that is only appended to, with the checksum of its content up to there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Bytes from the beginning of the file.
@@ -32,7 +32,7 @@ impl Default for End {
     }
 }
 
-/// The checksum of a file that grows.
+/// The running checksum of a file that is only appended to.
 #[derive(Debug, Clone, Default)]
 pub struct Sum {
     hasher: Sha256,
@@ -51,7 +51,7 @@ impl Sum {
         self.bytes
     }
 
-    /// The end of the file as it is now.
+    /// The length and checksum of everything added so far.
     pub fn end(&self) -> End {
         End {
             bytes: self.bytes,
@@ -59,7 +59,7 @@ impl Sum {
         }
     }
 
-    /// The checksum of the first `bytes` bytes of a file, fewer where the file is shorter.
+    /// The checksum of the first `bytes` bytes of a file, or of the whole file if it is shorter.
     ///
     /// # Errors
     /// When the file cannot be read.

@@ -1,4 +1,5 @@
-//! The clock of a run, and the run in numbers before it starts. The units are types of their own: a micro-batch is not a step.
+//! The clock of a run, and its size in numbers before it starts. Each unit is a type of its own, so that a micro-batch cannot be taken for
+//! a step.
 
 use std::fmt;
 use std::time::Duration;
@@ -21,27 +22,27 @@ macro_rules! unit {
 }
 
 unit! {
-    /// Forward and backward passes; several make a step under gradient accumulation.
+    /// Counts forward and backward passes. With gradient accumulation, several make a step.
     MicroBatch
 }
 unit! {
-    /// Optimiser steps.
+    /// Counts optimiser steps.
     Step
 }
 unit! {
-    /// Passes over the training blocks.
+    /// Counts passes over the training blocks.
     Epoch
 }
 unit! {
-    /// Blocks trained on.
+    /// Counts blocks trained on.
     Samples
 }
 unit! {
-    /// Tokens trained on.
+    /// Counts tokens trained on.
     Tokens
 }
 
-/// Where a run stands: how much of each unit is complete.
+/// How far a run has come: the completed amount of each unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Micro-batches done.
@@ -60,14 +61,14 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A micro-batch of so many blocks and tokens is done.
+    /// Counts one micro-batch of `samples` blocks and `tokens` tokens.
     pub fn micro_batch_done(&mut self, samples: Samples, tokens: Tokens) {
         self.micro_batch.0 += 1;
         self.samples.0 += samples.0;
         self.tokens.0 += tokens.0;
     }
 
-    /// The optimisers have moved. The step that is the last of its epoch completes the epoch.
+    /// Counts one optimiser step. The last step of an epoch completes the epoch, too.
     pub fn step_done(&mut self, extent: &Extent) {
         self.step.0 += 1;
         self.epoch = extent.epochs_done(self.step);
@@ -83,12 +84,12 @@ pub enum Length {
     Steps(u64),
 }
 
-/// Why a run cannot be laid out: the number that is at fault, and what is wrong with it.
+/// A number from which no run can be made: its name, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` {1}")]
 pub struct ExtentError(pub &'static str, &'static str);
 
-/// A run in numbers, before it starts.
+/// The size of a run, known before it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
     samples: u64,
@@ -99,8 +100,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// `samples` blocks an epoch, `batch` blocks a micro-batch (the epoch's last may be smaller), `accumulation` micro-batches a step
-    /// (the epoch's last step may have fewer), `block` tokens a sample. Nothing is dropped.
+    /// Lays out a run with `samples` blocks an epoch, `batch` blocks a micro-batch (the last of an epoch may be smaller), `accumulation`
+    /// micro-batches a step (the last step of an epoch may have fewer) and `block` tokens a sample. No block is dropped.
     ///
     /// # Errors
     /// When one of the numbers is 0, or when the run's counts do not fit in 64 bits.
@@ -139,7 +140,7 @@ impl Extent {
         };
         let too_large = ExtentError(name, "makes a run too long to count its tokens in 64 bits");
         extent.steps = steps.ok_or(too_large.clone())?;
-        // One epoch more than the run has, so that the clock one step behind its end can still be asked for.
+        // Counts one epoch more than the run has, so that `clock_after` can still be asked for the step behind the end.
         let epochs = extent.epochs().checked_add(1);
         let samples = epochs.and_then(|epochs| epochs.checked_mul(samples));
         let tokens = samples.and_then(|samples| samples.checked_mul(block));
@@ -161,7 +162,7 @@ impl Extent {
         self.micro_batches_per_epoch().div_ceil(self.accumulation)
     }
 
-    /// Epochs that the run touches; the last may be cut short.
+    /// Epochs that the run begins; the last may be cut short.
     pub fn epochs(&self) -> u64 {
         self.steps.div_ceil(self.steps_per_epoch())
     }
@@ -171,12 +172,12 @@ impl Extent {
         Epoch(step.0.saturating_sub(1) / self.steps_per_epoch())
     }
 
-    /// The epochs that are complete after so many steps.
+    /// The epochs that are complete after `step` steps.
     pub fn epochs_done(&self, step: Step) -> Epoch {
         Epoch(step.0 / self.steps_per_epoch())
     }
 
-    /// A clock that was saved, with its epoch.
+    /// Fills in the epoch of a clock that was saved without it.
     pub fn restored(&self, clock: Clock) -> Clock {
         Clock {
             epoch: self.epochs_done(clock.step),
@@ -189,7 +190,7 @@ impl Extent {
         step.0 > 0 && step.0.is_multiple_of(self.steps_per_epoch())
     }
 
-    /// The clock after so many steps, at most one more than the run has, with its elapsed time 0.
+    /// The clock after `step` steps, with an elapsed time of 0. `step` may be at most one more than the run has.
     pub fn clock_after(&self, step: Step) -> Clock {
         let epochs = step.0 / self.steps_per_epoch();
         let rest = step.0 % self.steps_per_epoch();

@@ -1,4 +1,5 @@
-//! Where tensors live. The one place that knows which devices exist: a new one is a new line of [`KINDS`] and an arm of [`Kind`]'s opening.
+//! The devices that tensors can be on. Only this module knows which there are: a new one is an entry of [`KINDS`] with the function that
+//! opens it.
 
 use burn::tensor::{Device, Tensor};
 
@@ -18,7 +19,7 @@ pub enum DeviceError {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
-    /// The device is in the build, but not in this machine.
+    /// The device is in the build, but does not work on this machine.
     #[error("device `{name}` cannot be used here: {reason}; {remedy}")]
     NotThere {
         /// The device as asked for.
@@ -30,14 +31,14 @@ pub enum DeviceError {
     },
 }
 
-/// A kind of device: how it is written, what it is, and what to do where it does not work.
+/// A kind of device: how its name is written, what to do when it does not work, and how it is opened.
 struct Kind {
     form: &'static str,
     remedy: &'static str,
     open: fn(&str) -> Option<Result<Device, &'static str>>,
 }
 
-/// Every kind. `open` gives None for another kind's name, and the missing feature where it is not in the build.
+/// Every kind. `open` returns None for the name of another kind, and the missing cargo feature when the kind is not in the build.
 const KINDS: &[Kind] = &[
     Kind {
         form: "flex",
@@ -66,8 +67,9 @@ fn forms() -> String {
     forms.join(", ")
 }
 
-/// Opens a device by name: `flex` (pure Rust on the CPU, the default) or, with the cargo features of those names, `tch` (libtorch on the
-/// CPU), `tch:cuda:0` (libtorch on a graphics card) and `wgpu` (any graphics card). A device other than `flex` is tried with a small sum.
+/// Opens a device by name. `flex` is pure Rust on the CPU and the default. The others need the cargo feature of their name: `tch` (libtorch
+/// on the CPU), `tch:cuda:0` (libtorch on a graphics card) and `wgpu` (any graphics card). Any device other than `flex` is tested with a
+/// small sum.
 ///
 /// # Errors
 /// When the name is unknown, the device is not compiled in, or it does not work on this machine.
@@ -97,7 +99,11 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         });
         match sum {
             Ok(8.0) => {}
-            Ok(other) => return Err(not_there(format!("it adds eight ones to {other}"))),
+            Ok(other) => {
+                return Err(not_there(format!(
+                    "the sum of eight ones came out as {other}"
+                )));
+            }
             Err(reason) => return Err(not_there(reason)),
         }
     }

@@ -1,4 +1,4 @@
-//! One way to say what is wrong in a text file: what, where (file, line, a caret under it), and what was probably meant.
+//! How an error in a text file is shown: what is wrong, where (file, line, a caret under it), and what was probably meant.
 //!
 //! ```text
 //! unknown key `max_step`
@@ -13,16 +13,16 @@ use std::ops::Range;
 
 use crate::suggestion::did_you_mean;
 
-/// A text and the name it goes by.
+/// A text, and the name that messages use for it.
 #[derive(Debug, Clone)]
 pub struct Source {
-    /// A path, or what stands for one.
+    /// A path, or a name for a text that is not a file.
     pub name: String,
     /// The text.
     pub text: String,
 }
 
-/// What is wrong, and where.
+/// An error in a text: what is wrong, where, and what may help.
 #[derive(Debug, Clone)]
 pub struct Diagnostic {
     message: String,
@@ -37,13 +37,13 @@ struct Place {
     line: usize,
     column: usize,
     text: String,
-    /// White space under the line up to the caret, with the line's own tabs.
+    /// The white space before the caret. It repeats the line's own tabs, so that the caret stands right.
     indent: String,
     width: usize,
 }
 
 impl Diagnostic {
-    /// Something is wrong at `span` (bytes) of `source`.
+    /// An error at `span` (a range of bytes) of `source`.
     pub fn at(source: &Source, span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -53,7 +53,7 @@ impl Diagnostic {
         }
     }
 
-    /// Something is wrong with a file as a whole.
+    /// An error that concerns a file as a whole.
     pub fn file(name: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -63,17 +63,17 @@ impl Diagnostic {
         }
     }
 
-    /// Adds what was probably meant or what to do.
+    /// Adds a hint: what was probably meant, or what to do.
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// What a TOML error says, with the nearest known name for a mistyped one.
+    /// An error of the TOML parser, in plainer words. For a mistyped name it suggests the nearest known one.
     pub fn from_toml(source: &Source, error: &toml::de::Error) -> Self {
         let raw = error.message().trim().replace('\n', ", ");
         let (mut message, help) = reworded(&raw);
-        // What is missing from the file itself has no line of its own.
+        // A key that is missing at the top level has no line to point at.
         let whole = 0..source.text.len();
         let nowhere = |span: &Range<usize>| *span == (0..0) || *span == whole;
         let span = error
@@ -97,12 +97,12 @@ impl Diagnostic {
         &self.message
     }
 
-    /// The line, from 1, if there is one.
+    /// The line, counted from 1. None for a file as a whole.
     pub fn line(&self) -> Option<usize> {
         self.place.as_ref().map(|place| place.line)
     }
 
-    /// What was probably meant or what to do.
+    /// The hint, if there is one.
     pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
@@ -138,7 +138,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The first line of a span, and where on it to point.
+/// The first line of a span (in bytes), and where on that line to point.
 fn place(text: &str, span: Range<usize>) -> Place {
     let start = floor_boundary(text, span.start.min(text.len()));
     let end = floor_boundary(text, span.end.clamp(start, text.len()));
@@ -167,7 +167,7 @@ fn floor_boundary(text: &str, mut index: usize) -> usize {
     index
 }
 
-/// serde's messages in the words of someone who writes TOML, and the help that they hold.
+/// Translates a message of serde into the words of someone who writes TOML. Also returns the hint that it contains.
 fn reworded(message: &str) -> (String, Option<String>) {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     for (start, what) in [("unknown field", "key"), ("unknown variant", "value")] {
@@ -190,7 +190,7 @@ fn reworded(message: &str) -> (String, Option<String>) {
     if message == "wanted string or table" {
         return ("expected a string".to_owned(), None);
     }
-    // From the right: the value found may be a string that has these words in it.
+    // From the right, because the value that was found may be a string with these words in it.
     if let Some((found, expected)) = message.rsplit_once(", expected ") {
         if let Some(found) = found.strip_prefix("invalid type: ") {
             let found = plain_value(found);
@@ -212,7 +212,7 @@ fn reworded(message: &str) -> (String, Option<String>) {
     (message.to_owned(), None)
 }
 
-/// "Did you mean", or the list of what there is.
+/// A hint for an unknown `word`: "did you mean" the nearest of `known`, or all of them when none is near.
 pub fn known_names(word: &str, known: &[&str]) -> String {
     match did_you_mean(word, known.iter().copied()) {
         Some(name) => format!("did you mean `{name}`?"),
@@ -236,7 +236,7 @@ fn plain_type(expected: &str) -> &str {
     }
 }
 
-/// What serde found: numbers, `true` and `false` as they are written, the rest with its kind.
+/// The value that serde found. Numbers, `true` and `false` are shown as written, other values with their kind.
 fn plain_value(found: &str) -> String {
     match found {
         "map" => return "a table".to_owned(),

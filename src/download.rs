@@ -1,4 +1,4 @@
-//! A file from the network: given up when nothing comes, checked, and never half there under its name.
+//! Downloads of single files: given up when the server stays silent, checked by MD5, and published under their name only when whole.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
-/// Told of a download: the file, the bytes done and, if known, the bytes in all.
+/// A callback for progress. It gets the name of the file, the bytes done and, if known, the bytes in all.
 pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
 
-/// Why a download failed. Each message ends with how to get the file by hand.
+/// Why a download failed. The message ends with how to get the file by hand.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot download {url}: {reason}. By hand: fetch that address, and put the file at {to}")]
 pub struct DownloadError {
@@ -25,7 +25,7 @@ pub struct DownloadError {
 /// How long to wait for a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Until it has answered: name, connection, handshake, headers.
+    /// Until the server has answered: name lookup, connection, handshake and headers.
     pub start: Duration,
     /// For the next bytes of a body that has begun.
     pub stall: Duration,
@@ -40,20 +40,20 @@ impl Default for Patience {
     }
 }
 
-/// What is to be fetched.
+/// A file on a server, and its pinned checksum.
 #[derive(Debug, Clone)]
 pub struct Remote<'a> {
     /// The address.
     pub url: &'a str,
-    /// Its MD5 in hexadecimal.
+    /// The file's MD5 in hexadecimal.
     pub md5: &'a str,
 }
 
-/// Downloads to `to`; `progress` is told the bytes done and, if known, the bytes in all.
+/// Downloads a file to `to`. `progress` is called with the bytes done and, if known, the bytes in all.
 ///
 /// # Errors
-/// When the server does not answer in time or answers an error, the body breaks off or has another MD5, or the file cannot be
-/// written. Then nothing lies at `to`.
+/// When the server does not answer in time or answers with an error, when the body breaks off or has another MD5, or when the file cannot
+/// be written. Then nothing is left at `to`.
 pub fn download(
     remote: &Remote,
     to: &Path,
@@ -96,15 +96,15 @@ fn fetch(
     published.map_err(|error| error.to_string())
 }
 
-/// A question to a server.
+/// A request to a server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ask {
     pub url: String,
-    /// Ask for the headers alone, and take a redirect as the answer.
+    /// Ask for the headers only, and do not follow redirects.
     pub head: bool,
     /// Sent as a bearer token; not passed on to another host.
     pub token: Option<String>,
-    /// Leave out so many bytes at the start.
+    /// Skip this many bytes at the start of the file.
     pub from: u64,
 }
 
@@ -117,7 +117,7 @@ impl Ask {
     }
 }
 
-/// What a server answered, with a body that is still coming.
+/// A server's answer. Its body may still be on its way.
 pub(crate) struct Answer {
     pub status: u16,
     headers: ureq::http::HeaderMap,
@@ -130,7 +130,7 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The answer if it is one with a body that was asked for.
+    /// Returns the answer if its status is a success.
     pub fn accepted(self) -> Result<Self, String> {
         match self.status {
             200..300 => Ok(self),
@@ -138,7 +138,8 @@ impl Answer {
         }
     }
 
-    /// Hands over the body in pieces. `before` bytes were had earlier.
+    /// Passes the body to `take` piece by piece. `before` is the number of bytes that an earlier request brought; `progress` counts from
+    /// there.
     pub fn read_into(
         self,
         before: u64,
@@ -174,7 +175,7 @@ impl Answer {
         }
     }
 
-    /// The whole body as text, which must be short.
+    /// The whole body as text, at most 16 MiB of it.
     pub fn text(self) -> Result<String, String> {
         const LONGEST: usize = 16 << 20;
         let mut bytes = Vec::new();
@@ -189,11 +190,11 @@ impl Answer {
     }
 }
 
-/// Asks in a thread of its own, which also reads the body: looking up a name, or the next bytes, can hang for longer than any timeout of
-/// the client covers. A thread that was given up ends with its connection or with the process.
+/// Sends a request from a thread of its own, which also reads the body: a name lookup, or waiting for the next bytes, can hang for longer
+/// than any timeout of the client covers. A thread that was given up ends with its connection or with the process.
 pub(crate) fn ask(question: Ask, patience: Patience) -> Result<Answer, String> {
     let (send, receive) = bounded(1);
-    // A few pieces of at most 64 KiB: a slow disk holds the network up.
+    // A few pieces of at most 64 KiB: when the disk is slow, the download waits.
     let (pieces, body) = bounded(16);
     let spawned = std::thread::Builder::new().spawn(move || {
         let answer = match call(&question, patience) {
@@ -204,7 +205,7 @@ pub(crate) fn ask(question: Ask, patience: Patience) -> Result<Answer, String> {
             }
         };
         let (parts, body) = answer.into_parts();
-        // The asker may have given up; then nobody wants the answer.
+        // Sending fails when the caller has given up; then nobody wants the answer.
         let _ = send.send(Ok((parts.status.as_u16(), parts.headers)));
         let mut reader = body.into_reader();
         let mut buffer = vec![0; 1 << 16];
@@ -248,7 +249,7 @@ fn call(question: &Ask, patience: Patience) -> Result<ureq::http::Response<ureq:
     } else {
         agent.get(&question.url)
     };
-    // Compressed bytes would have another length than the file.
+    // A compressed body would not have the length of the file.
     request = request.header("accept-encoding", "identity");
     if let Some(token) = &question.token {
         request = request.header("authorization", format!("Bearer {token}"));
@@ -257,7 +258,7 @@ fn call(question: &Ask, patience: Patience) -> Result<ureq::http::Response<ureq:
         request = request.header("range", format!("bytes={}-", question.from));
     }
     request.call().map_err(|error| match error {
-        // Whichever clock is first, the client's or the asker's.
+        // Either timeout may come first, the client's or the caller's; both get the same message.
         ureq::Error::Timeout(_) => no_answer(patience),
         error => error.to_string(),
     })

@@ -1,11 +1,11 @@
-//! What happens in a run, in the order in which it happens.
+//! The events of a run, in the order in which they happen.
 
 use serde::{Deserialize, Serialize};
 
-/// A moment of the run that hooks can be called at. This is the loop:
+/// A moment of a run at which hooks can be called. This is the loop:
 ///
 /// ```text
-/// RunStart                                  step 0: the pair as it came
+/// RunStart                                  step 0: the pair before training
 /// [Evaluated]                               when `train.evaluate` is due at the start
 /// for each epoch
 ///     EpochStart
@@ -21,18 +21,18 @@ use serde::{Deserialize, Serialize};
 ///         StepEnd
 ///         [EpochEnd]                        after the last step of an epoch
 ///         [CheckpointSaved]                 when `train.save` is due or a hook asked for it
-/// [CheckpointSaved]                         when `train.save` is due at an end that came early
-/// [Evaluated]                               when `train.evaluate` is due at such an end
+/// [CheckpointSaved]                         when `train.save` is due and the run ends early
+/// [Evaluated]                               when `train.evaluate` is due and the run ends early
 /// RunEnd, or RunFailed                      exactly one of them, always last
 /// ```
 ///
-/// A run that stops early (a hook's request, Ctrl-C, `max_steps`) finishes its step and skips what is left; the epoch it stops in
-/// has no EpochEnd unless it was complete. A run that was killed and resumed has the events of one that never was, each once: those after
-/// the checkpoint are forgotten and come again.
+/// A run that stops early (a hook's request, Ctrl-C, `max_steps`) finishes its step and skips what is left. The epoch in which it stops has
+/// no EpochEnd unless it was complete. A run that was killed and resumed has the same events as one that was never killed, each once: those
+/// after the checkpoint are dropped and happen again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
-    /// Before anything; the clock is at 0.
+    /// Before everything else; the clock is at 0.
     RunStart,
     /// Before the first step of an epoch.
     EpochStart,
@@ -40,16 +40,15 @@ pub enum Event {
     StepStart,
     /// After each forward and backward pass of the trained models.
     MicroBatchEnd,
-    /// A step's gradients are complete and not yet clipped. Inline hooks see them.
+    /// The gradients of a step are complete and not yet clipped. Only inline hooks see them.
     GradientsReady,
-    /// The gradients as the optimisers will use them. Inline hooks see them.
+    /// The gradients are as the optimisers will use them. Only inline hooks see them.
     GradientsClipped,
     /// The held-out split has been evaluated.
     Evaluated,
-    /// The optimisers have moved.
+    /// The optimisers have changed the weights.
     StepEnd,
-    /// The weights and optimisers of a checkpoint lie on disk. It gets its name when the hooks of this event have spoken, so that what they said is
-    /// part of it.
+    /// A checkpoint of the state after this step is about to be written. Hooks are called first, so that their reports are part of it.
     CheckpointSaved,
     /// After the last step of an epoch.
     EpochEnd,
@@ -60,7 +59,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// As in TOML and `milestones.jsonl`.
+    /// The name, as in TOML and `milestones.jsonl`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RunStart => "run-start",

@@ -1,22 +1,22 @@
-//! Calls into libraries that may panic on what a file holds: the panic becomes an error.
+//! Calls of library functions that may panic on bad input: the panic becomes an error.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
-    /// Calls of [`call`] that this thread is in.
+    /// How many calls of [`call`] this thread is inside of.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Whether this thread is in [`call`]: a panic there is told by whoever called, and should print nothing.
+/// Whether this thread is inside [`call`]. A panic there is reported by the caller, so the panic hook prints nothing.
 pub(crate) fn in_call() -> bool {
     DEPTH.get() > 0
 }
 
-/// Calls what may panic in a library, and gives the panic's first line instead.
+/// Calls a function that may panic and returns what it returns.
 ///
 /// # Errors
-/// The first line of the panic.
+/// The first line of the panic's message, when it panics.
 pub(crate) fn call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     DEPTH.set(DEPTH.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(call));
@@ -28,7 +28,8 @@ pub(crate) fn call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// The beginning of a library's complaint, which may go on for pages in one line: libtorch lists every kernel that it has.
+/// The first line of a library's error message, at most 160 characters of it. Some go on for pages in one line: libtorch lists every kernel
+/// that it has.
 pub(crate) fn first_words(text: &str) -> String {
     let text = text.trim_start_matches("called `Result::unwrap()` on an `Err` value: ");
     let lines = text.split('\n').flat_map(|line| line.split("\\n"));

@@ -1,6 +1,6 @@
 //! milepost fine-tunes a pair of causal language models and watches, milestone by milestone, what the training does to them.
 
-// They panic when nobody listens any more; the command line has its own (`cli::terminal`).
+// `println!` panics when the reader of a pipe is gone. The command line has its own functions (`cli::terminal`).
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 // So that a hook reads `use milepost::prelude::*` here exactly as in a crate of its own.

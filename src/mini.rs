@@ -1,4 +1,4 @@
-//! What is built into the program: the mini pair and the project's own templates, so that it runs anywhere without a file.
+//! The files that are built into the program, so that it runs anywhere: the mini pair and the project's own templates.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use burn::tensor::Device;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::model::{ModelFiles, Network, Role, WeightsError};
 
-/// The project's own templates, in HONEST layout.
+/// The project's own templates, a TSV file in the layout of HONEST's.
 pub const TEMPLATES: &str = include_str!("../datasets/prompt_templates.tsv");
 
-/// One of the mini pair's models, on `device`.
+/// Loads one model of the mini pair onto `device`.
 ///
 /// # Errors
-/// When the files that were built in are damaged.
+/// When the built-in files are damaged.
 pub fn model(role: Role, device: &Device) -> Result<Network, WeightsError> {
     let (config, weights): (&str, &[u8]) = match role {
         Role::Main => (
@@ -36,7 +36,7 @@ pub fn model(role: Role, device: &Device) -> Result<Network, WeightsError> {
 /// The mini pair's tokenizer.
 ///
 /// # Errors
-/// When the file that was built in is damaged.
+/// When the built-in file is damaged.
 pub fn tokenizer() -> Result<Tokenizer, TokenizerError> {
     Tokenizer::from_bytes(
         Path::new("mini/main/tokenizer.json"),
@@ -44,7 +44,7 @@ pub fn tokenizer() -> Result<Tokenizer, TokenizerError> {
     )
 }
 
-/// The files of one of the mini pair's models, by their names, for the manifest.
+/// The files of one model of the mini pair, as names with contents, for the manifest.
 pub fn files(role: Role) -> [(&'static str, &'static [u8]); 3] {
     let tokenizer: &[u8] = include_bytes!("../datasets/mini/main/tokenizer.json");
     let (config, weights): (&[u8], &[u8]) = match role {

@@ -1,4 +1,4 @@
-//! Overrides of an experiment from the command line: `train.max_steps=50 seed=7`.
+//! Changes to an experiment's TOML from the command line: `train.max_steps=50 seed=7`.
 
 use toml_edit::{DocumentMut, InlineTable, Item, Key, Table, Value};
 
@@ -32,22 +32,22 @@ pub enum OverrideError {
     Text(String),
 }
 
-/// One override.
+/// One change to a TOML document: a key gets a value or is removed.
 #[derive(Debug, Clone)]
 pub struct Override {
     text: String,
     path: Vec<String>,
-    /// None takes the key away.
+    /// None removes the key.
     value: Option<Value>,
 }
 
 impl Override {
-    /// The key, with its tables before it: `train.max_steps`.
+    /// The key with its tables: `train.max_steps`.
     pub fn key(&self) -> String {
         self.path.join(".")
     }
 
-    /// Takes a key away, so that its default holds.
+    /// An override that removes a key, so that its default applies. `key` is dotted and has no quoted parts.
     pub fn removal(key: &str) -> Self {
         Self {
             text: key.to_owned(),
@@ -60,7 +60,7 @@ impl Override {
 impl std::str::FromStr for Override {
     type Err = OverrideError;
 
-    /// `key.path=value`; keys are as in TOML, quoted where they have a dot in them; the value is TOML, or a bare word, which is
+    /// Reads `key.path=value`. Keys are written as in TOML, in quotes where they contain a dot. The value is TOML, or a bare word, which is
     /// taken as a string.
     fn from_str(text: &str) -> Result<Self, OverrideError> {
         let form = || OverrideError::Form(text.to_owned());
@@ -71,11 +71,14 @@ impl std::str::FromStr for Override {
         let bare = |letter: char| letter.is_alphanumeric() || "-_:/.%+~\\".contains(letter);
         let value = match value.parse::<Value>() {
             Ok(value) => value,
-            // No word, though it could be taken for one.
+            // A number that TOML cannot hold is an error, not a bare word.
             Err(_) if is_whole_number(value) => {
                 return Err(OverrideError::Value {
                     text: text.to_owned(),
-                    message: format!("this whole number is too large: TOML's end at {}", i64::MAX),
+                    message: format!(
+                        "this whole number is too large: the largest that TOML can hold is {}",
+                        i64::MAX
+                    ),
                 });
             }
             Err(_) if !value.is_empty() && value.chars().all(bare) => Value::from(value),
@@ -105,7 +108,7 @@ fn is_whole_number(text: &str) -> bool {
 /// Splits `a=1 b='x y' c=[1, 2]` at white space outside quotes and brackets.
 ///
 /// # Errors
-/// When a quote or bracket stays open, or a part is not an override.
+/// When a quote or bracket is not closed, or a part is not an override.
 pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
     let parts = split_at(text, char::is_whitespace)?;
     let parts = parts.iter().filter(|part| !part.is_empty());
@@ -115,7 +118,7 @@ pub fn split(text: &str) -> Result<Vec<Override>, OverrideError> {
 /// Splits a text at separators outside quotes and brackets.
 ///
 /// # Errors
-/// When a quote or bracket stays open.
+/// When a quote or bracket is not closed.
 pub fn split_at(text: &str, separates: fn(char) -> bool) -> Result<Vec<&str>, OverrideError> {
     let unclosed = || OverrideError::Unclosed(text.to_owned());
     let (mut parts, mut start) = (Vec::new(), 0);
@@ -141,7 +144,7 @@ pub fn split_at(text: &str, separates: fn(char) -> bool) -> Result<Vec<&str>, Ov
     }
 }
 
-/// Bytes of the TOML string that a text begins with, quotes included; `None` when it does not end.
+/// The length in bytes of the TOML string at the start of `text`, quotes included. None when the string does not end.
 fn string_length(text: &str) -> Option<usize> {
     let quote = text.chars().next()?;
     let three = quote.to_string().repeat(3);
@@ -160,14 +163,14 @@ fn string_length(text: &str) -> Option<usize> {
         }
     }
     index += fence.len();
-    // The string itself may end in quotes, right before the closing three.
+    // A string in triple quotes may itself end in quotes, right before the closing three.
     while fence == three && text[index..].starts_with(quote) {
         index += 1;
     }
     Some(index)
 }
 
-/// The TOML text with every override applied, in order; comments and places are kept.
+/// Applies the overrides to a TOML text, in order. Comments and the order of keys are kept.
 ///
 /// # Errors
 /// When the text is not TOML, or a path goes through something that is not a table.
@@ -183,7 +186,7 @@ pub fn apply(text: &str, overrides: &[Override]) -> Result<String, OverrideError
         for key in tables {
             if item.get(key).is_none() {
                 let new = match item {
-                    // What stands in an inline table must be inline too.
+                    // A table inside an inline table must be inline, too.
                     Item::Value(_) => Item::Value(InlineTable::new().into()),
                     _ => {
                         let mut table = Table::new();
@@ -212,7 +215,7 @@ pub fn apply(text: &str, overrides: &[Override]) -> Result<String, OverrideError
             continue;
         };
         match item.get_mut(last) {
-            // In its place, with the comment behind it.
+            // The new value takes the place of the old one and keeps the comment behind it.
             Some(Item::Value(old)) => {
                 *value.decor_mut() = old.decor().clone();
                 *old = value;

@@ -1,10 +1,10 @@
-//! What a hook needs: `use milepost::prelude::*`, the same in this crate and in your own.
+//! Everything a hook needs: `use milepost::prelude::*` works the same in this crate and in your own.
 
-/// The burn that milepost is built with, for what is not listed here: a crate of your own needs no burn of its own.
+/// The version of burn that milepost is built with, for anything not listed here. Your own crate needs no dependency on burn.
 pub use burn;
-/// What reads weights and activations: `context.pair().main.visit(&mut visitor)` shows a [`ModuleVisitor`] every parameter.
+/// For reading weights: `context.pair().main.visit(&mut visitor)` shows a [`ModuleVisitor`] every parameter.
 pub use burn::module::{Module, ModuleVisitor, Param};
-/// Activations come as tensors: `context.pair().main.logits(tokens)`.
+/// Tensors, such as the logits that `context.pair().main.logits(tokens)` returns.
 pub use burn::tensor::{Int, Tensor, TensorData};
 
 pub use anyhow::{Result, bail, ensure};

@@ -1,5 +1,5 @@
-//! The mini pair: a GPT-2 main model and assistant of the project's own, with their tokenizer, trained from nothing on the generated
-//! corpus by the same loop that fine-tunes.
+//! Pretraining of the mini pair: a GPT-2 main model and assistant with their tokenizer, trained from scratch on the generated corpus by the
+//! same loop that fine-tunes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,20 +26,20 @@ use crate::random::{Purpose, stream};
 use crate::record::checkpoint::model_folder;
 use crate::record::layout::MODELS;
 use crate::record::progress::Span;
-use crate::train::{Decay, Plan, Schedule, Training, WeightDecay};
+use crate::train::{Decay, Objectives, Plan, Schedule, Training, WeightDecay};
 
-/// How the mini pair is made. The defaults make the pair that ships.
+/// The settings of pretraining. The defaults make the pair that ships.
 #[derive(Debug, Clone)]
 pub struct Recipe {
-    /// Seed of corpus, weights and order.
+    /// The seed of the corpus, the initial weights and the order of blocks.
     pub seed: u64,
     /// Optimiser steps.
     pub steps: u64,
-    /// Blocks a step.
+    /// Blocks per step.
     pub batch: usize,
-    /// Tokens a block, and positions of the models.
+    /// Tokens per block, and positions of the models.
     pub block: usize,
-    /// Share of everyday texts in the corpus; the rest is news.
+    /// The share of everyday texts in the corpus, from 0 to 1; the rest is news.
     pub everyday: f64,
     /// Tokens in the vocabulary.
     pub vocab_size: usize,
@@ -61,29 +61,29 @@ impl Default for Recipe {
     }
 }
 
-/// What a corpus' own grammar says of a text's predictability.
+/// How predictable a corpus is under the grammar that generated it.
 #[derive(Debug, Clone, Copy)]
 pub struct Entropy {
     /// Mean of -ln P per token, in nats: no model of the corpus can have a lower cross-entropy.
     pub nats_per_token: f64,
 }
 
-/// Everything that pretraining needs.
+/// A pretraining run that is ready to start.
 pub struct Pretraining {
-    /// The run.
+    /// The run, as the training loop takes it.
     pub plan: Plan,
-    /// Of the held-out text.
+    /// The entropy of the held-out text.
     pub entropy: Entropy,
 }
 
 impl Recipe {
-    /// Generates the corpus, trains the tokenizer and lays out the run, to be written into `directory`.
+    /// Generates the corpus, trains the tokenizer and lays out the run. The run will be written into `directory`.
     ///
     /// # Errors
-    /// When the recipe makes no sense.
+    /// When no run can be made of the recipe's numbers, or the tokenizer cannot be trained.
     pub fn prepare(&self, device: &Device, directory: PathBuf) -> anyhow::Result<Pretraining> {
         let needed = self.steps as usize * self.batch * self.block;
-        // Texts are some 50 tokens long; a text is read once or, near the end, twice.
+        // A text has about 50 tokens, so that each is read once or, near the end, twice.
         let documents: Vec<Document> = generator::documents(self.seed, self.everyday)
             .take(needed.div_ceil(50).max(2000))
             .collect();
@@ -136,6 +136,7 @@ impl Recipe {
             extent,
             training: Training {
                 models: Role::BOTH.to_vec(),
+                objectives: Objectives::default(),
                 batch: self.batch,
                 accumulation: 1,
                 schedule: Schedule {
@@ -145,7 +146,7 @@ impl Recipe {
                     decay: Decay::Cosine,
                 },
                 clip: Some(1.0),
-                // What the shipped pair was trained with.
+                // The pair that ships was trained with this.
                 weight_decay: WeightDecay {
                     rate: 0.01,
                     norms_and_biases: true,
@@ -191,7 +192,7 @@ impl Recipe {
                 "model_type": "gpt2",
                 "vocab_size": vocab_size, "n_positions": self.block,
                 "n_embd": n_embd, "n_layer": n_layer, "n_head": n_head,
-                // A text is read once: there is nothing to overfit, so no dropout.
+                // No dropout: a text is read once, so there is nothing to overfit.
                 "embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0,
                 "bos_token_id": eos, "eos_token_id": eos,
             });
@@ -214,7 +215,8 @@ fn tokens(tokenizer: &Tokenizer, eos: u32, documents: &[Document]) -> anyhow::Re
     Ok(ids)
 }
 
-/// Puts a pretrained pair where the program takes its mini pair from at the next build: `folder/main` and `folder/assistant`.
+/// Copies a pretrained pair from the folder of its run to `folder/main` and `folder/assistant`, from where the next build takes its mini
+/// pair.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -235,7 +237,7 @@ pub fn install(run: &Path, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Perplexities of a pretrained pair on its held-out text, for the end of `milepost pretrain`.
+/// The perplexities of a pretrained pair on its held-out text, shown at the end of `milepost pretrain`: exp of the last `eval/<role>/loss`.
 pub fn perplexities(spans: &std::collections::HashMap<String, Span>) -> BTreeMap<Role, f64> {
     let last = |role: Role| {
         spans

@@ -1,12 +1,12 @@
-//! Random streams: every draw of a run comes from a generator of our own, keyed by what it is for.
+//! Random streams: every draw of a run comes from a generator that is keyed by its purpose.
 //!
-//! burn's generator is global to the process and its state cannot be saved, so a hook that drew from it would change the training.
-//! Here each stream is a pure function of (seed, purpose, a, b): nothing has to be saved for a resume, and no hook can reach the loop's.
+//! burn's generator is global to the process and its state cannot be saved, so a hook that drew from it would change the training. Here
+//! each stream is a pure function of (seed, purpose, a, b). A resume has no state to restore, and no hook can change the loop's draws.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// What a stream is drawn for. The numbers are part of every result: never reuse or renumber them.
+/// The purpose of a stream. The numbers determine every result: never reuse or renumber them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -22,13 +22,14 @@ pub enum Purpose {
     Decoding = 5,
     /// Bootstrap draws and random signs; `a` is the chunk of draws.
     Statistics = 6,
-    /// Random swaps of labels in a calibration; `a` is the round.
+    /// Random swaps of the two groups in a calibration; `a` is the round.
     Calibration = 7,
-    /// The seeds of further samples of the same prompts; `a` is the sample.
+    /// The seeds of further samples of the same prompts; `a` is the index of the sample.
     Samples = 8,
 }
 
-/// The generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so two different streams never overlap.
+/// Returns the generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so that two different streams never share
+/// a key.
 pub fn stream(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8Rng {
     let mut key = [0u8; 32];
     for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, a, b]) {
@@ -37,12 +38,12 @@ pub fn stream(seed: u64, purpose: Purpose, a: u64, b: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// FNV-1a, 64 bits: turns a hook's instance name into a stream number that is the same on every machine.
+/// The 64-bit FNV-1a hash of a hook's instance name. It is the hook's stream number, the same on every machine.
 pub fn name_hash(name: &str) -> u64 {
     fnv(name.bytes())
 }
 
-/// The same of token ids.
+/// The 64-bit FNV-1a hash of token ids.
 pub fn token_hash(tokens: &[u32]) -> u64 {
     fnv(tokens.iter().flat_map(|token| token.to_le_bytes()))
 }

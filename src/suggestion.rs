@@ -1,6 +1,6 @@
-//! "Did you mean": the known word nearest to a mistyped one.
+//! "Did you mean": finds the known word that is nearest to a mistyped one.
 
-/// The nearest of `known`, when it is near enough to be worth saying: a third of its letters may differ.
+/// The nearest of `known` by Damerau-Levenshtein distance. None when more than a third of its letters, and more than one, differ.
 pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

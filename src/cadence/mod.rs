@@ -10,10 +10,10 @@
 //! ... from step 100 until step 1000     a window on any clause that repeats, both ends included
 //! ```
 //!
-//! A list of clauses means any of them. All but `start`, `end` and `every epoch` are due at the end of the step in which their count
-//! crosses a multiple of the interval, so that an interval smaller than a step fires once a step and none is ever skipped. A time that passes
-//! between two looks, while a checkpoint is saved or a hook is waited for, is due at the next look. A `budget` goes by what the hooks that
-//! have one have cost, so only hooks can have it.
+//! A list of clauses means any of them. All except `start`, `end` and `every epoch` are due at the end of the step in which their count
+//! crosses a multiple of the interval. So an interval smaller than a step fires once a step, and none is ever skipped. A time that passes
+//! between two checks, while a checkpoint is saved or a hook runs, is due at the next check. A `budget` depends on what the hooks that have
+//! one have cost so far, so only hooks can have it.
 
 mod parse;
 mod planned;
@@ -37,7 +37,7 @@ pub struct CadenceError {
     pub help: Option<String>,
 }
 
-/// A moment at which cadences are looked at.
+/// A moment at which cadences are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Before the first step.
@@ -50,16 +50,16 @@ pub enum Moment {
     End,
 }
 
-/// What the hooks that have a budget have cost so far.
+/// The time that hooks with a budget have taken so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Spent {
-    /// All their calls.
+    /// The time of all their calls.
     pub total: Duration,
-    /// Their last ones.
+    /// The time of their last calls.
     pub last: Duration,
 }
 
-/// When something is due: at any of its clauses.
+/// When something is due: whenever any of its clauses is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cadence {
     clauses: Vec<Clause>,
@@ -78,7 +78,8 @@ enum Rule {
     End,
     Steps(u64),
     Epochs(u64),
-    /// Percent of the run's steps as a fraction in lowest digits: `numerator / denominator` percent.
+    /// Percent of the run's steps as a fraction: `numerator / denominator` percent, where the denominator is the smallest power of ten that
+    /// fits.
     Percent {
         numerator: u64,
         denominator: u64,
@@ -96,7 +97,7 @@ enum Rule {
 }
 
 impl Cadence {
-    /// A cadence of clauses, each as in the module's grammar.
+    /// Parses a cadence from clauses, each in the module's grammar.
     ///
     /// # Errors
     /// The index of the first clause that is not understood, and why. An empty list is an error of clause 0.
@@ -118,15 +119,15 @@ impl Cadence {
         })
     }
 
-    /// Whether it is due. `before` is the clock at the end of the step before, with the elapsed time at which this cadence was last looked at; `now`
-    /// is the clock now.
+    /// Whether it is due. `before` is the clock at the end of the previous step, with the elapsed time at which this cadence was last
+    /// checked; `now` is the current clock.
     pub fn due(&self, moment: Moment, before: &Clock, now: &Clock, extent: &Extent) -> bool {
         let mut clauses = self.clauses.iter();
         clauses.any(|clause| clause.due(moment, before, now, extent))
     }
 
-    /// Whether, at the end of a step, a budget allows another milestone: when half of what the last one cost fits into the share of the wall
-    /// time so far, so that the share is kept to within half a milestone.
+    /// Whether a budget allows another milestone at the end of this step. It does when the time spent so far plus half of the last
+    /// milestone's fits into the share of the wall time, so that the share is kept to within half a milestone.
     pub fn within_budget(&self, now: &Clock, spent: Spent) -> bool {
         self.clauses.iter().any(|clause| match clause.rule {
             Rule::Budget {
@@ -140,19 +141,19 @@ impl Cadence {
         })
     }
 
-    /// Whether a clause goes by a budget.
+    /// Whether any clause is a budget.
     pub fn by_budget(&self) -> bool {
         let mut clauses = self.clauses.iter();
         clauses.any(|clause| matches!(clause.rule, Rule::Budget { .. }))
     }
 
-    /// Whether a clause goes by wall time.
+    /// Whether any clause depends on wall time; a budget does.
     pub fn by_time(&self) -> bool {
         let mut clauses = self.clauses.iter();
         clauses.any(|clause| matches!(clause.rule, Rule::Time(_) | Rule::Budget { .. }))
     }
 
-    /// Its clauses in canonical form.
+    /// The clauses in canonical form.
     pub fn clauses(&self) -> Vec<String> {
         self.clauses.iter().map(Clause::to_string).collect()
     }
@@ -161,7 +162,7 @@ impl Cadence {
 impl FromStr for Cadence {
     type Err = CadenceError;
 
-    /// A cadence of one clause.
+    /// Parses a cadence of one clause.
     fn from_str(clause: &str) -> Result<Self, CadenceError> {
         let clauses = vec![parse::clause(clause)?];
         Ok(Self { clauses })
@@ -260,7 +261,7 @@ impl fmt::Display for Clause {
     }
 }
 
-/// `numerator / denominator`, the denominator a power of ten, in decimal.
+/// `numerator / denominator` in decimal. The denominator is a power of ten.
 fn decimal(numerator: u64, denominator: u64) -> String {
     let whole = numerator / denominator;
     let digits = denominator.ilog10() as usize;

@@ -1,4 +1,4 @@
-//! The grammar of one clause.
+//! The parser of one clause.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{CadenceError, Clause, Rule};
 use crate::suggestion::did_you_mean;
 
-/// The words that a clause may have, for suggestions.
+/// The words that a clause can contain, for suggestions.
 const WORDS: &[&str] = &[
     "start", "end", "every", "step", "steps", "epoch", "epochs", "token", "tokens", "sample",
     "samples", "log2", "from", "until", "second", "seconds", "minute", "minutes", "hour", "hours",
@@ -19,7 +19,7 @@ struct Word<'a> {
     span: Range<usize>,
 }
 
-/// Words of a clause: white space and commas separate, `%` stands for itself.
+/// Splits a clause into words. White space and commas separate words; `%` is a word of its own.
 fn words(text: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut start = None;
@@ -135,7 +135,7 @@ impl<'a> Parser<'a> {
         Ok(Rule::Set(steps))
     }
 
-    /// What stands behind `every`: a unit, or so many of it.
+    /// What follows `every`: a unit, or a number and a unit.
     fn every(&mut self) -> Result<Rule, CadenceError> {
         let (text, span) = self.word()?;
         if !text.starts_with(|letter: char| letter.is_ascii_digit()) {
@@ -157,7 +157,7 @@ impl<'a> Parser<'a> {
         interval(amount, span, unit, unit_span)
     }
 
-    /// A share of the wall time.
+    /// What follows `budget`: a share of the wall time in percent.
     fn budget(&mut self) -> Result<Rule, CadenceError> {
         let (text, span) = self.word()?;
         self.expect(&["%"])?;
@@ -179,7 +179,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// `every` so many of a unit; each of the two with its place.
+/// The rule of `every <amount> <unit>`. Both come with their place in the clause.
 fn interval(
     amount: u64,
     span: Range<usize>,
@@ -203,7 +203,8 @@ fn interval(
     }
 }
 
-/// A whole number, with `_` between digits and k, M, G, B behind them. A leading 0 is refused: `1,000` would be read as 1 and 0.
+/// Parses a whole number, with `_` between digits and one of k, M, G and B behind them. A leading 0 is refused, because `1,000` would be
+/// read as 1 and 0.
 fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
     let (digits, factor) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),

@@ -1,36 +1,37 @@
-//! The steps at which a cadence is due in a run that goes as planned. They are found one after the other, by jumps, so that a run of a
-//! thousand million steps is looked at as fast as a short one.
+//! The steps at which a cadence is due in a run that goes as planned. The search jumps from one to the next, so that a run of 10^12 steps
+//! takes no longer than a short one.
 
 use super::{Cadence, Clause, Rule};
 use crate::clock::{Extent, Step};
 
-/// Which moments count.
+/// Which moments a search considers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moments {
     /// All: the start, the ends of steps, of epochs and of the run.
     All,
-    /// The ends of steps as such.
+    /// The ends of steps only.
     StepEnds,
 }
 
 impl Cadence {
-    /// The steps at which it is due, each once, ascending; 0 is the start. Clauses of wall time are left out: nobody knows.
+    /// The steps at which it is due, each once, in ascending order; 0 is the start. Clauses that depend on wall time are left out, since
+    /// their steps cannot be known.
     pub fn firings<'a>(&'a self, extent: &'a Extent) -> impl Iterator<Item = Step> + 'a {
         let next = |step: &Step| self.next_firing(Step(step.0 + 1), extent);
         std::iter::successors(self.next_firing(Step(0), extent), next)
     }
 
-    /// The first of them that is not before `from`.
+    /// The first step, `from` or later, at which it is due. Clauses that depend on wall time are left out.
     pub fn next_firing(&self, from: Step, extent: &Extent) -> Option<Step> {
         self.next(from, extent, Moments::All)
     }
 
-    /// The first step, not before `from`, at whose end it is due by a clause that goes by steps, samples, tokens or percent.
+    /// The first step, `from` or later, at whose end it is due by a clause of steps, samples, tokens or percent.
     pub(crate) fn next_step_end(&self, from: Step, extent: &Extent) -> Option<Step> {
         self.next(from, extent, Moments::StepEnds)
     }
 
-    /// Whether it cannot be due once in the whole run.
+    /// Whether it is certain never to be due in the whole run.
     pub fn never_fires(&self, extent: &Extent) -> bool {
         !self.by_time() && self.next_firing(Step(0), extent).is_none()
     }
@@ -63,7 +64,7 @@ impl Clause {
 }
 
 impl Rule {
-    /// How many times it has been due after so many steps, or more exactly: a number that rises in the steps in which it is due.
+    /// A number that rises exactly in the steps in which the rule is due; for most rules, how often it was due after `step` steps.
     fn count(&self, step: u64, extent: &Extent) -> u128 {
         let clock = || extent.clock_after(Step(step));
         match self {
@@ -84,14 +85,14 @@ impl Rule {
     }
 }
 
-/// The first step from `first` to `last` after which `count`, which never falls, is more than before `first`.
+/// The first step from `first` to `last` after which `count` is higher than before `first`. `count` must never fall.
 fn first_rise(first: u64, last: u64, count: &dyn Fn(u64) -> u128) -> Option<u64> {
     if first > last {
         return None;
     }
     let mut low = first - 1;
     let before = count(low);
-    // In strides that double, to a step behind the rise; then by halves.
+    // Strides that double find a step behind the rise; bisection then finds the rise itself.
     let mut stride = 1;
     let mut high = loop {
         let next = low.saturating_add(stride).min(last);

@@ -22,9 +22,9 @@ use crate::statistics::observation::changes;
 pub(super) struct Arguments {
     /// The directory of a run [default: the newest under runs/].
     run: Option<PathBuf>,
-    /// Which column of its files per template.
-    #[arg(long, default_value = crate::report::gap::N_MATCHES)]
-    column: String,
+    /// Which column of its files per template [default: n_matches].
+    #[arg(long)]
+    column: Option<String>,
     /// Which contrast [default: the run's first].
     #[arg(long, value_name = "NAME")]
     contrast: Option<String>,
@@ -57,14 +57,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         remark!("note: {what}");
     }
     let contrast = contrast(&run, arguments.contrast.as_deref())?;
-    let observed = run.observations(contrast, &arguments.column);
+    let column = &arguments.column.clone().unwrap_or_else(|| run.n_matches());
+    let observed = run.observations(contrast, column);
     let Some((step, last)) = observed.last_key_value() else {
         let known: Vec<&str> = run.columns.keys().map(String::as_str).collect();
-        let message = format!(
-            "no column `{}`; it has {}",
-            arguments.column,
-            known.join(", ")
-        );
+        let message = format!("no column `{}`; it has {}", column, known.join(", "));
         return Err(Diagnostic::file(path.display().to_string(), message).into());
     };
     let settings = Settings {
@@ -76,8 +73,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         message,
     };
     let at = |moment| {
-        let observed = run.observed_at(contrast, &arguments.column, moment);
-        observed.map_err(|why| wrong(format!("`{}`: {why}", arguments.column)))
+        let observed = run.observed_at(contrast, column, moment);
+        observed.map_err(|why| wrong(format!("`{}`: {why}", column)))
     };
     let moved = if arguments.change {
         let moved = changes(&at(Moment::Start)?, &at(Moment::End)?);
@@ -86,21 +83,18 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         last.clone()
     };
     let pairs = &moved[..];
-    let unusable = |error| {
-        let column = &arguments.column;
-        wrong(format!("`{column}` at step {step}: {error}"))
-    };
+    let unusable = |error| wrong(format!("`{column}` at step {step}: {error}"));
     let seen = Disparity::of(pairs, &settings).map_err(unusable)?;
     if !(seen.error.value > 0.0 && seen.error.value.is_finite()) {
         let message = format!(
             "the {} values of `{}` have no spread to be checked: they are all alike, or of one identity in one template",
-            seen.units, arguments.column
+            seen.units, column
         );
         return Err(wrong(message).into());
     }
     let mut text = format!(
         "{} of {}, {}, {}step {step}: {} {}, {} identities, {} templates, gap {}\n",
-        arguments.column,
+        column,
         run.name(),
         contrast.gap(),
         if arguments.change {

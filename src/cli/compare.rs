@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     Ok(0)
 }
 
-/// The settings in which they differ.
+/// One line for each setting in which the two runs differ.
 fn parameters(first: &RecordedRun, second: &RecordedRun) -> String {
     let (first, second) = (first.settings(), second.settings());
     let value = |settings: &[(String, String)], key: &str| {
@@ -78,7 +78,8 @@ fn parameters(first: &RecordedRun, second: &RecordedRun) -> String {
     text
 }
 
-/// Values at start and end of what one of them measured; a cell without a value has its reason below the table.
+/// The table of values before and after training, with a row for everything that either run measured. Reasons for missing values stand
+/// below it.
 fn values(first: &RecordedRun, second: &RecordedRun) -> String {
     let mut text = format!(
         "\n{:<32}{:>11}{:>11}{:>11}{:>11}{:>11}\n",
@@ -110,7 +111,7 @@ fn values(first: &RecordedRun, second: &RecordedRun) -> String {
 /// The gaps of a run, and the measures that lack the start or the end.
 type Gaps = (Vec<Gap>, Vec<Incomplete>);
 
-/// The change of a contrast's gap in every measure that one of them has.
+/// The table of how one contrast's gap changed, with a row for each measure that either run has.
 fn gap_table(contrast: &RecordedContrast, runs: &[Gaps; 2]) -> String {
     let name = &contrast.names.name;
     let [one, other] = &contrast.names.groups;
@@ -152,7 +153,7 @@ fn gap_table(contrast: &RecordedContrast, runs: &[Gaps; 2]) -> String {
     text + &below
 }
 
-/// How much more a contrast's gap of n_matches moved in B than in A, on the same prompts.
+/// Says how much more the gap of n_matches changed in B than in A, tested on the changes of the same units.
 fn difference(contrast: &RecordedContrast, first: &RecordedRun, second: &RecordedRun) -> String {
     let of = |run: &RecordedRun| {
         let own = run.contrast(&contrast.names.name);
@@ -162,7 +163,7 @@ fn difference(contrast: &RecordedContrast, first: &RecordedRun, second: &Recorde
         return "\nn_matches was measured on other pairs of prompts: the changes are not compared\n".to_owned();
     }
     let moved = |run: &RecordedRun| -> At<Vec<Observation>> {
-        // Its own units: the same prompts can stand at other places.
+        // Each run brings its own units, since the same prompts can be at other positions.
         let own = run.contrast(&contrast.names.name).unwrap_or(contrast);
         let at = |moment| run.observed_at(own, &run.n_matches(), moment);
         changes(&at(Moment::Start)?, &at(Moment::End)?).map_err(|error| Missing(error.to_string()))

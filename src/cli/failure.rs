@@ -1,4 +1,4 @@
-//! Exit codes of errors.
+//! Exit codes and messages of errors.
 
 use crate::data::honest::HonestError;
 use crate::data::sources::SourceError;
@@ -48,7 +48,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The error with its causes, each of them once: most of our errors name their cause themselves.
+/// The error with its causes. A cause that the message already contains is left out, since most of our errors name their cause.
 pub(super) fn message(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |message, cause| {
         let cause = cause.to_string();
@@ -60,7 +60,7 @@ pub(super) fn message(error: &anyhow::Error) -> String {
     })
 }
 
-/// Weights that cannot be written are the disk's fault, not the data's.
+/// Whether weights could not be read. When they cannot be written, the disk is at fault and not the data.
 fn is_reading(error: Option<&WeightsError>) -> bool {
     !matches!(
         error,

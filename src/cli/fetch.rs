@@ -1,4 +1,4 @@
-//! `milepost fetch`: everything that an experiment needs, while there is a network.
+//! `milepost fetch`: downloads everything that an experiment needs.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! `milepost finetune`: the run itself.
+//! `milepost finetune`: starts a run, or goes on with one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-/// The settings that may change in the middle of a run: none of them moves the place in the data.
+/// The settings that may change in the middle of a run. None of them changes which data comes next.
 const EXTENDABLE: [&str; 11] = [
     "train.max_steps",
     "train.epochs",
@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         None => (written, places),
         Some(_) => {
             let mut places = places;
-            // Its paths are absolute.
+            // The paths in a run's own experiment are absolute.
             places.base = PathBuf::new();
             refuse_finished(&directory, &arguments.extend)?;
             (extended(&directory, &arguments.extend)?, places)
@@ -123,7 +123,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     terminal::out(&summary::table(&outcome, &origin, recorded.as_ref().ok()));
     crate::report::write_for(&recorded?)?;
     if outcome.stop == StopReason::Interrupted {
-        // Below the experiment's folder: the runs of a sweep lie in one of their own.
+        // Relative to the experiment's folder, because the runs of a sweep are one folder deeper.
         let name = directory.strip_prefix(&folder).unwrap_or(&directory);
         say!(
             "stopped by Ctrl-C after step {}; go on with --resume {}",
@@ -135,18 +135,18 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
 }
 
-/// What a run that ends at once has saved. The disk knows best: a checkpoint is put in place while training goes on.
+/// Says what is left of a run that ends at once. It looks on disk, because checkpoints are published while training goes on.
 fn saved(directory: &Path) -> String {
     match checkpoint::newest(directory) {
         Some(found) => format!(
-            "saved is {}; what came after it is lost, --resume goes on from there",
+            "the last checkpoint is {}; what came after it is lost, and --resume goes on from there",
             found.path.display()
         ),
         None => "nothing is saved; --resume begins anew".to_owned(),
     }
 }
 
-/// Refuses to go on with a run that is over, unless it is to be extended.
+/// Refuses to resume a run that is over, unless it is to be extended.
 fn refuse_finished(directory: &Path, extend: &[String]) -> anyhow::Result<()> {
     let Some(ended) = Ended::read(directory)? else {
         return Ok(());
@@ -172,7 +172,7 @@ fn refuse_finished(directory: &Path, extend: &[String]) -> anyhow::Result<()> {
     Err(Diagnostic::file(directory.display().to_string(), message).into())
 }
 
-/// The experiment of a run, with the settings that it is to go on with.
+/// The experiment that a run recorded, with the settings of `--extend` applied.
 fn extended(directory: &Path, extend: &[String]) -> anyhow::Result<Written> {
     let mut changes = Vec::new();
     for text in extend {
@@ -189,15 +189,15 @@ fn extended(directory: &Path, extend: &[String]) -> anyhow::Result<Written> {
         }
     }
     if changes.iter().any(|change| change.key() == "train.epochs") {
-        // Otherwise the number of steps would decide.
+        // `train.max_steps` would take precedence.
         changes.insert(0, overrides::Override::removal("train.max_steps"));
     }
     let written = read_resolved(directory)?;
     Ok(parse(written.source, &changes)?)
 }
 
-/// A flag that the first Ctrl-C (or SIGTERM) sets; one that comes a second later or more ends the process at once, and says what `saved` gives.
-/// What comes sooner is taken for the same: the system tells the runs of a sweep that was killed once for each of its threads.
+/// Returns a flag that the first Ctrl-C (or SIGTERM) sets. Another one at least a second later ends the process at once and prints what
+/// `saved` returns. Signals that come sooner are ignored: when a sweep is killed, the system signals its runs once for each thread.
 pub(super) fn interrupt_flag(
     saved: impl Fn() -> String + Send + 'static,
 ) -> anyhow::Result<Arc<AtomicBool>> {

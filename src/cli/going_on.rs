@@ -1,4 +1,4 @@
-//! Whether a run may be gone on with, replayed, or begun beside others: its inputs must be what they were.
+//! Checks of inputs before a run is resumed, replayed or begun beside another: they must be the same as before.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use crate::record::{checkpoint, experiment, name};
 use crate::report::mixing::{Made, unexplained};
 use crate::train::Plan;
 
-/// Compares what a run was begun with and what it would go on with, before anything is written, and puts the manifest that the run has from
-/// now on into `plan`. The settings that it is extended by are recorded there, and with `force` a difference.
+/// Compares the inputs that a run began with to those that it would go on with, before anything is written. Puts the run's new manifest
+/// into `plan`; it records the extended settings and, with `force`, the differences.
 ///
 /// # Errors
-/// When an input, the experiment or the manifest is not what it was, and `force` is not set.
+/// When an input, the experiment or the manifest has changed, and `force` is not set.
 pub(super) fn resume(
     run: &Path,
     plan: &mut Plan,
     extend: &[String],
     force: bool,
 ) -> anyhow::Result<()> {
-    // What has recorded nothing has mixed nothing: it begins anew.
+    // A run without any record begins anew, so that nothing can be mixed.
     if has_recorded_nothing(run) {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub(super) fn resume(
         because
     })?;
     if let Some(versions) = then.versions(&now) {
-        remark!("note: this run is gone on with by {versions}");
+        remark!("note: this run goes on with {versions}");
     }
     let forced = allowed(force, run, because, || Forced {
         when: name::now(),
@@ -49,7 +49,7 @@ pub(super) fn resume(
     Ok(())
 }
 
-/// Compares a new run with one that it will be pooled with: where their settings do not say otherwise, their inputs must be the same.
+/// Compares a new run to one that it will be pooled with. Inputs must be the same unless the runs' settings name different ones.
 ///
 /// # Errors
 /// As [`resume`].
@@ -79,7 +79,7 @@ pub(super) fn beside(other: &Path, plan: &mut Plan, force: bool) -> anyhow::Resu
     Ok(())
 }
 
-/// Compares what a run was made of and what a replay of it would be made of; other hooks may read other files.
+/// Compares the inputs of a run to those of a replay. With `other_hooks`, files that hooks read may differ.
 ///
 /// # Errors
 /// As [`resume`].
@@ -106,7 +106,7 @@ pub(super) fn replay(
         step: None,
         because: Vec::new(),
     })?;
-    // What was forced in the run holds for what is measured on it.
+    // Differences that were forced in the run affect its replay, too.
     let mut facts = now.into_facts();
     let forced: Vec<Forced> = then.forced().into_iter().chain(forced).collect();
     facts["forced"] = serde_json::to_value(forced)?;
@@ -114,7 +114,8 @@ pub(super) fn replay(
     Ok(())
 }
 
-/// The manifest of a run, with what `compare` has against it. One that is missing, damaged or without checksums is against it, too.
+/// Reads the manifest of a run and returns it with the differences that `compare` finds. A manifest that is missing, damaged or without
+/// checksums counts as a difference.
 fn then(
     run: &Path,
     compare: impl FnOnce(&Manifest) -> Vec<String>,
@@ -134,7 +135,7 @@ fn then(
     }
 }
 
-/// Whether what stands against a run is forced; refused otherwise.
+/// Returns the record of what was forced, or None when `because` is empty. An error when there are differences and `force` is not set.
 fn allowed(
     force: bool,
     run: &Path,
@@ -160,7 +161,7 @@ fn allowed(
     }))
 }
 
-/// Whether `experiment.toml` is another one than those that the run has had.
+/// Says so when `experiment.toml` is none of the versions that the run has had.
 fn other_experiment(run: &Path, then: &Manifest) -> Option<String> {
     let path = experiment::path(run);
     let bytes = std::fs::read(&path).ok()?;
@@ -168,13 +169,13 @@ fn other_experiment(run: &Path, then: &Manifest) -> Option<String> {
     (!same).then(|| format!("{}: it was changed after the run began", path.display()))
 }
 
-/// Whether a run ended before its first line.
+/// Whether a run ended before it wrote a line or a checkpoint.
 fn has_recorded_nothing(run: &Path) -> bool {
     let lines = std::fs::metadata(run.join(MILESTONES));
     lines.map_or(true, |lines| lines.len() == 0) && newest_checkpoint(run).is_none()
 }
 
-/// The step of the newest checkpoint, by its name.
+/// The step of the newest checkpoint, taken from its name.
 fn newest_checkpoint(run: &Path) -> Option<u64> {
     Some(checkpoint::newest(run)?.step)
 }

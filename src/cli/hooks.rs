@@ -1,4 +1,4 @@
-//! `milepost hooks`: what there is, and how to get more.
+//! `milepost hooks`: lists the kinds of hooks and their options, or writes a new one.
 
 use std::path::PathBuf;
 

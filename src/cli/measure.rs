@@ -1,4 +1,4 @@
-//! `milepost measure`: one milestone of any pair, without training.
+//! `milepost measure`: calls hooks once on any pair, without training.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::overrides;
 use crate::report::number::{number, range};
 use crate::train::{Measured, measure};
 
-/// What is measured unless --hooks says otherwise.
+/// The hooks without --hooks.
 const USUAL_HOOKS: &str = "[hooks.template-kl]\n[hooks.assistant-share]\n[hooks.match-disparity]\n";
 
 #[derive(Args)]
@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         all.push(device_override(device).parse()?);
     }
     let mut written = parse(source, &all)?;
-    // Folders and files of the command line are seen from here, those of the file from where it lies.
+    // Paths of the command line are relative to the current folder, those of the file to its own folder.
     written.experiment.models.main = here(&arguments.main);
     written.experiment.models.assistant = here(&arguments.assistant);
     if let Some(file) = &arguments.templates {
@@ -123,7 +123,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     Ok(if measured.failures.is_empty() { 0 } else { 6 })
 }
 
-/// A model's name, as a path from the root if it is a folder here.
+/// A model's name. The path of a folder is made absolute.
 fn here(model: &str) -> String {
     if Path::new(model).is_dir() {
         absolute(model)
@@ -138,7 +138,7 @@ fn absolute(path: &str) -> String {
     absolute.to_string_lossy().into_owned()
 }
 
-/// What is compared, contrast by contrast.
+/// What each contrast compares, in words.
 fn compared(scene: &Scene) -> String {
     let contrasts = scene.templates.contrasts().iter();
     let contrasts = contrasts.map(|contrast| {
@@ -152,7 +152,7 @@ fn compared(scene: &Scene) -> String {
     contrasts.collect::<Vec<_>>().join(", ")
 }
 
-/// The numbers that have a name first, then all others by hook.
+/// The table: first the rows that hooks declare, then all numbers by hook.
 fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
     let how = match scene.decode.sampling {
         None => "greedy".to_owned(),
@@ -195,12 +195,12 @@ fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
                     text += &format!("{name:<28}{:>22}\n", range(low, high));
                 }
             }
-            // Nothing has changed yet.
+            // There is no change without training.
             Cells::End => {}
         }
     }
     for (name, output) in &measured.outputs {
-        // A hook that failed has a time and no output.
+        // A hook without a time was not called.
         let Some(time) = measured.times.iter().find(|time| time.name == *name) else {
             continue;
         };
@@ -212,7 +212,7 @@ fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
     text
 }
 
-/// Everything, for a program to read.
+/// The JSON document: manifest, hooks, failures, and every prompt with its values in nats, tokens and shares.
 fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Result<Value> {
     let hooks: Map<String, Value> = (measured.outputs.iter())
         .map(|(name, output)| {

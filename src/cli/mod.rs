@@ -1,4 +1,4 @@
-//! The command line. A crate of your own that adds hooks runs the same one: `milepost::cli::main(milepost::hooks::shipping().with(...))`.
+//! The command line. A crate of your own with more hooks runs the same one: `milepost::cli::main(milepost::hooks::shipping().with(...))`.
 
 mod calibrate;
 mod compare;
@@ -107,18 +107,19 @@ struct Where {
     offline: bool,
 }
 
-/// Runs the command line with the given kinds of hooks, and gives the exit code.
+/// Runs the command line of this process with these kinds of hooks, and returns the exit code that `milepost --help` lists.
 pub fn main(registry: Registry) -> ExitCode {
     ExitCode::from(run(std::env::args_os(), registry))
 }
 
-/// The same with these arguments; the program's name is the first.
+/// Runs the command line with the given arguments, the program's name first, and returns the exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) -> u8 {
     crate::allocator::keep_pages();
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // A panic of a hook, or of a library that reads a file, is caught and reported in one line; anything else is a defect and should show itself.
+        // Panics of hooks, and of libraries that read a file, are caught and reported in one line. Any other is a defect and is shown in
+        // full.
         if !crate::train::in_hook() && !crate::foreign::in_call() {
             usual(panic);
         }
@@ -145,7 +146,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
     }
 }
 
-/// A file that grows beyond the limit of the shell is then an error of the write, with its message and its exit code, not the end of the process.
+/// Ignores SIGXFSZ. A file that exceeds the shell's limit then makes the write fail, with its message and exit code, instead of killing the
+/// process.
 #[allow(unsafe_code, reason = "a call of the C library")]
 fn refuse_large_files_without_dying() {
     #[cfg(unix)]

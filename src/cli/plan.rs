@@ -1,4 +1,4 @@
-//! `milepost plan`: what an experiment would do, before it does it.
+//! `milepost plan`: shows what an experiment would do.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +30,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     Ok(0)
 }
 
-/// Finds and parses an experiment, and says where this machine keeps things.
+/// Finds and parses an experiment. Also returns where this machine keeps data and downloads.
 pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written, Places)> {
     let path = find(&selection.experiment)?;
     let places = places(&selection.places, &path, run);
@@ -48,7 +48,7 @@ pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written
     Ok((parse(source, &all)?, places))
 }
 
-/// The text of a TOML file.
+/// Reads a TOML file as UTF-8.
 pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
     let text = std::fs::read(path)
         .map_err(|error| Diagnostic::file(path.display().to_string(), error.to_string()))?;
@@ -66,7 +66,7 @@ pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
     })
 }
 
-/// `--device flex`, or `--device main=tch:cuda:0,assistant=flex`, as an override.
+/// Turns `--device flex` or `--device main=tch:cuda:0,assistant=flex` into an override.
 pub(super) fn device_override(text: &str) -> String {
     let each: Option<Vec<(&str, &str)>> =
         text.split(',').map(|part| part.split_once('=')).collect();
@@ -82,7 +82,7 @@ pub(super) fn device_override(text: &str) -> String {
     }
 }
 
-/// Where this machine keeps things, for an experiment in the file `path`.
+/// Where this machine keeps data and downloads. Relative paths in the experiment start at the folder of the file `path`.
 pub(super) fn places(selection: &Where, path: &Path, run: &Path) -> Places {
     let home = |variable: &str, rest: &str| {
         let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty());
@@ -99,7 +99,7 @@ pub(super) fn places(selection: &Where, path: &Path, run: &Path) -> Places {
     }
 }
 
-/// The file of an experiment that was named by its path or its name.
+/// Finds the file of an experiment by its path, or by its name in `experiments/`.
 pub(super) fn find(experiment: &str) -> Result<PathBuf, Diagnostic> {
     let folder = Path::new("experiments");
     let named = folder.join(format!("{experiment}.toml"));
@@ -172,7 +172,7 @@ pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
     text
 }
 
-/// A contrast's prompts in words.
+/// What a contrast compares, in words.
 fn prompts_line(contrast: &Contrast) -> String {
     let (prompts, identities) = (contrast.prompts.len(), contrast.identities.len());
     let (units, templates) = (contrast.units.len(), contrast.raws.len());
@@ -218,7 +218,7 @@ fn hook_line(hook: &HookOverview) -> String {
     format!("{runs}{on}, {times}{steps}: {}", hook.at)
 }
 
-/// The experiment's text of a run, for a resume.
+/// Reads the experiment that a run recorded, for a resume or a replay.
 pub(super) fn read_resolved(run: &Path) -> anyhow::Result<Written> {
     let source = experiment::read(run).map_err(|error| {
         let message = format!("{error}: is this the directory of a run?");

@@ -1,4 +1,4 @@
-//! `milepost pretrain`: makes the mini pair that the next build takes in.
+//! `milepost pretrain`: trains the mini pair that the next build includes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     }
     install(&outcome.directory, &arguments.into)?;
     say!(
-        "the pair lies in {}; the next build takes it in",
+        "the pair is in {}; the next build includes it",
         arguments.into.display()
     );
     Ok(0)

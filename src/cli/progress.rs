@@ -1,4 +1,4 @@
-//! What a person sees while a run goes on: a bar with an estimate on a terminal, plain lines elsewhere.
+//! Progress while a run goes on: a bar with an estimate on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::hook::{Milestone, Watch};
 use crate::train::Reporter;
 
-/// The reporter that fits where the output goes.
+/// A bar when standard error is a terminal, plain lines otherwise.
 pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
     if !std::io::stderr().is_terminal() {
         return Box::new(Lines {
@@ -25,7 +25,7 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
     }
     let bar = ProgressBar::new(steps);
     let style = "{elapsed_precise} {wide_bar:.cyan/blue} step {pos}/{len} eta {eta} {msg}";
-    // The template is ours and fixed; should it be wrong, the plain bar serves.
+    // The template is fixed; if it were wrong, the default bar would do.
     let style =
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);
@@ -58,7 +58,7 @@ fn evaluation(milestone: &Milestone) -> Option<String> {
 
 struct Bar {
     bar: ProgressBar,
-    /// What the hooks in the background are at.
+    /// Which measurement the background hooks are working on.
     measurement: Shared,
 }
 
@@ -111,7 +111,7 @@ struct Lines {
     /// The step and time from which the rate is estimated.
     first: Option<(u64, Instant)>,
     measurement: Shared,
-    /// When it was last said what the hooks are at.
+    /// When the measurement's progress was last printed.
     said: Option<Instant>,
 }
 
@@ -162,13 +162,13 @@ impl Reporter for Lines {
     }
 }
 
-/// Minutes and seconds.
+/// Formats a duration as minutes and seconds, such as 3:07.
 fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
-/// Progress of downloads: a bar each on a terminal, a line each elsewhere.
+/// Shows downloads: each as a bar on a terminal, as a line elsewhere.
 #[derive(Default)]
 pub(super) struct Downloads {
     current: Option<(String, ProgressBar)>,
@@ -202,7 +202,7 @@ impl Downloads {
     }
 }
 
-/// How far a measurement is, told by whatever thread makes it.
+/// The progress of a measurement. Any thread may update it.
 #[derive(Default)]
 struct Measurement {
     what: String,
@@ -214,10 +214,10 @@ struct Measurement {
 type Shared = Arc<Mutex<Measurement>>;
 
 impl Measurement {
-    /// A watch that keeps what it is told in `shared` and then calls `show`.
+    /// A watch that stores progress in `shared` and then calls `show`.
     fn watch(shared: Shared, show: impl Fn(&Self) + Send + Sync + 'static) -> Arc<Watch> {
         Arc::new(move |what: &str, done: usize, total: usize| {
-            // A watch that panicked has left a state that is as good as any.
+            // After a panic of a watch, the state is still usable.
             let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
             if state.started.is_none() || state.what != what || done < state.done {
                 state.what = what.to_owned();
@@ -231,7 +231,7 @@ impl Measurement {
         })
     }
 
-    /// `assisted decoding 300/724 eta 0:12`; nothing when nothing is measured.
+    /// A line such as `assisted decoding 300/724 eta 0:12`. None when no measurement is under way.
     fn line(&self) -> Option<String> {
         let spent = self.started?.elapsed();
         let eta = match self.done {
@@ -245,7 +245,7 @@ impl Measurement {
     }
 }
 
-/// Says how far a measurement is, at most every 20 seconds.
+/// Prints the progress of a measurement, at most every 20 seconds.
 fn say_seldom(said: &mut Option<Instant>, measurement: &Measurement) {
     let now = Instant::now();
     let since = *said.get_or_insert(now);
@@ -257,7 +257,7 @@ fn say_seldom(said: &mut Option<Instant>, measurement: &Measurement) {
     }
 }
 
-/// Tells how far a long measurement is: a bar on a terminal, elsewhere a line every 20 seconds.
+/// A watch that shows a long measurement: a bar on a terminal, elsewhere a line every 20 seconds.
 pub(super) fn watch() -> Arc<Watch> {
     if !std::io::stderr().is_terminal() {
         let said = Mutex::new(None);

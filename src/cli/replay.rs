@@ -1,4 +1,4 @@
-//! `milepost replay`: the checkpoints of a run, seen with other hooks.
+//! `milepost replay`: calls hooks at the checkpoints of a finished run.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         None => name::fresh(&folder),
     };
     refuse_taken(&directory)?;
-    // It gets its name when it is whole.
+    // The folder gets its final name when everything is written.
     let aside = unfinished(&directory);
     // The paths of a run's experiment are absolute.
     let places = places(&arguments.places, Path::new(""), &aside);
@@ -127,14 +127,14 @@ fn refuse_taken(directory: &Path) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// The end of a replay: that of the run, with what the replay itself has written. None where the run has no end.
+/// The outcome of a replay: how the run ended, with the replay's own milestones and failures. None when the run has no outcome.
 fn ended(run: &Path, aside: &Path, outcome: &Outcome) -> anyhow::Result<Option<Ended>> {
     let Some(of_run) = Ended::read(run)? else {
         return Ok(None);
     };
     let hooks = outcome.failures.clone();
     let stop = match of_run.stop {
-        // Whether a hook spoke is another question here.
+        // Whether every hook reported is decided by the replay's hooks, not by the run's.
         Stop::Complete | Stop::Incomplete if hooks.is_empty() => Stop::Complete,
         Stop::Complete | Stop::Incomplete => Stop::Incomplete,
         other => other,
@@ -143,7 +143,7 @@ fn ended(run: &Path, aside: &Path, outcome: &Outcome) -> anyhow::Result<Option<E
     let sum = Sum::of_file(&path).map_err(|source| RecordError::Io { path, source })?;
     let reason = match stop {
         Stop::Complete => None,
-        Stop::Incomplete => Some("a hook that was due did not speak".to_owned()),
+        Stop::Incomplete => Some("a hook that was due did not report".to_owned()),
         _ => of_run.reason,
     };
     Ok(Some(Ended {

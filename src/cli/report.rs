@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let path = match (&arguments.out, &paths[..]) {
         (Some(out), _) => out.clone(),
         (None, [run]) => run.join(REPORT),
-        // Not report.html: that is the page of a whole sweep.
+        // Not report.html, which is the page of a sweep.
         (None, runs) => runs[0].with_file_name("pooled.html"),
     };
     if runs.len() > 1 {
@@ -70,7 +70,7 @@ pub(super) fn newest() -> Result<PathBuf, Diagnostic> {
         entries.map(|entry| entry.path())
     };
     let runs = folders(PathBuf::from("runs")).flat_map(folders);
-    // Those of a sweep lie in a folder of their own.
+    // The runs of a sweep are one folder deeper.
     let runs = runs.flat_map(|run| folders(run.clone()).chain([run]));
     let written = runs.filter_map(|run| {
         let file = std::fs::metadata(run.join(MILESTONES)).ok()?;

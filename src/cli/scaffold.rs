@@ -1,4 +1,4 @@
-//! A new hook: its file, its line in `hooks/mod.rs`, its place in an experiment. All or nothing is written.
+//! Writes a new hook: its file, its line in `hooks/mod.rs`, and its table in an experiment. Every check comes before the first write.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
 use crate::record::RecordError;
 
-/// Words that cannot name a module, or would hide one.
+/// Words that a hook's module cannot have as its name: Rust's keywords, and the name of this crate.
 const KEYWORDS: [&str; 52] = [
     "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
     "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
@@ -15,7 +15,7 @@ const KEYWORDS: [&str; 52] = [
     "unsafe", "unsized", "use", "virtual", "where", "while", "yield", "milepost",
 ];
 
-/// Writes hook `name` into the project and says what was done.
+/// Writes the hook `name` into the project, and returns what was done, for the terminal.
 pub(super) fn write(
     project: &Path,
     name: &str,
@@ -86,7 +86,7 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
     })
 }
 
-/// `hooks/mod.rs` with one more hook, its `mod` line in alphabetical place.
+/// Adds a hook to the text of `hooks/mod.rs`, its `mod` line in alphabetical order. None when the text has no list of hooks.
 fn list_hook(text: &str, module: &str) -> Option<String> {
     let line = format!("mod {module};");
     let mut lines: Vec<&str> = text.lines().collect();

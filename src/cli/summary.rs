@@ -6,7 +6,8 @@ use crate::report::number::{number, range, signed};
 use crate::report::{Moment, RecordedRun};
 use crate::train::{Outcome, StopReason};
 
-/// Start, end and change of what was measured, the cost of hooks, and where everything lies. `run` is the run read back; None where it cannot be.
+/// The whole table: start, end and change of each measure, the cost of hooks, and where the files are. `run` is the run read back, or None
+/// when it cannot be read.
 pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) -> String {
     let mut text = run.map_or(String::new(), |run| measured(run, origin));
     if !outcome.times.is_empty() {
@@ -58,7 +59,7 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
     )
 }
 
-/// Start, end and change of what a run measured; a cell without a value has its reason behind the row.
+/// Start, end and change of each measure of a run. The reason for a missing value stands behind its row.
 fn measured(run: &RecordedRun, origin: &str) -> String {
     let mut text = String::new();
     let rows: String = run.rows().map(|shown| row(run, shown)).collect();
@@ -83,13 +84,13 @@ fn measured(run: &RecordedRun, origin: &str) -> String {
     text
 }
 
-/// A value as it is shown, or a dash.
+/// A tag's value at one moment, formatted; a dash when there is none.
 pub(super) fn cell(run: &RecordedRun, tag: &str, moment: Moment) -> String {
     let point = run.at(tag, moment);
     point.map_or("-".to_owned(), |(_, value)| number(value))
 }
 
-/// Why a tag has no value at one of these moments, or at both; empty where it has.
+/// The reasons why a tag has no value at some of these moments, each once. Empty when it has all of them.
 pub(super) fn reasons(run: &RecordedRun, tag: &str, moments: &[Moment]) -> String {
     let reasons = moments
         .iter()
@@ -102,7 +103,7 @@ pub(super) fn reasons(run: &RecordedRun, tag: &str, moments: &[Moment]) -> Strin
     format!("   ({})", reasons.join("; "))
 }
 
-/// A row of the table; a value that is missing has its reason behind the row.
+/// One row of the table. The reason for a missing value stands behind it.
 fn row(run: &RecordedRun, Row { name, tag, cells }: &Row) -> String {
     let both = [Moment::Start, Moment::End];
     let [first, last] = both.map(|moment| cell(run, tag, moment));
@@ -113,7 +114,7 @@ fn row(run: &RecordedRun, Row { name, tag, cells }: &Row) -> String {
             format!("{name:<32}{first:>12}{last:>12}{change:>12}{why}\n")
         }
         Cells::Ends => format!("{name:<32}{first:>12}{last:>12}\n"),
-        // The reason for a change that is missing stands behind the row of its interval, or of the value itself.
+        // The row of the interval, or of the value itself, already says why the change is missing.
         Cells::End if run.at(tag, Moment::End).is_err() => String::new(),
         Cells::End => format!("{name:<32}{last:>24}\n"),
         Cells::Interval => {
@@ -123,7 +124,7 @@ fn row(run: &RecordedRun, Row { name, tag, cells }: &Row) -> String {
     }
 }
 
-/// An interval as it is shown, or a dash.
+/// The interval of a tag at one moment, formatted; a dash when there is none.
 fn interval(run: &RecordedRun, tag: &str, moment: Moment) -> String {
     let end = |end: &str| run.at(&format!("{tag}_{end}"), moment);
     match (end("low"), end("high")) {
@@ -132,7 +133,7 @@ fn interval(run: &RecordedRun, tag: &str, moment: Moment) -> String {
     }
 }
 
-/// What each of the two models did to a measure up to the end; None where that was not asked.
+/// How much each of the two models changed a measure by the end. None when no hook attributed it.
 fn attributed(run: &RecordedRun, TwoByTwo { name, tag }: &TwoByTwo) -> Option<String> {
     let tag = |cell: &str| format!("{tag}/{cell}");
     let of = |cell: &str| run.at(&tag(cell), Moment::End).map(|point| point.1);

@@ -1,27 +1,27 @@
-//! Words for whoever reads: a terminal, a file, or the other end of a pipe that may be closed. A reader that has had enough ends nothing: what is
-//! worth keeping is in files, and training must not die for a pager.
+//! Output to standard output and standard error. Errors of writing are ignored: the reader of a pipe may be gone, and that must not end a
+//! training run. Everything worth keeping is in files.
 
 use std::io::Write;
 
-/// A line on standard output.
+/// Prints a line on standard output.
 macro_rules! say {
     ($($words:tt)*) => { $crate::cli::terminal::out(&format!("{}\n", format_args!($($words)*))) };
 }
 
-/// A line on standard error.
+/// Prints a line on standard error.
 macro_rules! remark {
     ($($words:tt)*) => { $crate::cli::terminal::err(&format!("{}\n", format_args!($($words)*))) };
 }
 
 pub(super) use {remark, say};
 
-/// Text on standard output, as it is.
+/// Writes a text to standard output unchanged.
 pub(super) fn out(text: &str) {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-/// Text on standard error, as it is.
+/// Writes a text to standard error unchanged.
 pub(super) fn err(text: &str) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }

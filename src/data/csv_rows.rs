@@ -1,42 +1,42 @@
-//! CSV as RFC 4180 has it, read strictly: a file in which a quote may swallow rows is refused, not guessed at.
+//! A strict reader of CSV as RFC 4180 defines it. It refuses a file in which a quote may swallow rows, rather than guess.
 //!
-//! A field stands in quotes as a whole, with every quote inside it doubled, or has no quote at all. Rows end with `\n` or `\r\n`; empty lines
-//! are passed over. A backslash is a letter like any other.
+//! A field is either quoted as a whole, with every quote inside it doubled, or has no quote at all. Rows end with `\n` or `\r\n`; empty
+//! lines are skipped. A backslash has no special meaning.
 
-/// What is wrong with a CSV, and where.
+/// An error in a CSV text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct CsvError {
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
     /// What is wrong and what to do.
     pub message: String,
 }
 
-/// A row.
+/// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvRow {
-    /// The line, from 1, on which it begins.
+    /// The line on which the row begins, counted from 1.
     pub line: usize,
-    /// Its fields, without the quotes around them.
+    /// The fields, without the quotes around them.
     pub fields: Vec<String>,
 }
 
-/// The rows of a text, one after the other; ends behind the first error.
+/// An iterator over the rows of a text. It ends after the first error.
 pub struct CsvRows<'a> {
     rest: &'a [u8],
-    /// The line that `rest` begins on.
+    /// The line on which `rest` begins.
     line: usize,
 }
 
-/// What stands behind a field.
+/// What follows a field: another field, or the next row.
 enum End {
     Comma,
     Row,
 }
 
 impl<'a> CsvRows<'a> {
-    /// The rows of `text`, which may begin with a byte-order mark.
+    /// Reads the rows of `text`. A byte-order mark at its start is skipped.
     pub fn of(text: &'a [u8]) -> Self {
         Self {
             rest: text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text),
@@ -67,7 +67,7 @@ impl<'a> CsvRows<'a> {
         }
     }
 
-    /// A field without quotes: up to the next comma or line end.
+    /// Reads a field without quotes, up to the next comma or the end of the line.
     fn plain(&mut self) -> Result<Vec<u8>, CsvError> {
         let ends = |byte: &u8| matches!(byte, b',' | b'\n' | b'\r');
         let length = self.rest.iter().position(ends);
@@ -82,7 +82,7 @@ impl<'a> CsvRows<'a> {
         Ok(field.to_vec())
     }
 
-    /// A field in quotes, whose first quote has been taken: up to a quote that is not doubled.
+    /// Reads a quoted field behind its first quote, up to a quote that is not doubled.
     fn quoted(&mut self, mut rest: &'a [u8]) -> Result<Vec<u8>, CsvError> {
         let opened = self.line;
         let mut field = Vec::new();
@@ -115,7 +115,7 @@ impl<'a> CsvRows<'a> {
         }
     }
 
-    /// Takes what stands behind a field.
+    /// Skips the comma or line end after a field, and says which it was.
     fn end(&mut self) -> Result<End, CsvError> {
         let (end, rest) = match self.rest {
             [] => (End::Row, self.rest),
@@ -159,7 +159,7 @@ impl Iterator for CsvRows<'_> {
     }
 }
 
-/// Line ends in a part of the text.
+/// The number of line ends in a part of the text.
 fn lines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&byte| byte == b'\n').count()
 }

@@ -1,4 +1,4 @@
-//! Text, tokens and prompts: where they come from and how they are cut.
+//! Text, tokens and prompts: where they come from, and how text is cut into blocks.
 
 pub mod blocks;
 pub mod corpus;

@@ -1,4 +1,4 @@
-//! Where this machine keeps files of data: the folder that `MILEPOST_DATA` names, and the cache that downloads go to.
+//! The places where this machine keeps data: the folder that `MILEPOST_DATA` names, and the cache that downloads go to.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +9,15 @@ use crate::download::{Patience, Progress, Remote, download, md5_of};
 /// The places where data is looked for.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
-    /// The value of `MILEPOST_DATA`: a folder with a folder for each set of data.
+    /// The value of `MILEPOST_DATA`: a folder with one folder for each data set.
     pub data: Option<PathBuf>,
     /// The cache folder.
     pub cache: Option<PathBuf>,
-    /// Whether nothing may be fetched.
+    /// Whether downloads are forbidden.
     pub offline: bool,
 }
 
-/// A file that can be downloaded.
+/// A file that can be downloaded, with its pinned checksum.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Pinned {
     /// Its address.
@@ -33,16 +33,16 @@ pub struct Found {
     pub folder: PathBuf,
     /// Whether it is in the cache.
     pub cached: bool,
-    /// Why an earlier place was passed over.
+    /// Why each earlier place was passed over.
     pub passed_over: Vec<String>,
 }
 
 impl Store {
-    /// Finds the folder `name`: the one in `MILEPOST_DATA` if it has `file`, else the one in the cache with all of `downloads`, fetched first where
-    /// they are missing or damaged. `progress` is told the file and the bytes of a download.
+    /// Finds the folder `name`. Takes the one in `MILEPOST_DATA` if it has `file`, else the one in the cache. In the cache, those of
+    /// `downloads` that are missing or damaged are downloaded first; `progress` gets the file and the bytes.
     ///
     /// # Errors
-    /// Why each place does not do.
+    /// The reason why each place cannot be used.
     pub fn find(
         &self,
         name: &str,
@@ -94,7 +94,7 @@ impl Store {
         Ok(folder)
     }
 
-    /// Makes sure that a file is in the cache; the error says why it cannot be had.
+    /// Makes sure that an intact file is in the cache, and downloads it if need be. The error says why that is not possible.
     fn fetch(&self, pinned: &Pinned, path: &Path, progress: &mut Progress) -> Result<(), String> {
         if std::fs::read(path).is_ok_and(|bytes| md5_of(&bytes) == pinned.md5) {
             return Ok(());
@@ -116,7 +116,7 @@ impl Store {
     }
 }
 
-/// Why the folder of `--data` or `MILEPOST_DATA` does not do.
+/// Says why the folder of `--data` or `MILEPOST_DATA` cannot be used.
 fn lacks(data: &Path, file: &Path) -> String {
     if !data.is_dir() {
         return format!(

@@ -1,11 +1,12 @@
-//! Assisted (speculative) decoding of many prompts at once (Leviathan et al. 2023, arXiv 2211.17192; transformers' `_assisted_decoding`):
-//! the assistant drafts some tokens, one pass of the main model checks them all, and the longest agreeing prefix plus one token of the main
-//! model is emitted. The text is that of plain decoding by the main model; how many drafts were right, `n_matches`, is what is measured.
-//!
-//! Every row has its own length, draft and acceptance, and goes its own way: each turn is one pass of the assistant over all rows that draft
-//! and one pass of the main model over all rows that verify. Many rows fill a pass by themselves, so each verifies one token at a time and
-//! the main model never reads behind the first token that it rejects; few rows verify more at once, one row its whole draft. A row that is
-//! done gives its place to the next prompt. Row by row the result is that of the prompt alone.
+//! Assisted (speculative) decoding of many prompts at once (Leviathan et al. 2023, arXiv 2211.17192; transformers' `_assisted_decoding`).
+//! In each round the assistant drafts some tokens, one pass of the main model checks them all, and the longest agreeing prefix is emitted
+//! with one more token of the main model. The text is that of plain decoding by the main model; the measure is how many drafted tokens were
+//! right, `n_matches`.
+//! Each prompt is a row with its own length, draft and acceptance. A turn is one pass of the assistant over all rows that draft, and one
+//! pass of the main model over all rows that verify. When there are many rows, they fill a pass by themselves: each verifies one token at a
+//! time, so that the main model never reads beyond the first token that it rejects. When there are few, each verifies several at once; a
+//! single row verifies its whole draft. A row that is done gives its place to the next prompt. The result of a row does not depend on the
+//! others.
 
 use std::collections::HashMap;
 
@@ -17,28 +18,28 @@ use super::{DecodeError, Decoding, Settings};
 use crate::model::{KvPool, NewToken, Pair, Role};
 use crate::random::{Purpose, stream, token_hash};
 
-/// What the keys, values and distributions of the rows under way may take together, in bytes.
+/// The memory, in bytes, that the keys, values and distributions of all current rows may take together.
 const MEMORY: usize = 1200 << 20;
-/// More rows than this make no matrix product faster.
+/// The most rows at once: with more, matrix products get no faster.
 const MOST_ROWS: usize = 512;
-/// Tokens that make a pass of the main model worth its while.
+/// Tokens that make a pass of the main model efficient.
 const FULL_PASS: usize = 128;
 
 /// A prompt to continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request<'a> {
-    /// Token ids.
+    /// The prompt's token ids.
     pub prompt: &'a [u32],
-    /// Of the draws, where tokens are sampled: the stream belongs to the prompt and this seed alone, so that neither the other prompts
-    /// nor their order change what is drawn. Different seeds give different continuations of one prompt.
+    /// The seed of the draws, when tokens are sampled. The stream depends on the prompt and this seed alone, so that neither the other
+    /// prompts nor their order change what is drawn. Different seeds give different continuations of one prompt.
     pub seed: u64,
 }
 
-/// Continues every prompt with the pair. Equal requests are decoded once. `eos` ends a continuation. `go_on` is told before each turn how
-/// many requests are done; its error, a reason to stop, ends the decoding.
+/// Continues every prompt with the pair and returns the decodings in the order of `requests`. Equal requests are decoded once. `eos` ends a
+/// continuation. Before each turn `go_on` is called with the number of requests that are done; an error of it ends the decoding.
 ///
 /// # Errors
-/// When a prompt is empty or too long, a model's logits are not finite, or `go_on` says stop.
+/// When a prompt is empty or too long, when a model's logits are not finite, or when `go_on` returns an error.
 pub fn assisted(
     pair: &Pair,
     requests: &[Request],
@@ -50,14 +51,14 @@ pub fn assisted(
         let limit = pair.n_positions();
         check_length(index, request.prompt, settings.max_new_tokens, limit)?;
     }
-    // In the order of their tokens, prompts that begin alike are neighbours.
+    // Sorted by their tokens, prompts with a common beginning are neighbours.
     let mut distinct = requests.to_vec();
     distinct.sort_unstable_by_key(|request| (request.prompt, request.seed));
     distinct.dedup();
     let mut batch = Batch::new(pair, eos, settings, &distinct);
     while !batch.is_done() {
         go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
-        // In the pool itself: from outside, each of the many short parallel loops would wake it and wait.
+        // Run inside rayon's pool. From outside, each of the many short parallel loops would wake the pool and wait for it.
         rayon::scope(|_| {
             batch.admit();
             batch.draft()?;
@@ -71,7 +72,7 @@ pub fn assisted(
     Ok(found.collect())
 }
 
-/// The rows under way and what waits.
+/// The current rows, and the requests that wait.
 struct Batch<'a> {
     pair: &'a Pair,
     eos: Option<u32>,
@@ -80,7 +81,7 @@ struct Batch<'a> {
     /// How many requests have been admitted, and how many are done.
     admitted: usize,
     done: usize,
-    /// Rows that fit into memory.
+    /// How many rows fit into memory.
     room: usize,
     rows: Vec<Row>,
     main: KvPool,
@@ -100,7 +101,7 @@ impl<'a> Batch<'a> {
         let tokens = longest.unwrap_or(0) + settings.max_new_tokens + settings.draft_length;
         let mut row = tokens * (KvPool::bytes_per_token(main) + KvPool::bytes_per_token(assistant));
         if settings.sampling.is_some() {
-            // Each drafted token's two distributions, and the one behind them.
+            // Two distributions for each drafted token, and one for the token after the draft.
             row += (2 * settings.draft_length + 1) * main.vocab_size * size_of::<f32>();
         }
         Self {
@@ -122,8 +123,8 @@ impl<'a> Batch<'a> {
         self.done == self.requests.len() || self.settings.max_new_tokens == 0
     }
 
-    /// Fills the room of rows that are done once a quarter of it is empty, and reads the new prompts but for their last tokens, which belong to
-    /// the first round. A beginning that a prompt shares with the one before it is read once.
+    /// Starts new rows once a quarter of the room is free. Reads their prompts except the last token, which belongs to the first round. A
+    /// beginning that a prompt shares with the one before it is read once.
     fn admit(&mut self) {
         if self.admitted == self.requests.len()
             || self.rows.len() > self.room - self.room.div_ceil(4)
@@ -147,7 +148,7 @@ impl<'a> Batch<'a> {
         let texts = rows.iter().map(|row| &row.text[..row.text.len() - 1]);
         let texts: Vec<&[u32]> = texts.collect();
         let main = self.pair.main.read_texts(&texts, &mut self.main);
-        // Where nothing is drafted the assistant is never asked.
+        // Without drafting, the assistant is never used.
         let assistant = match self.settings.draft_length {
             0 => Vec::new(),
             _ => {
@@ -163,7 +164,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// One token of the assistant for every row that drafts.
+    /// Drafts one token of the assistant for every row that drafts.
     fn draft(&mut self) -> Result<(), DecodeError> {
         let threshold = self.settings.confidence_threshold;
         let mut rows = in_phase(&mut self.rows, Phase::Drafting);
@@ -188,7 +189,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// One pass of the main model over the rows that verify; rows that are done leave.
+    /// Does one pass of the main model over the rows that verify, and removes rows that are done.
     fn verify(&mut self) -> Result<(), DecodeError> {
         let mut rows = in_phase(&mut self.rows, Phase::Verifying);
         if rows.is_empty() {
@@ -208,13 +209,13 @@ impl<'a> Batch<'a> {
         let choices = choices(self.pair, self.settings, Role::Main, hidden, false)?;
         let mut choices = choices.into_iter();
         for (row, count) in rows.into_iter().zip(counts) {
-            // All of a row's, also those behind the first that disagrees.
+            // Takes all choices of the row, including those after the first rejected token.
             let own: Vec<Choice> = choices.by_ref().take(count).collect();
             let mut own = own.into_iter();
             if own.all(|choice| row.verify(choice, self.eos, self.settings)) {
                 continue;
             }
-            // The round is over. What was read of rejected drafts is forgotten; the last emitted token is read in the next round.
+            // The round is over. Keys and values of rejected drafts are dropped; the last emitted token is read in the next round.
             let kept = match row.phase {
                 Phase::Done => 0,
                 _ => row.text.len() - 1,
@@ -237,7 +238,7 @@ fn in_phase(rows: &mut [Row], phase: Phase) -> Vec<&mut Row> {
     rows.iter_mut().filter(|row| row.phase == phase).collect()
 }
 
-/// What a model proposes after each of the hidden states `[rows, D]`.
+/// The model's choice for the token after each of the hidden states `[rows, D]`.
 fn choices(
     pair: &Pair,
     settings: &Settings,
@@ -274,7 +275,7 @@ fn select(hidden: Tensor<2>, rows: Vec<i32>) -> Tensor<2> {
     hidden.select(0, rows)
 }
 
-/// The softmax probability of a token.
+/// The softmax probability of a token, given the logits `[vocab]`.
 fn probability(logits: &[f32], token: u32) -> f64 {
     let own = f64::from(logits[token as usize]);
     let sum: f64 = logits

@@ -1,9 +1,10 @@
-//! Plain greedy decoding: the most probable token, one at a time.
+//! Plain greedy decoding: one token at a time, always the most probable.
 
 use super::DecodeError;
 use crate::model::{KvPool, Network, NewToken, Role};
 
-/// Up to `max_new_tokens` ids that continue `prompt`, each the argmax of the model; ends early with `eos`, which is included.
+/// Continues `prompt` by up to `max_new_tokens` tokens, each the argmax of the model's logits. Returns the new ids. `eos` ends the text
+/// early and is included.
 ///
 /// # Errors
 /// When the prompt is empty, the text does not fit the model, or the logits are not finite.
@@ -40,7 +41,7 @@ pub(super) fn check_length(
     if prompt.is_empty() {
         return Err(DecodeError::EmptyPrompt(index));
     }
-    // The last new token is never read, so it needs no position.
+    // The model never reads the last new token, so it needs no position.
     if prompt.len() + max_new_tokens > n_positions + 1 {
         return Err(DecodeError::TooLong {
             prompt: index,

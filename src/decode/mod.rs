@@ -1,4 +1,4 @@
-//! Decoding with keys and values kept: plain, and assisted (speculative) by the pair's smaller model.
+//! Decoding with a cache of keys and values: plain, and assisted (speculative) with drafts of the assistant.
 
 mod assisted;
 mod greedy;
@@ -13,16 +13,16 @@ pub use greedy::greedy;
 pub use sampling::{Distribution, Sampling};
 pub use settings::{Misfit, Schedule, Settings};
 
-/// One round: a draft, and one pass of the main model over it.
+/// One round of assisted decoding: a draft, and one pass of the main model over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
-    /// Tokens drafted, c.
+    /// Number of drafted tokens (c).
     pub drafted: usize,
-    /// Drafted tokens that the main model chose or accepted too, n (n_matches).
+    /// Number of drafted tokens that the main model chose or accepted (n).
     pub matched: usize,
 }
 
-/// One prompt's continuation and how it came about.
+/// The continuation of one prompt, and the rounds that produced it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decoding {
     /// The new tokens.
@@ -32,7 +32,7 @@ pub struct Decoding {
 }
 
 impl Decoding {
-    /// n_matches of the prompt: drafted tokens that the main model chose or accepted too, over all rounds.
+    /// n_matches of the prompt: the number of drafted tokens that the main model chose or accepted, over all rounds.
     pub fn n_matches(&self) -> usize {
         self.rounds.iter().map(|round| round.matched).sum()
     }
@@ -41,27 +41,27 @@ impl Decoding {
 /// Why a prompt could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Nothing to continue.
+    /// The prompt has no token.
     #[error("prompt {0} is empty: decoding needs at least one token")]
     EmptyPrompt(usize),
-    /// Prompt and continuation do not fit into the model.
+    /// Prompt and continuation do not fit into the models.
     #[error(
         "prompt {prompt} has {tokens} tokens; with {max_new_tokens} new ones it exceeds the {n_positions} positions of the model: lower `max_new_tokens`"
     )]
     TooLong {
         /// Index of the prompt in the set.
         prompt: usize,
-        /// Its length.
+        /// Tokens of the prompt.
         tokens: usize,
         /// New tokens asked for.
         max_new_tokens: usize,
         /// The shorter context of the two models.
         n_positions: usize,
     },
-    /// A model gave NaN or infinity.
+    /// A model returned NaN or infinity.
     #[error("the {0} model's logits are not finite")]
     NotFinite(crate::model::Role),
-    /// Whoever asked for the decoding called it off.
+    /// The caller stopped the decoding.
     #[error("stopped: {0}")]
     Stopped(String),
 }

@@ -1,4 +1,4 @@
-//! One prompt on its way through assisted decoding.
+//! The state of one prompt in assisted decoding, and the rules of acceptance.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -6,44 +6,44 @@ use rand_chacha::ChaCha8Rng;
 use super::sampling::Distribution;
 use super::{Decoding, Round, Settings};
 
-/// A token that a model proposes, with what else is needed of it.
+/// A model's choice for the next token.
 pub(super) enum Choice {
-    /// The model's most probable token, and its probability where it was asked for (else 1).
+    /// The most probable token, with its probability if that was asked for, else 1.
     Greedy(u32, f64),
-    /// The processed distribution to draw from.
+    /// The processed distribution that the token is drawn from.
     Sampled(Distribution),
 }
 
 /// What a row needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// A token of the assistant.
+    /// The next token of the assistant.
     Drafting,
-    /// The main model's choice after the text that is agreed on.
+    /// The main model's choice for the token after the text that is agreed on.
     Verifying,
-    /// Nothing: it is at its limit or has ended.
+    /// Nothing: the text is at its limit or has ended.
     Done,
 }
 
 /// The state of one prompt.
 pub(super) struct Row {
-    /// Which of the distinct requests it is.
+    /// The index of its request among the distinct ones.
     pub request: usize,
-    /// The prompt, what was emitted, and the draft of the round at hand.
+    /// The prompt, the emitted tokens, and the draft of the current round.
     pub text: Vec<u32>,
-    /// Where the main model's keys and values of `text` lie.
+    /// The slots of the main model's keys and values, one for each token of `text` that was read.
     pub main: Vec<u32>,
-    /// Where the assistant's lie.
+    /// The same for the assistant.
     pub assistant: Vec<u32>,
     pub phase: Phase,
     prompt: usize,
-    /// Tokens of `text` in front of the draft.
+    /// Tokens of `text` before the draft.
     settled: usize,
-    /// Tokens of the draft that are accepted so far.
+    /// Tokens of the draft that were accepted so far.
     matched: usize,
     limit: usize,
     draft_length: usize,
-    /// What the drafted tokens were drawn from.
+    /// The distributions that the drafted tokens were drawn from.
     drawn_from: Vec<Distribution>,
     rng: ChaCha8Rng,
     rounds: Vec<Round>,
@@ -76,14 +76,14 @@ impl Row {
         self.drawn_from.clear();
         self.phase = match self.limit - self.settled {
             0 => Phase::Done,
-            // The main model's own token is all that fits.
+            // There is room for the main model's own token only.
             1 => Phase::Verifying,
             _ if self.draft_length == 0 => Phase::Verifying,
             _ => Phase::Drafting,
         };
     }
 
-    /// Takes the assistant's next token. An end of text, or a token that it was not sure of, ends the draft and stays in it.
+    /// Takes the assistant's next token. An end-of-text token, or one below the confidence threshold, ends the draft and stays in it.
     pub fn draft(&mut self, choice: Choice, eos: Option<u32>, threshold: f64) {
         let (token, probability) = match choice {
             Choice::Greedy(token, probability) => (token, probability),
@@ -102,8 +102,8 @@ impl Row {
         }
     }
 
-    /// Takes the main model's choice after the text that is agreed on: the next drafted token is accepted, or the round ends with a token of
-    /// the main model. Whether the row is still verifying.
+    /// Takes the main model's choice for the token after the text that is agreed on. Either the next drafted token is accepted, or the
+    /// round ends with a token of the main model. Returns whether the row still verifies.
     pub fn verify(&mut self, choice: Choice, eos: Option<u32>, settings: &Settings) -> bool {
         let place = self.settled + self.matched;
         let drafted = self.text.get(place).copied();
@@ -113,7 +113,7 @@ impl Row {
         };
         let accepted = drafted == Some(token);
         self.matched += usize::from(accepted);
-        // An accepted end of text is emitted as the main model's own token of this round; nothing follows it.
+        // An accepted end-of-text token is emitted as the main model's own token of this round, and nothing follows it.
         let ended = Some(token) == eos;
         if accepted && !ended {
             return true;
@@ -133,7 +133,8 @@ impl Row {
         false
     }
 
-    /// The drafted token with probability min(1, p/q), else one from what p has more than q; where nothing is drafted, one from p.
+    /// Returns the drafted token with probability min(1, p/q), else a token drawn from norm(max(p - q, 0)). Without a drafted token it
+    /// draws from p.
     fn accept_or_draw(&mut self, drafted: Option<u32>, p: &Distribution) -> u32 {
         let Some((token, q)) = drafted.zip(self.drawn_from.get(self.matched)) else {
             return p.draw(&mut self.rng);
@@ -146,7 +147,7 @@ impl Row {
         }
     }
 
-    /// The new tokens and how they came about.
+    /// The new tokens and the rounds that produced them.
     pub fn into_decoding(mut self) -> Decoding {
         Decoding {
             tokens: self.text.split_off(self.prompt),

@@ -1,5 +1,5 @@
-//! Drawing tokens: the processed distribution (temperature, then top-k, then top-p, in transformers' order), draws from it, and the
-//! acceptance of drafts that leaves the main model's distribution as it is (Leviathan et al. 2023, arXiv 2211.17192, algorithm 1).
+//! Sampling: the processed distribution (temperature, then top-k, then top-p, in transformers' order), draws from it, and the acceptance of
+//! drafts that preserves the main model's distribution (Leviathan et al. 2023, arXiv 2211.17192, algorithm 1).
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Sampling {
-    /// Logits are divided by it.
+    /// The logits are divided by this.
     #[serde(deserialize_with = "temperature")]
     pub temperature: f64,
-    /// Only the so many most probable tokens are kept, and those as probable as the last of them; 0 keeps all.
+    /// Keeps only this many of the most probable tokens, and any that are as probable as the last of them; 0 keeps all.
     pub top_k: usize,
-    /// Of the most probable tokens only as many are kept as it takes to reach this probability.
+    /// Keeps only the smallest set of most probable tokens whose probabilities add up to at least this.
     #[serde(deserialize_with = "top_p")]
     pub top_p: f64,
 }
@@ -54,7 +54,7 @@ fn top_p<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
 pub struct Distribution(Vec<f32>);
 
 impl Sampling {
-    /// The processed distribution of a row of logits; None when one of them is not finite.
+    /// The processed distribution of logits `[vocab]`. None when one of them is not finite.
     pub fn distribution(&self, logits: &[f32]) -> Option<Distribution> {
         if !logits.iter().all(|logit| logit.is_finite()) {
             return None;
@@ -97,7 +97,7 @@ impl Distribution {
         draw(self.0.iter().map(|&weight| f64::from(weight)), rng)
     }
 
-    /// Draws from what `self` has more than `other`: norm(max(p - q, 0)).
+    /// Draws from norm(max(p - q, 0)), where p is `self` and q is `other`.
     pub fn draw_excess(&self, other: &Self, rng: &mut ChaCha8Rng) -> u32 {
         let excess = self.0.iter().zip(&other.0);
         draw(excess.map(|(&p, &q)| f64::from((p - q).max(0.0))), rng)
@@ -110,7 +110,7 @@ impl Distribution {
         }
     }
 
-    /// Leaves the fewest tokens, the most probable first, that together have probability `top_p`.
+    /// Keeps the smallest set of most probable tokens that together have at least the probability `top_p`.
     fn keep_nucleus(&mut self, top_p: f64) {
         let mut order: Vec<usize> = (0..self.0.len()).filter(|&i| self.0[i] > 0.0).collect();
         order.sort_by(|&a, &b| self.0[b].total_cmp(&self.0[a]));
@@ -126,7 +126,7 @@ impl Distribution {
     }
 }
 
-/// Draws an index with a probability proportional to its weight.
+/// Draws an index with probability proportional to its weight.
 fn draw(weights: impl Iterator<Item = f64> + Clone, rng: &mut ChaCha8Rng) -> u32 {
     let total: f64 = weights.clone().sum();
     let mut rest = rng.random::<f64>() * total;
@@ -140,6 +140,6 @@ fn draw(weights: impl Iterator<Item = f64> + Clone, rng: &mut ChaCha8Rng) -> u32
             rest -= weight;
         }
     }
-    // Rounding can leave a rest behind the last token with a weight: then it is that token.
+    // By rounding, the loop can end without a break; then the last token with a weight is taken.
     last as u32
 }

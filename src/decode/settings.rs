@@ -1,22 +1,23 @@
-//! How to decode, as it stands in an experiment's `[decode]`.
+//! The settings of decoding: an experiment's `[decode]`.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::Sampling;
 
-/// How the draft length moves from round to round; every prompt starts afresh, so that no result depends on the order of the prompts.
+/// How the draft length changes from round to round. Each prompt starts at the initial length, so that no result depends on the order of
+/// the prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// Always the same.
+    /// It stays the same.
     #[default]
     Constant,
-    /// Two more after a round in which all k drafts were accepted, else one less, at least 1.
+    /// It grows by 2 after a round in which the whole draft was accepted. Otherwise it shrinks by 1, but not below 1.
     Heuristic,
 }
 
 impl Schedule {
-    /// The draft length after a round with `matched` accepted drafts.
+    /// The next draft length, after a round in which `matched` drafted tokens were accepted.
     pub(super) fn next(self, draft_length: usize, matched: usize) -> usize {
         match self {
             Self::Constant => draft_length,
@@ -33,17 +34,17 @@ pub struct Settings {
     /// Longest continuation, in tokens.
     #[serde(deserialize_with = "at_least_one")]
     pub max_new_tokens: usize,
-    /// Tokens drafted a round (at the start, with the heuristic schedule), k; 0, which no experiment can name, is plain decoding by the main
-    /// model.
+    /// Tokens drafted per round (k); with the heuristic schedule, in the first round. 0 is plain decoding by the main model, which no
+    /// experiment can ask for.
     #[serde(deserialize_with = "at_least_one")]
     pub draft_length: usize,
-    /// How the draft length moves.
+    /// How the draft length changes.
     pub schedule: Schedule,
-    /// A draft ends behind a token that the assistant gives less than this probability, as transformers'
-    /// `assistant_confidence_threshold` has it; 0 never ends one.
+    /// A draft ends after a token to which the assistant gives less than this probability, like transformers'
+    /// `assistant_confidence_threshold`. 0 never ends a draft.
     #[serde(deserialize_with = "share")]
     pub confidence_threshold: f64,
-    /// Tokens are drawn rather than chosen.
+    /// How tokens are drawn. None is greedy decoding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
 }
@@ -70,13 +71,13 @@ pub struct Misfit {
 }
 
 impl Settings {
-    /// Whether prompts of up to `longest` tokens can be continued by models that have so many `positions`.
+    /// Checks that prompts of up to `longest` tokens can be continued by models with `positions` positions.
     ///
     /// # Errors
     /// The first key that does not fit.
     pub fn fit(&self, longest: usize, positions: usize) -> Result<(), Misfit> {
         let new = self.max_new_tokens;
-        // The last new token is not read.
+        // The models never read the last new token.
         if longest.saturating_add(new) > positions + 1 {
             return Err(Misfit {
                 key: "max_new_tokens",

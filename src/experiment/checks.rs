@@ -1,21 +1,23 @@
-//! What is checked of an experiment before anything is read: numbers that a machine can hold and arithmetic can stand, names that name
-//! something.
+//! Checks of an experiment's values before anything is read: numbers must be in a range that memory and arithmetic can handle, and names
+//! must not be empty.
 
 use super::load::text_source;
 use super::{Keep, Written};
 use crate::diagnostic::Diagnostic;
+use crate::model::Role;
+use crate::train::Objective;
 
-/// Milestones that may wait.
+/// The most milestones that may wait.
 const QUEUE: usize = 1024;
-/// Blocks a micro-batch.
+/// The most blocks per micro-batch.
 const BATCH: usize = 4096;
-/// Micro-batches a step.
+/// The most micro-batches per step.
 const ACCUMULATION: usize = 1 << 20;
 
 const AT_LEAST_ONE: &str = "must be at least 1";
 
 impl Written {
-    /// Refuses the first value that cannot be used.
+    /// Checks all values and refuses the first that cannot be used.
     ///
     /// # Errors
     /// A diagnostic at its key.
@@ -26,6 +28,7 @@ impl Written {
         text_source(self)?;
         self.check_counts()?;
         self.check_rates()?;
+        self.check_objectives()?;
         let dropout = train.dropout.unwrap_or(0.0);
         self.check(
             &["train", "dropout"],
@@ -52,7 +55,7 @@ impl Written {
         Ok(())
     }
 
-    /// Names of files and folders. An empty one would be the experiment's own folder.
+    /// Checks names of files and folders. An empty name would mean the experiment's own folder.
     fn check_names(&self) -> Result<(), Diagnostic> {
         let experiment = &self.experiment;
         for (path, name) in [
@@ -67,7 +70,7 @@ impl Written {
         self.check(&["data", "folder"], named, "names nothing")
     }
 
-    /// Numbers of things that are in memory together.
+    /// Checks counts of things that are in memory at the same time.
     fn check_counts(&self) -> Result<(), Diagnostic> {
         let train = &self.experiment.train;
         for (path, number, most, why) in [
@@ -100,7 +103,7 @@ impl Written {
         self.check(&["train", "block"], train.block >= 2, "must be at least 2")
     }
 
-    /// Numbers of the optimiser, whose tensors are in single precision.
+    /// Checks the optimiser's numbers, which must suit tensors of single precision.
     fn check_rates(&self) -> Result<(), Diagnostic> {
         let train = &self.experiment.train;
         let held = |value: f64| value >= 0.0 && (value as f32).is_finite();
@@ -126,6 +129,21 @@ impl Written {
             train.weight_decay * train.lr <= 1.0,
             "times `lr` it must be at most 1: a step would take more than all of a weight away",
         )
+    }
+
+    /// Temperatures of the objectives that have one.
+    fn check_objectives(&self) -> Result<(), Diagnostic> {
+        for role in Role::BOTH {
+            if let Objective::Distil(distil) = self.experiment.train.objective.get(role) {
+                let temperature = distil.temperature as f32;
+                self.check(
+                    &["train", "objective", role.as_str(), "temperature"],
+                    (1e-3..=1e3).contains(&temperature),
+                    "must be from 0.001 to 1000",
+                )?;
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, path: &[&str], sound: bool, message: &str) -> Result<(), Diagnostic> {

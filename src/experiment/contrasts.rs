@@ -1,4 +1,4 @@
-//! `[contrasts]`: which groups of prompts are compared, and from which files they come.
+//! `[contrasts]`: which groups of prompts are compared, and the files that they come from.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,28 @@ use super::{Experiment, Written};
 use crate::data::templates::{ContrastNames, ContrastSpec, Pairing, TemplateSet};
 use crate::diagnostic::Diagnostic;
 
-/// The contrasts of an experiment by their names.
+/// The contrasts of an experiment, by name.
 pub type Contrasts = BTreeMap<String, ContrastSection>;
 
 /// `[contrasts.<name>]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ContrastSection {
-    /// Two categories of the template file; `queer*` is all that begin so. The gap is the first less the second.
+    /// Two categories of the template file; `queer*` means all that begin with `queer`. The gap is the first group's mean minus the
+    /// second's.
     pub groups: [String; 2],
-    /// Its template file; absent: that of `[templates]`.
+    /// The contrast's template file. If absent, the one of `[templates]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub templates: Option<String>,
-    /// Its rows; absent: those of `[templates]`, or `unique` where nothing is paired.
+    /// Which rows are used. If absent, the set of `[templates]`, or `unique` without pairing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set: Option<TemplateSet>,
-    /// What is compared with what.
+    /// Whether prompts are compared in matched pairs or as two samples.
     #[serde(default)]
     pub pairing: Pairing,
 }
 
-/// The contrasts of an experiment that names none.
+/// The default contrasts, for an experiment that names none.
 pub(super) fn usual() -> Contrasts {
     let specs = ContrastSpec::usual(TemplateSet::default()).into_iter();
     let sections = specs.map(|spec| {
@@ -43,7 +44,7 @@ pub(super) fn usual() -> Contrasts {
     sections.collect()
 }
 
-/// The names of the contrasts of a resolved experiment, in the order in which its run has them.
+/// The contrasts' names in a resolved experiment, in the order of its run.
 pub fn contrast_names(experiment: &toml::Table) -> Vec<ContrastNames> {
     let written = experiment.get("contrasts").cloned();
     let written = written.and_then(|contrasts| contrasts.try_into().ok());
@@ -51,7 +52,8 @@ pub fn contrast_names(experiment: &toml::Table) -> Vec<ContrastNames> {
     specs.iter().map(ContrastSpec::names).collect()
 }
 
-/// Contrasts in the order of their names, their groups told apart; `usual` is the set of an experiment's [templates].
+/// The specifications of contrasts in the order of their names, with groups whose names can be told apart. `usual` is the set of the
+/// experiment's [templates].
 fn specs(contrasts: &Contrasts, usual: TemplateSet) -> Vec<ContrastSpec> {
     let specs = contrasts.iter();
     let mut specs: Vec<ContrastSpec> = specs
@@ -62,7 +64,7 @@ fn specs(contrasts: &Contrasts, usual: TemplateSet) -> Vec<ContrastSpec> {
 }
 
 impl ContrastSection {
-    /// The contrast of that name; `usual` is the set of an experiment's [templates].
+    /// The specification of this contrast. `usual` is the set of the experiment's [templates].
     fn spec(&self, name: &str, usual: TemplateSet) -> ContrastSpec {
         let set = match (self.set, self.pairing) {
             (Some(set), _) => set,
@@ -77,20 +79,20 @@ impl ContrastSection {
     }
 }
 
-/// What the loop's own tags begin with.
+/// The first parts of the loop's own tags, which no contrast can have as its name.
 const RESERVED: [&str; 4] = ["train", "eval", "hook", "run"];
 
-/// What tags call the prompts of all groups together.
+/// The names in tags for the prompts of all groups together.
 const POOLED: [&str; 2] = ["mean", "all"];
 
-/// The longest name, in bytes.
+/// The longest allowed name, in bytes.
 const LONGEST_NAME: usize = 60;
 
 impl Written {
-    /// The contrasts with the names of their template files, in the order of the contrasts' names.
+    /// The contrasts with their template files, in the order of the contrasts' names.
     ///
     /// # Errors
-    /// A diagnostic at what cannot be used.
+    /// A diagnostic at the first value that cannot be used.
     pub(super) fn contrasts(&self) -> Result<Vec<(ContrastSpec, String)>, Diagnostic> {
         let Experiment {
             templates,
@@ -120,16 +122,19 @@ impl Written {
         if !sound || name.len() > LONGEST_NAME {
             return wrong(
                 "",
-                "not a contrast's name, which tags begin with: it must begin with a letter or digit, go on with letters, digits, `-` and `_`, and have at most 60 bytes",
+                "not a contrast's name: tags begin with it, so it must begin with a letter or digit, go on with letters, digits, `-` and `_`, and have at most 60 bytes",
             );
         }
         if RESERVED.contains(&name) {
-            return wrong("", "not a contrast's name: the loop's own tags begin so");
+            return wrong(
+                "",
+                "not a contrast's name: the loop's own tags begin with it",
+            );
         }
         let spec = section.spec(name, TemplateSet::default());
         if let Some(group) = spec.groups.iter().find(|group| POOLED.contains(&&***group)) {
             let message = format!(
-                "no group can be called `{group}`, as what is measured over all prompts is"
+                "no group can be called `{group}`: tags use that name for all prompts together"
             );
             return wrong("groups", &message);
         }

@@ -1,4 +1,4 @@
-//! Getting what an experiment needs, part by part, without building anything of it.
+//! Downloads what an experiment needs, part by part, without loading any of it.
 
 use std::collections::BTreeSet;
 
@@ -13,13 +13,13 @@ use crate::model::Role;
 
 /// One part that an experiment needs.
 pub struct Fetched {
-    /// What it is.
+    /// What the part is.
     pub what: String,
-    /// Where it lies, or why it cannot be had.
+    /// Where it is, or why it is not available.
     pub result: anyhow::Result<String>,
 }
 
-/// Gets models, text and templates; what cannot be had does not keep the rest from being fetched. Branches of the hub are asked for anew.
+/// Fetches models, text and templates. A part that fails does not stop the others. Branches on the hub are looked up again.
 pub fn fetch(
     written: &Written,
     registry: &Registry,
@@ -66,14 +66,14 @@ pub fn fetch(
     all
 }
 
-/// The text, with the reason why a place was passed over, if one was.
+/// Fetches the text. Returns its description, with the reasons why places were passed over.
 fn text(written: &Written, places: &Places, progress: &mut Progress) -> anyhow::Result<String> {
     let corpus = sources::resolve(&source_request(written, places)?, progress)?;
     let notes = corpus.notes.iter().map(|note| format!(" ({note})"));
     Ok(notes.fold(corpus.description, |text, note| text + &note))
 }
 
-/// The template files of the contrasts, each once.
+/// Fetches the template files of the contrasts, each once.
 fn templates(written: &Written, places: &Places, progress: &mut Progress) -> Vec<Fetched> {
     let mut find = |file: &str| -> anyhow::Result<String> {
         match file {
@@ -103,7 +103,7 @@ fn templates(written: &Written, places: &Places, progress: &mut Progress) -> Vec
     }
 }
 
-/// A model of the hub, as it is there now if the hub may be asked.
+/// Fetches a model of the hub: the current version if the hub may be asked, else the one in the cache.
 fn from_hub(places: &Places, id: &ModelId, progress: &mut Progress) -> Result<Snapshot, HubError> {
     if places.hub.offline {
         places.hub.get(id, progress)

@@ -1,28 +1,28 @@
-//! When a hook fires in a run that goes as planned, counted as far as anybody wants to know.
+//! The steps at which a hook fires in a run that goes as planned, counted up to a limit.
 
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Step};
 use crate::event::Event;
 
-/// When the loop itself evaluates and saves: what hooks on those events wait for.
+/// When the loop evaluates and saves. Hooks on those events fire only then.
 pub(super) struct LoopCadences<'a> {
     pub evaluate: &'a Cadence,
     pub save: Option<&'a Cadence>,
 }
 
-/// No more than so many are counted.
+/// The most firings that are counted.
 const COUNTED: usize = 100_000;
-/// The first that are kept.
+/// How many of the first firings are kept.
 const KEPT: usize = 6;
 
 /// The steps at which a hook fires.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Firings {
-    /// The first of them, at most six.
+    /// The first firings, at most six.
     pub first: Vec<Step>,
-    /// The last that was counted.
+    /// The last firing that was counted.
     pub last: Option<Step>,
-    /// How many were counted.
+    /// How many firings were counted.
     pub count: u64,
     /// Whether there may be more.
     pub more: bool,
@@ -36,7 +36,7 @@ impl Firings {
         firings
     }
 
-    /// Those of a hook that is due `at` some moments, called at the event `on` where there is one.
+    /// The firings of a hook with the cadence `at`. If there is an event `on`, the hook is called at that event.
     pub(super) fn of(
         at: &Cadence,
         on: Option<Event>,
@@ -62,7 +62,7 @@ impl Firings {
         Self::counted(start.into_iter().chain(meetings(at, own, extent)))
     }
 
-    /// Counts steps; None among them is a look in vain.
+    /// Counts the steps. A None is no firing, but counts towards the limit of the search.
     fn counted(mut steps: impl Iterator<Item = Option<Step>>) -> Self {
         let mut firings = Self::default();
         for step in steps.by_ref().take(COUNTED).flatten() {
@@ -80,14 +80,14 @@ impl Firings {
         self.count += 1;
     }
 
-    /// Whether there is surely none.
+    /// Whether it is certain that the hook never fires.
     pub fn is_empty(&self) -> bool {
         self.count == 0 && !self.more
     }
 }
 
-/// The ends of steps at which `at` is due and, where there is one, the loop's `own` cadence too; None for each place where one of them is due
-/// alone.
+/// The ends of steps at which `at` is due and, if there is one, the loop's `own` cadence, too. None for each step at which only one of the
+/// two is due.
 fn meetings<'a>(
     at: &'a Cadence,
     own: Option<&'a Cadence>,

@@ -1,4 +1,4 @@
-//! The hooks of an experiment: `[hooks.<name>]` with a kind, when and where to call it, and the kind's own options.
+//! Reads the hooks of an experiment: `[hooks.<name>]` with a kind, when and where to call it, and the kind's own options.
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::hook::{Input, Kind, Registry, Runs};
 use crate::train::{HookSpec, OnError};
 
-/// The keys that every hook has; the others are its kind's.
+/// The keys that every hook has. All other keys are options of its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Common {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ struct Common {
     enabled: bool,
 }
 
-/// The names of those keys.
+/// The names of the keys of [`Common`].
 pub(crate) const COMMON: &[&str] = &[
     "kind",
     "at",
@@ -49,7 +49,7 @@ pub(crate) const COMMON: &[&str] = &[
     "enabled",
 ];
 
-/// Bytes of a hook's name: with what stands around it, it must do for a file's.
+/// The longest allowed name in bytes. File names are made of it, with more text around it.
 const LONGEST_NAME: usize = 100;
 
 fn usual() -> Clauses {
@@ -70,32 +70,32 @@ pub struct HookOverview {
     pub kind: String,
     /// When it is due.
     pub at: String,
-    /// At which event; None for settled moments.
+    /// The event at which it is called; None for the moments at which its cadence is due.
     pub on: Option<Event>,
-    /// Where it runs.
+    /// Whether it runs in the background or inline.
     pub runs: Runs,
     /// What its failure does.
     pub on_error: OnError,
     /// The steps at which it fires if the run goes as planned.
     pub firings: Firings,
-    /// Whether it also goes by wall time.
+    /// Whether it is also due by wall time.
     pub by_time: bool,
 }
 
-/// The hooks, ready to run, with their overview and their resolved tables.
+/// The hooks of an experiment, ready to run.
 pub(super) struct Hooks {
     pub specs: Vec<HookSpec>,
     pub overview: Vec<HookOverview>,
     pub resolved: toml::Table,
-    /// What should be said of them: why a hook is not among them, which kind has another name now.
+    /// Notes for the user, such as why a hook was left out or which kind has a new name.
     pub notes: Vec<String>,
 }
 
-/// Reads every hook of the experiment. Without `cadences` there is no training: then `at` and `on` do not matter, each hook is called at
-/// every milestone that there is, and those that need live gradients are left out.
+/// Reads every hook of the experiment. Without `cadences` there is no training: `at` and `on` are ignored, each hook is called at every
+/// milestone, and hooks that need live gradients are left out.
 ///
 /// # Errors
-/// A diagnostic for an unknown kind, key or event, a wrong type, a cadence that is not understood or never due.
+/// A diagnostic for an unknown kind, key or event, for a wrong type, and for a cadence that cannot be parsed or is never due.
 pub(super) fn read(
     written: &Written,
     registry: &Registry,
@@ -182,7 +182,8 @@ impl Entry<'_> {
         self.check_event(on, runs)?;
         let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
         if at.by_budget() && on.is_some() {
-            let message = "a budget is looked at when a step is settled, so it cannot go with `on`";
+            let message =
+                "a budget is checked at the end of a step, so it cannot be combined with `on`";
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
         if !common.enabled {
@@ -201,7 +202,7 @@ impl Entry<'_> {
         };
         let (at, on) = match cadences {
             Some(_) => (at, on),
-            // At every milestone there is.
+            // Due at every milestone.
             None => {
                 let every = ["start", "every step"].map(str::to_owned).to_vec();
                 (
@@ -272,7 +273,7 @@ impl Entry<'_> {
         })
     }
 
-    /// Unknown keys are looked for here, so that both the common ones and the kind's own can be suggested.
+    /// Refuses unknown keys. It is done here so that both the common keys and the kind's own can be suggested.
     fn check_keys(&self, kind: &Kind, options: &DeTable) -> Result<(), Diagnostic> {
         let own = kind.options.iter().map(|(name, _)| *name);
         let known: Vec<&str> = own.chain(COMMON.iter().copied()).collect();
@@ -287,7 +288,7 @@ impl Entry<'_> {
         Ok(())
     }
 
-    /// Refuses a name that files and tags cannot be made of.
+    /// Refuses a name that cannot be part of file names and tags.
     fn check_name(&self) -> Result<(), Diagnostic> {
         let name = self.name.get_ref().as_ref();
         let letter = |c: char| c.is_alphanumeric() || "-_.".contains(c);
@@ -298,7 +299,7 @@ impl Entry<'_> {
             return Ok(());
         }
         let message = format!(
-            "not a hook's name, which files are called by: it must begin with a letter or digit, go on with letters, digits and `-`, `_`, `.`, and have at most {LONGEST_NAME} bytes"
+            "not a hook's name: file names contain it, so it must begin with a letter or digit, go on with letters, digits and `-`, `_`, `.`, and have at most {LONGEST_NAME} bytes"
         );
         Err(Diagnostic::at(
             &self.written.source,
@@ -307,7 +308,7 @@ impl Entry<'_> {
         ))
     }
 
-    /// Refuses a decode section of the hook's own that the models have no room for.
+    /// Refuses decode settings of the hook's own that do not fit the models.
     fn check_decoding(&self, kind: &Kind, options: &DeTable) -> Result<(), Diagnostic> {
         let name = self.name.get_ref().as_ref();
         for option in &kind.decodings {
@@ -333,8 +334,9 @@ impl Entry<'_> {
             on,
             Event::RunStart | Event::EpochStart | Event::EpochEnd | Event::RunEnd | Event::StepEnd
         ) {
-            let message =
-                format!("`{on}` is said by `at`: `start`, `every epoch`, `every step`, `end`");
+            let message = format!(
+                "`{on}` is written as `at`, not `on`: `start`, `every epoch`, `every step`, `end`"
+            );
             return Err(self.written.wrong(&["hooks", name, "on"], message));
         }
         Ok(())
@@ -367,7 +369,7 @@ impl Entry<'_> {
     }
 }
 
-/// Options with the paths of files and models that exist made absolute, so that they mean the same wherever they are read again.
+/// Makes the paths of existing files and models in options absolute, so that they mean the same wherever the resolved experiment is read.
 fn located<'i>(mut options: DeTable<'i>, kind: &Kind, base: &Path) -> DeTable<'i> {
     for (key, value) in options.iter_mut() {
         let input = |(name, _): &(&str, Input)| *name == key.get_ref().as_ref();
@@ -383,7 +385,7 @@ fn located<'i>(mut options: DeTable<'i>, kind: &Kind, base: &Path) -> DeTable<'i
     options
 }
 
-/// Every hook that is switched on with the models that its options name, as written or by default.
+/// The models that options of enabled hooks name, as written or by default: pairs of hook and model.
 pub(super) fn models(written: &Written, registry: &Registry) -> Vec<(String, String)> {
     let table: toml::Table = toml::from_str(&written.source.text).unwrap_or_default();
     let hooks = table.get("hooks").and_then(toml::Value::as_table);

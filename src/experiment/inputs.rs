@@ -1,4 +1,4 @@
-//! The files that an experiment has read, with their checksums.
+//! The inputs that an experiment was made of, with their checksums, for the manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::hub::ModelId;
 use crate::model::{Role, weight_files};
 use crate::record::manifest::{Input, Inputs, ManifestError};
 
-/// What a model directory may have beside its weights that says what the model is.
+/// The files of a model directory, besides the weights, that determine what the model does.
 const BESIDE_WEIGHTS: [&str; 7] = [
     "config.json",
     "tokenizer.json",
@@ -24,7 +24,7 @@ const BESIDE_WEIGHTS: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
-/// The documents that are used, after limits.
+/// The inputs of both splits: the file, and the documents that are used of it.
 pub(super) fn of_corpus(corpus: &Corpus, data: &DataSection) -> Inputs {
     let splits = [
         ("data/train", &corpus.train, data.train_articles),
@@ -49,7 +49,7 @@ fn of_documents(documents: &[Document]) -> String {
     sum.end().sha256
 }
 
-/// The file of the prompts.
+/// The template file of each contrast.
 pub(super) fn of_templates(templates: &Templates) -> Inputs {
     let contrasts = templates.contrasts();
     let inputs = contrasts.iter().map(|contrast| {
@@ -85,11 +85,11 @@ pub(super) fn of_models(sources: &[ModelSource; 2]) -> Result<Inputs, ManifestEr
     Ok(inputs)
 }
 
-/// The files of a model directory that say what the model is.
+/// The files of a model directory that determine what the model does. Their names begin with `prefix`.
 fn of_directory(prefix: &str, directory: &Path) -> Result<Inputs, ManifestError> {
     let beside = BESIDE_WEIGHTS.map(|name| directory.join(name));
     let mut paths: Vec<PathBuf> = beside.into_iter().filter(|path| path.is_file()).collect();
-    // A directory without weights has been refused already.
+    // The loader has already refused a directory without weights.
     if let Ok(weights) = weight_files(directory) {
         paths.push(weights.origin);
         paths.extend(weights.parts);
@@ -112,7 +112,7 @@ fn of_file(path: &Path) -> Result<Input, ManifestError> {
     ))
 }
 
-/// What the options of an experiment's hooks name: files, models, and what is built in.
+/// The inputs that options of the hooks name: files, models, and built-in texts.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -160,13 +160,13 @@ fn of_option(
             prefix.to_owned(),
             Input::with_checksum(format!("{value}, built in"), sha256(text.as_bytes())),
         )),
-        // A hook that can do without its file has none.
+        // The option names no file, for a hook that works without one.
         None if path.is_file() => Some((prefix.to_owned(), of_file(path)?)),
         None => None,
     })
 }
 
-/// The directory that an option's model was read from.
+/// The directory of the model that an option names.
 fn model(name: &str, places: &Places, progress: &mut Progress) -> anyhow::Result<PathBuf> {
     match ModelId::parse(name) {
         Some(id) if !Path::new(name).is_dir() => Ok(places.hub.get(&id, progress)?.directory),

@@ -1,4 +1,4 @@
-//! What an experiment names, read: models, tokenizer, text, templates.
+//! Loads what an experiment names: models, tokenizer, text, templates.
 
 use std::path::{Path, PathBuf};
 
@@ -17,19 +17,19 @@ use crate::download::Progress;
 use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::{Network, Pair, Role};
 
-/// Where one of the pair comes from.
+/// Where a model of the pair comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ModelSource {
     /// Built into the program.
     Mini(Role),
-    /// A directory of the user's.
+    /// A directory that the user named.
     Directory(PathBuf),
     /// A model of the hub, in the hub's cache.
     Hub(ModelId, Snapshot),
 }
 
 impl ModelSource {
-    /// The directory with its files; None for a model that is built in.
+    /// The directory with the model's files. None for a built-in model.
     pub fn directory(&self) -> Option<&Path> {
         match self {
             Self::Mini(_) => None,
@@ -39,10 +39,10 @@ impl ModelSource {
     }
 }
 
-/// How a model of the hub is found: as the cache has it, or as the hub has it now.
+/// How a model of the hub is found: as it is in the cache, or as it is on the hub now.
 pub(super) type FindOnHub<'a> = dyn FnMut(&ModelId) -> Result<Snapshot, HubError> + 'a;
 
-/// Finds what `[models]` names, fetching it where need be.
+/// Finds the model that `[models]` names for `role`, and downloads it if need be.
 pub(super) fn find_model(
     written: &Written,
     places: &Places,
@@ -70,14 +70,14 @@ pub(super) fn find_model(
     Ok(ModelSource::Hub(id, snapshot))
 }
 
-/// A pair with what it is made of.
+/// A pair with its tokenizer, and where its models come from.
 pub(super) struct LoadedPair {
     pub pair: Pair,
     pub tokenizer: Tokenizer,
     pub sources: [ModelSource; 2],
 }
 
-/// The two models on their devices, and the tokenizer that they share.
+/// Loads the two models onto their devices, and the tokenizer that they share.
 pub(super) fn load_pair(
     written: &Written,
     places: &Places,
@@ -128,7 +128,7 @@ pub(super) fn load_pair(
     })
 }
 
-/// The devices of main model and assistant, for training or for reading only.
+/// Opens the devices of main model and assistant, with autodiff if `training`.
 pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Device; 2]> {
     let named = &written.experiment.device;
     let open = |role: Role| -> anyhow::Result<Device> {
@@ -155,7 +155,7 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
 /// The source that `[data]` names.
 ///
 /// # Errors
-/// When there is no such source, or a folder is named that it does not read.
+/// When there is no such source, or when a folder is named for a built-in one.
 pub(super) fn text_source(written: &Written) -> Result<&'static Source, Diagnostic> {
     let data = &written.experiment.data;
     let Some(source) = sources::named(&data.source) else {
@@ -173,7 +173,7 @@ pub(super) fn text_source(written: &Written) -> Result<&'static Source, Diagnost
     Ok(source)
 }
 
-/// What is asked of [`sources::resolve`].
+/// The request for [`sources::resolve`].
 ///
 /// # Errors
 /// As [`text_source`].
@@ -187,7 +187,7 @@ pub(super) fn source_request(written: &Written, places: &Places) -> Result<Reque
     })
 }
 
-/// Where data is looked for.
+/// The places where data is looked for.
 pub(super) fn store(places: &Places) -> Store {
     Store {
         data: places.data.clone(),
@@ -196,20 +196,20 @@ pub(super) fn store(places: &Places) -> Store {
     }
 }
 
-/// The id that ends a text: the one of the main model's config, or else the tokenizer's.
+/// The id of the end-of-text token: the one in the main model's config, or else the tokenizer's.
 pub(super) fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
     let config = pair.main.config();
     config.eos_token_id.or_else(|| tokenizer.end_of_text())
 }
 
-/// Which part of the text.
+/// A split of the text.
 #[derive(Clone, Copy)]
 pub(super) enum Split {
     Train,
     HeldOut,
 }
 
-/// The blocks of a split.
+/// Encodes the documents of a split, and cuts the tokens into blocks.
 pub(super) fn cut(
     written: &Written,
     corpus: &Corpus,
@@ -237,7 +237,7 @@ pub(super) fn cut(
     })
 }
 
-/// The templates, and the token ids of their prompts.
+/// Loads the templates of all contrasts, and encodes their prompts to token ids.
 pub(super) fn load_templates(
     written: &Written,
     places: &Places,

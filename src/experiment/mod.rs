@@ -1,4 +1,4 @@
-//! An experiment as written: one TOML file, read with the place of everything that is wrong in it.
+//! An experiment as written: one TOML file. Every error in it is reported with its place.
 
 mod checks;
 mod contrasts;
@@ -31,37 +31,37 @@ use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::model::Role;
 use crate::overrides::{self, Override};
-use crate::train::Decay;
+use crate::train::{Decay, Objectives};
 
-/// The whole file, except its hooks, whose options only their kinds know.
+/// The whole file except its hooks, whose options only their kinds know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// What it is about, in a line.
+    /// What the experiment is about, in one line.
     #[serde(default)]
     pub about: String,
-    /// Seed of everything that is drawn.
+    /// The seed of every random draw.
     #[serde(default = "one")]
     pub seed: u64,
-    /// Where tensors live.
+    /// The devices of the models.
     #[serde(default)]
     pub device: Devices,
-    /// Milestones that may wait for background hooks before training does.
+    /// How many milestones may wait for background hooks before training waits for them.
     #[serde(default = "two")]
     pub queue: usize,
     /// The pair.
     #[serde(default)]
     pub models: ModelsSection,
-    /// The text.
+    /// The text to train on.
     #[serde(default)]
     pub data: DataSection,
-    /// The training.
+    /// How the pair is trained.
     #[serde(default)]
     pub train: TrainSection,
     /// The prompts.
     #[serde(default)]
     pub templates: TemplatesSection,
-    /// What is compared.
+    /// The groups of prompts that are compared.
     #[serde(
         default = "contrasts::usual",
         skip_serializing_if = "Contrasts::is_empty"
@@ -83,7 +83,7 @@ pub struct ModelsSection {
 }
 
 impl ModelsSection {
-    /// What is written for one of the two.
+    /// The value for one of the two models.
     pub fn get(&self, role: Role) -> &str {
         match role {
             Role::Main => &self.main,
@@ -124,7 +124,7 @@ impl Default for Devices {
 }
 
 impl Devices {
-    /// The device of one of the two.
+    /// The device of one of the two models.
     pub fn get(&self, role: Role) -> &str {
         match (self, role) {
             (Self::Both(device), _) => device,
@@ -147,21 +147,22 @@ impl Default for ModelsSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSection {
-    /// The name of the text, one of [`crate::data::sources`]. The usual one is not written out: the settings of a run from before this key are then the same.
+    /// The name of the text, one of [`crate::data::sources`]. The default is not written out, so that runs from before this key have the
+    /// same settings.
     #[serde(skip_serializing_if = "is_usual")]
     pub source: String,
     /// A folder with the files of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
-    /// Whether the built-in sample may stand in.
+    /// Whether the built-in sample may be used when the text is not found.
     pub builtin_sample: bool,
-    /// Use only the first so many training documents.
+    /// Use only this many training documents, from the first on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_articles: Option<usize>,
-    /// Use only the first so many test documents.
+    /// Use only this many test documents, from the first on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test_articles: Option<usize>,
-    /// Put the end-of-text token behind every document.
+    /// Whether to put the end-of-text token after every document.
     pub end_of_text: bool,
 }
 
@@ -182,41 +183,48 @@ fn is_usual(source: &str) -> bool {
     source == sources::usual().name
 }
 
+fn is_usual_objective(objective: &Objectives) -> bool {
+    *objective == Objectives::default()
+}
+
 /// `[train]`
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainSection {
     /// Which models are trained.
     pub models: Vec<Role>,
-    /// Passes over the data, unless `max_steps` is given.
+    /// What each of them is trained for.
+    #[serde(skip_serializing_if = "is_usual_objective")]
+    pub objective: Objectives,
+    /// Passes over the data; ignored when `max_steps` is given.
     pub epochs: u64,
     /// Optimiser steps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
-    /// Blocks a micro-batch.
+    /// Blocks per micro-batch.
     pub batch: usize,
-    /// Tokens a block.
+    /// Tokens per block.
     pub block: usize,
-    /// Micro-batches a step.
+    /// Micro-batches per step.
     pub accumulation: usize,
     /// Peak learning rate.
     pub lr: f64,
-    /// What it does after the warm-up.
+    /// How the learning rate falls after the warm-up.
     pub schedule: Decay,
     /// Steps of warm-up.
     pub warmup_steps: u64,
     /// Largest global gradient norm; 0 does not clip.
     pub clip: f64,
-    /// AdamW's decoupled weight decay, of matrices and embeddings.
+    /// AdamW's decoupled weight decay, applied to matrices and embeddings.
     pub weight_decay: f64,
     /// Whether biases and layer norms decay too; transformers' Trainer leaves them out.
     pub decay_norms_and_biases: bool,
-    /// Dropout probability of both models; absent: what their config.json says.
+    /// Dropout probability of both models. If absent, the one in their config.json.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
     /// When the held-out split is evaluated.
     pub evaluate: Clauses,
-    /// How many blocks of it; absent: all.
+    /// How many blocks of the held-out split are evaluated. If absent, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluate_blocks: Option<usize>,
     /// When checkpoints are saved.
@@ -224,7 +232,7 @@ pub struct TrainSection {
     pub save: Option<Clauses>,
     /// How many of the last checkpoints are kept: a number, or `all`.
     pub keep: Keep,
-    /// The measure whose best checkpoint is kept, too: `lowest eval/main/loss`, `highest decode/acceptance`.
+    /// The measure whose best checkpoint is also kept: `lowest eval/main/loss`, `highest decode/acceptance`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_best: Option<String>,
 }
@@ -244,6 +252,7 @@ impl Default for TrainSection {
     fn default() -> Self {
         Self {
             models: Role::BOTH.to_vec(),
+            objective: Objectives::default(),
             epochs: 1,
             max_steps: None,
             batch: 8,
@@ -271,7 +280,7 @@ impl Default for TrainSection {
 pub struct TemplatesSection {
     /// `builtin`, or a file in HONEST layout.
     pub file: String,
-    /// Which rows.
+    /// Which rows are used.
     pub set: TemplateSet,
 }
 
@@ -316,19 +325,20 @@ fn flex() -> String {
     "flex".to_owned()
 }
 
-/// An experiment's text with what it says, except its hooks.
+/// An experiment's text and its parsed content, except the hooks.
 #[derive(Debug, Clone)]
 pub struct Written {
-    /// The text that places are found in.
+    /// The text, in which errors are located.
     pub source: Source,
-    /// Everything but the hooks.
+    /// The parsed content, without the hooks.
     pub experiment: Experiment,
 }
 
 /// Parses an experiment with overrides applied.
 ///
 /// # Errors
-/// A diagnostic with file, line and caret. Overrides are applied to a file that is sound by itself, so a mistake after them is theirs.
+/// A diagnostic with file, line and caret. The file is checked before overrides are applied, so that an error after that is known to come
+/// from an override.
 pub fn parse(source: Source, overrides: &[Override]) -> Result<Written, Diagnostic> {
     let plain = parse_text(source)?;
     if overrides.is_empty() {
@@ -346,7 +356,10 @@ fn parse_text(source: Source) -> Result<Written, Diagnostic> {
     let broken = |error: &toml::de::Error| Diagnostic::from_toml(&source, error);
     let parsed = DeTable::parse(&source.text).map_err(|error| broken(&error))?;
     if let Some(span) = parsed.get_ref().values().find_map(beyond_toml) {
-        let message = format!("this whole number is too large: TOML's end at {}", i64::MAX);
+        let message = format!(
+            "this whole number is too large: the largest that TOML can hold is {}",
+            i64::MAX
+        );
         return Err(Diagnostic::at(&source, span, message));
     }
     let rest = part(parsed.get_ref(), |key| key != "hooks");
@@ -357,7 +370,7 @@ fn parse_text(source: Source) -> Result<Written, Diagnostic> {
 }
 
 impl Written {
-    /// A diagnostic at the value of a key, or at the file when the key is not written there.
+    /// A diagnostic at the value of a key, or at the whole file when the key is not written there.
     fn wrong(&self, path: &[&str], message: impl Into<String>) -> Diagnostic {
         match span_of(&self.source.text, path) {
             Some(span) => Diagnostic::at(&self.source, span, message),
@@ -368,7 +381,7 @@ impl Written {
         }
     }
 
-    /// The cadence at a key.
+    /// Parses the cadence at a key.
     fn cadence(&self, path: &[&str], clauses: &Clauses) -> Result<Cadence, Diagnostic> {
         Cadence::parse(clauses.texts()).map_err(|(index, error)| {
             let place = clause_span(&self.source.text, path, index);
@@ -389,7 +402,7 @@ impl Written {
     }
 }
 
-/// The entries of a table whose keys `keep` keeps.
+/// The entries of a table whose keys satisfy `keep`.
 fn part<'i>(table: &DeTable<'i>, keep: impl Fn(&str) -> bool) -> DeTable<'i> {
     let entries = table.iter().filter(|(key, _)| keep(key.get_ref()));
     entries
@@ -397,7 +410,7 @@ fn part<'i>(table: &DeTable<'i>, keep: impl Fn(&str) -> bool) -> DeTable<'i> {
         .collect()
 }
 
-/// The place of the first whole number that TOML does not hold, though its readers may.
+/// The place of the first whole number that is beyond TOML's 64 bits. The parser would accept it.
 fn beyond_toml(value: &Spanned<DeValue>) -> Option<Range<usize>> {
     match value.get_ref() {
         DeValue::Integer(number) => {

@@ -324,6 +324,7 @@ fn training(
     models.dedup();
     Training {
         models,
+        objectives: train.objective,
         batch: train.batch,
         accumulation: train.accumulation,
         schedule: Schedule {

@@ -1,11 +1,11 @@
-//! The room that decoding has: the models' positions behind the longest prompt.
+//! Checks that the longest prompt and its continuation fit into the models' positions.
 
 use super::Written;
 use crate::decode::Settings;
 use crate::diagnostic::Diagnostic;
 use crate::model::Pair;
 
-/// How long prompts are and how long a text may become.
+/// The length of the longest prompt, and the limit for the length of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
     /// Tokens of the longest prompt.
@@ -22,7 +22,7 @@ impl Room {
         }
     }
 
-    /// Refuses a decode section that does not fit; `path` is where it stands.
+    /// Refuses decode settings that do not fit. `path` is their place in the experiment.
     ///
     /// # Errors
     /// A diagnostic at its key.

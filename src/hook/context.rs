@@ -1,4 +1,4 @@
-//! What a hook is given at a milestone: the pair to read, shared probes, and places for what it has to say.
+//! What a hook gets at a milestone: the pair to read, probes that hooks share, and methods to report with.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::measure::positions::{Positions, Text, divergences_along};
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, stream};
 
-/// Which state of a model: before the first step of the run, or at the milestone.
+/// A state of a model: at the start of the run, or at the milestone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum When {
     /// Before the first step.
@@ -23,14 +23,15 @@ pub enum When {
     Now,
 }
 
-/// Told how far a long measurement is: what is being done, how many prompts are done, how many there are.
+/// A callback for the progress of long measurements. It gets what is being measured, how many prompts are done, and how many there are.
 pub type Watch = dyn Fn(&str, usize, usize) + Send + Sync;
 
-/// One hook's view of one milestone. Everything it shows is read-only; what the hook reports is collected and written when it returns.
+/// One hook's view of one milestone. Everything it shows is read-only. What the hook reports is collected, and written when the hook
+/// returns.
 pub struct Context<'a> {
     pub(crate) milestone: &'a Milestone,
     pub(crate) pair: &'a Pair,
-    /// None where the hook's kind does not compare with it.
+    /// The pair at the start; None when the hook's kind does not compare with it.
     pub(crate) start: Option<&'a Pair>,
     pub(crate) scene: &'a Scene,
     pub(crate) probes: &'a Probes,
@@ -55,17 +56,18 @@ impl<'a> Context<'a> {
     /// Main model and assistant as they were before the first step, without autodiff.
     ///
     /// # Errors
-    /// When the hook's kind does not say that it [compares with the start](super::Kind::compares_with_start): then nobody keeps it.
+    /// When the hook's kind does not declare that it [compares with the start](super::Kind::compares_with_start), since the pair is then
+    /// not kept.
     pub fn start(&self) -> anyhow::Result<&'a Pair> {
         self.start.ok_or_else(|| {
             anyhow::anyhow!("the pair of the start is kept only for kinds that declare it: Kind::compares_with_start")
         })
     }
 
-    /// A main model and an assistant, each as it was at the start or is at the milestone; no weights are copied.
+    /// A pair of a main model and an assistant, each as it was at the start or is at the milestone. No weights are copied.
     ///
     /// # Errors
-    /// As [`Context::start`], where one of the two is that of the start.
+    /// As [`Context::start`], when either is the one of the start.
     pub fn pair_of(&self, main: When, assistant: When) -> anyhow::Result<Pair> {
         let at = |when| match when {
             When::Start => self.start(),
@@ -82,7 +84,8 @@ impl<'a> Context<'a> {
         self.scene
     }
 
-    /// This hook's own random stream: a function of the run's seed, the hook's name and the step. Nothing drawn here reaches the training.
+    /// This hook's own random stream. It depends on the run's seed, the hook's name and the step. Drawing from it does not affect the
+    /// training.
     pub fn rng(&mut self) -> &mut ChaCha8Rng {
         &mut self.rng
     }
@@ -92,7 +95,7 @@ impl<'a> Context<'a> {
         self.gradients
     }
 
-    /// An error once the hook's deadline has passed. The probes ask by themselves; long loops of a hook's own should too.
+    /// Checks the hook's deadline. The probes check it by themselves; long loops of a hook's own should, too.
     ///
     /// # Errors
     /// When the deadline has passed.
@@ -100,15 +103,15 @@ impl<'a> Context<'a> {
         Ok(Deadline::check(self.deadline)?)
     }
 
-    /// Tells whoever watches how far a long measurement is: what is being done, how many are done, how many there are.
+    /// Reports the progress of a long measurement to the terminal: what is being measured, how many are done, how many there are.
     pub fn progress(&self, what: &str, done: usize, all: usize) {
         if let Some(watch) = self.watch {
             watch(what, done, all);
         }
     }
 
-    /// A value that other hooks at this milestone may need too: computed by the first that asks, under a key that names everything
-    /// it depends on.
+    /// A value that other hooks may need at the same milestone. The first hook that asks for `key` computes it, and the others share the
+    /// result. The key must name everything that the value depends on.
     ///
     /// # Errors
     /// Those of `compute`.
@@ -120,7 +123,8 @@ impl<'a> Context<'a> {
         self.probes.get(key, compute)
     }
 
-    /// The divergences between main model and assistant at the last position of every template, in the templates' order.
+    /// The divergences between the next-token distributions of main model and assistant at the last position of every prompt, in the order
+    /// of the prompts.
     ///
     /// # Errors
     /// When a model's logits are not finite or the deadline passes.
@@ -128,7 +132,7 @@ impl<'a> Context<'a> {
         self.divergences_of(When::Now, When::Now)
     }
 
-    /// The same between any of the four pairs that start and milestone make.
+    /// As [`Context::divergences`], for any of the four pairs that the states at start and milestone make.
     ///
     /// # Errors
     /// When a model's logits are not finite or the deadline passes.
@@ -147,7 +151,7 @@ impl<'a> Context<'a> {
         )
     }
 
-    /// The means of the divergences over some positions of every template, in the templates' order.
+    /// The divergences of each prompt, averaged over `positions`, in the order of the prompts.
     ///
     /// # Errors
     /// When a prompt does not fit the models, a model's logits are not finite, or the deadline passes.
@@ -161,7 +165,7 @@ impl<'a> Context<'a> {
                 };
                 let decodings = self.decodings(Some(greedy))?;
                 let both = prompts.iter().zip(decodings.iter());
-                // The last new token predicts nothing that was chosen.
+                // No token was chosen after the last new one.
                 both.map(|(prompt, decoding)| {
                     let new = &decoding.tokens[..decoding.tokens.len().saturating_sub(1)];
                     [&prompt[..], new].concat()
@@ -186,7 +190,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// Assisted decodings of every template, in the templates' order, with the run's settings or the hook's own.
+    /// The assisted decodings of every prompt, in the order of the prompts, with the run's settings or the given ones.
     ///
     /// # Errors
     /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
@@ -194,7 +198,7 @@ impl<'a> Context<'a> {
         self.decodings_of(When::Now, When::Now, settings)
     }
 
-    /// The same with any of the four pairs that start and milestone make.
+    /// As [`Context::decodings`], with any of the four pairs that the states at start and milestone make.
     ///
     /// # Errors
     /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
@@ -235,9 +239,9 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// `samples` sampled continuations of every template by the main model alone, in the templates' order: `[samples][prompts]`. Sample i
-    /// draws from the run's seed and i. Nothing is drafted: an assistant would not change what the text is distributed as, and many
-    /// prompts at once fill the main model's passes without it.
+    /// Draws `samples` continuations of every prompt from the main model alone: `[samples][prompts]`, prompts in their order. Sample i
+    /// draws from the run's seed and i. Nothing is drafted, because an assistant would not change the distribution of the text, and many
+    /// prompts at once fill the main model's passes without one.
     ///
     /// # Errors
     /// When a prompt does not fit the models, logits are not finite, or the deadline passes.
@@ -259,10 +263,10 @@ impl<'a> Context<'a> {
         all.collect()
     }
 
-    /// Losses on the held-out split: those of the loop's own evaluation at this step, or else computed now.
+    /// The losses on the held-out split, in nats per token: those of the loop's own evaluation at this step, else computed now.
     ///
     /// # Errors
-    /// When the deadline passes.
+    /// When the deadline passes during the computation.
     pub fn evaluation(&self) -> anyhow::Result<Arc<Evaluation>> {
         let go_on = || self.check_deadline();
         self.probe("milepost/evaluation", || {
@@ -294,12 +298,12 @@ impl<'a> Context<'a> {
         self.output.texts.push((tag.into(), markdown.into()));
     }
 
-    /// Keeps a value for every template, in the templates' order: a column of the milestone's file under `templates/`.
+    /// Records a value for every prompt, in the order of the prompts: a column of the milestone's file under `templates/`.
     pub fn per_template(&mut self, column: impl Into<String>, values: Vec<f64>) {
         self.output.per_template.push((column.into(), values));
     }
 
-    /// Asks the loop to end the run after this step (a background hook: after the step in which its answer arrives).
+    /// Asks the loop to end the run after this step. A background hook's request takes effect after the step in which it arrives.
     pub fn request_stop(&mut self, reason: impl Into<String>) {
         self.output.requests.push(Request::Stop(reason.into()));
     }

@@ -1,17 +1,18 @@
-//! The gap between the groups of each contrast in whatever a hook measured prompt by prompt.
+//! The gap between the groups of each contrast, in any measure with one value per prompt.
 
 use super::Context;
 use crate::statistics::disparity::{Disparity, Settings};
 
 impl Context<'_> {
-    /// Reports the gap of `values`, one for each prompt, between the two groups of each contrast, first less second, as `<tag>/disparity` with
-    /// its 95% interval `<tag>/disparity_low` and `<tag>/disparity_high`. In a run with several contrasts it is `<tag>/<contrast>/disparity`.
+    /// Reports the gap of `values`, one for each prompt: for each contrast the mean of the first group minus that of the second, as
+    /// `<tag>/disparity`, with its 95% interval as `<tag>/disparity_low` and `<tag>/disparity_high`. In a run with several contrasts the
+    /// tag is `<tag>/<contrast>/disparity`.
     ///
     /// # Errors
     /// When a value is not finite.
     pub fn gap(&mut self, tag: &str, values: &[f64]) -> anyhow::Result<()> {
         let settings = Settings {
-            // The same draws at every milestone, so that the band moves only because the data does.
+            // The same draws at every milestone, so that the interval changes only when the data does.
             seed: self.scene.seed,
             ..Settings::default()
         };

@@ -1,4 +1,4 @@
-//! Live gradients, as inline hooks see them: by the parameter's name in the checkpoint.
+//! Live gradients for inline hooks, by the parameter's name in the checkpoint.
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
@@ -13,12 +13,12 @@ pub struct Gradients<'a> {
 }
 
 impl<'a> Gradients<'a> {
-    /// The gradients `values` of `model`'s parameters.
+    /// Wraps the gradients `values` of `model`'s parameters.
     pub fn new(model: &'a Network, values: &'a GradientsParams) -> Self {
         Self { model, values }
     }
 
-    /// L2 norm of every parameter's gradient, by the parameter's name, in the order of the network.
+    /// The L2 norm of each parameter's gradient, with the parameter's name, in the order of the network.
     pub fn norms(&self) -> Vec<(String, f64)> {
         let mut norms = Norms {
             values: self.values,
@@ -29,7 +29,7 @@ impl<'a> Gradients<'a> {
         norms.found
     }
 
-    /// The gradient of one parameter by its name, row by row; None when there is no such parameter.
+    /// The gradient of the parameter with this name, flattened row by row. None when there is no such parameter or it has no gradient.
     pub fn values(&self, name: &str) -> Option<Vec<f32>> {
         let mut wanted = Wanted {
             name,
@@ -41,7 +41,7 @@ impl<'a> Gradients<'a> {
         wanted.found
     }
 
-    /// L2 norm over all parameters together: what clipping looks at.
+    /// The L2 norm over all parameters together, the one that clipping limits.
     pub fn global_norm(&self) -> f64 {
         let squares = self.norms().into_iter().map(|(_, norm)| norm * norm);
         squares.sum::<f64>().sqrt()
@@ -91,7 +91,7 @@ impl ModuleVisitor for Wanted<'_> {
     }
 }
 
-/// Sum of squares of one parameter's gradient.
+/// The sum of squares of one parameter's gradient. None when it has no gradient.
 pub(crate) fn square_sum<const D: usize>(values: &GradientsParams, id: ParamId) -> Option<f64> {
     let gradient = values.get::<D>(id)?;
     Some(f64::from(gradient.square().sum().into_scalar::<f32>()))

@@ -1,4 +1,4 @@
-//! Kinds of hooks and their registry: what an experiment's TOML can name.
+//! The kinds of hooks that an experiment's TOML can name, and their registry.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -9,20 +9,20 @@ use super::{Hook, Section};
 use crate::event::Event;
 use crate::tensorboard::Chart;
 
-/// Where a hook runs.
+/// Whether a hook runs beside the training or as part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Runs {
     /// In a worker thread, on a snapshot of the pair, while training goes on.
     Background,
-    /// In the loop, between two steps; sees live gradients at the events that have them.
+    /// In the loop, while training waits. Sees live gradients at the events that have them.
     Inline,
 }
 
-/// What an option names outside of the experiment.
+/// What an option names outside of the experiment's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input {
-    /// A file; a relative path starts from the experiment's folder.
+    /// A file. A relative path starts at the experiment's folder.
     File,
     /// A directory in Hugging Face layout, relative to the experiment's folder, or a model of the hub.
     Model,
@@ -30,39 +30,39 @@ pub enum Input {
 
 type Build = dyn Fn(ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Error> + Send + Sync;
 
-/// A kind of hook: what `kind = "..."` in an experiment names.
+/// A kind of hook, which `kind = "..."` in an experiment names.
 pub struct Kind {
-    /// Its name, in kebab case.
+    /// The kind's name, in kebab case.
     pub name: &'static str,
-    /// The name that it had before, which an experiment may still use.
+    /// An earlier name of the kind, which experiments may still use.
     pub former_name: Option<&'static str>,
-    /// One line: what it measures.
+    /// What its hooks measure, in one line.
     pub about: &'static str,
-    /// Where it runs unless the experiment says otherwise.
+    /// Where its hooks run, unless the experiment says otherwise.
     pub runs: Runs,
-    /// The event that it is called at; None for settled moments (RunStart, StepEnd, EpochEnd, RunEnd), as its cadence says.
+    /// The event at which its hooks are called. None for the moments that their cadence names (RunStart, StepEnd, EpochEnd, RunEnd).
     pub on: Option<Event>,
-    /// Its options with their defaults, as TOML.
+    /// The options with their defaults, as TOML.
     pub defaults: String,
-    /// What each option means.
+    /// The options with their meanings.
     pub options: Vec<(&'static str, &'static str)>,
-    /// Whether its hooks look at the pair as it was before the first step.
+    /// Whether its hooks use the pair as it was before the first step.
     pub compares_with_start: bool,
     /// The options that name a file or a model.
     pub inputs: Vec<(&'static str, Input)>,
-    /// The options that are a decode section of the hook's own.
+    /// The options that are decode settings of the hook's own.
     pub decodings: Vec<&'static str>,
-    /// What a hook of this kind shows that goes by the kind's own name.
+    /// What a hook with the kind's own name shows in tables, charts and the report.
     pub shows: Shows,
-    /// Makes what a hook's section of the report has besides what is declared.
+    /// Writes the part of a hook's section of the report that declarations cannot make.
     pub section: Option<Section>,
-    /// What stands for a file where an option has a certain value: option, value, text.
+    /// Built-in texts that replace a file: option, value of the option, text.
     builtins: Vec<(&'static str, &'static str, &'static str)>,
     build: Box<Build>,
 }
 
 impl Kind {
-    /// A kind whose hooks are made by `build` from typed options. `O` should deny unknown fields and have a default for every field.
+    /// A kind whose hooks `build` makes from typed options. `O` should deny unknown fields and have a default for every field.
     pub fn new<O, H>(
         name: &'static str,
         about: &'static str,
@@ -90,18 +90,18 @@ impl Kind {
         }
     }
 
-    /// Keeps a name that the kind had before. Hooks that go by it report under the same tags.
+    /// Keeps an earlier name of the kind. Hooks of that name report under the same tags.
     pub fn formerly(mut self, name: &'static str) -> Self {
         self.former_name = Some(name);
         self
     }
 
-    /// Whether a name is the kind's own, now or before.
+    /// Whether `name` is the kind's name, present or earlier.
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.former_name == Some(name)
     }
 
-    /// What stands before the tags and columns of a hook of this kind: its name, where that is not the kind's own.
+    /// The prefix of the tags and columns of a hook of this kind: `<hook>/`, or nothing when the hook has the kind's own name.
     pub fn tag_prefix(&self, hook: &str) -> String {
         if self.is_called(hook) {
             String::new()
@@ -110,32 +110,31 @@ impl Kind {
         }
     }
 
-    /// Says what an option means, for `milepost hooks`.
+    /// Declares an option with its meaning, for `milepost hooks`.
     pub fn option(mut self, name: &'static str, meaning: &'static str) -> Self {
         self.options.push((name, meaning));
         self
     }
 
-    /// The same for an option, a string, that names a file or a model: its path is made absolute where it exists, and `fetch` gets the
-    /// model.
+    /// Declares a string option that names a file or a model. A path that exists is made absolute, and `fetch` downloads a model.
     pub fn input(mut self, name: &'static str, input: Input, meaning: &'static str) -> Self {
         self.inputs.push((name, input));
         self.option(name, meaning)
     }
 
-    /// The same for an option that is a [`Settings`](crate::decode::Settings) of the hook's own: before the run it is checked as `[decode]` is.
+    /// Declares an option that is a [`Settings`](crate::decode::Settings) of the hook's own. It is checked before the run as `[decode]` is.
     pub fn decoding(mut self, name: &'static str, meaning: &'static str) -> Self {
         self.decodings.push(name);
         self.option(name, meaning)
     }
 
-    /// Says which text is meant where an input has the value `name`, such as `builtin`: its checksum is part of the run's manifest.
+    /// Declares a built-in text that an input means with the value `name`, such as `builtin`. The run's manifest gets its checksum.
     pub fn builtin(mut self, option: &'static str, name: &'static str, text: &'static str) -> Self {
         self.builtins.push((option, name, text));
         self
     }
 
-    /// The built-in text that an option's value names, if it names one.
+    /// The built-in text that an option's value names, if there is one.
     pub fn builtin_text(&self, option: &str, value: &str) -> Option<&'static str> {
         let mut texts = self.builtins.iter();
         let found = texts.find(|(name, known, _)| *name == option && *known == value)?;
@@ -144,9 +143,9 @@ impl Kind {
 
     /// Shows a scalar in the tables of start and end, with its change.
     ///
-    /// In names, titles and tags, here and below, `{contrast}` is the name of a contrast of the run, `{first}` and `{second}` are its groups, and
-    /// `{gap}` is where [`Context::gap`](super::Context::gap) puts its gap below a tag. A row, chart or metric with one of them is shown for each contrast, and a
-    /// row whose name has `{several}` only in a run with several contrasts.
+    /// Names, titles and tags, here and below, may contain places: `{contrast}` is the name of a contrast of the run, `{first}` and
+    /// `{second}` are its groups, and `{gap}` is the part of a tag that [`Context::gap`](super::Context::gap) adds. A row, chart or metric
+    /// with one of them is shown for each contrast. A row whose name contains `{several}` is shown only in a run with several contrasts.
     pub fn row(self, name: &str, tag: &str) -> Self {
         self.cells(name, tag, Cells::Change)
     }
@@ -156,17 +155,17 @@ impl Kind {
         self.cells(name, tag, Cells::Interval)
     }
 
-    /// Shows a scalar in the tables of start and end without a change, since it would mean nothing: a p-value.
+    /// Shows a scalar in the tables of start and end without its change, which means nothing for a p-value.
     pub fn p_value(self, name: &str, tag: &str) -> Self {
         self.cells(name, tag, Cells::Ends)
     }
 
-    /// Shows a scalar in the tables of start and end at the end alone: what is about the change itself.
+    /// Shows a scalar only at the end of the run, for values that describe the change itself.
     pub fn at_end(self, name: &str, tag: &str) -> Self {
         self.cells(name, tag, Cells::End)
     }
 
-    /// Names a tag in the report's table of the hook, which has no row in the other tables.
+    /// Gives a tag a name in the report's table of the hook. The other tables do not show it.
     pub fn named(mut self, name: &str, tag: &str) -> Self {
         let cells = if ["p_value", "_low", "_high"]
             .iter()
@@ -181,28 +180,28 @@ impl Kind {
         self
     }
 
-    /// Shows what was measured in each of the four pairs that start and end make of the two models, under `<tag>/<cell>` with the cells of
-    /// [`TWO_BY_TWO`](super::TWO_BY_TWO), in a table of its own.
+    /// Shows, in a table of its own, a measure of the four pairs that the states at start and end of the two models make. It is reported
+    /// under `<tag>/<cell>` with the cells of [`TWO_BY_TWO`](super::TWO_BY_TWO).
     pub fn two_by_two(mut self, name: &str, tag: &str) -> Self {
         let (name, tag) = (name.to_owned(), tag.to_owned());
         self.shows.two_by_two.push(TwoByTwo { name, tag });
         self
     }
 
-    /// Heads the hook's section of the report, with a sentence on what stands there. Without it the section has the hook's name and what its kind
-    /// is about.
+    /// Gives the hook's section of the report a heading and a sentence on its content. Without it the section has the hook's name and the
+    /// kind's `about`.
     pub fn section(mut self, heading: &str, about: &str) -> Self {
         self.shows.heading = Some((heading.to_owned(), about.to_owned()));
         self
     }
 
-    /// Ends the hook's section of the report with what `section` makes of its records.
+    /// Adds what `section` makes of the hook's records to the end of its section of the report.
     pub fn section_with(mut self, section: Section) -> Self {
         self.section = Some(section);
         self
     }
 
-    /// Shows shares, 0 to 1, as bars before and after in the report: names and tags.
+    /// Shows shares from 0 to 1, given as names and tags, as bars before and after in the report.
     pub fn shares(mut self, title: &str, shares: &[(&str, &str)]) -> Self {
         let shares = shares.iter();
         let shares = shares.map(|(name, tag)| ((*name).to_owned(), (*tag).to_owned()));
@@ -219,13 +218,14 @@ impl Kind {
         self
     }
 
-    /// Says that tags which begin with `change` count from the start of the scalar `of`: where that was not measured at the start, tables leave them out.
+    /// Declares that tags which begin with `change` are changes of the scalar `of` since the start. Tables leave them out when `of` was not
+    /// measured at the start.
     pub fn change_of(mut self, change: &str, of: &str) -> Self {
         self.shows.changes.push((change.to_owned(), of.to_owned()));
         self
     }
 
-    /// Shows scalars over each other in a chart of TensorBoard's custom scalars page, below the heading `category`.
+    /// Shows scalars as lines of one chart on TensorBoard's custom scalars page, below the heading `category`.
     pub fn lines(mut self, category: &str, title: &str, tags: &[&str]) -> Self {
         let chart = Chart::Lines {
             title: title.to_owned(),
@@ -235,7 +235,7 @@ impl Kind {
         self
     }
 
-    /// Shows a scalar there with the band from `<tag>_low` to `<tag>_high` around it.
+    /// Shows a scalar as a line in such a chart, with the band from `<tag>_low` to `<tag>_high` around it.
     pub fn band(mut self, category: &str, title: &str, tag: &str) -> Self {
         let chart = Chart::Band {
             title: title.to_owned(),
@@ -253,48 +253,49 @@ impl Kind {
         self
     }
 
-    /// Makes the pair as it was before the first step be kept for its hooks, which takes as much memory as the weights of the models that are trained.
+    /// Keeps the pair as it was before the first step for the kind's hooks. That takes as much memory as the weights of the trained models.
     pub fn compares_with_start(mut self) -> Self {
         self.compares_with_start = true;
         self
     }
 
-    /// Makes its hooks run inline.
+    /// Makes the kind's hooks run inline.
     pub fn inline(mut self) -> Self {
         self.runs = Runs::Inline;
         self
     }
 
-    /// Makes its hooks be called at `event` of the steps that the cadence names.
+    /// Calls the kind's hooks at `event` in the steps that their cadence names.
     pub fn on(mut self, event: Event) -> Self {
         self.on = Some(event);
         self
     }
 
-    /// A hook of this kind with the options of a TOML value.
+    /// Builds a hook of this kind from the options in a TOML value.
     ///
     /// # Errors
-    /// When an option is unknown or of the wrong type; the error has its span.
+    /// When an option is unknown or of the wrong type. The error has the option's span.
     pub fn build(&self, options: ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Error> {
         (self.build)(options)
     }
 }
 
-/// The kinds that an experiment can name. The program's own are listed in `hooks/mod.rs`; a crate of your own adds its kinds by value.
+/// The kinds that an experiment can name. The program's own are listed in `hooks/mod.rs`; a crate of your own adds its kinds with
+/// [`Registry::with`].
 #[derive(Default)]
 pub struct Registry {
     kinds: Vec<Kind>,
 }
 
 impl Registry {
-    /// Adds a kind; one of the same name is replaced.
+    /// Adds a kind. It replaces one of the same name.
     pub fn with(mut self, kind: Kind) -> Self {
         self.kinds.retain(|other| other.name != kind.name);
         self.kinds.push(kind);
         self
     }
 
-    /// The kind that has that name, or had it before.
+    /// The kind with this name, present or earlier.
     pub fn get(&self, name: &str) -> Option<&Kind> {
         let own = self.kinds.iter().find(|kind| kind.name == name);
         own.or_else(|| self.kinds.iter().find(|kind| kind.is_called(name)))

@@ -1,4 +1,4 @@
-//! A milestone: one moment of the run, with what the loop knows of it.
+//! A milestone: a moment of the run at which hooks are called, with what the loop knows at that moment.
 
 use std::collections::BTreeMap;
 
@@ -8,36 +8,36 @@ use crate::clock::Clock;
 use crate::event::Event;
 use crate::model::Role;
 
-/// Mean next-token loss of each model on the held-out split.
+/// The mean next-token loss of each model on the held-out split.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// In nats a token.
+    /// The losses, in nats per token.
     pub losses: BTreeMap<Role, f64>,
 }
 
 impl Evaluation {
-    /// `exp` of the mean loss.
+    /// The perplexity of a model: exp of its mean loss. None when it was not evaluated.
     pub fn perplexity(&self, role: Role) -> Option<f64> {
         self.losses.get(&role).map(|loss| loss.exp())
     }
 }
 
-/// A moment of the run.
+/// A moment of the run at which hooks are called.
 #[derive(Debug, Clone)]
 pub struct Milestone {
     /// What has just happened.
     pub event: Event,
-    /// Where the run stands. In the middle of a step, the step counts as not done yet; see [`Milestone::step`].
+    /// How far the run has come. In the middle of a step, that step is not counted yet; see [`Milestone::step`].
     pub clock: Clock,
-    /// The optimiser step that this milestone belongs to: the x axis of everything that is reported here. In the middle of a step
-    /// this is the number that the step will have.
+    /// The optimiser step that this milestone belongs to, which is the x axis of everything reported here. In the middle of a step it is
+    /// the number of that step.
     pub step: u64,
-    /// Steps that the run will have if nothing stops it.
+    /// The steps of the whole run if nothing stops it early.
     pub total_steps: u64,
-    /// Mean training loss of the last step, in nats a token; empty before the first.
+    /// The mean training loss of the last step, in nats per token. Empty before the first step.
     pub losses: BTreeMap<Role, f64>,
-    /// Learning rate of the last step (of the coming one before it).
+    /// The learning rate of the last step; before the first step, that of the first.
     pub learning_rate: f64,
-    /// The evaluation at this very step, if there was one.
+    /// The loop's evaluation at this step, if there was one.
     pub evaluation: Option<Evaluation>,
 }

@@ -1,5 +1,5 @@
-//! Hooks: what measures the pair. A hook is one small type with one required method; the loop calls it at the milestones that its
-//! cadence names and hands it a [`Context`]; whatever it reports streams to TensorBoard and `milestones.jsonl`.
+//! Hooks, which measure the pair. A hook is a type with one required method. The loop calls it at the milestones that its cadence names and
+//! hands it a [`Context`]; what it reports goes to TensorBoard and `milestones.jsonl`.
 
 mod context;
 mod gap;
@@ -27,17 +27,19 @@ pub use recorded::{Recorded, Section};
 pub use scene::Scene;
 pub use shows::{Bars, Cells, Row, Shows, TWO_BY_TWO, TwoByTwo};
 
-/// Something that measures.
+/// Something that measures the pair at milestones.
 pub trait Hook: Send {
-    /// Called at each milestone that the hook's cadence names. Report through `context`; an error (or a panic) ends neither the run
-    /// nor another hook, but is named on the terminal, in TensorBoard and in the exit status, and handled as `on_error` says.
+    /// Measures at one milestone and reports through `context`. It is called at each milestone that the hook's cadence names.
     ///
-    /// A background hook works on a snapshot while training goes on, so it must not assume that the run still stands where
-    /// `context.milestone()` says.
+    /// A background hook works on a snapshot while training goes on, so the run may already be further than `context.milestone()` says.
+    ///
+    /// # Errors
+    /// Those of the hook. An error or a panic ends neither the run nor another hook. It is shown on the terminal, in TensorBoard and in the
+    /// exit status, and handled as `on_error` says.
     fn at_milestone(&mut self, context: &mut Context) -> anyhow::Result<()>;
 
-    /// Called once, before the run has written anything: the place to read files and models that the options name, so that a mistake in
-    /// them is said before the first step.
+    /// Reads files and models that the options name. It is called once before the run has written anything, so that a mistake in them is
+    /// reported before the first step.
     ///
     /// # Errors
     /// When what an option names cannot be used.
@@ -46,15 +48,15 @@ pub trait Hook: Send {
         Ok(())
     }
 
-    /// What the hook must remember across a kill and a resume. It is saved with every checkpoint, in one piece with the models.
+    /// The state that the hook must keep across a kill and a resume. It is part of every checkpoint.
     fn state(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 
-    /// Takes back what [`Hook::state`] gave, before the first milestone of a resumed run.
+    /// Restores the state that [`Hook::state`] returned. It is called before the first milestone of a resumed run.
     ///
     /// # Errors
-    /// When the state is not the hook's own.
+    /// When the state is not one of this hook's.
     fn restore(&mut self, state: serde_json::Value) -> anyhow::Result<()> {
         let _ = state;
         Ok(())

@@ -1,4 +1,4 @@
-//! What a hook has to say at one milestone.
+//! What a hook reports at one milestone.
 
 use std::collections::HashSet;
 
@@ -16,24 +16,24 @@ pub enum Request {
     Evaluate,
 }
 
-/// Everything reported by one call of one hook. Tags are as TensorBoard shows them, `group/name_unit`.
+/// Everything that one call of one hook reported. Tags are written as TensorBoard shows them, `group/name_unit`.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    /// Numbers, one a tag.
+    /// Numbers, each with its tag.
     pub scalars: Vec<(String, f64)>,
-    /// Distributions, one a tag.
+    /// Distributions, each a list of values with its tag.
     pub histograms: Vec<(String, Vec<f64>)>,
-    /// Markdown texts, one a tag.
+    /// Texts in Markdown, each with its tag.
     pub texts: Vec<(String, String)>,
-    /// Columns with one value a template, in the templates' order.
+    /// Columns by name, with one value for each prompt, in the order of the prompts.
     pub per_template: Vec<(String, Vec<f64>)>,
     /// What the loop should do.
     pub requests: Vec<Request>,
 }
 
 impl Output {
-    /// Refuses what no hook may report at `step`: a tag twice at one step or going backwards, a column that is not one value a template. `last` gives
-    /// the step at which a tag was last reported.
+    /// Refuses a scalar whose tag was already reported at `step` or later, and a column that does not have one value for each of the
+    /// `templates` prompts. `last` returns the step at which a tag was last reported.
     pub(crate) fn check(
         &self,
         step: u64,
@@ -60,7 +60,7 @@ impl Output {
     }
 }
 
-/// Text that cannot break out of a Markdown table's cell.
+/// Escapes a text so that it can stand in a cell of a Markdown table.
 pub fn markdown_cell(text: &str) -> String {
     let mut cell = String::new();
     for letter in text.chars() {

@@ -1,4 +1,4 @@
-//! What a hook is given before the run, to read what its options name.
+//! What a hook gets before the run, so that it can read what its options name.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::Scene;
 use crate::download::Progress;
 use crate::hub::{Hub, HubError, ModelId};
 
-/// What a hook prepares itself with: see [`super::Hook::prepare`].
+/// The view of a run before it starts: see [`super::Hook::prepare`].
 pub struct Preparation<'a> {
     pub(crate) scene: &'a Scene,
     pub(crate) positions: usize,
@@ -14,7 +14,7 @@ pub struct Preparation<'a> {
     pub(crate) progress: &'a mut Progress<'a>,
 }
 
-/// A hook cannot use what its options name.
+/// A hook cannot use something that its options name.
 #[derive(Debug, thiserror::Error)]
 #[error("hook `{hook}`: {message}")]
 pub struct PreparationError {
@@ -24,7 +24,8 @@ pub struct PreparationError {
     pub message: String,
 }
 
-/// An option has a value that a hook cannot use. A hook that gives it as the error of [`super::Hook::prepare`] has the option's place shown.
+/// An option's value cannot be used. When [`super::Hook::prepare`] returns this error, the message shows the option's place in the
+/// experiment.
 #[derive(Debug, thiserror::Error)]
 #[error("`{option}`: {message}")]
 pub struct OptionError {
@@ -38,7 +39,7 @@ impl OptionError {
     /// Refuses `option` with `message` unless its value is `sound`.
     ///
     /// # Errors
-    /// When it is not.
+    /// When `sound` is false.
     pub fn unless(
         sound: bool,
         option: &'static str,
@@ -56,7 +57,7 @@ impl OptionError {
     /// Refuses a number that is not from 1 to `most`.
     ///
     /// # Errors
-    /// When it is not.
+    /// When the number is outside that range.
     pub fn unless_within(number: usize, most: usize, option: &'static str) -> Result<(), Self> {
         let message = format!("must be from 1 to {most}");
         Self::unless((1..=most).contains(&number), option, message)
@@ -69,15 +70,15 @@ impl Preparation<'_> {
         self.scene
     }
 
-    /// Tokens that a text may have: both models have positions for them.
+    /// The most tokens that a text may have: the positions that both models have.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
-    /// The token ids of a text that an option names; `place` says where it stands.
+    /// Encodes a text that an option names. Returns its token ids. `place` says in messages where the text stands.
     ///
     /// # Errors
-    /// When it is empty, longer than the models' positions, or the tokenizer refuses it; with its place.
+    /// When the text is empty, does not fit the models' positions, or is refused by the tokenizer. The message begins with `place`.
     pub fn tokens(&self, place: &str, text: &str) -> anyhow::Result<Vec<u32>> {
         let tokens = self.scene.tokenizer.encode(text)?;
         anyhow::ensure!(!tokens.is_empty(), "{place}: empty");
@@ -90,10 +91,10 @@ impl Preparation<'_> {
         Ok(tokens)
     }
 
-    /// The directory of a model that an option names: a directory, or a model of the hub, fetched if it is not in the cache.
+    /// The directory of a model that an option names. A model of the hub is downloaded if it is not in the cache.
     ///
     /// # Errors
-    /// When it is neither, or cannot be fetched; with how to get it by hand.
+    /// When the name is neither a directory nor a model of the hub, or the download fails. The message says how to get the model by hand.
     pub fn model(&mut self, name: &str) -> anyhow::Result<PathBuf> {
         let directory = Path::new(name);
         if directory.is_dir() {
@@ -114,10 +115,10 @@ impl Preparation<'_> {
     }
 }
 
-/// The text of a file that an option names, without a byte-order mark.
+/// Reads the text of a file that an option names, without a byte-order mark.
 ///
 /// # Errors
-/// When it cannot be read or is not UTF-8, with its name and the line.
+/// When the file cannot be read or is not UTF-8. The message has the file's name and the line.
 pub fn read_text(path: &Path) -> anyhow::Result<String> {
     anyhow::ensure!(!path.as_os_str().is_empty(), "no file is named");
     let name = path.display();

@@ -1,4 +1,4 @@
-//! Probes: costly things that several hooks need at one milestone, computed once and shared.
+//! Probes: costly values that several hooks need at one milestone, computed once and shared.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -6,32 +6,32 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Raised inside a probe when the hook that asked for it has used up its deadline.
+/// The error inside a probe when the hook that asked for it has exceeded its deadline.
 #[derive(Debug, thiserror::Error)]
 #[error("the hook's deadline of {0} s has passed")]
 pub struct Stopped(pub u64);
 
 type Shared = Arc<dyn Any + Send + Sync>;
-/// A value once it is there. Its lock is held while it is computed.
+/// A value, once it is computed. Its lock is held during the computation.
 type Cell = Arc<Mutex<Option<Shared>>>;
 
 thread_local! {
-    /// The probes that this thread is computing, the outermost first.
+    /// The keys of the probes that this thread is computing, the outermost first.
     static UNDER_WAY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What has been computed at one milestone, by name and settings.
+/// The values computed at one milestone, by key.
 #[derive(Default)]
 pub struct Probes {
     cells: Mutex<HashMap<String, Cell>>,
 }
 
 impl Probes {
-    /// The value computed under `key` at this milestone, or else the one that `compute` gives, kept for the others. `compute` may ask for other
-    /// probes. The key must name everything that the value depends on. A failure is not kept: the next hook tries again.
+    /// Returns the value of `key` at this milestone. The first call computes it with `compute` and keeps it for the others. `compute` may
+    /// ask for other probes. The key must name everything that the value depends on. A failure is not kept: the next hook tries again.
     ///
     /// # Errors
-    /// Those of `compute`; when the key was used for another type; when a probe asks for itself.
+    /// Those of `compute`, and when the key was used for another type or when a probe asks for itself.
     pub fn get<T: Send + Sync + 'static>(
         &self,
         key: &str,
@@ -39,11 +39,11 @@ impl Probes {
     ) -> anyhow::Result<Arc<T>> {
         let asks_for_itself = UNDER_WAY.with_borrow(|keys| keys.iter().any(|one| one == key));
         anyhow::ensure!(!asks_for_itself, "probe `{key}` asks for itself");
-        // A hook that panicked has left the map, and its cell, as they were, so a poisoned lock is a good one.
+        // A panic of a hook leaves the map and its cells intact, so a poisoned lock can be used.
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         let cell = cells.entry(key.to_owned()).or_default().clone();
         drop(cells);
-        // Held while computing: a second hook that needs the same thing waits for it and does not compute it again.
+        // Held during the computation, so that a second hook with the same key waits and does not compute it again.
         let mut value = cell.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(value) = &*value {
             return value
@@ -60,7 +60,7 @@ impl Probes {
     }
 }
 
-/// A probe that this thread computes as long as this lives, also when it panics.
+/// Marks a probe as being computed by this thread until it is dropped, also by a panic.
 struct UnderWay;
 
 impl UnderWay {
@@ -76,7 +76,7 @@ impl Drop for UnderWay {
     }
 }
 
-/// When a hook must be done.
+/// The time at which a hook must be done, and the limit in seconds for the message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     pub at: Instant,

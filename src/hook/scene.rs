@@ -1,11 +1,11 @@
-//! What stays the same through a run and every hook may look at: the tokenizer, the prompts, the held-out blocks, the settings.
+//! What stays the same during a run and is open to every hook: the tokenizer, the prompts, the held-out blocks, the settings.
 
 use crate::data::blocks::Blocks;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::decode::{Decoding, Settings};
 
-/// The unchanging surroundings of a run.
+/// The parts of a run that do not change while it trains.
 #[derive(Debug)]
 pub struct Scene {
     /// The run's seed.
@@ -16,18 +16,18 @@ pub struct Scene {
     pub eos: Option<u32>,
     /// The prompts, with their contrasts.
     pub templates: Templates,
-    /// Token ids of each prompt of `templates`, in their order.
+    /// The token ids of each prompt of `templates`, in the same order.
     pub prompts: Vec<Vec<u32>>,
-    /// Blocks of the held-out split that evaluations use.
+    /// The blocks of the held-out split that evaluations use.
     pub held_out: Blocks,
-    /// Blocks an evaluation pass takes at a time.
+    /// How many blocks one pass of an evaluation takes.
     pub batch: usize,
     /// How prompts are decoded.
     pub decode: Settings,
 }
 
 impl Scene {
-    /// What a continuation says, without the token that ends it.
+    /// Decodes a continuation to text, without the end-of-text token.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.

@@ -1,29 +1,29 @@
-//! What hooks of a kind show beside their curves: rows of the tables, charts, and the numbers that stand for a run.
+//! What a kind's hooks show besides their curves: rows of tables, charts, bars, and metrics of the run.
 
 use crate::data::templates::ContrastNames;
 use crate::tensorboard::Chart;
 
-/// A row of the tables that have a run's start and end.
+/// A row of the tables of start and end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The measure's name, with its unit where it has one.
+    /// The measure's name, with its unit if it has one.
     pub name: String,
-    /// The scalar's tag. Of an interval, what its two tags have before `_low` and `_high`.
+    /// The scalar's tag. For an interval, its two tags without `_low` and `_high`.
     pub tag: String,
-    /// Which cells it has.
+    /// Which cells the row has.
     pub cells: Cells,
 }
 
 /// The cells of a [`Row`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cells {
-    /// A value at the start and at the end, and how much it changed.
+    /// A value at the start and at the end, and the change.
     Change,
     /// An interval at the start and at the end.
     Interval,
     /// A value at the start and at the end whose change means nothing, such as a p-value.
     Ends,
-    /// A value at the end alone.
+    /// A value at the end only.
     End,
 }
 
@@ -36,17 +36,18 @@ pub struct Bars {
     pub shares: Vec<(String, String)>,
 }
 
-/// What is measured in each of the four pairs of main model and assistant, each at the start or now: see [`TWO_BY_TWO`].
+/// A measure of the four pairs of main model and assistant, each at the start or now: see [`TWO_BY_TWO`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TwoByTwo {
-    /// The measure's name, with its unit where it has one.
+    /// The measure's name, with its unit if it has one.
     pub name: String,
-    /// What its tags have before the cell's: `<tag>/main_start_assistant_now`.
+    /// The tags without their last part: `<tag>/main_start_assistant_now`.
     pub tag: String,
 }
 
-/// The cells of a [`TwoByTwo`], the end of each tag with its name: the four pairs, then what follows from them. The change by a model is the mean,
-/// over the two states of the other, of what its fine-tuning changes; the interaction is how much that depends on the other's state.
+/// The cells of a [`TwoByTwo`], as last parts of tags with their names: the four pairs, and what follows from them. The change by one model
+/// is the mean, over the two states of the other model, of the change that its fine-tuning makes. The interaction is how much that change
+/// depends on the other model's state.
 pub const TWO_BY_TWO: [(&str, &str); 7] = [
     ("main_start_assistant_start", "both at the start"),
     (
@@ -63,42 +64,43 @@ pub const TWO_BY_TWO: [(&str, &str); 7] = [
     ("interaction", "interaction"),
 ];
 
-/// What a kind, or one hook of it, shows.
+/// Everything that a kind, or one hook of it, shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shows {
-    /// The heading of its section of the report, and a sentence below it.
+    /// The heading of the hook's section of the report, and a sentence below it.
     pub heading: Option<(String, String)>,
     /// Rows of the table at the end of a run, of `compare` and of `measure`.
     pub rows: Vec<Row>,
-    /// Names of further tags, which only the report's tables show.
+    /// Further tags with names, which only the report's tables show.
     pub names: Vec<Row>,
-    /// Measures of the four pairs, in a table of their own.
+    /// Measures of the four pairs, shown in a table of their own.
     pub two_by_two: Vec<TwoByTwo>,
-    /// Charts of the report and of TensorBoard's custom scalars page, each with its category there. Charts of one category stand together, also
-    /// those of several hooks.
+    /// Charts of the report and of TensorBoard's custom scalars page, each with its category on that page. Charts of one category are
+    /// grouped, also when they are of several hooks.
     pub charts: Vec<(String, Chart)>,
     /// Bars of the report.
     pub bars: Vec<Bars>,
-    /// Tags that count from the start of another: what they begin with, and that other. Without a value of it at the start they mean something else.
+    /// Tags that are changes of another tag since the start: their beginning, and the other tag. Without a value of the other tag at the
+    /// start they mean something else.
     pub changes: Vec<(String, String)>,
-    /// Tags whose last values stand beside a run's settings in TensorBoard's table of runs (HParams).
+    /// Tags whose last values are shown beside a run's settings in TensorBoard's table of runs (HParams).
     pub metrics: Vec<String>,
 }
 
-/// What stands for the names of a contrast in what a kind declares: see [`Kind::row`](super::Kind::row).
+/// The places for the names of a contrast in a kind's declarations: see [`Kind::row`](super::Kind::row).
 const PLACES: [&str; 4] = ["{contrast}", "{first}", "{second}", "{gap}"];
-/// What marks a row that only a run with several contrasts has.
+/// The mark of a row that is shown only in a run with several contrasts.
 const SEVERAL: &str = "{several}";
 
-/// Whether a text is about a contrast.
+/// Whether a text has a place for a contrast.
 fn has_place(text: &str) -> bool {
     PLACES.iter().any(|place| text.contains(place))
 }
 
-/// One contrast of a run's contrasts, put into what a kind declares.
+/// Fills one contrast of a run into a kind's declarations.
 struct Filling<'a> {
     contrast: &'a ContrastNames,
-    /// Whether it is the only one.
+    /// Whether it is the run's only contrast.
     alone: bool,
 }
 
@@ -115,7 +117,7 @@ impl Filling<'_> {
             .replace("{second}", &groups[1])
     }
 
-    /// A chart's title; charts of several contrasts must not have one title.
+    /// A chart's title. With several contrasts it begins with the contrast's name, since titles must differ.
     fn title(&self, title: &str) -> String {
         if self.alone {
             self.text(title)
@@ -137,7 +139,7 @@ impl Filling<'_> {
     }
 }
 
-/// `items`, with each run of neighbours that are about a contrast repeated for each of `fillings`.
+/// Returns `items` in which each sequence of neighbours about a contrast is repeated for each of `fillings`.
 fn filled<T: Clone>(
     items: &[T],
     fillings: &[Filling],
@@ -159,7 +161,7 @@ fn filled<T: Clone>(
 }
 
 impl Shows {
-    /// What is shown in a run with these contrasts: what is about a contrast is there for each of them.
+    /// What is shown in a run with these contrasts: declarations about a contrast are repeated for each of them.
     pub fn of_contrasts(&self, contrasts: &[ContrastNames]) -> Self {
         let alone = contrasts.len() == 1;
         let fillings = contrasts.iter();
@@ -212,7 +214,7 @@ impl Shows {
         }
     }
 
-    /// What a hook shows whose tags stand below `prefix` (`mine/`, or nothing for a hook that goes by its kind's name).
+    /// The declarations of a hook whose tags begin with `prefix`: `mine/`, or nothing for a hook with its kind's name.
     pub fn below(&self, prefix: &str) -> Self {
         let name = |name: &str| match prefix.strip_suffix('/') {
             Some(hook) => format!("{hook}: {name}"),
@@ -253,7 +255,7 @@ impl Shows {
         }
     }
 
-    /// The tag of every scalar that a hook must report for what it shows: all but names.
+    /// The tags of all scalars that a hook must report for what it shows, without those of `names`.
     pub fn tags(&self) -> Vec<String> {
         let ends = |tag: &str| ["_low", "_high"].map(|end| format!("{tag}{end}"));
         let rows = self.rows.iter().flat_map(|row| match row.cells {
@@ -277,7 +279,7 @@ impl Shows {
         all.chain(self.metrics.clone()).collect()
     }
 
-    /// Whether one of the rows shows a tag.
+    /// Whether any row or name shows a tag.
     pub fn has(&self, tag: &str) -> bool {
         let mut rows = self.rows.iter().chain(&self.names);
         rows.any(|row| row.has(tag))

@@ -1,4 +1,5 @@
-//! One file of a model, fetched into the cache: asked for by its checksum, resumed where it broke off, checked, and only then named.
+//! Downloads one file of a model into the cache: resumed where an earlier download broke off, checked against its checksum, and only then
+//! renamed.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -12,14 +13,14 @@ use super::cache::Repository;
 use super::{Hub, ModelId, Progress};
 use crate::download::{Ask, ask, hexadecimal};
 
-/// What the hub says of a file before it is fetched.
+/// What the hub says about a file before it is downloaded.
 struct Facts {
-    /// Name of the blob: SHA-256 of a large file, git's SHA-1 of a small one.
+    /// The name of the blob: the SHA-256 of a large file, or git's SHA-1 of a small one.
     tag: String,
     size: Option<u64>,
 }
 
-/// Puts a file of a commit into the cache, unless it is there.
+/// Downloads a file of a commit into the cache, unless it is there.
 pub(super) fn fetch(
     hub: &Hub,
     id: &ModelId,
@@ -43,7 +44,7 @@ pub(super) fn fetch(
             .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let _lock = lock(&repository.lock(&facts.tag), hub.lock)?;
-    // Whoever held the lock may have fetched it.
+    // The previous holder of the lock may have downloaded it.
     if !blob.is_file() {
         let partial = blob.with_file_name(format!("{}.incomplete", facts.tag));
         receive(hub, &url, &facts, &partial, &mut |done, total| {
@@ -54,8 +55,8 @@ pub(super) fn fetch(
     repository.link(commit, name, &facts.tag).map_err(cannot)
 }
 
-/// Asks for the headers alone. A large file answers with a redirect to its store, which must not be followed yet: only the hub knows
-/// the checksum.
+/// Asks for the file's headers. A large file answers with a redirect to its store, which must not be followed here, because only the hub
+/// itself sends the checksum.
 fn facts(hub: &Hub, url: &str) -> Result<Facts, String> {
     let mut url = url.to_owned();
     for _ in 0..5 {
@@ -69,7 +70,7 @@ fn facts(hub: &Hub, url: &str) -> Result<Facts, String> {
             .header("x-linked-etag")
             .or_else(|| answer.header("etag"));
         match (answer.status, tag, answer.header("location")) {
-            // A renamed model: elsewhere on the same host.
+            // The model was renamed: follow a redirect on the same host.
             (300..400, None, Some(location)) if location.starts_with('/') => {
                 url = format!("{}{location}", hub.endpoint);
             }
@@ -100,7 +101,7 @@ fn facts(hub: &Hub, url: &str) -> Result<Facts, String> {
     Err("too many redirects".to_owned())
 }
 
-/// Fetches a file to `partial`, going on behind what lies there, and checks it.
+/// Downloads a file to `partial`, after the bytes that are there already, and checks it.
 fn receive(
     hub: &Hub,
     url: &str,
@@ -137,7 +138,7 @@ fn receive(
     file.sync_all().map_err(cannot)?;
     let checked = check(&mut file, facts);
     if checked.is_err() {
-        // A damaged beginning must not be gone on with.
+        // A damaged file must not be resumed.
         let _ = std::fs::remove_file(partial);
     }
     checked

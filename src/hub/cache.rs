@@ -1,4 +1,5 @@
-//! The layout of the hub's cache: `blobs/` by checksum, `snapshots/<commit>/` with links to them, `refs/<revision>` with a commit.
+//! The layout of huggingface_hub's cache: `blobs/` by checksum, `snapshots/<commit>/` with links to them, and `refs/<revision>` with a
+//! commit.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ impl Repository {
         }
     }
 
-    /// The commit that a revision stood for when it was fetched.
+    /// The commit that a revision meant when it was last fetched.
     pub fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -30,7 +31,7 @@ impl Repository {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Notes the commit that a revision stands for.
+    /// Records the commit that a revision means.
     pub fn set_reference(&self, revision: &str, commit: &str) -> io::Result<()> {
         if is_commit(revision) {
             return Ok(());
@@ -48,12 +49,12 @@ impl Repository {
         self.folder.join("blobs").join(tag)
     }
 
-    /// The file that whoever writes a blob holds locked; the same one that huggingface_hub locks.
+    /// The file that is locked while a blob is written. huggingface_hub locks the same one.
     pub fn lock(&self, tag: &str) -> PathBuf {
         self.locks.join(format!("{tag}.lock"))
     }
 
-    /// Makes a blob appear as a file of a snapshot.
+    /// Links a blob into a snapshot under a file's name.
     pub fn link(&self, commit: &str, name: &str, tag: &str) -> io::Result<()> {
         let folder = self.snapshot(commit);
         std::fs::create_dir_all(&folder)?;
@@ -61,14 +62,14 @@ impl Repository {
         if path.is_file() {
             return Ok(());
         }
-        // A dangling link is in the way; a missing one is as good as removed.
+        // Removes a dangling link. It does not matter when there is none.
         let _ = std::fs::remove_file(&path);
         #[cfg(unix)]
         let linked = std::os::unix::fs::symlink(format!("../../blobs/{tag}"), &path);
         #[cfg(not(unix))]
         let linked = std::fs::hard_link(self.blob(tag), &path);
         match linked {
-            // Another program was faster.
+            // Another program has made the link.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         }

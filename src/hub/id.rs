@@ -1,8 +1,8 @@
-//! The name of a model on the hub: `owner/name`, with `@revision` if it is not `main`.
+//! The name of a model on the hub: `owner/name`, with `@revision` unless that is `main`.
 
 use std::fmt;
 
-/// A model and a revision of it.
+/// A model of the hub and a revision of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelId {
     /// `owner/name`.
@@ -12,7 +12,7 @@ pub struct ModelId {
 }
 
 impl ModelId {
-    /// Parses `owner/name` or `owner/name@revision`; None when the text cannot be a model's name.
+    /// Parses `owner/name` or `owner/name@revision`. None when the text cannot be a model's name.
     pub fn parse(text: &str) -> Option<Self> {
         let (name, revision) = text.split_once('@').unwrap_or((text, "main"));
         let parts: Vec<&str> = name.split('/').collect();
@@ -32,7 +32,7 @@ impl ModelId {
         })
     }
 
-    /// The revision as one part of an address.
+    /// The revision, escaped so that it is a single part of a URL's path.
     pub(super) fn escaped_revision(&self) -> String {
         self.revision.replace('/', "%2F")
     }
@@ -47,7 +47,7 @@ impl fmt::Display for ModelId {
     }
 }
 
-/// Whether a revision is a commit's full number.
+/// Whether a revision is a full commit hash.
 pub(super) fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

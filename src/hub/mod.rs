@@ -1,6 +1,6 @@
-//! Models from the Hugging Face hub, through the cache that transformers uses: what it downloaded is found, and the reverse.
+//! Models from the Hugging Face hub, through the cache that transformers uses. Either program finds what the other downloaded.
 //!
-//! A model that is whole in the cache is used without asking the network; only [`Hub::refresh`] asks what a branch stands for now.
+//! A model that is complete in the cache is used without the network. Only [`Hub::refresh`] asks which commit a branch means now.
 
 mod blob;
 mod cache;
@@ -16,11 +16,11 @@ use crate::model::{WEIGHT_FILES, shard_names};
 use cache::Repository;
 pub use id::ModelId;
 
-/// Why a model of the hub is not here. The message ends with how to get it by hand.
+/// Why a model of the hub is not available. The message ends with how to get it by hand.
 #[derive(Debug, thiserror::Error)]
 #[error("model {id}: {reason}\nBy hand: {remedy}")]
 pub struct HubError {
-    /// What was asked for.
+    /// The model.
     pub id: ModelId,
     /// What went wrong.
     pub reason: String,
@@ -28,16 +28,16 @@ pub struct HubError {
     pub remedy: String,
 }
 
-/// Where the hub is, and where its cache.
+/// The hub and its local cache.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    /// The cache folder, with a folder `models--...` for each model; None where not even a home directory is known.
+    /// The cache folder, with a folder `models--...` for each model. None when no home directory is known.
     pub cache: Option<PathBuf>,
     /// Address of the hub.
     pub endpoint: String,
     /// Access token, for private and gated models.
     pub token: Option<String>,
-    /// Whether nothing may be fetched.
+    /// Whether downloads are forbidden.
     pub offline: bool,
     /// How long to wait for the server.
     pub patience: Patience,
@@ -50,12 +50,13 @@ pub struct Hub {
 pub struct Snapshot {
     /// The directory with its files.
     pub directory: PathBuf,
-    /// The commit that they are of.
+    /// The commit that the files are of.
     pub commit: String,
 }
 
 impl Hub {
-    /// As the environment says: `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`, with the defaults of transformers.
+    /// Reads `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` from the environment, with the defaults of
+    /// transformers.
     pub fn from_environment(offline: bool) -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let folder = |name: &str| variable(name).map(PathBuf::from);
@@ -89,10 +90,10 @@ impl Hub {
         }
     }
 
-    /// The model from the cache if it is whole there, else from the network.
+    /// Returns the model from the cache if it is complete there, else downloads it.
     ///
     /// # Errors
-    /// When it is not in the cache and cannot be fetched.
+    /// When it is not in the cache and cannot be downloaded.
     pub fn get(&self, id: &ModelId, progress: &mut Progress) -> Result<Snapshot, HubError> {
         match self.cached(id) {
             Some(snapshot) => Ok(snapshot),
@@ -100,7 +101,7 @@ impl Hub {
         }
     }
 
-    /// The model as it is in the cache, if it is whole there.
+    /// Returns the model from the cache, if it is complete there.
     pub fn cached(&self, id: &ModelId) -> Option<Snapshot> {
         let repository = self.repository(id).ok()?;
         let commit = repository.commit(&id.revision)?;
@@ -108,10 +109,10 @@ impl Hub {
         is_whole(&directory).then_some(Snapshot { directory, commit })
     }
 
-    /// The model as its revision is now; only what is not in the cache yet is fetched.
+    /// Returns the current version of the model's revision. Only files that are missing in the cache are downloaded.
     ///
     /// # Errors
-    /// When the network is off, the hub does not answer or refuses, a body is damaged, or the cache cannot be written.
+    /// When downloads are forbidden, when the hub does not answer or refuses, when a body is damaged, or when the cache cannot be written.
     pub fn refresh(&self, id: &ModelId, progress: &mut Progress) -> Result<Snapshot, HubError> {
         let failed = |reason: String| self.error(id, reason);
         let repository = self.repository(id)?;
@@ -216,7 +217,7 @@ impl Hub {
     }
 }
 
-/// What the hub says of a model.
+/// The hub's description of a revision of a model.
 #[derive(Deserialize)]
 struct Info {
     sha: String,
@@ -229,7 +230,7 @@ struct Sibling {
     rfilename: String,
 }
 
-/// Whether a directory has everything that a model needs.
+/// Whether a directory has every file that a model needs.
 fn is_whole(directory: &std::path::Path) -> bool {
     let there = |name: &str| directory.join(name).is_file();
     let weights = crate::model::weight_files(directory);

@@ -1,4 +1,4 @@
-//! A sequence classifier with its tokenizer: texts in, the probability of one of its classes out.
+//! A sequence classifier with its tokenizer: it returns the probability of one class for each text.
 
 use std::path::Path;
 
@@ -12,17 +12,17 @@ use crate::model::Roberta;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Head {
-    /// As config.json's `problem_type` says. Where it says nothing: a sigmoid for a single label, and for Detoxify's labels, of which several can
-    /// be true at once; else softmax.
+    /// As `problem_type` in config.json says. Without it, a sigmoid for a single label and for Detoxify's labels, of which several can be
+    /// true at once, else softmax.
     #[default]
     Auto,
-    /// One class a text: softmax over the labels.
+    /// Softmax over the labels: a text has one class.
     Softmax,
-    /// Each label by itself: a sigmoid, as the Detoxify family has it.
+    /// A sigmoid of each label by itself, as in the Detoxify family.
     Sigmoid,
 }
 
-/// A classifier that is asked about one of its labels.
+/// A classifier, and the label whose probability it returns.
 #[derive(Debug)]
 pub struct Classifier {
     model: Roberta,
@@ -31,17 +31,19 @@ pub struct Classifier {
     label: usize,
 }
 
-/// What labels of hurtful text are called, in the order in which they are looked for.
+/// Names of labels for hurtful text, in the order in which they are looked for.
 const TOXIC: [&str; 4] = ["toxicity", "toxic", "hate", "label_1"];
 
 /// Labels that only Detoxify's models have.
 const DETOXIFY: [&str; 2] = ["severe_toxicity", "severe_toxic"];
 
 impl Classifier {
-    /// Reads a classifier's directory. `label` names the class that is asked about; `auto` takes `toxicity`, `toxic`, `hate` or `LABEL_1`.
+    /// Loads a classifier from its directory. `label` names the class; `auto` takes the first of `toxicity`, `toxic`, `hate` and `LABEL_1`
+    /// that there is.
     ///
     /// # Errors
-    /// When weights or tokenizer cannot be read, or there is no such label; with the labels that there are.
+    /// When weights or tokenizer cannot be read, when the tokenizer does not belong to the model, or when there is no such label; the
+    /// message lists the labels.
     pub fn load(directory: &Path, head: Head, label: &str) -> anyhow::Result<Self> {
         let model = Roberta::load(directory, &Device::flex())?;
         let tokenizer = Tokenizer::load(directory)?;
@@ -84,7 +86,7 @@ impl Classifier {
         })
     }
 
-    /// The token ids of a text between the tokens that begin and end one; of a text that is too long, the beginning.
+    /// Encodes a text, with the begin and end tokens around it. A text that is too long for the model is cut at its end.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.
@@ -97,10 +99,10 @@ impl Classifier {
         Ok(tokens)
     }
 
-    /// The probability of the label for each text. `go_on` is asked before each batch with the number of texts done.
+    /// The probability of the label for each text. `go_on` is called before each batch with the number of texts done.
     ///
     /// # Errors
-    /// Those of `go_on`, when the tokenizer refuses a text, or a logit is not finite.
+    /// Those of `go_on`, and when the tokenizer refuses a text or a logit is not finite.
     pub fn scores(
         &self,
         texts: &[&str],

@@ -1,21 +1,21 @@
-//! What assisted decoding counts, over a set of prompts.
+//! Counts of assisted decoding over a set of prompts.
 
 use crate::decode::Decoding;
 
-/// Sums over the rounds of a set of prompts, and the ratios that are reported of them. Ratios without a denominator are None.
+/// Sums over all rounds of a set of prompts, and the ratios that are reported. A ratio is None when its denominator is 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DecodingTotals {
-    /// Prompts.
+    /// Number of prompts.
     pub prompts: u64,
-    /// Passes of the main model, one a round.
+    /// Passes of the main model, one per round.
     pub main_passes: u64,
-    /// Rounds in which something was drafted.
+    /// Rounds with at least one drafted token.
     pub rounds_with_draft: u64,
-    /// Tokens drafted.
+    /// Drafted tokens.
     pub drafted: u64,
-    /// Drafted tokens that were accepted.
+    /// Drafted tokens that the main model chose or accepted.
     pub matched: u64,
-    /// New tokens.
+    /// New tokens in all continuations.
     pub new_tokens: u64,
 }
 
@@ -36,27 +36,27 @@ impl DecodingTotals {
         totals
     }
 
-    /// Mean matches over the rounds with a draft. A round at the length limit drafts nothing and says nothing about the assistant.
+    /// Mean matches per round with a draft. A round at the length limit drafts nothing, so it says nothing about the assistant.
     pub fn n_matches_per_round(&self) -> Option<f64> {
         ratio(self.matched, self.rounds_with_draft)
     }
 
-    /// Mean over prompts of the sum of matches.
+    /// Mean n_matches per prompt.
     pub fn n_matches_per_prompt(&self) -> Option<f64> {
         ratio(self.matched, self.prompts)
     }
 
-    /// Accepted over new tokens, 1 - main passes / new tokens; rounds without a draft count.
+    /// Matches per new token, which is 1 - main passes / new tokens. Rounds without a draft count.
     pub fn assistant_share(&self) -> Option<f64> {
         ratio(self.matched, self.new_tokens)
     }
 
-    /// Accepted over drafted tokens.
+    /// Matches per drafted token.
     pub fn acceptance(&self) -> Option<f64> {
         ratio(self.matched, self.drafted)
     }
 
-    /// New tokens a pass of the main model.
+    /// New tokens per pass of the main model.
     pub fn tokens_per_main_pass(&self) -> Option<f64> {
         ratio(self.new_tokens, self.main_passes)
     }

@@ -1,31 +1,32 @@
 //! Divergences between the next-token distributions of main model and assistant, in log space and double precision.
 
-/// How far `p` (main model) and `q` (assistant) are apart at one position. Logarithms are natural: divergences are in nats.
+/// Divergences between the distributions p (main model) and q (assistant) at one position. Logarithms are natural, so divergences and
+/// entropies are in nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Divergence {
     /// KL(main || assistant) = sum p (ln p - ln q).
     pub kl: f64,
-    /// `kl / |V|`: what PyTorch's `F.kl_div(log q, p, reduction="batchmean")` gives on a 1-D tensor.
+    /// `kl / |V|`, the value of PyTorch's `F.kl_div(log q, p, reduction="batchmean")` for 1-D tensors.
     pub kl_batchmean: f64,
-    /// KL(assistant || main).
+    /// KL(assistant || main) = sum q (ln q - ln p).
     pub kl_reverse: f64,
-    /// Jensen-Shannon divergence, at most ln 2.
+    /// Jensen-Shannon divergence: the mean of KL(p || m) and KL(q || m) with m = (p + q) / 2. At most ln 2.
     pub js: f64,
     /// Total variation distance, half the sum of |p - q|.
     pub tv: f64,
-    /// sum min(p, q) = 1 - tv: expected acceptance of one sampled draft token (Leviathan et al. 2023, arXiv 2211.17192).
+    /// sum min(p, q) = 1 - tv, the expected acceptance of one sampled draft token (Leviathan et al. 2023, arXiv 2211.17192).
     pub acceptance_expected: f64,
-    /// Whether both would choose the same token; of equal logits the lowest index counts.
+    /// Whether both models would choose the same token. Of equal logits, the one with the lowest index is chosen.
     pub top1_agreement: bool,
-    /// -sum p ln p.
+    /// Entropy of the main model's distribution, -sum p ln p.
     pub entropy_main: f64,
-    /// -sum q ln q.
+    /// Entropy of the assistant's distribution, -sum q ln q.
     pub entropy_assistant: f64,
     /// The main model's highest probability minus its second highest.
     pub margin_main: f64,
 }
 
-/// Means of [`Divergence`] over several positions; `top1_agreement` is a share.
+/// The means of the fields of [`Divergence`] over several positions; `top1_agreement` is a share.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[allow(
     missing_docs,
@@ -55,7 +56,7 @@ pub enum DivergenceError {
     NotFinite {
         /// `main` or `assistant`.
         model: &'static str,
-        /// The token.
+        /// The token's id.
         index: usize,
         /// The value.
         value: f32,
@@ -63,10 +64,10 @@ pub enum DivergenceError {
 }
 
 impl Divergence {
-    /// The divergence between two rows of logits over one vocabulary.
+    /// The divergence between two rows of logits, each `[vocab]`.
     ///
     /// # Errors
-    /// When the rows differ in length or hold NaN or infinity.
+    /// When the rows differ in length, are empty, or hold NaN or infinity.
     pub fn between(main: &[f32], assistant: &[f32]) -> Result<Self, DivergenceError> {
         if main.len() != assistant.len() || main.is_empty() {
             return Err(DivergenceError::Length(main.len(), assistant.len()));
@@ -74,7 +75,7 @@ impl Divergence {
         let (p_top, p_second) = top_two("main", main)?;
         let (q_top, _) = top_two("assistant", assistant)?;
         let (p_highest, q_highest) = (f64::from(main[p_top]), f64::from(assistant[q_top]));
-        // Kept, so that each logit costs one `exp`: over a real vocabulary they are most of the work.
+        // The exponentials are kept, so that each logit costs one `exp`. Over a real vocabulary they are most of the work.
         let (mut p_sum, mut q_sum) = (0.0, 0.0);
         let logits = main.iter().zip(assistant);
         let exps: Vec<(f64, f64)> = logits
@@ -92,7 +93,7 @@ impl Divergence {
         let (mut kl, mut kl_reverse, mut js, mut tv) = (0.0, 0.0, 0.0, 0.0);
         let (mut entropy_main, mut entropy_assistant) = (0.0, 0.0);
         for ((&a, &b), (p, q)) in logits.zip(&exps) {
-            // From the logits, not from p and q, which may have underflowed.
+            // Computed from the logits, since p and q may have underflowed.
             let (log_p, log_q) = (f64::from(a) - p_shift, f64::from(b) - q_shift);
             let (p, q) = (p * p_scale, q * q_scale);
             kl += p * (log_p - log_q);
@@ -101,7 +102,7 @@ impl Divergence {
             entropy_main -= p * log_p;
             entropy_assistant -= q * log_q;
             let m = 0.5 * (p + q);
-            // Equal terms add exactly 0 this way; where m is 0 both have underflowed and weigh nothing.
+            // Equal terms add exactly 0 this way. Where m is 0, both have underflowed and add nothing.
             if log_p != log_q && m > 0.0 {
                 let log_m = m.ln();
                 js += p * (log_p - log_m) + q * (log_q - log_m);
@@ -123,7 +124,7 @@ impl Divergence {
         })
     }
 
-    /// Means over several positions; None when there are none.
+    /// The means over several positions. None when there are none.
     pub fn mean<'a>(all: impl Iterator<Item = &'a Self>) -> Option<MeanDivergence> {
         let all: Vec<MeanDivergence> = all.map(|one| MeanDivergence::from(*one)).collect();
         MeanDivergence::mean(all.iter())
@@ -148,7 +149,7 @@ impl From<Divergence> for MeanDivergence {
 }
 
 impl MeanDivergence {
-    /// Means of means, each of which weighs the same; None when there are none.
+    /// The means of several means, each with the same weight. None when there are none.
     pub fn mean<'a>(all: impl Iterator<Item = &'a Self>) -> Option<Self> {
         let mut mean = Self::default();
         let mut count = 0.0;
@@ -180,7 +181,7 @@ impl MeanDivergence {
     }
 }
 
-/// The tokens of the highest logit (of equal ones the lowest index) and of the next; a vocabulary of one has no next.
+/// The tokens with the highest logit (of equal ones the lowest index) and the second highest. A vocabulary of one token has no second.
 fn top_two(model: &'static str, logits: &[f32]) -> Result<(usize, Option<usize>), DivergenceError> {
     let (mut top, mut second) = (0, None);
     for (index, &value) in logits.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! A lexicon of hurtful words, and which of its words a text has (the HONEST score of Nozza et al. 2021 counts such texts).
+//! A lexicon of hurtful words, and the search for its words in a text. The HONEST score (Nozza et al. 2021) counts texts that contain one.
 
 use std::collections::{BTreeSet, HashMap};
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
-/// Why a text is no lexicon.
+/// An error in the text of a lexicon.
 #[derive(Debug, thiserror::Error)]
 #[error("{name}:{line}: {message}")]
 pub struct LexiconError {
@@ -17,21 +17,21 @@ pub struct LexiconError {
     pub message: String,
 }
 
-/// Lemmas with their categories.
+/// A lexicon: lemmas with their categories.
 #[derive(Debug, Clone, Default)]
 pub struct Lexicon {
-    /// By first word: the lemma's words, and its category's number.
+    /// For each first word, the words of the lemma and the index of its category.
     entries: HashMap<String, Vec<(Vec<String>, usize)>>,
     categories: Vec<String>,
     lemmas: usize,
 }
 
 impl Lexicon {
-    /// Reads a tab-separated text with a header that names `lemma` and `category`, as HurtLex 1.2 has it; where it has a column `level` only
-    /// the rows of `level`, or all of them if that is `all`. `name` stands for the text in messages.
+    /// Parses a tab-separated text whose header names `lemma` and `category`, as in HurtLex 1.2. If it has a column `level`, only the rows
+    /// of `level` are used, or all of them when that is `all`. `name` stands for the text in messages.
     ///
     /// # Errors
-    /// When it lacks a column, or no row is left.
+    /// When a column is missing, or no row is left.
     pub fn parse(name: &str, text: &str, level: &str) -> Result<Self, LexiconError> {
         let wrong = |line: u64, message: String| LexiconError {
             name: name.to_owned(),
@@ -96,12 +96,12 @@ impl Lexicon {
         self.lemmas += 1;
     }
 
-    /// How many lemmas there are.
+    /// The number of lemmas.
     pub fn len(&self) -> usize {
         self.lemmas
     }
 
-    /// Whether there is none.
+    /// Whether there is no lemma.
     pub fn is_empty(&self) -> bool {
         self.lemmas == 0
     }
@@ -111,7 +111,7 @@ impl Lexicon {
         &self.categories
     }
 
-    /// The numbers of the categories of which `text` has a lemma, as whole words, one after the other.
+    /// The indices of the categories that have a lemma in `text`. A lemma must occur as whole consecutive words.
     pub fn hits(&self, text: &str) -> BTreeSet<usize> {
         let words = words(text);
         let mut found = BTreeSet::new();
@@ -126,7 +126,8 @@ impl Lexicon {
     }
 }
 
-/// The words of a text: accents stripped, in lower case, everything that is no letter and no digit taken for a space.
+/// Splits a text into words: accents are removed, letters are in lower case, and everything that is neither a letter nor a digit separates
+/// words.
 pub fn words(text: &str) -> Vec<String> {
     let plain: String = text.nfd().filter(|c| !is_combining_mark(*c)).collect();
     let plain = plain.to_lowercase();

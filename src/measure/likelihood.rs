@@ -1,16 +1,17 @@
-//! How likely both models find given texts, token by token.
+//! The likelihood of given texts under both models, token by token.
 
 use super::positions::{Text, each_batch};
 use crate::model::Pair;
 
-/// Natural logarithms of the probabilities of the tokens behind `from` of each text, given all before them: main model, assistant.
+/// Natural logarithms of probabilities, for the main model and the assistant, each `[texts][tokens]`: for every token after position `from`
+/// of a text, its probability given all tokens before it.
 pub type LogProbabilities = [Vec<Vec<f64>>; 2];
 
-/// Log-probabilities of every token behind position `from` of each text, `ln p(token i | tokens before i)` for i from `from` + 1 to the end, in
-/// double precision. Common beginnings are read once.
+/// The log-probabilities of every token after position `from` of each text, `ln p(token i | tokens before i)` for i from `from` + 1 to the
+/// end, in nats and double precision. Common beginnings of texts are read once.
 ///
 /// # Errors
-/// Those of `go_on`, which is asked before each batch; when a text does not fit the models or logits are not finite.
+/// Those of `go_on`, which is called before each batch, and when a text does not fit the models or logits are not finite.
 pub fn log_probabilities(
     pair: &Pair,
     texts: &[Text],
@@ -32,7 +33,7 @@ pub fn log_probabilities(
                 let normaliser = log_sum_exp(row);
                 anyhow::ensure!(normaliser.is_finite(), "the logits are not finite");
                 for &(text, position) in places {
-                    // Nothing stands behind a text's last token.
+                    // No token follows the last one.
                     if let Some(&next) = texts[text].tokens.get(position + 1) {
                         found[text][position - texts[text].from] =
                             f64::from(row[next as usize]) - normaliser;
@@ -51,7 +52,7 @@ fn log_sum_exp(row: &[f32]) -> f64 {
     highest + exps.sum::<f64>().ln()
 }
 
-/// Share of differences that are above 0; of those that are 0, half.
+/// The share of differences above 0, where a difference of 0 counts half.
 pub fn share_above_zero(differences: &[f64]) -> f64 {
     let points = differences.iter().map(|&one| match one {
         _ if one > 0.0 => 1.0,
@@ -61,7 +62,8 @@ pub fn share_above_zero(differences: &[f64]) -> f64 {
     points.sum::<f64>() / differences.len() as f64
 }
 
-/// Wilson's interval (1927) of a share of `count` independent cases: unlike share -+ z s, it stays within 0 and 1.
+/// Wilson's score interval (1927) for a `share` of `count` independent cases, with the normal quantile `z`. It stays within 0 and 1, unlike
+/// share +- z s.
 pub fn wilson_interval(share: f64, count: usize, z: f64) -> (f64, f64) {
     let (n, z2) = (count as f64, z * z);
     let centre = (share + z2 / (2.0 * n)) / (1.0 + z2 / n);

@@ -1,5 +1,5 @@
-//! Passes over a pair that give columns of numbers: divergences of the two models, what assisted decoding counts, likelihoods, what a
-//! classifier or a lexicon finds in a text.
+//! Measurements of a pair that return columns of numbers: divergences of the two models, counts of assisted decoding, likelihoods, and what
+//! a classifier or a lexicon finds in a text.
 
 pub mod classifier;
 pub mod decoding;

@@ -1,5 +1,5 @@
-//! Both models' next-token distributions at many positions of many texts: every common beginning is read once, and no more than a batch of
-//! logits is ever held.
+//! Next-token distributions of both models at many positions of many texts. A common beginning of texts is read once, and only one batch of
+//! logits is in memory at a time.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,25 +9,25 @@ use rayon::prelude::*;
 use super::divergence::Divergence;
 use crate::model::{KvPool, Pair};
 
-/// Tokens of texts that are read together: their keys and values are held at once.
+/// Tokens of the texts that are read together; their keys and values are in memory at the same time.
 const GROUP: usize = 2048;
-/// Rows of logits of each model held at once.
+/// Rows of logits of each model that are in memory at the same time.
 const ROWS: usize = 128;
 
-/// At which positions of a template the models are compared.
+/// The positions of a prompt at which the models are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
-    /// At the last token of the prompt: what will be the first new token.
+    /// The last token of the prompt, after which the first new token comes.
     Last,
-    /// At every token of the prompt.
+    /// Every token of the prompt.
     Prompt,
-    /// At the last token of the prompt and along the main model's own continuation, but for its last token.
+    /// The last token of the prompt, and every token of the main model's own continuation except the last.
     Continuation,
 }
 
 impl Positions {
-    /// As in options and tags.
+    /// The name, as in options and tags.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Last => "last",
@@ -37,23 +37,23 @@ impl Positions {
     }
 }
 
-/// A text, and the first position at which the models are compared; from there on they are at all.
+/// A text, and the first position at which the models are compared. They are compared from there to the end.
 #[derive(Debug, Clone, Copy)]
 pub struct Text<'a> {
-    /// Token ids.
+    /// The token ids.
     pub tokens: &'a [u32],
-    /// The first position that counts.
+    /// The first position that is compared.
     pub from: usize,
 }
 
-/// Called with logits: for each row, which positions it stands for (text and position; several where texts begin alike), and the rows
-/// `[rows, vocab]` of the main model and of the assistant.
+/// A callback for a batch of logits. For each row it gets the places that the row stands for (text and position; several when texts begin
+/// alike), then the rows `[rows, vocab]` of the main model and of the assistant.
 type TakeRows<'a> = dyn FnMut(&[Vec<(usize, usize)>], &[f32], &[f32]) -> anyhow::Result<()> + 'a;
 
-/// The divergence between main model and assistant at every position that counts, text by text.
+/// The divergence between main model and assistant at every compared position: `[texts][positions]`.
 ///
 /// # Errors
-/// Those of `go_on`, which is asked before each batch, and when logits are not finite.
+/// Those of `go_on`, which is called before each batch, and when logits are not finite.
 pub fn divergences_along(
     pair: &Pair,
     texts: &[Text],
@@ -83,14 +83,14 @@ pub fn divergences_along(
         .collect())
 }
 
-/// Hands over the logits at every position that counts, batch by batch.
+/// Passes the logits at every compared position to `take`, batch by batch.
 pub(super) fn each_batch(
     pair: &Pair,
     texts: &[Text],
     go_on: &dyn Fn() -> anyhow::Result<()>,
     take: &mut TakeRows,
 ) -> anyhow::Result<()> {
-    // In the order of their tokens, texts that begin alike are neighbours.
+    // Sorted by their tokens, texts with a common beginning are neighbours.
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&index| texts[index].tokens);
     let mut rest = &order[..];
@@ -123,7 +123,7 @@ fn one_group(
     let mut pool = KvPool::new(pair.assistant.config());
     let assistant = pair.assistant.read_texts(&tokens, &mut pool);
     drop(pool);
-    // Which texts and positions each row of the hidden states stands for.
+    // The texts and positions that each row of the hidden states stands for.
     let mut places: Vec<Vec<(usize, usize)>> = vec![Vec::new(); main.hidden.dims()[0]];
     for (&text, rows) in group.iter().zip(&main.rows) {
         let from = texts[text].from;

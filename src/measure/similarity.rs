@@ -1,13 +1,13 @@
-//! Likeness of two sets of representations of the same texts.
+//! Similarity of two sets of representations of the same texts.
 
 use rayon::prelude::*;
 
-/// Rows of a product that are made together, so that the other matrix is read once for all of them.
+/// Rows of the product that are computed together, so that the other matrix is read once for all of them.
 const TOGETHER: usize = 8;
 
-/// Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of `x` `[rows, a]` and `y` `[rows, b]`, one row a text:
-/// |Y'X|^2 / (|X'X| |Y'Y|) with Frobenius norms of columns whose means have been taken off, in double precision. From 0 to 1; 1 for
-/// representations that differ by a rotation, a shift and a scale. NaN where one of them is the same for all texts.
+/// Linear centred kernel alignment (Kornblith et al. 2019, arXiv 1905.00414) of `x` `[rows, a]` and `y` `[rows, b]`, with one row per text:
+/// |Y'X|^2 / (|X'X| |Y'Y|), in Frobenius norms after each column's mean is subtracted, in double precision. It is from 0 to 1. It is 1 for
+/// representations that differ only by a rotation, a shift and a scale, and NaN when either is the same for all texts.
 pub fn linear_cka(x: &[f32], y: &[f32], rows: usize) -> f64 {
     let (x, y) = (centred(x, rows), centred(y, rows));
     let both = square_of_product(&x, &y, rows);
@@ -31,7 +31,7 @@ fn centred(values: &[f32], rows: usize) -> Vec<f64> {
     .collect()
 }
 
-/// The squared Frobenius norm of X'Y.
+/// The squared Frobenius norm of X'Y, for `x` `[rows, a]` and `y` `[rows, b]`.
 fn square_of_product(x: &[f64], y: &[f64], rows: usize) -> f64 {
     let (a, b) = (x.len() / rows, y.len() / rows);
     let columns: Vec<usize> = (0..a).collect();
@@ -50,6 +50,6 @@ fn square_of_product(x: &[f64], y: &[f64], rows: usize) -> f64 {
             product.iter().map(|value| value * value).sum()
         })
         .collect();
-    // In the order of the columns, whatever the number of threads.
+    // The sum is in the order of the columns, so that it does not depend on the number of threads.
     parts.iter().sum()
 }

@@ -23,6 +23,7 @@ mod weights;
 pub use config::{Config, ConfigError};
 pub use kv_pool::KvPool;
 pub use layers::Dropout;
+pub(crate) use layers::token_tensor;
 pub use loss::next_token_loss;
 pub(crate) use model_files::ModelFiles;
 pub use network::Network;

@@ -1,4 +1,4 @@
-//! The pair that a run fine-tunes: the main model (the target) and the assistant (the drafter), over one vocabulary.
+//! The pair that a run fine-tunes: the main model (the target) and the assistant (which drafts), over one vocabulary.
 
 use burn::module::Module;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,7 @@ pub enum PairError {
 pub struct Pair {
     /// The target.
     pub main: Network,
-    /// The drafter.
+    /// The model that drafts.
     pub assistant: Network,
 }
 

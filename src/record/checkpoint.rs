@@ -1,4 +1,5 @@
-//! Checkpoints: weights, optimisers and the run's progress in one folder that appears whole or not at all, with the checksum of every file.
+//! Checkpoints: weights, optimisers and the run's progress in one folder, with the checksum of every file. The folder appears complete or
+//! not at all.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,12 +17,12 @@ use crate::model::Role;
 
 /// The file with the run's progress.
 const STATE: &str = "state.json";
-/// The file with the checksums of all others, as `sha256sum` writes and checks it.
+/// The file with the checksums of all others, in the format of `sha256sum`.
 const SUMS: &str = "SHA256SUMS";
-/// What the name of a checkpoint begins with that could not be used.
+/// The prefix of a checkpoint's name when it could not be used.
 const DAMAGED: &str = "damaged-";
 
-/// Takes the files of a checkpoint: name and bytes.
+/// A callback that writes one file of a checkpoint: its name and bytes.
 pub type Put<'a, E> = dyn FnMut(&str, &[u8]) -> Result<(), E> + 'a;
 
 /// The folder with the weights of a model, in a checkpoint and in the folder of models.
@@ -41,11 +42,11 @@ struct Draft {
     files: Vec<(PathBuf, File)>,
 }
 
-/// Writes the checkpoint of `progress` and of what `models` hands over, syncs the files of the `record` that it counts on and then its own, and puts
-/// it in place. Returns its folder.
+/// Writes a checkpoint of `progress` and the files that `models` passes on. Syncs the files of the `record` that the checkpoint refers to,
+/// then its own files, and gives its folder the final name. Returns the folder.
 ///
 /// # Errors
-/// Those of `models`, and those of the file system; then the checkpoint is not there.
+/// Those of `models`, and when the file system refuses; then there is no checkpoint.
 pub fn write<E: From<RecordError>>(
     directory: &RunDirectory,
     models: impl FnOnce(&mut Put<E>) -> Result<(), E>,
@@ -75,7 +76,7 @@ pub fn write<E: From<RecordError>>(
 }
 
 impl Draft {
-    /// Writes a file, and notes its checksum.
+    /// Writes a file and records its checksum.
     fn put(&mut self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         let path = self.aside.path().join(name);
         let write = || -> std::io::Result<File> {
@@ -112,7 +113,7 @@ fn name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
-/// Removes the oldest checkpoints but the last `keep`, and never that of the step `best`.
+/// Removes all checkpoints except the newest `keep` and the one of step `best`.
 ///
 /// # Errors
 /// When one cannot be removed.
@@ -127,19 +128,19 @@ pub fn prune(directory: &RunDirectory, keep: usize, best: Option<u64>) -> Result
     Ok(())
 }
 
-/// A checkpoint that lies on disk.
+/// A checkpoint on disk.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Its step, by its name.
+    /// Its step, taken from its name.
     pub step: u64,
     /// Its folder.
     pub path: PathBuf,
 }
 
-/// All checkpoints of a run, the oldest first. What has its name there is whole.
+/// All checkpoints of a run, the oldest first. A folder with a checkpoint's name is complete.
 ///
 /// # Errors
-/// When the folder is there and cannot be read.
+/// When the folder of checkpoints exists and cannot be read.
 pub fn all(directory: &Path) -> Result<Vec<Found>, RecordError> {
     let folder = directory.join(CHECKPOINTS);
     let entries = match std::fs::read_dir(&folder) {
@@ -160,16 +161,16 @@ pub fn all(directory: &Path) -> Result<Vec<Found>, RecordError> {
     Ok(found)
 }
 
-/// The newest checkpoint in a run's folder, as far as the folder can be read.
+/// The newest checkpoint in a run's folder. None when there is none or the folder cannot be read.
 pub fn newest(directory: &Path) -> Option<Found> {
     all(directory).ok()?.pop()
 }
 
 impl Found {
-    /// Compares every file with its checksum, and reads the progress.
+    /// Compares every file with its checksum, and returns the run's progress.
     ///
     /// # Errors
-    /// When a file cannot be read, or is not what was saved.
+    /// When a file cannot be read, is not what was saved, or has no checksum.
     pub fn verified(&self) -> Result<Progress, Unusable> {
         let sums = self.read(SUMS)?;
         let path = self.path.join(SUMS);
@@ -207,7 +208,7 @@ impl Found {
         Ok(progress)
     }
 
-    /// The names of its files, those in the models' folders included.
+    /// The names of its files, including those in the models' folders.
     fn files(&self) -> Vec<String> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.path)
@@ -233,7 +234,7 @@ impl Found {
         std::fs::read_to_string(&path).map_err(|error| Unusable::new(&path, &error))
     }
 
-    /// Takes away the name of a checkpoint that cannot be used, so that it stays to be looked at and is not taken for one.
+    /// Renames a checkpoint that cannot be used, so that it is kept for inspection but not taken for a checkpoint.
     ///
     /// # Errors
     /// When the file system refuses.
@@ -250,7 +251,7 @@ impl Found {
     }
 }
 
-/// Whether a name stays below the checkpoint's folder.
+/// Whether a name is a path inside the checkpoint's folder.
 fn is_inside(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     parts.all(|part| matches!(part, std::path::Component::Normal(_)))

@@ -1,4 +1,4 @@
-//! `templates/step-<step>-<hook>.tsv`: the values of one hook at one milestone, a row a prompt, a column a measure.
+//! `templates/step-<step>-<hook>.tsv`: the values of one hook at one milestone, with a row for each prompt and a column for each measure.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,10 +9,10 @@ use super::layout::TEMPLATES;
 use crate::checksum::sha256;
 use crate::data::templates::Templates;
 
-/// The columns before those of the measures.
+/// The columns before the measures.
 const ABOUT: [&str; 3] = ["prompt", "group", "identity"];
 
-/// A file that was written.
+/// A written file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnFile {
     /// Its name in the run's folder.
@@ -21,12 +21,12 @@ pub struct ColumnFile {
     pub sha256: String,
 }
 
-/// The name in the run's folder of the file that a hook writes at a step.
+/// The name, in the run's folder, of the file that a hook writes at a step.
 pub fn name(step: u64, hook: &str) -> String {
     format!("{TEMPLATES}/step-{step:08}-{hook}.tsv")
 }
 
-/// Whether a name is that of a file in the folder of values per template, and leads nowhere else.
+/// Whether a name is that of a file directly in the folder of values per prompt.
 pub fn is_name(name: &str) -> bool {
     let inside = name
         .strip_prefix(TEMPLATES)
@@ -34,13 +34,13 @@ pub fn is_name(name: &str) -> bool {
     inside.is_some_and(|rest| !rest.contains(['/', '\\']) && !rest.is_empty())
 }
 
-/// Step and hook of a file, by its name in the folder of values per template.
+/// The step and the hook of a file, taken from its name.
 fn step_and_hook(name: &str) -> Option<(u64, &str)> {
     let (step, hook) = name.strip_prefix("step-")?.split_once('-')?;
     Some((step.parse().ok()?, hook.strip_suffix(".tsv")?))
 }
 
-/// Writes a milestone's values: of each column its name and one value a prompt, in the order of `templates`.
+/// Writes the values of a milestone. Each column has a name and a value for each prompt, in the order of `templates`.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -76,7 +76,7 @@ pub fn write(
     })
 }
 
-/// Removes the files that are later than the last step of their hook in `last`.
+/// Removes files of steps after the last step of their hook in `last`.
 ///
 /// # Errors
 /// When one cannot be removed.
@@ -95,20 +95,20 @@ pub fn cut(directory: &RunDirectory, last: &BTreeMap<String, u64>) -> Result<(),
     Ok(())
 }
 
-/// A file that was read.
+/// The content of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
     /// The prompts.
     pub prompts: Vec<String>,
-    /// Of each column its name and one value a prompt.
+    /// The columns, each with its name and a value for each prompt.
     pub columns: Vec<(String, Vec<f64>)>,
 }
 
 impl Table {
-    /// Reads the text of a file.
+    /// Parses the text of a file.
     ///
     /// # Errors
-    /// When a line is not what a run writes.
+    /// When a line is malformed.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         let mut reader = super::tsv::reader(text);
         let header = reader.headers();

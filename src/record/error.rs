@@ -1,4 +1,4 @@
-//! Why a file of a run cannot be written, or cannot be used.
+//! Errors of writing, and of using, a file of a run.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Why a file of a run could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The system refused.
+    /// The file system refused.
     #[error("cannot write {path}: {source}; what was written before stays readable")]
     Io {
         /// The file.
@@ -14,7 +14,7 @@ pub enum RecordError {
         /// The system's reason.
         source: io::Error,
     },
-    /// A file that is being written is no longer in the run's folder.
+    /// A file that the run is writing is no longer in its folder.
     #[error(
         "{path} was removed or replaced while the run was writing it; what was measured since the last checkpoint is lost"
     )]
@@ -22,7 +22,7 @@ pub enum RecordError {
         /// The file.
         path: PathBuf,
     },
-    /// Two processes would write into one folder.
+    /// Another process writes into the folder.
     #[error("another process is writing into {path}; wait until it is done, or end it")]
     Busy {
         /// The folder.
@@ -31,7 +31,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// The error of a file that the system refused to write.
+    /// The error for a file that the file system refused to write.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
@@ -40,7 +40,7 @@ impl RecordError {
     }
 }
 
-/// A file of a run cannot be used: it cannot be read, or it is not what was written.
+/// A file of a run that cannot be used: it cannot be read, or it is not what was written.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {message}")]
 pub struct Unusable {
@@ -51,7 +51,7 @@ pub struct Unusable {
 }
 
 impl Unusable {
-    /// What is wrong with the file at `path`.
+    /// The error for the file at `path`.
     pub fn new(path: &Path, reason: &dyn std::fmt::Display) -> Self {
         Self {
             path: path.to_owned(),
@@ -60,18 +60,18 @@ impl Unusable {
     }
 }
 
-/// A line of a file is not what a run writes.
+/// A malformed line of a file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {message}")]
 pub struct Malformed {
-    /// The line, from 1.
+    /// The line, counted from 1.
     pub line: usize,
     /// What is wrong with it.
     pub message: String,
 }
 
 impl Malformed {
-    /// What is wrong with a line.
+    /// The error for a line, counted from 1.
     pub(super) fn new(line: usize, reason: &dyn std::fmt::Display) -> Self {
         Self {
             line,

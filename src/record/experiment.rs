@@ -1,4 +1,4 @@
-//! `experiment.toml`: the experiment as resolved. With it, a run has begun.
+//! `experiment.toml`: the resolved experiment. A run has begun once this file is there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use super::folder::RunDirectory;
 use super::layout::EXPERIMENT;
 use crate::diagnostic::Source;
 
-/// Where it lies.
+/// The path of the file in a run's folder.
 pub fn path(run: &Path) -> PathBuf {
     run.join(EXPERIMENT)
 }
 
-/// Whether a run has begun.
+/// Whether a run has begun: whether the file is there.
 pub fn is_there(run: &Path) -> bool {
     path(run).is_file()
 }
 
-/// Writes it into a run's folder, unless the same stands there already.
+/// Writes the file into a run's folder, unless it has the same content already.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -26,10 +26,10 @@ pub fn write(directory: &RunDirectory, resolved: &str) -> Result<(), RecordError
     directory.update(EXPERIMENT, resolved.as_bytes())
 }
 
-/// Reads its text.
+/// Reads the file's text.
 ///
 /// # Errors
-/// Those of the file system.
+/// When the file cannot be read.
 pub fn read(run: &Path) -> io::Result<Source> {
     let path = path(run);
     Ok(Source {
@@ -38,10 +38,10 @@ pub fn read(run: &Path) -> io::Result<Source> {
     })
 }
 
-/// Parses its text.
+/// Parses the file's text.
 ///
 /// # Errors
-/// When it is not TOML, with the line.
+/// When it is not TOML. The error has the line.
 pub fn parse(text: &str) -> Result<toml::Table, Malformed> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start));

@@ -1,4 +1,4 @@
-//! A run's folder: what is written into it appears whole or not at all.
+//! The folder of a run. Files and folders in it appear complete or not at all.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,15 +14,15 @@ fn is_hidden(entry: &fs::DirEntry) -> bool {
     entry.file_name().to_string_lossy().starts_with('.')
 }
 
-/// What the name of a folder begins with that is being written, or removed.
+/// The prefix of a folder's name while it is written or removed.
 const UNFINISHED: &str = ".unfinished-";
-/// What the name of a folder begins with that is being replaced.
+/// The prefix of a folder's name while it is replaced.
 const REPLACED: &str = ".replaced-";
 
-/// The folders of a run in which something may be written aside.
+/// The folders of a run in which temporary files and folders can be.
 const FOLDERS: [&str; 4] = ["", CHECKPOINTS, MODELS, TEMPLATES];
 
-/// Removes files and folders that were written aside and never got their final names, and puts a folder back whose replacement never came.
+/// Removes temporary files and folders that never got their final names. Restores a folder whose replacement was not finished.
 fn recover(run: &Path) -> io::Result<()> {
     for folder in FOLDERS {
         let folder = run.join(folder);
@@ -48,7 +48,7 @@ fn recover(run: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The directory of one run, which no other process writes into as long as this is held.
+/// The directory of one run. No other process can write into it while this value lives.
 #[derive(Debug)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -56,10 +56,11 @@ pub struct RunDirectory {
 }
 
 impl RunDirectory {
-    /// Creates the directory of a new run. One that holds only what a process left that was killed at once is used.
+    /// Creates the directory of a new run. An existing one is used if it holds only what a process leaves that was killed before its run
+    /// began.
     ///
     /// # Errors
-    /// When it exists already or cannot be created.
+    /// When the directory is taken or cannot be created.
     pub fn create(path: &Path) -> Result<Self, RecordError> {
         fs::create_dir_all(path).map_err(|source| RecordError::io(path, source))?;
         let directory = Self::existing(path)?;
@@ -69,8 +70,8 @@ impl RunDirectory {
         Ok(directory)
     }
 
-    /// Whether there is a run at `path`, or anything else but a manifest without an experiment and files whose names begin with a point: a process
-    /// that was killed before it had begun leaves those.
+    /// Whether there is a run, or any other file, at `path`. A manifest without an experiment and files whose names begin with a dot do not
+    /// count: a process leaves those when it is killed before its run began.
     pub fn is_taken(path: &Path) -> bool {
         match fs::read_dir(path) {
             Ok(entries) => entries
@@ -80,10 +81,10 @@ impl RunDirectory {
         }
     }
 
-    /// The directory of a run that exists, cleared of what a killed process had not finished.
+    /// Opens the directory of an existing run and removes what a killed process left unfinished.
     ///
     /// # Errors
-    /// When another process is writing into it, or it cannot be written.
+    /// When another process is writing into it, or when it cannot be written.
     pub fn existing(path: &Path) -> Result<Self, RecordError> {
         let lock = lock(path)?;
         recover(path).map_err(|source| RecordError::io(path, source))?;
@@ -93,12 +94,12 @@ impl RunDirectory {
         })
     }
 
-    /// Where it lies.
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a file of the run, whole or not at all.
+    /// Writes a file of the run atomically.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -107,10 +108,10 @@ impl RunDirectory {
         crate::atomic::write(&path, bytes).map_err(|source| RecordError::io(&path, source))
     }
 
-    /// Writes a file into a folder of the run, whole or not at all, and creates the folder where it is missing.
+    /// Writes a file into a folder of the run atomically, and creates the folder if need be.
     ///
     /// # Errors
-    /// When one of the two cannot be written.
+    /// When the folder or the file cannot be written.
     pub fn write_below(&self, name: &str, bytes: &[u8]) -> Result<(), RecordError> {
         if let Some(folder) = self.path.join(name).parent() {
             fs::create_dir_all(folder).map_err(|source| RecordError::io(folder, source))?;
@@ -118,7 +119,7 @@ impl RunDirectory {
         self.write(name, bytes)
     }
 
-    /// Writes a file of the run unless it says the same already.
+    /// Writes a file of the run, unless it has the same content already.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -143,7 +144,7 @@ impl RunDirectory {
         }
     }
 
-    /// Removes a folder of the run, if it is there: it loses its name at once, whatever happens while it is emptied.
+    /// Removes a folder of the run, if it is there. It loses its name first, so that a kill never leaves half of it under that name.
     ///
     /// # Errors
     /// When it is there and cannot be removed.
@@ -157,7 +158,7 @@ impl RunDirectory {
         removed.map_err(|source| RecordError::io(&path, source))
     }
 
-    /// A new folder beside the one that will be `name`, to be filled and then given to [`Self::put_in_place`].
+    /// Creates a temporary folder beside the one that will be `name`, to be filled and passed to [`Self::put_in_place`].
     ///
     /// # Errors
     /// When it cannot be created.
@@ -172,7 +173,7 @@ impl RunDirectory {
         aside.map_err(|source| RecordError::io(&path, source))
     }
 
-    /// Puts a folder that was written aside under its final name. What was there before is removed only when the new one is there.
+    /// Renames a temporary folder to its final name. A folder that has that name is removed only when the new one is in place.
     ///
     /// # Errors
     /// When the file system refuses.
@@ -203,10 +204,10 @@ impl RunDirectory {
         Ok(path)
     }
 
-    /// Puts a directory under its final name once `fill` has written all of it, replacing what was there.
+    /// Lets `fill` write into a temporary folder, and then renames it to its final name, replacing what was there.
     ///
     /// # Errors
-    /// Those of `fill` and of the file system; then nothing has changed under the final name.
+    /// Those of `fill`, and when the file system refuses; then nothing has changed under the final name.
     pub fn publish<E: From<RecordError>>(
         &self,
         name: &str,
@@ -218,15 +219,15 @@ impl RunDirectory {
     }
 }
 
-/// The folder in which one that will be `path` is written until it is whole.
+/// The temporary folder for one that will be `path`.
 pub fn unfinished(path: &Path) -> PathBuf {
     beside(path, UNFINISHED)
 }
 
-/// Creates a folder, or empties it of what an earlier try left there, unless another process is at work in it.
+/// Creates a folder, or removes what an earlier attempt left in it, unless another process is using it.
 ///
 /// # Errors
-/// When another process has it, or something cannot be removed.
+/// When another process is using it, or something cannot be created or removed.
 pub fn clear(folder: &Path) -> Result<(), RecordError> {
     let failed = |source| RecordError::io(folder, source);
     fs::create_dir_all(folder).map_err(failed)?;
@@ -236,7 +237,7 @@ pub fn clear(folder: &Path) -> Result<(), RecordError> {
         let removed = if path.is_dir() {
             fs::remove_dir_all(&path)
         } else if entry.file_name() == LOCK {
-            // The lock must stay the one that others look at.
+            // The lock file stays, because other processes look at this very file.
             Ok(())
         } else {
             fs::remove_file(&path)
@@ -246,14 +247,14 @@ pub fn clear(folder: &Path) -> Result<(), RecordError> {
     Ok(())
 }
 
-/// The run that the one at `path` is a replay of, if it is one.
+/// The run that the one at `path` is a replay of. None when it is not a replay.
 pub fn replayed(path: &Path) -> Option<&Path> {
     let folder = path.parent()?;
     let is_replay = folder.file_name().is_some_and(|name| name == REPLAYS);
     folder.parent().filter(|_| is_replay)
 }
 
-/// A path beside `path` whose name begins with `prefix`.
+/// The path beside `path` whose name has `prefix` before it.
 fn beside(path: &Path, prefix: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!("{prefix}{name}"))

@@ -1,22 +1,22 @@
-//! The names in a run's folder, `runs/<experiment>/<run>/`.
+//! The names of files and folders in a run's folder, `runs/<experiment>/<run>/`.
 
-/// The experiment as resolved.
+/// The resolved experiment.
 pub const EXPERIMENT: &str = "experiment.toml";
-/// What the run was made of.
+/// The inputs and versions that the run was made with.
 pub const MANIFEST: &str = "manifest.json";
-/// What was reported.
+/// Everything that the loop and the hooks reported.
 pub const MILESTONES: &str = "milestones.jsonl";
 /// How the run ended.
 pub const OUTCOME: &str = "outcome.json";
-/// The page on the run.
+/// The report of the run.
 pub const REPORT: &str = "report.html";
-/// The folder of values per template.
+/// The folder of values per prompt.
 pub const TEMPLATES: &str = "templates";
 /// The folder of checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints";
-/// The folder of the models at the end, each in a folder with the name of its role.
+/// The folder of the trained models, each in a folder with the name of its role.
 pub const MODELS: &str = "models";
-/// The folder of replays, each a run's folder of its own.
+/// The folder of replays; each has the layout of a run's folder.
 pub const REPLAYS: &str = "replay";
-/// The file that the process holds that writes into the folder.
+/// The file that is locked by the process that writes into the folder.
 pub const LOCK: &str = ".lock";

@@ -1,4 +1,4 @@
-//! The lock of a folder that one process writes into.
+//! The lock of a folder, which lets only one process write into it.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -6,10 +6,10 @@ use std::path::Path;
 use super::error::RecordError;
 use super::layout::LOCK;
 
-/// Takes a folder for this process alone, as long as what is returned lives; the system forgets it when the process dies.
+/// Locks a folder for this process as long as the returned file lives. The system releases the lock when the process dies.
 ///
 /// # Errors
-/// When another process has it, or nothing can be written there.
+/// When another process has the lock, or the folder cannot be written.
 pub fn lock(folder: &Path) -> Result<File, RecordError> {
     let name = folder.join(LOCK);
     let file = File::options().create(true).append(true).open(&name);
@@ -18,7 +18,7 @@ pub fn lock(folder: &Path) -> Result<File, RecordError> {
         Err(TryLockError::WouldBlock) => Err(RecordError::Busy {
             path: folder.to_owned(),
         }),
-        // Some network file systems have no locks: then it is as it would be without.
+        // Some network file systems have no locks; there the folder is used without one.
         Ok(()) | Err(TryLockError::Error(_)) => Ok(file),
     }
 }

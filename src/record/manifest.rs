@@ -1,5 +1,5 @@
-//! `manifest.json`: what a run was made of. It names every file that was read, with its checksum; the versions that read them; and what was
-//! forced. Its own checksum tells whether it still is what was written.
+//! `manifest.json`: what a run was made of. It lists every file that was read, with its checksum, the versions of the programs, and every
+//! difference that was forced. Its own checksum shows whether it was changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,34 +13,34 @@ use super::folder::RunDirectory;
 use super::layout::MANIFEST;
 use crate::checksum::sha256;
 
-/// Manifests of this format have checksums; those before it have no number.
+/// The number of this format, whose manifests have checksums. Earlier manifests have no number.
 const FORMAT: u64 = 2;
 
-/// One file that was read, or what stands for one that is built in.
+/// A file that was read, or a built-in one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Input {
-    /// Its path, or what is built in.
+    /// Its path, or the name of what is built in.
     pub from: String,
     /// SHA-256 of its bytes.
     pub sha256: String,
-    /// Of a file of articles: how many were used, after limits.
+    /// For a file of articles, how many of them were used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub articles: Option<usize>,
-    /// Of a file of articles: SHA-256 of those that were used, as they were read.
+    /// For a file of articles, the SHA-256 of the articles that were used, as they were read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub articles_sha256: Option<String>,
 }
 
-/// Inputs by what they are for: `data/train`, `templates`, `models/main/config.json`, `hooks/honest/lexicon`.
+/// Inputs by their purpose: `data/train`, `templates`, `models/main/config.json`, `hooks/honest/lexicon`.
 pub type Inputs = BTreeMap<String, Input>;
 
 impl Input {
-    /// A file's bytes.
+    /// An input with these bytes.
     pub fn of_bytes(from: impl Into<String>, bytes: &[u8]) -> Self {
         Self::with_checksum(from, sha256(bytes))
     }
 
-    /// A file whose checksum is known.
+    /// An input whose checksum is known.
     pub fn with_checksum(from: impl Into<String>, sha256: String) -> Self {
         Self {
             from: from.into(),
@@ -50,7 +50,7 @@ impl Input {
         }
     }
 
-    /// Whether both have the same content, wherever it lies.
+    /// Whether both have the same content, wherever it comes from.
     fn is(&self, other: &Self) -> bool {
         self.sha256 == other.sha256
             && self.articles == other.articles
@@ -69,14 +69,14 @@ impl fmt::Display for Input {
     }
 }
 
-/// An input that is not what it was.
+/// An input that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// What it is for.
+    /// Its purpose.
     pub name: String,
-    /// What it was.
+    /// The earlier input.
     pub then: Option<Input>,
-    /// What it is.
+    /// The present input.
     pub now: Option<Input>,
 }
 
@@ -91,36 +91,36 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Something that was done although a check refused it.
+/// A command that was carried out with `--force` although a check refused it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forced {
-    /// When, as 2026-11-23T19-52-07 in UTC.
+    /// The time in UTC, such as 2026-11-23T19-52-07.
     pub when: String,
     /// The command: `resume`, `replay`, `begin`.
     pub command: String,
-    /// The step that the run stood at, where that is known.
+    /// The step that the run had reached, if known.
     pub step: Option<u64>,
-    /// What the check said.
+    /// The reasons of the check.
     pub because: Vec<String>,
 }
 
-/// Why a manifest cannot be used, or what it forbids.
+/// Why a manifest cannot be used, or what it does not allow.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is not there.
+    /// The manifest is missing.
     #[error("{0} is missing: it cannot be told whether the run's inputs are what they were")]
     Missing(PathBuf),
-    /// It is not what was written.
+    /// The manifest is not what was written.
     #[error("{path}:{line}: {message}")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// The line, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// What is wrong.
         message: String,
     },
-    /// A file that is to be listed cannot be read.
+    /// A file cannot be read.
     #[error("cannot read {path}: {source}")]
     Input {
         /// The file.
@@ -128,10 +128,10 @@ pub enum ManifestError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// What would be mixed does not belong together.
+    /// Inputs would be mixed that do not belong together.
     #[error("{what}:\n  {}\n{remedy}", because.join("\n  "))]
     Refused {
-        /// What is wrong, in a line.
+        /// What is wrong, in one line.
         what: String,
         /// Each difference.
         because: Vec<String>,
@@ -140,19 +140,19 @@ pub enum ManifestError {
     },
 }
 
-/// What a run was made of.
+/// The facts about a run: its inputs, versions, and what was forced.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Manifest(Value);
 
 impl From<Value> for Manifest {
-    /// A manifest of these facts as they are.
+    /// A manifest of these facts, unchanged.
     fn from(facts: Value) -> Self {
         Self(facts)
     }
 }
 
 impl Manifest {
-    /// A manifest of these facts, with its checksum.
+    /// A manifest of these facts, with the format's number and its own checksum added.
     pub fn sealed(mut facts: Value) -> Self {
         if let Value::Object(map) = &mut facts {
             map.shift_remove("sha256");
@@ -163,10 +163,10 @@ impl Manifest {
         Self(facts)
     }
 
-    /// What stands in a run's folder.
+    /// Reads the manifest in a run's folder.
     ///
     /// # Errors
-    /// When it is missing, or not what was written.
+    /// When it is missing, cannot be read, or is not what was written.
     pub fn read(folder: &Path) -> Result<Self, ManifestError> {
         let path = folder.join(MANIFEST);
         let bytes = match std::fs::read(&path) {
@@ -192,7 +192,7 @@ impl Manifest {
             return Err(damaged(1, "not what a run writes".to_owned()));
         }
         if manifest.0.get("format").is_none() && manifest.0.get("sha256").is_none() {
-            // An older version wrote it.
+            // Written by an older version.
             return Ok(manifest);
         }
         if Self::sealed(manifest.0.clone()).text().as_bytes() == bytes {
@@ -205,7 +205,7 @@ impl Manifest {
         }
     }
 
-    /// Writes it into a run's folder, unless the same stands there already.
+    /// Writes the manifest into a run's folder, unless it has the same content already.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -213,52 +213,52 @@ impl Manifest {
         directory.update(MANIFEST, self.text().as_bytes())
     }
 
-    /// As it stands on disk.
+    /// The text of the file.
     pub fn text(&self) -> String {
         text(&self.0)
     }
 
-    /// Everything in it.
+    /// All facts.
     pub fn facts(&self) -> &Value {
         &self.0
     }
 
-    /// Everything in it, to be changed.
+    /// All facts, to be changed.
     pub fn into_facts(self) -> Value {
         self.0
     }
 
-    /// Whether it lists its inputs with checksums; those of older versions do not.
+    /// Whether it lists inputs with checksums. Manifests of older versions do not.
     pub fn has_checksums(&self) -> bool {
         self.0.get("format").is_some()
     }
 
-    /// The files that were read.
+    /// The inputs, by their purpose.
     pub fn inputs(&self) -> Inputs {
         self.list("inputs")
     }
 
-    /// What was forced.
+    /// The commands that were forced.
     pub fn forced(&self) -> Vec<Forced> {
         self.list("forced")
     }
 
-    /// SHA-256 of each `experiment.toml` that the run has had; the newest is the last.
+    /// The SHA-256 of each `experiment.toml` that the run has had, the newest last.
     pub fn experiments(&self) -> Vec<String> {
         self.list("experiments")
     }
 
-    /// Whether the run has had the experiment with this text.
+    /// Whether the run has had an experiment with this text.
     pub fn has_had(&self, experiment: &[u8]) -> bool {
         self.experiments().contains(&sha256(experiment))
     }
 
-    /// SHA-256 of `templates/pairs.tsv`.
+    /// The SHA-256 of `templates/pairs.tsv`.
     pub fn pairs(&self) -> Option<&str> {
         self.0.get("pairs_sha256")?.as_str()
     }
 
-    /// The versions that went on with the run, where they are not those that began it.
+    /// The versions that resumed the run, where they differ from those that began it.
     pub fn continued(&self) -> Vec<String> {
         self.list("continued")
     }
@@ -268,7 +268,7 @@ impl Manifest {
         serde_json::from_value(value).unwrap_or_default()
     }
 
-    /// Every input that is another one in `now`.
+    /// Every input that differs between this manifest and `now`.
     pub fn differences(&self, now: &Self) -> Vec<Difference> {
         let (then, now) = (self.inputs(), now.inputs());
         let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
@@ -288,7 +288,7 @@ impl Manifest {
         changed.collect()
     }
 
-    /// Versions and machine that are not what they were, in words. They are said, never refused.
+    /// Describes the versions, operating system and architecture that have changed. They are mentioned but never refused.
     pub fn versions(&self, now: &Self) -> Option<String> {
         let keys = ["milepost", "burn", "os", "architecture"];
         let said = keys.into_iter().filter_map(|key| {
@@ -300,13 +300,13 @@ impl Manifest {
         (!said.is_empty()).then_some(said)
     }
 
-    /// Where a run was gone on with under other settings, and which: `from step 40 on: train.max_steps=44`.
+    /// The settings that a run was extended by, with the step: `from step 40 on: train.max_steps=44`.
     pub fn extended(&self) -> Vec<String> {
         self.list("extended")
     }
 
-    /// The manifest of a run that is gone on with: what it is made of now, what it was begun with, the settings that it was `extended` by, and what
-    /// was forced.
+    /// The manifest of a run that is resumed: the inputs of `now`, the versions of `then`, and the history of both, with the settings that
+    /// the run is `extended` by and what was `forced`. It is `then` unchanged when nothing differs.
     pub fn going_on(
         now: &Self,
         then: &Self,

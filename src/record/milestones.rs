@@ -1,4 +1,4 @@
-//! `milestones.jsonl`: one line a report. Lines are appended, and their checksum is kept.
+//! `milestones.jsonl`: a line for each report. Lines are appended, and a running checksum is kept.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -13,15 +13,15 @@ use super::named::Named;
 use crate::checksum::{End, Sum};
 use crate::clock::{Epoch, Samples, Tokens};
 
-/// A line of the file: what one source reports at one event. What older versions did not write is empty.
+/// A line of the file: the report of one source at one event. Fields that older versions did not write are empty.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
-    /// The x axis: optimiser steps, or micro-batches where the event is `micro-batch-end`.
+    /// The position on the x axis: optimiser steps, or micro-batches for the event `micro-batch-end`.
     pub step: u64,
     /// The event's name.
     #[serde(default)]
     pub event: String,
-    /// Who reports: `train`, `eval`, or a hook's instance name.
+    /// The source of the report: `train`, `eval`, or a hook's instance name.
     #[serde(default)]
     pub source: String,
     /// Epochs that are complete.
@@ -33,21 +33,22 @@ pub struct Line {
     /// Tokens seen.
     #[serde(default)]
     pub tokens: Tokens,
-    /// Numbers by tag. What is not finite is null in the file, and NaN when it is read.
+    /// Numbers by tag. A number that is not finite is null in the file and NaN when it is read.
     #[serde(deserialize_with = "numbers")]
     pub scalars: Named<f64>,
     /// Markdown texts by tag.
     #[serde(default, skip_serializing_if = "Named::is_empty")]
     pub texts: Named<String>,
-    /// The files of values per template that belong to the line, by their names in the run's folder, with their SHA-256.
+    /// The files of values per prompt that belong to the line: their names in the run's folder, with their SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Named<String>>,
-    /// What differs from run to run: seconds and lags by tag, `wall` (seconds since 1970) and `elapsed` (seconds of the run).
+    /// Values that depend on time and so differ from run to run: seconds and lags by tag, `wall` (seconds since 1970) and `elapsed`
+    /// (seconds of the run).
     #[serde(default, deserialize_with = "numbers")]
     pub times: Named<f64>,
 }
 
-/// JSON has no number that is not finite; such a value is null there.
+/// Reads numbers by tag. JSON has no numbers that are not finite; null stands for one and becomes NaN.
 fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Named<f64>, D::Error> {
     let numbers: Named<Option<f64>> = Deserialize::deserialize(deserializer)?;
     let numbers = numbers.into_iter();
@@ -57,7 +58,7 @@ fn numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Named<f64>, D::
 }
 
 impl Line {
-    /// A file of the line that lies elsewhere than in the run's folder of values per template.
+    /// The first file of the line that is not in the run's folder of values per prompt.
     pub fn stray_file(&self) -> Option<&str> {
         let files = self.files.iter().flat_map(Named::iter);
         let mut names = files.map(|(name, _)| name);
@@ -65,7 +66,7 @@ impl Line {
     }
 }
 
-/// The lines in the bytes of the file, in their order; or what is wrong with one.
+/// Parses the bytes of the file. Each item is a line, or the error in it.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Result<Line, Malformed>> {
     let lines = bytes.split_inclusive(|byte| *byte == b'\n').enumerate();
     lines.map(|(index, line)| {
@@ -73,12 +74,12 @@ pub fn lines(bytes: &[u8]) -> impl Iterator<Item = Result<Line, Malformed>> {
     })
 }
 
-/// Whether the last line has no end: it is being written, or the run was killed while it was.
+/// Whether the last line is incomplete: it is being written, or the run was killed while writing it.
 pub fn is_torn(bytes: &[u8]) -> bool {
     !bytes.ends_with(b"\n")
 }
 
-/// The file, open for more.
+/// The file, open for appending.
 pub struct Lines {
     path: PathBuf,
     file: BufWriter<File>,
@@ -86,7 +87,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Opens the file of a run's folder behind its first `bytes` bytes. What stood behind them is cut off.
+    /// Opens the file in a run's folder after its first `bytes` bytes. Anything after them is cut off.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -120,7 +121,7 @@ impl Lines {
         written.map_err(|source| self.failed(source))
     }
 
-    /// Hands everything to the system.
+    /// Passes everything that was appended to the operating system.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -128,17 +129,17 @@ impl Lines {
         self.file.flush().map_err(|source| self.failed(source))
     }
 
-    /// Where it lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How far the file goes.
+    /// The length and checksum of the file.
     pub fn end(&self) -> End {
         self.sum.end()
     }
 
-    /// Brings everything to the disk and says how far the file goes.
+    /// Syncs everything to the disk, and returns the length and checksum of the file.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -149,7 +150,7 @@ impl Lines {
         Ok(self.end())
     }
 
-    /// Makes sure that the file is still the one in the run's folder: what is written into one that was removed is lost.
+    /// Checks that the open file is still the one in the run's folder. What is written into a removed file is lost.
     ///
     /// # Errors
     /// When it was removed or replaced.
@@ -171,14 +172,14 @@ impl Lines {
     }
 }
 
-/// Whether two files are one.
+/// Whether both are the same file.
 #[cfg(unix)]
 fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt;
     Ok((one.dev(), one.ino()) == (other.dev(), other.ino()))
 }
 
-/// Whether two files are one, as far as it can be told.
+/// Whether both are the same file, judged by their time of creation.
 #[cfg(not(unix))]
 fn is_same(one: &std::fs::Metadata, other: &std::fs::Metadata) -> io::Result<bool> {
     Ok(one.created()? == other.created()?)

@@ -15,7 +15,7 @@
 //! | `models/<role>/` | [`checkpoint::model_folder`] names it |
 //! | `outcome.json` | [`outcome`] |
 //!
-//! Nothing here knows the loop, the report or the command line.
+//! Nothing here depends on the loop, the report or the command line.
 
 pub mod checkpoint;
 pub mod columns;

@@ -1,14 +1,17 @@
-//! Names of runs: given ones must stay below the folder they belong in, others are the time.
+//! Names of runs. A given name must stay inside the folder of runs; otherwise a run is named by the time.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::diagnostic::Diagnostic;
 
-/// Bytes of a folder's name: file systems have 255, and logs and unfinished folders have some letters more.
+/// The most bytes of a folder's name. File systems allow 255, and the names of logs and unfinished folders are somewhat longer.
 pub const LONGEST: usize = 240;
 
-/// Refuses a name that leads elsewhere than below the folder of runs, or that no folder can have.
+/// Checks the name that the command-line `option` gives to a run.
+///
+/// # Errors
+/// When it leads outside of the folder of runs, or cannot be the name of a folder.
 pub fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
     let wrong = |message: String| {
         let shown: String = name.chars().take(60).collect();
@@ -33,7 +36,7 @@ pub fn check(option: &str, name: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// `2026-11-23T19-52-07`, the time in UTC.
+/// The present time in UTC, such as `2026-11-23T19-52-07`.
 pub fn now() -> String {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -48,7 +51,7 @@ pub fn now() -> String {
     )
 }
 
-/// A folder named by the time, with a number behind it if that second is taken.
+/// A path in `folder` that is named by the present time, with a number added if that name is taken.
 pub fn fresh(folder: &Path) -> PathBuf {
     let stamp = now();
     let mut path = folder.join(&stamp);
@@ -60,7 +63,8 @@ pub fn fresh(folder: &Path) -> PathBuf {
     path
 }
 
-/// Year, month and day of a number of days since 1970-01-01 in the Gregorian calendar (proleptic, by 400-year eras from March).
+/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar. It counts in eras of 400 years that begin
+/// in March (`civil_from_days` of Howard Hinnant's date algorithms).
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

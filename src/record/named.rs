@@ -1,4 +1,4 @@
-//! Values by name, as a JSON object that keeps its order.
+//! Values by name, which are a JSON object and keep their order.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Values by name, in the order in which they were given. Of a name that was given twice, the last value stands at the first place.
+/// Values by name, in the order in which they were given. A name that is given twice keeps its first place and its last value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Named<T>(Vec<(String, T)>);
 
@@ -19,12 +19,12 @@ impl<T> Named<T> {
         found.map(|(_, value)| value)
     }
 
-    /// Names and values.
+    /// The names and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &T)> {
         self.0.iter().map(|(name, value)| (&**name, value))
     }
 
-    /// Whether there is none.
+    /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

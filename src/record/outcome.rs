@@ -9,24 +9,24 @@ use super::folder::RunDirectory;
 use super::layout::OUTCOME;
 use crate::checksum::End;
 
-/// How a run is over, as `outcome.json` says it. A run without that file is under way, or was killed.
+/// How a run ended. A run without `outcome.json` is still running or was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stop {
-    /// All steps are done, every weight is finite, and every hook that was due spoke.
+    /// All steps are done, every weight is finite, and every hook that was due reported.
     Complete,
-    /// All steps are done, but a hook that was due did not speak.
+    /// All steps are done, but a hook that was due did not report.
     Incomplete,
-    /// Ctrl-C; it can be resumed.
+    /// It was stopped by Ctrl-C and can be resumed.
     Interrupted,
-    /// A hook asked for it.
+    /// A hook asked it to stop.
     Requested,
-    /// An error that would come again.
+    /// It failed with an error that would happen again.
     Failed,
 }
 
 impl Stop {
-    /// As in the file.
+    /// The name, as in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -38,26 +38,26 @@ impl Stop {
     }
 }
 
-/// What `outcome.json` says.
+/// The content of `outcome.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
-    /// How.
+    /// How the run ended.
     pub stop: Stop,
-    /// Why, where it is not complete.
+    /// Why it ended so, unless it is complete.
     #[serde(default)]
     pub reason: Option<String>,
     /// Steps done.
     pub steps: u64,
-    /// `milestones.jsonl` as the run left it; None in runs of older versions.
+    /// The length and checksum of `milestones.jsonl` at the end; None in runs of older versions.
     #[serde(default)]
     pub milestones: Option<End>,
-    /// Failures of hooks, also those before a resume.
+    /// Failures of hooks, including those before a resume.
     #[serde(default)]
     pub hooks: Vec<HookFailure>,
 }
 
 impl Ended {
-    /// Reads what the outcome of a run says; None when there is none.
+    /// Reads the outcome of a run. None when there is none.
     ///
     /// # Errors
     /// When the file cannot be read or is not an outcome.
@@ -73,7 +73,7 @@ impl Ended {
         }
     }
 
-    /// Writes it into a run's folder. From then on the run is over.
+    /// Writes the file into a run's folder. From then on the run is over.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -84,13 +84,13 @@ impl Ended {
     }
 }
 
-/// A failure of a hook, which the run survived.
+/// A failure of a hook that the run survived.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HookFailure {
     /// The hook's instance name.
     pub name: String,
     /// The step of the milestone.
     pub step: u64,
-    /// What it said.
+    /// The error's message.
     pub message: String,
 }

@@ -1,4 +1,4 @@
-//! `templates/pairs.tsv`: which prompts are compared.
+//! `templates/pairs.tsv`: the prompts that are compared.
 
 use serde::Deserialize;
 
@@ -7,22 +7,23 @@ use super::folder::RunDirectory;
 use super::layout::TEMPLATES;
 use crate::data::templates::Templates;
 
-/// What is compared: a matched pair of prompts, or a single prompt of a contrast without pairs, as rows of the files of values per template.
+/// A unit of a contrast: a matched pair of prompts, or a single prompt without pairing. Prompts are rows of the files of values per prompt,
+/// counted from 0.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RecordedPair {
     /// The contrast's name.
     pub contrast: String,
-    /// Row of the first group's prompt.
+    /// The row of the first group's prompt; None for a single prompt of the second group.
     pub first: Option<usize>,
-    /// Row of the second group's prompt.
+    /// The row of the second group's prompt; None for a single prompt of the first group.
     pub second: Option<usize>,
-    /// Number of the identity pair, or of the single prompt's identity.
+    /// The index of the identity pair, or of the single prompt's identity.
     pub identity: usize,
-    /// Number of the raw template.
+    /// The index of the raw template.
     pub template: usize,
-    /// The first group's identity; empty where there is none.
+    /// The first group's identity; empty when there is no prompt of that group.
     pub first_identity: String,
-    /// The second group's identity.
+    /// The second group's identity; empty when there is no prompt of that group.
     pub second_identity: String,
     /// The raw template.
     pub raw: String,
@@ -33,8 +34,8 @@ pub fn name() -> String {
     format!("{TEMPLATES}/pairs.tsv")
 }
 
-/// What is compared, as a table: the contrast, the rows (from 0) of the first and the second group's prompt among all prompts, identity and raw
-/// template as numbers, and in words. The side that a single prompt lacks is empty.
+/// The table of all units: the contrast, the rows (from 0) of the first and the second group's prompt among all prompts, and identity and
+/// raw template as numbers and in words. The side that a single prompt lacks is empty.
 pub fn text(templates: &Templates) -> String {
     let mut text = String::from(
         "contrast\tfirst\tsecond\tidentity\ttemplate\tfirst_identity\tsecond_identity\traw\n",
@@ -63,10 +64,10 @@ pub fn write(directory: &RunDirectory, templates: &Templates) -> Result<(), Reco
     directory.write_below(&name(), text(templates).as_bytes())
 }
 
-/// Reads the text of the table.
+/// Parses the text of the table.
 ///
 /// # Errors
-/// When a line is not what a run writes.
+/// When a line is malformed.
 pub fn parse(text: &str) -> Result<Vec<RecordedPair>, Malformed> {
     let mut reader = super::tsv::reader(text);
     let rows = reader.deserialize().enumerate();

@@ -1,4 +1,5 @@
-//! `state.json` of a checkpoint: the whole state of a run between two steps, apart from weights and optimisers. What follows in a run depends on nothing else.
+//! `state.json` of a checkpoint: the whole state of a run between two steps, apart from weights and optimisers. The rest of the run depends
+//! on nothing else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,18 +13,18 @@ use crate::clock::Clock;
 use crate::hook::{Evaluation, Request};
 use crate::model::Role;
 
-/// The form of a checkpoint's state. A program reads its own form only.
+/// The version of the state's form. A program reads only its own.
 pub const FORM: u32 = 3;
 
-/// What a checkpoint keeps and a resume takes back. Data order, dropout and the randomness of hooks are functions of the seed and the clock, so no
-/// generator is among it.
+/// The state that a checkpoint saves and a resume restores. Data order, dropout and the randomness of hooks are functions of the seed and
+/// the clock, so it contains no generators.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Progress {
-    /// [`FORM`].
+    /// The version, [`FORM`].
     pub form: u32,
-    /// Where the run stands. The place in the data follows from the step, and so does the epoch.
+    /// How far the run has come. The place in the data and the epoch follow from the step.
     pub clock: Clock,
-    /// Mean training loss of the last step, in nats a token.
+    /// The mean training loss of the last step, in nats per token.
     pub losses: BTreeMap<Role, f64>,
     /// The last evaluation with its step.
     pub evaluated: Option<Evaluated>,
@@ -31,30 +32,30 @@ pub struct Progress {
     pub evaluate_next: bool,
     /// Why a hook asked the run to end after this step.
     pub stopping: Option<String>,
-    /// What hooks asked for and nobody has answered yet.
+    /// Requests of hooks that are not answered yet.
     pub requests: Vec<Request>,
-    /// When the loop's own cadences of wall time were last looked at.
+    /// When the loop's own cadences of wall time were last checked.
     pub looked: Looked,
     /// The checkpoint with the best value of `train.keep_best`, and that value.
     pub best: Option<(u64, f64)>,
     /// The state of each hook by its name.
     pub hooks: BTreeMap<String, HookState>,
-    /// How far the recorded files go.
+    /// The lengths and checksums of the recorded files.
     pub recorded: Recorded,
 }
 
-/// A tag's first and last value.
+/// The first and the last value of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Span {
-    /// Step and value of the first report.
+    /// The step and value of the first report.
     #[serde(deserialize_with = "point")]
     pub first: (u64, f64),
-    /// Step and value of the last.
+    /// The step and value of the last report.
     #[serde(deserialize_with = "point")]
     pub last: (u64, f64),
 }
 
-/// JSON has no number that is not finite; such a value is written as null.
+/// Reads a step and its value. JSON has no numbers that are not finite; null stands for one and becomes NaN.
 fn point<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(u64, f64), D::Error> {
     let (step, value): (u64, Option<f64>) = Deserialize::deserialize(deserializer)?;
     Ok((step, value.unwrap_or(f64::NAN)))
@@ -69,46 +70,46 @@ pub struct Evaluated {
     pub evaluation: Evaluation,
 }
 
-/// The run's elapsed time when a cadence was last looked at: what has become due since is due at the next look.
+/// The run's elapsed time when a cadence was last checked. What became due since then is due at the next check.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Looked {
-    /// `train.evaluate`.
+    /// For `train.evaluate`.
     pub evaluate: Duration,
-    /// `train.save`.
+    /// For `train.save`.
     pub save: Duration,
 }
 
-/// How far each file goes that a run appends to, and what is known of what stands in them.
+/// The lengths and checksums of the files that a run appends to, and a summary of their content.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Recorded {
-    /// `milestones.jsonl`.
+    /// The end of `milestones.jsonl`.
     pub lines: End,
-    /// TensorBoard's event file.
+    /// The end of TensorBoard's event file.
     pub events: End,
-    /// First and last value of every tag.
+    /// The first and last value of every tag.
     pub spans: BTreeMap<String, Span>,
-    /// The last step at which each hook wrote a file with values per template.
+    /// The last step at which each hook wrote a file of values per prompt.
     pub columns: BTreeMap<String, u64>,
 }
 
-/// What a checkpoint keeps of a hook.
+/// The state of a hook in a checkpoint.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HookState {
     /// The x axis value of its last call.
     pub last_fired: Option<u64>,
-    /// The run's elapsed time when its cadence was last looked at.
+    /// The run's elapsed time when its cadence was last checked.
     pub looked: Duration,
     /// Whether it is switched off.
     pub disabled: bool,
-    /// What its `state` gave.
+    /// What [`Hook::state`](crate::hook::Hook::state) returned.
     pub state: Value,
-    /// Calls so far.
+    /// The number of calls so far.
     pub calls: u64,
-    /// What all its calls have cost.
+    /// The time of all its calls.
     pub total: Duration,
-    /// What its last call has cost.
+    /// The time of its last call.
     pub last: Duration,
-    /// Most steps that training was ahead when a result arrived.
+    /// The most steps that training was ahead when a result arrived.
     pub longest_lag: u64,
     /// Its failures so far.
     pub failures: Vec<HookFailure>,

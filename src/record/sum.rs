@@ -1,11 +1,11 @@
-//! Whether a file still is what the run has written.
+//! Checks whether a file is still what the run has written.
 
 use crate::checksum::{End, sha256};
 
-/// A file is not what was written.
+/// How a file differs from what was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Changed {
-    /// It is shorter or longer.
+    /// It is longer or shorter.
     #[error("it has {found} bytes, but the run ended with {expected}: it was changed")]
     Length {
         /// Bytes that it has.
@@ -13,7 +13,7 @@ pub enum Changed {
         /// Bytes that it had.
         expected: u64,
     },
-    /// Its content is another one.
+    /// Its content differs.
     #[error("it was changed after it was written: its sha256 is {found}, not {expected}")]
     Content {
         /// The SHA-256 that it has.
@@ -27,7 +27,7 @@ impl Changed {
     /// Compares the bytes of a file with its SHA-256.
     ///
     /// # Errors
-    /// When they are not what was written.
+    /// When they differ.
     pub fn check(bytes: &[u8], expected: &str) -> Result<(), Self> {
         let found = sha256(bytes);
         if found == expected {
@@ -39,10 +39,10 @@ impl Changed {
         })
     }
 
-    /// Compares the bytes of a file that was appended to with its end.
+    /// Compares the bytes of a file that was appended to with its recorded length and checksum.
     ///
     /// # Errors
-    /// When they are not what was written.
+    /// When they differ.
     pub fn check_end(bytes: &[u8], end: &End) -> Result<(), Self> {
         let found = bytes.len() as u64;
         if found == end.bytes {

@@ -1,6 +1,6 @@
-//! Tab-separated text, as runs write it: without quotes.
+//! The reader of tab-separated text. Runs write it without quotes.
 
-/// Reads it row by row.
+/// Returns a reader of rows, the first of which is the header.
 pub(super) fn reader(text: &str) -> csv::Reader<&[u8]> {
     csv::ReaderBuilder::new()
         .delimiter(b'\t')

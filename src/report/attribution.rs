@@ -1,4 +1,4 @@
-//! What each of the two models did: the measures of the four pairs that start and end make of them.
+//! How much each of the two models changed a measure, from the four pairs that their states at start and end make.
 
 use maud::{Markup, html};
 
@@ -9,7 +9,7 @@ use super::table::at;
 use crate::hook::TWO_BY_TWO;
 use crate::statistics::disparity::Disparity;
 
-/// The table of a hook's measures in the four pairs, and what follows from them.
+/// The table of a hook's measures of the four pairs, with the changes that follow from them.
 pub(super) fn two_by_two(run: &RecordedRun, hook: &RecordedHook) -> Markup {
     let measures = &hook.shows.two_by_two;
     html! {
@@ -27,7 +27,7 @@ pub(super) fn two_by_two(run: &RecordedRun, hook: &RecordedHook) -> Markup {
     }
 }
 
-/// What each model did to the gap of each contrast, with intervals.
+/// A figure for each contrast: how much each model changed the gap, with intervals.
 pub(super) fn of_the_gap(run: &RecordedRun) -> Markup {
     html! {
         @for contrast in &run.contrasts {

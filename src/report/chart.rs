@@ -1,24 +1,24 @@
-//! Figures as SVG with text: lines with bands, and intervals side by side. Colours and type come from the page's style sheet, so that a figure
-//! follows light and dark, which libraries that write fixed colours cannot.
+//! Figures as SVG: lines with bands, and intervals side by side. Colours and fonts come from the page's style sheet, so that figures follow
+//! a light or dark theme. Libraries that write fixed colours cannot do that.
 
 use maud::{Markup, html};
 
 /// Width and height of a figure in its own units; the page scales it.
 const SIZE: (f64, f64) = (400.0, 250.0);
-/// Room for the axes: left, right, top, bottom.
+/// The margins for the axes: left, right, top, bottom.
 const ROOM: (f64, f64, f64, f64) = (52.0, 12.0, 12.0, 30.0);
-/// Points of a line; longer ones are thinned.
+/// The most points of a line. Longer ones are thinned out.
 const POINTS: usize = 400;
 
-/// A line, with a band around it if its ends are known.
+/// A line, with a band around it if `band` is not empty.
 pub(super) struct Line {
-    /// What it is, for the legend.
+    /// The name in the legend.
     pub name: String,
-    /// Which of the style sheet's colours, from 1.
+    /// The number of its colour in the style sheet, from 1.
     pub colour: usize,
     /// Steps and values.
     pub points: Vec<(f64, f64)>,
-    /// Lower and upper ends at the same steps.
+    /// The lower and upper ends of the band, at the same steps.
     pub band: Vec<(f64, f64)>,
 }
 
@@ -37,15 +37,15 @@ impl Line {
     }
 }
 
-/// Where an axis ends.
+/// How the ends of an axis are chosen.
 enum End {
-    /// At a round number.
+    /// At round numbers.
     Round,
-    /// With the values.
+    /// At the smallest and the largest value.
     Exact,
 }
 
-/// Maps numbers to places.
+/// An axis, which maps values to coordinates.
 struct Axis {
     ticks: Vec<f64>,
     low: f64,
@@ -54,7 +54,7 @@ struct Axis {
     to: f64,
 }
 
-/// Values further from 0 are not drawn: sums and rounded ends of an axis must stay finite.
+/// Values further from 0 are not drawn, so that sums and rounded ends of an axis stay finite.
 const LARGEST: f64 = 1e300;
 
 /// Whether a value can be drawn.
@@ -68,7 +68,7 @@ impl Axis {
         let low = drawn.clone().fold(f64::INFINITY, f64::min);
         let high = drawn.fold(f64::NEG_INFINITY, f64::max);
         let size = low.abs().max(high.abs());
-        // Around a single value, or values too near to be told apart, as much as makes a difference beside them.
+        // A single value, or values that are too close to tell apart, get a margin that is visible beside them.
         let margin = (size * 1e-3).max(0.5);
         let (low, high) = if high - low > (size * 1e-9).max(1e-300) {
             (low, high)
@@ -98,7 +98,7 @@ impl Axis {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, at least `step`.
+/// The smallest of 1, 2 and 5 times a power of ten that is at least `step`.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
@@ -106,7 +106,7 @@ fn round_step(step: f64) -> f64 {
     enough.unwrap_or(10.0 * power)
 }
 
-/// A tick's number, as short as it can be said.
+/// Formats a tick's number as short as the distance of the ticks allows.
 fn tick(value: f64, ticks: &[f64]) -> String {
     let step = ticks.get(1).map_or(1.0, |second| second - ticks[0]);
     if value.abs() >= 1e7 || (step < 1e-6 && value != 0.0) {
@@ -121,7 +121,7 @@ fn tick(value: f64, ticks: &[f64]) -> String {
     text
 }
 
-/// Lines over optimiser steps.
+/// A figure of lines over optimiser steps.
 pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
     let (left, right, top, bottom) = ROOM;
     let all = || lines.iter().flat_map(|line| &line.points);
@@ -194,17 +194,17 @@ fn drawn(line: &Line, x: &Axis, y: &Axis) -> Markup {
     }
 }
 
-/// One interval a row, around 0.
+/// A row of a figure of intervals.
 pub(super) struct Row {
-    /// What it is.
+    /// The label.
     pub name: String,
     /// The estimate with its lower and upper end.
     pub value: (f64, f64, f64),
-    /// Which of the style sheet's colours, from 1.
+    /// The number of its colour in the style sheet, from 1.
     pub colour: usize,
 }
 
-/// Estimates with their intervals, one below the other, with 0 marked.
+/// A figure of estimates with their intervals, one below the other, with 0 marked.
 pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
     let height = 30.0 + 34.0 * rows.len() as f64;
     let ends = rows
@@ -233,7 +233,7 @@ pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
     }
 }
 
-/// Shares as bars from 0 to `whole`, in groups of two: before and after.
+/// A figure of bars from 0 to `whole`, in groups of two: before and after.
 pub(super) fn before_and_after(title: &str, whole: f64, rows: &[(String, f64, f64)]) -> Markup {
     let height = 20.0 + 52.0 * rows.len() as f64;
     let ends = [0.0, whole].into_iter();
@@ -256,7 +256,7 @@ pub(super) fn before_and_after(title: &str, whole: f64, rows: &[(String, f64, f6
     }
 }
 
-/// A coordinate with as many digits as can be seen.
+/// Formats a coordinate with as many digits as are visible.
 fn at(value: f64) -> String {
     format!("{value:.1}")
 }
@@ -270,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_values_give_an_axis_with_a_few_ticks(values in proptest::collection::vec(any::<f64>(), 0..4), near in 0u64..4, round in any::<bool>()) {
-            // Also neighbours among the numbers of a machine, which differ by as little as can be.
+            // Includes neighbouring floating-point numbers, which differ as little as possible.
             let mut values = values;
             let last = values.last().copied();
             values.extend(last.map(|value| f64::from_bits(value.to_bits() ^ near)));

@@ -8,9 +8,6 @@ use crate::statistics::equivalence::SMALL_EFFECT;
 use crate::statistics::family::{holm, simultaneous_bands};
 use crate::statistics::observation::{Contributions, Observation, SIDES, changes};
 
-/// The column that the question is about.
-pub const N_MATCHES: &str = "n_matches";
-
 /// The kind of hook that tells the two models apart.
 const ATTRIBUTION: &str = "attribution";
 

@@ -1,4 +1,4 @@
-//! Whether runs may be shown side by side or pooled: what they were made of must be the same wherever their settings do not say otherwise.
+//! Checks whether runs may be compared or pooled: their inputs must be the same wherever their settings do not name different ones.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::{RecordedError, RecordedRun};
 use crate::hook::Registry;
 use crate::record::manifest::{Difference, Input, Manifest, ManifestError};
 
-/// What one run was made of, with the settings that named it.
+/// The inputs of a run, with the settings that name them.
 pub struct Made<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
@@ -24,7 +24,7 @@ impl<'a> From<&'a RecordedRun> for Made<'a> {
     }
 }
 
-/// The inputs in which two runs differ although their settings name the same; nothing where one of them lists no inputs.
+/// The inputs that differ between two runs although their settings name the same. Empty when either run lists no checksums.
 pub fn unexplained(first: &Made, second: &Made) -> Vec<Difference> {
     if !first.manifest.has_checksums() || !second.manifest.has_checksums() {
         return Vec::new();
@@ -43,7 +43,7 @@ pub fn unexplained(first: &Made, second: &Made) -> Vec<Difference> {
     found
 }
 
-/// The settings that name an input: `data` for `data/train`, `models.main` for `models/main/config.json`, `hooks.honest` for
+/// The key of the settings that name an input: `data` for `data/train`, `models.main` for `models/main/config.json`, `hooks.honest` for
 /// `hooks/honest/lexicon`.
 fn named_by(input: &str) -> String {
     let mut parts = input.split('/');
@@ -54,7 +54,7 @@ fn named_by(input: &str) -> String {
     }
 }
 
-/// What was mixed all the same, in words: each run beside the first of those before it that it does not belong to.
+/// Describes the inputs that were mixed. Each run is compared to the earlier runs, up to the first that it does not belong to.
 pub fn mixed(runs: &[&RecordedRun]) -> Vec<String> {
     let mut found = Vec::new();
     for (index, other) in runs.iter().enumerate() {
@@ -71,7 +71,7 @@ pub fn mixed(runs: &[&RecordedRun]) -> Vec<String> {
     found
 }
 
-/// The caveat on something that was mixed.
+/// The caveat for inputs that were mixed with `--force`.
 pub fn caveat(mixed: &str) -> String {
     format!("Put together by --force although the runs were made of other inputs: {mixed}.")
 }
@@ -91,10 +91,10 @@ fn said(first: &RecordedRun, other: &RecordedRun, difference: &Difference) -> St
     )
 }
 
-/// Refuses runs that were made of other inputs under the same settings.
+/// Refuses runs whose inputs differ although their settings name the same.
 ///
 /// # Errors
-/// With each input that differs.
+/// When there are such inputs; the error lists each.
 pub fn check(runs: &[&RecordedRun]) -> Result<(), RecordedError> {
     let because = mixed(runs);
     if because.is_empty() {
@@ -108,10 +108,10 @@ pub fn check(runs: &[&RecordedRun]) -> Result<(), RecordedError> {
     }))
 }
 
-/// Reads several runs. With `force`, what is damaged in them is named and left out, and what they mix is only said.
+/// Reads several runs. With `force`, damaged records are left out and named, and mixed inputs are not refused.
 ///
 /// # Errors
-/// When one cannot be read, or they do not belong together.
+/// When a run cannot be read, or when the runs do not belong together.
 pub fn read(
     paths: &[PathBuf],
     registry: &Registry,

@@ -1,4 +1,4 @@
-//! What a run found, to read: one page with figures, and the same numbers side by side for several runs.
+//! The report of a run: one page with figures, and the same numbers side by side for several runs.
 
 mod attribution;
 mod chart;
@@ -6,6 +6,7 @@ pub mod gap;
 pub mod mixing;
 pub mod number;
 mod page;
+mod pooled_rows;
 pub mod pooling;
 pub mod provenance;
 mod read;
@@ -17,6 +18,7 @@ pub mod verdict;
 use crate::record::RecordError;
 use crate::record::layout::REPORT;
 pub use page::page;
+pub use pooled_rows::{PooledRow, pooled_rows};
 pub use record::{At, Missing, Moment, RecordedContrast, RecordedError, RecordedHook, RecordedRun};
 
 /// Writes the page on a run, `report.html`, into its directory.

@@ -1,6 +1,6 @@
-//! Numbers as people read them.
+//! Numbers formatted for people.
 
-/// Four digits behind the point; fewer where there are many before it, powers of ten where there would be none to see.
+/// Formats a number with four decimals; with one from 100 on, and in scientific notation below 0.001.
 pub fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -12,13 +12,13 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// The same with its sign, for changes.
+/// Formats a change: as [`number`], with a plus sign if it is positive.
 pub fn signed(value: f64) -> String {
     let sign = if value > 0.0 { "+" } else { "" };
     format!("{sign}{}", number(value))
 }
 
-/// An interval.
+/// Formats an interval, `[low, high]`.
 pub fn range(low: f64, high: f64) -> String {
     format!("[{}, {}]", number(low), number(high))
 }

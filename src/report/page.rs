@@ -7,9 +7,10 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Row, intervals};
 use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
+use super::pooled_rows::{PooledRow, pooled_rows};
 use super::pooling::{Pooled, groups, pool};
 use super::read::Read;
-use super::record::{RecordedContrast, RecordedRun};
+use super::record::{RecordedContrast, RecordedHook, RecordedRun};
 use super::verdict::{self, Verdict};
 use super::{sections, table};
 
@@ -109,6 +110,30 @@ fn several(runs: &[RecordedRun]) -> Markup {
 }
 
 fn together(runs: &[&RecordedRun]) -> Markup {
+    html! {
+        (gaps_together(runs))
+        (rows_together(&pooled_rows(runs)))
+    }
+}
+
+/// Every row of the hooks' tables, with its mean over the seeds.
+fn rows_together(rows: &[PooledRow]) -> Markup {
+    html! {
+        @if !rows.is_empty() {
+            h3 { "Every measure, mean over the seeds" }
+            div.scroll { table {
+                thead { tr { th { "measure" } th { "start" } th { "end" } th { "change" } th { "95% interval" } th { "p" } } }
+                tbody { @for row in rows { tr {
+                    td { (row.name) } td { (number(row.start)) } td { (number(row.end)) } td { (signed(row.end - row.start)) }
+                    @if let Some(change) = row.change { td { (range(change.low, change.high)) } td { (number(change.p_value)) } }
+                    @else { td { "a single run has it" } td {} }
+                } } }
+            } }
+        }
+    }
+}
+
+fn gaps_together(runs: &[&RecordedRun]) -> Markup {
     match pool(runs) {
         Ok(all) => html! {
             @for pooled in &all {
@@ -173,12 +198,18 @@ fn of_run(read: &Read, alone: bool) -> Markup {
             h2 { "Verdict" @if read.contrasts.len() > 1 { ": " (contrast.names.name) ", " (contrast.gap()) } }
             (verdict_box(&verdict))
         }
+        @if let Some(hook) = run.gap_hook() { (sections::of_hook(read, hook)) }
         (sections::curves(run))
-        @for hook in &run.hooks { (sections::of_hook(read, hook)) }
+        @for hook in run.hooks.iter().filter(|hook| !is_of_the_gap(run, hook)) { (sections::of_hook(read, hook)) }
         @for one in &read.contrasts { (sections::family(read, one)) }
         (stand_out(read))
         (sections::parameters(run))
     }
+}
+
+/// Whether a hook is the one that measures the gap, whose section stands first.
+fn is_of_the_gap(run: &RecordedRun, hook: &RecordedHook) -> bool {
+    run.gap_hook().is_some_and(|one| one.name == hook.name)
 }
 
 /// The verdict on each contrast. A caveat that holds for several of them is said once.

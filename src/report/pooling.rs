@@ -1,4 +1,4 @@
-//! Runs that differ in their seeds, taken together.
+//! Pooling of runs that differ only in their seeds.
 
 use super::gap::{Gap, Incomplete, gap_of};
 use super::record::{Moment, RecordedContrast, RecordedError, RecordedRun};
@@ -19,28 +19,29 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Whether the interval holds no 0: then a change is shown.
+    /// Whether the interval excludes 0, so that a change is shown.
     pub fn is_shown(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
 }
 
-/// Several runs of one experiment, which differ in their seeds.
+/// The pooled change of one contrast, over several runs of one experiment with different seeds.
 #[derive(Debug, Clone)]
 pub struct Pooled {
     /// The contrast.
     pub contrast: RecordedContrast,
-    /// Each run's change of the gap of n_matches.
+    /// Each run's name and its gap of n_matches.
     pub changes: Vec<(String, Gap)>,
-    /// The runs without one, which are left out.
+    /// The runs without that gap at start or end, which are left out.
     pub left_out: Vec<(String, Incomplete)>,
-    /// The mean change with Student's t over the runs: would other seeds do the same with these very prompts?
+    /// The mean change, with Student's t over the runs: what other seeds would do with these very prompts.
     pub over_seeds: Estimate,
-    /// The same over seeds, identities and templates at once: would other seeds with other prompts? Never narrower than over seeds alone.
+    /// The mean change over seeds, identities and templates at once: what other seeds would do with other prompts. Its interval is never
+    /// narrower than that over seeds alone.
     pub over_all: Estimate,
 }
 
-/// Runs whose settings differ in nothing but the seed, by what sets them apart from the others.
+/// Groups runs whose settings differ in nothing but the seed. Each group has a label with the settings in which it differs from the others.
 pub fn groups(runs: &[RecordedRun]) -> Vec<(String, Vec<&RecordedRun>)> {
     let settings = |run: &RecordedRun| -> Vec<(String, String)> {
         let all = run.settings().into_iter();
@@ -79,11 +80,12 @@ pub fn groups(runs: &[RecordedRun]) -> Vec<(String, Vec<&RecordedRun>)> {
     found
 }
 
-/// Pools the change of the gap of n_matches over runs, contrast by contrast: those of the first run. Runs that lack it at the start or at the end
-/// are left out, and named.
+/// Pools the change of the gap of n_matches over runs, for each contrast of the first run. Runs that lack the gap at the start or at the
+/// end are left out and named.
 ///
 /// # Errors
-/// When fewer than two runs are left, two runs have the same seed, or they were measured on different prompts or ended at different steps.
+/// When fewer than two runs are left, when two runs have the same seed, or when runs were measured on different prompts or ended at
+/// different steps.
 pub fn pool(runs: &[&RecordedRun]) -> Result<Vec<Pooled>, RecordedError> {
     let contrasts = runs.first().map_or(&[][..], |run| &run.contrasts);
     contrasts
@@ -136,7 +138,7 @@ fn pool_contrast(
     })
 }
 
-/// A run's contrast of that name, over the same prompts.
+/// The run's contrast with the same name and prompts.
 fn own<'a>(
     run: &'a RecordedRun,
     contrast: &RecordedContrast,
@@ -149,7 +151,7 @@ fn own<'a>(
     })
 }
 
-/// Whether runs say the same of other seeds.
+/// Checks that each run has a seed of its own and that all ended at the same step.
 fn check(runs: &[(&RecordedRun, Gap)]) -> Result<(), RecordedError> {
     let Some((other, gap)) = runs.first() else {
         return Ok(());
@@ -162,7 +164,7 @@ fn check(runs: &[(&RecordedRun, Gap)]) -> Result<(), RecordedError> {
         let mut before = runs[..index].iter().map(|(other, _)| other);
         if let Some(twin) = before.find(|other| other.seed() == run.seed()) {
             return Err(missing(format!(
-                "its seed, {}, is that of {}: what it says has been counted already",
+                "its seed, {}, is also that of {}: the same result would count twice",
                 run.seed(),
                 twin.path.display()
             )));
@@ -179,7 +181,7 @@ fn check(runs: &[(&RecordedRun, Gap)]) -> Result<(), RecordedError> {
     Ok(())
 }
 
-/// Why there is nothing to pool.
+/// The error when there are fewer than two runs to pool.
 fn too_few(runs: &[&RecordedRun], left_out: &[(String, Incomplete)]) -> RecordedError {
     let reasons = left_out
         .iter()
@@ -200,10 +202,11 @@ fn too_few(runs: &[&RecordedRun], left_out: &[(String, Incomplete)]) -> Recorded
     }
 }
 
-/// The mean over runs with Student's t over the runs' own means, and with the cluster-robust error of `values` in all ways of `clusters` (run,
-/// identity, template). The second never claims more than the first: where runs vary little and are few, its error can come out too small.
+/// Two estimates of the mean over runs: with Student's t over the runs' own means, and with the cluster-robust error of `values` in all
+/// ways of `clusters` (run, identity, template). The second interval is never narrower than the first: with few runs that vary little, its
+/// error can come out too small.
 pub fn estimates(per_run: &[f64], clusters: &Clusters, values: &[f64]) -> [Estimate; 2] {
-    let over_seeds = estimate(&Clusters::new(&[(0..per_run.len()).collect()]), per_run);
+    let over_seeds = over_runs(per_run);
     let over_all = estimate(clusters, values);
     let over_all = if over_all.high - over_all.low < over_seeds.high - over_seeds.low {
         over_seeds
@@ -211,6 +214,11 @@ pub fn estimates(per_run: &[f64], clusters: &Clusters, values: &[f64]) -> [Estim
         over_all
     };
     [over_seeds, over_all]
+}
+
+/// The mean of one value a run, with Student's t over the runs.
+pub(super) fn over_runs(values: &[f64]) -> Estimate {
+    estimate(&Clusters::new(&[(0..values.len()).collect()]), values)
 }
 
 fn estimate(clusters: &Clusters, values: &[f64]) -> Estimate {

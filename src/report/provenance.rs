@@ -1,10 +1,10 @@
-//! What is to be said of how a run came about: that it was forced, damaged, stopped early, or written by an older version.
+//! Caveats on how a run came about: that it was forced, damaged, stopped early, or written by an older version.
 
 use super::record::RecordedRun;
 use crate::record::Stop;
 use crate::record::manifest::Forced;
 
-/// What was forced, in words.
+/// Describes a forced command.
 pub fn forced(forced: &Forced) -> String {
     let at = match forced.step {
         Some(step) => format!(" at step {step}"),
@@ -18,7 +18,7 @@ pub fn forced(forced: &Forced) -> String {
     )
 }
 
-/// Every caveat that follows from a run's record alone.
+/// All caveats that follow from a run's record alone.
 pub fn caveats(run: &RecordedRun) -> Vec<String> {
     let damaged = run
         .damage
@@ -38,14 +38,14 @@ pub fn caveats(run: &RecordedRun) -> Vec<String> {
     let extended = run.manifest.extended();
     caveats.extend(extended.iter().map(|settings| {
         format!(
-            "The run was gone on with under other settings {settings}. Its learning rates are not those of one schedule."
+            "The run was continued with other settings {settings}. Its learning rates are not those of one schedule."
         )
     }));
     let continued = run.manifest.continued();
     caveats.extend(
         continued
             .iter()
-            .map(|versions| format!("The run was gone on with by {versions}.")),
+            .map(|versions| format!("The run was continued by {versions}.")),
     );
     if !run.unchecked.is_empty() {
         caveats.push(format!(
@@ -56,11 +56,11 @@ pub fn caveats(run: &RecordedRun) -> Vec<String> {
     caveats
 }
 
-/// Where the end is not that of a run as planned.
+/// The caveat for a run that did not end as planned.
 fn how_it_ended(run: &RecordedRun) -> Option<String> {
     let Some(ended) = &run.ended else {
         return Some(
-            "The run is under way, or it was killed: it has no end yet, so nothing stands there."
+            "The run is under way, or it was killed: it has no end yet, and so no values there."
                 .to_owned(),
         );
     };
@@ -72,12 +72,12 @@ fn how_it_ended(run: &RecordedRun) -> Option<String> {
     match ended.stop {
         Stop::Complete => None,
         Stop::Incomplete => Some(format!(
-            "All {step} steps are done, but a hook that was due did not speak."
+            "All {step} steps are done, but a hook that was due did not report."
         )),
         Stop::Interrupted => Some(format!(
             "The run was interrupted: its end is step {step}, not that of the plan."
         )),
         Stop::Requested => Some(format!("A hook ended the run at step {step}{why}.")),
-        Stop::Failed => Some(format!("The run failed behind step {step}{why}.")),
+        Stop::Failed => Some(format!("The run failed after step {step}{why}.")),
     }
 }

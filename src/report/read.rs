@@ -1,20 +1,20 @@
-//! A run with what is worked out of it, for the parts of its report.
+//! A run with the results computed from its records, for the parts of its report.
 
 use super::gap::{Course, Gap, Incomplete, all_gaps, course};
 use super::record::{RecordedContrast, RecordedRun};
 
-/// A run with what is worked out of it.
+/// A run with the results computed from its records.
 pub(super) struct Read<'a> {
     pub run: &'a RecordedRun,
     pub contrasts: Vec<ReadContrast<'a>>,
 }
 
-/// A contrast of a run with what is worked out of it.
+/// A contrast of a run with the results computed from its records.
 pub(super) struct ReadContrast<'a> {
     pub contrast: &'a RecordedContrast,
     pub course: Option<Course>,
     pub gaps: Vec<Gap>,
-    /// Measures that lack the start or the end.
+    /// Measures without a value at the start or at the end.
     pub incomplete: Vec<Incomplete>,
 }
 

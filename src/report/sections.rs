@@ -9,7 +9,8 @@ use super::number::{number, range, signed};
 use super::read::{Read, ReadContrast};
 use super::record::{Moment, RecordedContrast, RecordedHook, RecordedRun};
 use super::table::{self, spans};
-use crate::hook::{Bars, Recorded, Row};
+use crate::foreign;
+use crate::hook::{Bars, Recorded, Row, Section};
 use crate::tensorboard::Chart;
 
 /// The style sheet's colours of lines.
@@ -140,7 +141,7 @@ pub(super) fn of_hook(read: &Read, hook: &RecordedHook) -> Markup {
     html! {
         h2 { (heading) }
         p { (about) }
-        @if measures_the_gap {
+        @if measures_the_gap && read.contrasts.iter().any(|one| one.course.is_some()) {
             @for one in &read.contrasts { (gap_over_time(one)) }
         } @else if !figures.is_empty() {
             div.figures { @for figure in figures { (figure) } }
@@ -148,7 +149,17 @@ pub(super) fn of_hook(read: &Read, hook: &RecordedHook) -> Markup {
         (two_by_two(run, hook))
         @if !hook.shows.two_by_two.is_empty() { (of_the_gap(run)) }
         (spans(run, &rows))
-        @if let Some(section) = hook.section { (PreEscaped(section(&OfHook { run, hook }))) }
+        @if let Some(section) = hook.section { (made(run, hook, section)) }
+    }
+}
+
+/// What a kind's own function makes of the hook's records. A panic in it is said, and ends nothing.
+fn made(run: &RecordedRun, hook: &RecordedHook, section: Section) -> Markup {
+    match foreign::call(|| section(&OfHook { run, hook })) {
+        Ok(made) => PreEscaped(made),
+        Err(panic) => {
+            html! { p.missing { "The rest of this section is missing: its function panicked: " (panic) } }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tables of what stands at the start, at the end, and between.
+//! Tables of values at the start and at the end of a run.
 
 use maud::{Markup, html};
 
@@ -6,12 +6,12 @@ use super::number::{number, signed};
 use super::record::{At, Moment, RecordedRun};
 use crate::statistics::disparity::Disparity;
 
-/// A scalar in a cell that says, to programs, which it is.
+/// A cell with a scalar. Its attributes have tag, step and value for programs that read the page.
 pub(super) fn scalar(tag: &str, (step, value): (u64, f64)) -> Markup {
     html! { td data-tag=(tag) data-step=(step) data-value=(value) { (number(value)) } }
 }
 
-/// A scalar's cell at a moment: the value, or why there is none.
+/// The cell of a scalar at a moment: the value, or why there is none.
 pub(super) fn at(run: &RecordedRun, tag: &str, moment: Moment) -> Markup {
     match run.at(tag, moment) {
         Ok(point) => scalar(tag, point),
@@ -19,7 +19,7 @@ pub(super) fn at(run: &RecordedRun, tag: &str, moment: Moment) -> Markup {
     }
 }
 
-/// A gap's cell, or why there is none.
+/// The cell of a gap, or why there is none.
 pub(super) fn gap(gap: &At<Disparity>) -> Markup {
     match gap {
         Ok(gap) => html! { td { (signed(gap.difference)) } },
@@ -34,7 +34,7 @@ fn name(moment: Moment) -> &'static str {
     }
 }
 
-/// Rows of a name, the value at the start, the value at the end, and the change. Only tags that the run has have a row.
+/// A table with a row for each tag that the run has: its name, the values at start and end, and the change.
 pub(super) fn spans(run: &RecordedRun, rows: &[(String, String)]) -> Markup {
     let there: Vec<_> = rows
         .iter()
@@ -52,7 +52,7 @@ pub(super) fn spans(run: &RecordedRun, rows: &[(String, String)]) -> Markup {
     }
 }
 
-/// How much a value changed. Ends of intervals and p-values are not to be subtracted.
+/// The change of a value. Empty for ends of intervals and p-values, where a difference means nothing.
 fn change(run: &RecordedRun, tag: &str) -> String {
     let of_a_test = ["_low", "_high", "p_value"]
         .iter()

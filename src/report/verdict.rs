@@ -1,4 +1,4 @@
-//! What the numbers say and what they do not, in plain words.
+//! What the numbers show and what they do not, in words.
 
 use super::gap::{Course, Gap, Incomplete, SinceStart, attributed, margin};
 use super::number::{number, range, signed};
@@ -7,33 +7,33 @@ use super::record::{RecordedContrast, RecordedRun};
 use super::{mixing, provenance};
 use crate::statistics::disparity::Disparity;
 
-/// Runs from which a claim about fine-tuning may be made.
+/// The fewest runs that a claim about fine-tuning can be based on.
 pub const ENOUGH_SEEDS: usize = 3;
 
-/// An answer with its evidence and its limits.
+/// An answer, with its evidence and its limits.
 #[derive(Debug, Clone, Default)]
 pub struct Verdict {
     /// The answer in a sentence.
     pub headline: String,
     /// The evidence.
     pub evidence: Vec<String>,
-    /// What stands against taking it for more than it is.
+    /// The reasons not to take the answer for more than it is.
     pub caveats: Vec<String>,
 }
 
-/// What became of a gap that was there and has changed; `shown` tells whether there is still one to be shown.
+/// A verb for what happened to a gap that was shown before and changed. `shown` says whether one is shown afterwards.
 fn way(before: f64, after: f64, shown: bool) -> &'static str {
     let smaller = after.abs() < before.abs();
     match (before * after >= 0.0, shown) {
         (true, _) if smaller => "shrank",
         (true, _) => "grew",
-        (false, true) => "turned over",
+        (false, true) => "changed sign",
         (false, false) if smaller => "shrank to one that cannot be shown",
-        (false, false) => "changed (whether it is gone or has turned over cannot be told)",
+        (false, false) => "changed (it cannot be told whether it is gone or has changed sign)",
     }
 }
 
-/// What the gap is a mean of.
+/// Describes the mean that the gap is.
 fn what_the_gap_is(contrast: &RecordedContrast, gap: &Disparity) -> String {
     let [first, second] = &contrast.names.groups;
     let what = if gap.paired {
@@ -54,7 +54,8 @@ fn said(gap: &Disparity) -> String {
     format!("{} {}", signed(gap.difference), range(gap.low, gap.high))
 }
 
-/// The verdict on a contrast of a run: its course, its gaps from start to end, and its measures that lack one of the two.
+/// The verdict on one contrast of a run. It takes the contrast's course over milestones, the gaps with both start and end, and the measures
+/// that lack either.
 pub fn of_run(
     run: &RecordedRun,
     contrast: &RecordedContrast,
@@ -70,7 +71,7 @@ pub fn of_run(
         None => {
             let lacking = incomplete.iter().find(|one| one.column == n_matches);
             let why = lacking.map_or(
-                "no hook of the kind match-disparity was asked".to_owned(),
+                "it has no hook of the kind match-disparity".to_owned(),
                 Incomplete::reason,
             );
             verdict.headline = format!(
@@ -97,7 +98,7 @@ impl Verdict {
         let span = format!("step {} to {}", gap.steps[0], gap.steps[1]);
         self.headline = match (before.is_shown(), change.is_shown()) {
             (false, false) => format!(
-                "Before fine-tuning no gap can be shown ({}), so there is none of which it could be said that it shrank.",
+                "Before fine-tuning no gap can be shown ({}), so it cannot be said that one shrank.",
                 said(before)
             ),
             (false, true) => format!(
@@ -114,7 +115,7 @@ impl Verdict {
                 said(change)
             ),
             (true, false) => format!(
-                "There is a gap before fine-tuning ({}), but that it changed is not shown: {} ({span}).",
+                "There is a gap before fine-tuning ({}), but a change is not shown: {} ({span}).",
                 said(before),
                 said(change)
             ),
@@ -136,7 +137,7 @@ impl Verdict {
         self.caveats_of_tests([("before", before), ("after", after), ("change", change)]);
     }
 
-    /// Where two ways of asking the same give two answers.
+    /// Caveats on tests that disagree or cannot decide.
     fn caveats_of_tests(&mut self, gaps: [(&str, &Disparity); 3]) {
         let [(_, before), ..] = gaps;
         if !before.error.is_known() {
@@ -145,7 +146,7 @@ impl Verdict {
             );
             return;
         }
-        // Of n identities the flips' smallest p-value is 2 / 2^n.
+        // With n identities the smallest p-value of the sign flips is 2 / 2^n.
         let flips = before.identities >= 6;
         if !flips {
             self.caveats.push(format!(
@@ -164,7 +165,7 @@ impl Verdict {
         }
     }
 
-    /// Whether what is left is too small to matter.
+    /// Evidence on whether the gap at the end is too small to matter.
     fn equivalence(&mut self, margin: f64, after: &Disparity) {
         if !after.error.is_known() {
             return;
@@ -182,11 +183,11 @@ impl Verdict {
         ));
     }
 
-    /// When the change can first be seen.
+    /// Evidence on when the change is first visible.
     fn moment(&mut self, course: &Course, since: &SinceStart, change: &Disparity) {
         let later = course.steps.iter().zip(&since.bands);
         let later = later.filter(|(step, _)| **step > 0);
-        // In the direction in which it ended.
+        // In the direction of the change at the end.
         let mut away = later.filter(|(_, band)| {
             if change.difference > 0.0 {
                 band.0 > 0.0
@@ -203,7 +204,7 @@ impl Verdict {
         });
     }
 
-    /// Which of the two models did it, where that was asked.
+    /// Evidence on which of the two models moved the gap, if a hook measured that.
     fn culprit(&mut self, run: &RecordedRun, contrast: &RecordedContrast) {
         let Ok(found) = attributed(run, contrast) else {
             return;
@@ -229,7 +230,7 @@ impl Verdict {
         }
     }
 
-    /// What the comparison of two samples leaves open.
+    /// The caveat for a contrast without matched pairs.
     fn caveats_of_contrast(&mut self, contrast: &RecordedContrast) {
         if !contrast.is_paired() {
             let [first, second] = &contrast.names.groups;
@@ -252,7 +253,7 @@ impl Verdict {
         }
     }
 
-    /// What was trained and measured with.
+    /// Caveats on the text, the models and the prompts of a run.
     fn caveats_of_material(&mut self, run: &RecordedRun) {
         let text = |path: [&str; 2]| -> String {
             let section = run.experiment.get(path[0]);
@@ -286,7 +287,7 @@ impl Verdict {
     }
 }
 
-/// The caveat that holds for every single run, or for too few of them.
+/// The caveat for a single run or for too few of them. None when there are enough.
 pub fn seeds(runs: usize) -> Option<String> {
     (runs < ENOUGH_SEEDS).then(|| {
         let these = match runs {
@@ -297,7 +298,7 @@ pub fn seeds(runs: usize) -> Option<String> {
     })
 }
 
-/// The verdict on several runs, which differ in their seeds.
+/// The verdict on several runs that differ in their seeds.
 pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
     let (seeds_only, all) = (&pooled.over_seeds, &pooled.over_all);
     let count = pooled.changes.len();
@@ -365,7 +366,7 @@ pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
         verdict.caveats.extend(caveats.map(of));
         verdict.caveats_of_material(run);
     }
-    // What holds for all of them is said once.
+    // A caveat that several runs share is listed once.
     let mut seen = std::collections::BTreeSet::new();
     verdict.caveats.retain(|caveat| seen.insert(caveat.clone()));
     verdict

@@ -1,5 +1,5 @@
-//! Whether the statistics keep their word on a run's own values: placebos, in which there is nothing to find by construction, and effects
-//! of known size planted into them.
+//! Checks of the statistics on a run's own values: placebos, which have no gap by construction, and effects of known size that are added to
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -12,50 +12,50 @@ use super::observation::{Observation, are_paired};
 use super::uniformity::too_small;
 use crate::random::{Purpose, stream};
 
-/// What is swapped at random to make a placebo.
+/// What is relabelled at random to make a placebo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Swap {
-    /// The two labels of each matched pair by itself.
+    /// The two labels of each matched pair, pair by pair.
     Pairs,
-    /// Those of all pairs of an identity together, which keeps what makes them alike. Where nothing is matched, the identities' groups are
-    /// permuted.
+    /// The labels of all pairs of an identity together, which keeps the likeness of these pairs. Without matched pairs, the groups of the
+    /// identities are permuted.
     Identities,
 }
 
-/// A planted effect and what became of it.
+/// A planted effect, and what the statistics found of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Planted {
-    /// What was added to every value of the first group.
+    /// The number added to every value of the first group.
     pub effect: f64,
-    /// The mean difference that was found.
+    /// The mean of the differences found in all rounds.
     pub found: f64,
-    /// In how many rounds the interval held the effect.
+    /// In how many rounds the interval contained the effect.
     pub covered: usize,
-    /// In how many rounds the interval did not hold 0.
+    /// In how many rounds the interval excluded 0.
     pub detected: usize,
 }
 
-/// The account of many placebo rounds.
+/// The results of many placebo rounds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Calibration {
     /// What was swapped.
     pub swap: Swap,
-    /// Rounds.
+    /// The number of rounds.
     pub rounds: usize,
-    /// In how many the interval held 0.
+    /// In how many rounds the interval contained 0.
     pub covered: usize,
-    /// In how many the p-value of the relabelled identities was at most 0.05.
+    /// In how many rounds the p-value from relabelling identities was at most 0.05.
     pub rejected: usize,
-    /// In how many the two-way p-value was.
+    /// In how many rounds the two-way p-value was at most 0.05.
     pub rejected_two_way: usize,
-    /// p-value of the test that the p-values are not too small: see [`too_small`].
+    /// The p-value of the test that the p-values are not too small: see [`too_small`].
     pub too_small: f64,
     /// The planted effects.
     pub planted: Vec<Planted>,
 }
 
-/// Swaps labels at random in `rounds` rounds, each with a stream of its own, and looks whether interval and p-value find something; then
-/// adds each of `effects` to the first group's values of the same placebos. `told` hears how many rounds are done.
+/// Makes a placebo in each of `rounds` rounds, each with a random stream of its own, and checks whether the interval and the p-values find
+/// a gap. Then adds each of `effects` to the first group's values of the same placebos. `told` is called with the number of rounds done.
 ///
 /// # Errors
 /// Those of [`Disparity::of`].
@@ -84,7 +84,7 @@ pub fn calibrate(
                 Disparity::of(&shifted, settings)
             });
             let planted = planted.collect::<Result<_, _>>()?;
-            // Told while the count is held, so that it never falls.
+            // Called while the count is locked, so that the reported number never falls.
             let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
             *done += 1;
             told(*done);
@@ -136,7 +136,7 @@ fn placebo(observations: &[Observation], swap: Swap, seed: u64, round: u64) -> V
     relabelled.collect()
 }
 
-/// An observation on the other side.
+/// An observation with its two sides swapped.
 fn swapped(one: &Observation) -> Observation {
     let [first, second] = one.sides;
     Observation {
@@ -145,7 +145,7 @@ fn swapped(one: &Observation) -> Observation {
     }
 }
 
-/// Single values whose identities have the groups of others.
+/// Single values, with the groups permuted among the identities.
 fn permuted(observations: &[Observation], rng: &mut impl Rng) -> Vec<Observation> {
     let key = |one: &Observation| (one.identity, one.sides[0].is_some());
     let identities: BTreeSet<(usize, bool)> = observations.iter().map(key).collect();

@@ -1,4 +1,4 @@
-//! A mean of values that are alike within clusters: its standard error, and what resampling whole clusters makes of it.
+//! Means of values that are alike within clusters: their standard error, and resampling of whole clusters.
 
 use std::collections::BTreeMap;
 
@@ -8,23 +8,23 @@ use rayon::prelude::*;
 pub use super::standard_error::StandardError;
 use crate::random::{Purpose, stream};
 
-/// Bootstrap draws that share a random stream: the draws are the same whatever the number of threads.
+/// Bootstrap draws that share a random stream, so that the draws do not depend on the number of threads.
 const CHUNK: usize = 250;
 
-/// Which clusters each value belongs to, in one or more ways (identity, template, training seed).
+/// The clusters of each value, in one or more ways (identity, template, training seed).
 #[derive(Debug, Clone)]
 pub struct Clusters {
     /// For each way, the cluster of each value, numbered from 0 without gaps.
     ways: Vec<Vec<usize>>,
-    /// For each way, how many clusters there are.
+    /// For each way, the number of clusters.
     sizes: Vec<usize>,
-    /// The group of each value, where the clusters of the first way lie within groups.
+    /// The group of each value, if each cluster of the first way is within one group.
     strata: Option<Vec<usize>>,
     values: usize,
 }
 
 impl Clusters {
-    /// Clusters of values by the labels of each way, which must be equally many. Gaps in the numbering change nothing.
+    /// Makes clusters from the label of each value in each way: `[ways][values]`. Gaps in the numbering make no difference.
     pub fn new(ways: &[Vec<usize>]) -> Self {
         let values = ways.first().map_or(0, Vec::len);
         let ways: Vec<Vec<usize>> = ways.iter().map(|way| dense(way)).collect();
@@ -37,8 +37,8 @@ impl Clusters {
         }
     }
 
-    /// The same clusters, of which each of the first way lies within one of two groups; `strata` has the group of each value. The first way's
-    /// degrees of freedom are then those of Welch (1947).
+    /// Declares that each cluster of the first way lies within one of two groups. `strata` has the group of each value. The degrees of
+    /// freedom are then at most those of Welch (1947) for the first way.
     pub fn in_strata(self, strata: Vec<usize>) -> Self {
         Self {
             strata: Some(strata),
@@ -46,20 +46,21 @@ impl Clusters {
         }
     }
 
-    /// How many clusters there are in each way.
+    /// The number of clusters in each way.
     pub fn sizes(&self) -> &[usize] {
         &self.sizes
     }
 
-    /// The standard error of the plain mean of `values`, by the multiway cluster-robust variance of Cameron, Gelbach and Miller (2011):
-    /// with residuals r, the sums of r over each cluster of one way, squared and added up, minus those over the clusters of two ways
-    /// together, plus those of three, and so on; each with its G / (G - 1). What it subtracts can make it too small or negative; below
-    /// the variance of independent values it is taken for that. Degrees of freedom are the clusters of the smallest way less one, or
-    /// the values less one where they look independent; where the first way lies within groups, at most Welch's. A way with a single cluster
-    /// says nothing and is left out.
+    /// The standard error of the plain mean of `values`, from the multiway cluster-robust variance of Cameron, Gelbach and Miller (2011).
+    /// With residuals r, it adds up the squared sums of r over the clusters of each single way, subtracts those of the clusters of each two
+    /// ways together, adds those of each three, and so on; each term has the factor G / (G - 1) for its G clusters. The subtraction can
+    /// make the variance too small or negative, so it is never below that of independent values. The degrees of freedom are the number of
+    /// clusters of the smallest way minus 1, or the number of values minus 1 when the variance of independent values is taken. A way with a
+    /// single cluster is left out.
     ///
-    /// Where clusters lie within groups, what the groups share cancels in their difference: the variance is then at least that of each way alone
-    /// (MacKinnon, Nielsen and Webb 2021), and that of independent values says nothing.
+    /// When clusters lie within groups, what the groups share cancels in their difference, and the variance of independent values is no
+    /// lower limit. The variance is then at least that of each way alone (MacKinnon, Nielsen and Webb 2021), and the degrees of freedom are
+    /// at most Welch's.
     pub fn standard_error(&self, values: &[f64]) -> StandardError {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
@@ -101,9 +102,9 @@ impl Clusters {
         }
     }
 
-    /// Welch's degrees of freedom of a difference of two means, of the sums of `residuals` over the clusters of the first way:
-    /// (v_0 + v_1)^2 / (v_0^2 / (G_0 - 1) + v_1^2 / (G_1 - 1)), with v_g the squared sums of group g and G_g its clusters. None where a group
-    /// has a single cluster: its spread cannot be told.
+    /// Welch's degrees of freedom for a difference of two means, from the sums of `residuals` over the clusters of the first way: (v_0 +
+    /// v_1)^2 / (v_0^2 / (G_0 - 1) + v_1^2 / (G_1 - 1)), with v_g the sum of squares and G_g the number of clusters of group g. None when a
+    /// group has a single cluster, whose spread is not known.
     fn welch(&self, strata: &[usize], residuals: &[f64]) -> Option<f64> {
         let mut sums: BTreeMap<(usize, usize), f64> = BTreeMap::new();
         for ((&group, &cluster), residual) in strata.iter().zip(&self.ways[0]).zip(residuals) {
@@ -130,7 +131,7 @@ impl Clusters {
         })
     }
 
-    /// The clusters of several ways together: values that are in one cluster in each of them.
+    /// The clusters of several ways together: values are in one cluster when they are in one cluster of each of these ways.
     fn together(&self, ways: &[&Vec<usize>], subset: usize) -> Vec<usize> {
         let chosen = (0..ways.len()).filter(|way| subset >> way & 1 == 1);
         let mut labels = vec![0; self.values];
@@ -144,9 +145,9 @@ impl Clusters {
         labels
     }
 
-    /// Means under resampling: in each draw, of every way as many clusters as there are are drawn with replacement; a value weighs the
-    /// product of how often its clusters were drawn. Gives, for each of `columns`, its weighted mean in every draw; all columns see the
-    /// same draws. A draw in which nothing has weight (sparse designs) is drawn again.
+    /// The means of `columns` under resampling: `[columns][draws]`. Each draw takes, in every way, as many clusters as there are, with
+    /// replacement. The weight of a value is the product of how often its clusters were drawn. All columns see the same draws. A draw in
+    /// which all weights are 0 (possible in sparse designs) is repeated.
     pub fn resampled(&self, columns: &[&[f64]], draws: usize, seed: u64) -> Vec<Vec<f64>> {
         let chunks: Vec<Vec<Vec<f64>>> = (0..draws.div_ceil(CHUNK))
             .into_par_iter()
@@ -195,7 +196,8 @@ impl Clusters {
         means
     }
 
-    /// The means of `values` without each cluster of each way that has more than one: what the acceleration of BCa is made of.
+    /// For each way with more than one cluster, the means of `values` that leave out one cluster: `[ways][clusters]`. The acceleration of
+    /// BCa is computed from them.
     pub(super) fn left_out(&self, values: &[f64]) -> Vec<Vec<f64>> {
         let (sum, count) = (values.iter().sum::<f64>(), values.len() as f64);
         let ways = self.ways.iter().zip(&self.sizes);
@@ -215,7 +217,7 @@ impl Clusters {
     }
 }
 
-/// Labels numbered from 0 in ascending order without gaps.
+/// Renumbers labels from 0 without gaps, in ascending order.
 fn dense(labels: &[usize]) -> Vec<usize> {
     let mut places: BTreeMap<usize, usize> = labels.iter().map(|&label| (label, 0)).collect();
     for (place, slot) in places.values_mut().enumerate() {
@@ -224,12 +226,12 @@ fn dense(labels: &[usize]) -> Vec<usize> {
     labels.iter().map(|label| places[label]).collect()
 }
 
-/// How many clusters there are under dense labels.
+/// The number of clusters of dense labels.
 fn count(labels: &[usize]) -> usize {
     labels.iter().max().map_or(0, |last| last + 1)
 }
 
-/// The squared sums of the residuals of each cluster, added up, times G / (G - 1).
+/// The squared sums of residuals over each cluster, added up, times G / (G - 1).
 fn squares(residuals: &[f64], labels: &[usize]) -> f64 {
     let clusters = count(labels);
     let mut sums = vec![0.0; clusters];

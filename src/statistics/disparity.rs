@@ -1,8 +1,8 @@
-//! The gap between two groups, and how sure one can be of it.
+//! The gap between two groups, with its interval and tests.
 //!
-//! A unit of analysis is a matched pair: two prompts that differ only in the identity, one of each group. Where nothing matches, it is a
-//! single prompt, and the groups are two samples of identities. Units of one identity or of one template are not independent, which is why the
-//! interval resamples both and the test relabels whole identities.
+//! The unit of analysis is a matched pair: two prompts that differ only in the identity, one of each group. Without pairing it is a single
+//! prompt, and the groups are two samples of identities. Units with the same identity or the same template are not independent. That is why
+//! the interval resamples both, and why the test relabels whole identities.
 
 use super::clusters::StandardError;
 use super::equivalence::equivalence_p_value;
@@ -11,16 +11,16 @@ use super::interval::Resampled;
 use super::observation::{Contributions, DifferentUnits, Observation, SIDES, are_paired, singles};
 use super::relabelling::p_value;
 
-/// How interval and test are computed.
+/// The settings of interval and tests.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
-    /// Bootstrap draws.
+    /// The number of bootstrap draws.
     pub draws: usize,
-    /// Seed of the draws: the same seed draws the same identities and templates, whatever the values.
+    /// The seed of the draws. The same seed draws the same identities and templates, whatever the values.
     pub seed: u64,
-    /// Coverage of the interval.
+    /// The coverage of the interval.
     pub level: f64,
-    /// How the interval of matched pairs is made.
+    /// How the interval of matched pairs is computed.
     pub method: Method,
 }
 
@@ -35,16 +35,16 @@ impl Default for Settings {
     }
 }
 
-/// Why there is no disparity to report.
+/// Why no gap can be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DisparityError {
-    /// Nothing to compare.
+    /// One of the groups has no value.
     #[error("there are no prompts of both groups to compare")]
     NoUnits,
     /// A value is NaN or infinite.
     #[error("the value of observation {0} is not finite")]
     NotFinite(usize),
-    /// Before and after are not measured on the same units.
+    /// Before and after were not measured on the same units.
     #[error(transparent)]
     DifferentUnits(#[from] DifferentUnits),
     /// No draw, or a level outside 0 to 1.
@@ -52,47 +52,49 @@ pub enum DisparityError {
     Settings,
 }
 
-/// The gap between two groups: the first less the second.
+/// The gap between two groups: the first group's mean minus the second's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Disparity {
     /// Whether the units are matched pairs.
     pub paired: bool,
-    /// Mean of each group's values over the units.
+    /// The mean of each group's values.
     pub means: [f64; 2],
-    /// The first group's mean less the second's.
+    /// The first group's mean minus the second's.
     pub difference: f64,
-    /// The smaller group mean over the larger; 1 when they are equal. Says nothing where a mean is negative, as a change can be.
+    /// The smaller group mean over the larger; 1 when they are equal. It means nothing when a mean is negative, as a change can be.
     pub ratio: f64,
-    /// Effect size: the difference over `deviation`, d_z of matched pairs and Cohen's d of two samples; 0 where the deviation is 0.
+    /// The effect size, difference over `deviation`: d_z for matched pairs, Cohen's d for two samples. 0 when the deviation is 0.
     pub effect_size: f64,
-    /// Standard deviation (n - 1) of the pairs' differences; of two samples, of the values around their groups' means (n - 2). 0 for a single
-    /// unit.
+    /// The standard deviation of the pairs' differences (divisor n - 1). For two samples, of the values around their groups' means (divisor
+    /// n - 2). 0 for a single unit.
     pub deviation: f64,
-    /// Lower end of the interval of the difference; minus infinity where it cannot be told, for a single identity in a single template.
+    /// The lower end of the interval of the difference. Minus infinity when the error is not known, as with a single identity in a single
+    /// template.
     pub low: f64,
-    /// Upper end.
+    /// The upper end.
     pub high: f64,
     /// The cluster-robust standard error of the difference, with its degrees of freedom.
     pub error: StandardError,
-    /// Two-sided, by relabelling whole identities: exact for these very templates. It says nothing of other templates: where they lean to one
-    /// side each, it is smaller than [`Disparity::two_way_p_value`].
+    /// The two-sided p-value from relabelling whole identities. It is exact for these very templates and means nothing for others. When
+    /// each template leans to one side, it is smaller than [`Disparity::two_way_p_value`].
     pub p_value: f64,
-    /// Two-sided, for other identities and other templates: at most 0.05 exactly when the 95% interval does not hold 0. Of matched pairs it comes from
-    /// inverting the interval, and is no smaller than 1 / (draws + 1); of two samples both are Student's t with Welch's degrees of freedom.
+    /// The two-sided p-value for other identities and other templates. It is at most 0.05 exactly when the 95% interval excludes 0. For
+    /// matched pairs it comes from inverting the interval, and is at least 1 / (draws + 1). For two samples, interval and p-value are those
+    /// of Student's t with at most Welch's degrees of freedom.
     pub two_way_p_value: f64,
-    /// Number of units: matched pairs, or single prompts.
+    /// The number of units: matched pairs, or single prompts.
     pub units: usize,
-    /// Number of identity pairs, or identities: what the test relabels and the bootstrap resamples.
+    /// The number of identity pairs, or of identities: what the test relabels and the bootstrap resamples.
     pub identities: usize,
-    /// Number of templates among them: what the bootstrap resamples too.
+    /// The number of raw templates, which the bootstrap also resamples.
     pub templates: usize,
 }
 
 impl Disparity {
-    /// The gap in a set of observations.
+    /// Computes the gap of a set of observations.
     ///
     /// # Errors
-    /// When a group has no value, a value is not finite, or the settings make no sense.
+    /// When a group has no value, when a value is not finite, or when the settings are invalid.
     pub fn of(observations: &[Observation], settings: &Settings) -> Result<Self, DisparityError> {
         let both = SIDES.map(|side| observations.iter().any(|one| one.sides[side].is_some()));
         if both != [true; 2] {
@@ -108,7 +110,7 @@ impl Disparity {
         }
         let means = means(observations);
         let column = Contributions::of(observations);
-        // From the contributions themselves, so that swapping the labels flips the sign exactly.
+        // Computed from the contributions, so that swapping the groups flips the sign exactly.
         let difference = column.gap();
         let deviation = deviation(observations);
         let clusters = column.clusters();
@@ -147,7 +149,7 @@ impl Disparity {
         })
     }
 
-    /// Difference in differences: how the gap changed from `before` to `after` on the same units, in the same order. The group means
+    /// The difference in differences: how the gap changed from `before` to `after` on the same units, in the same order. The group means
     /// are then the mean changes of each group.
     ///
     /// # Errors
@@ -160,12 +162,12 @@ impl Disparity {
         Self::of(&super::observation::changes(before, after)?, settings)
     }
 
-    /// Whether the interval holds no 0: then a gap is shown.
+    /// Whether the interval excludes 0, so that a gap is shown.
     pub fn is_shown(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
     }
 
-    /// The p-value of the claim that the difference is at least `margin` away from 0, in the unit of the values: see
+    /// The p-value of the hypothesis that the difference is at least `margin` away from 0, in the unit of the values: see
     /// [`equivalence_p_value`].
     pub fn equivalence_p_value(&self, margin: f64) -> f64 {
         equivalence_p_value(self.difference, &self.error, margin)
@@ -182,7 +184,7 @@ fn means(observations: &[Observation]) -> [f64; 2] {
     })
 }
 
-/// The deviation that effects are measured in: see [`Disparity::deviation`]. NaN where a group has no value.
+/// The deviation that effect sizes are measured in: see [`Disparity::deviation`]. NaN when a group has no value.
 pub fn deviation(observations: &[Observation]) -> f64 {
     let squares = |distances: &mut dyn Iterator<Item = f64>| -> (f64, f64) {
         distances.fold((0.0, 0.0), |(sum, count), distance| {

@@ -1,12 +1,12 @@
-//! Several claims at once: p-values of a family of measures, and bands over many milestones.
+//! Simultaneous inference: adjusted p-values for a family of measures, and bands over many milestones.
 
 use super::clusters::Clusters;
 use super::interval::{deviation, quantile};
 use super::standard_error::t_quantile;
 use statrs::distribution::{ContinuousCDF, Normal};
 
-/// Holm's step-down adjustment (1979): the smallest of m p-values times m, the next times m - 1, ..., never falling, at most 1. Rejecting
-/// where the adjusted value is below 0.05 makes any false claim in the family with a probability of at most 5%.
+/// Holm's step-down adjustment (1979) of m p-values: the smallest times m, the next times m - 1, and so on, made non-decreasing and capped
+/// at one. When claims with an adjusted value below 0.05 are accepted, the probability of any false one in the family is at most 5%.
 pub fn holm(p_values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p_values.len()).collect();
     order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
@@ -20,9 +20,10 @@ pub fn holm(p_values: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// Bands around the means of several columns (milestones) that hold all of them at once with probability `level`: mean -+ c t/z s, with
-/// s the cluster-robust standard error of each, and c the quantile, over common bootstrap draws, of the largest standardised deviation
-/// in any column. Columns without spread have no width.
+/// Bands around the means of several columns (milestones) that contain all of the means at once with probability `level`: mean +- t s. Here
+/// s is the cluster-robust standard error of a column, and t the quantile of Student's t at the probability Phi(c), with c the `level`
+/// quantile, over common bootstrap draws, of the largest standardised deviation in any column. Columns without spread have bands without
+/// width.
 pub fn simultaneous_bands(
     columns: &[&[f64]],
     clusters: &Clusters,
@@ -46,7 +47,7 @@ pub fn simultaneous_bands(
     }
     largest.sort_by(f64::total_cmp);
     let critical = quantile(&largest, level);
-    // The level that a single normal deviation of that size stands for, and Student's t at the same.
+    // The probability to which a normal deviation of that size belongs; Student's t is taken at the same probability.
     let tail = Normal::standard().cdf(critical);
     let both = columns.iter().zip(&means);
     both.map(|(values, &mean)| {

@@ -1,4 +1,4 @@
-//! Pure functions of columns of numbers: clusters, intervals, gaps, tests, calibration. Nothing here knows of models or of groups by name.
+//! Pure functions of columns of numbers: clusters, intervals, gaps, tests, calibration. Nothing here knows models or the names of groups.
 
 pub mod calibration;
 pub mod clusters;

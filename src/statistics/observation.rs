@@ -56,14 +56,6 @@ impl Observation {
     pub fn difference(&self) -> Option<f64> {
         Some(self.sides[0]? - self.sides[1]?)
     }
-
-    /// The same observation with each value mapped.
-    pub fn map(self, value: impl Fn(f64) -> f64) -> Self {
-        Self {
-            sides: self.sides.map(|side| side.map(&value)),
-            ..self
-        }
-    }
 }
 
 /// The observations of units, from a column of values. None where the column lacks one of them.

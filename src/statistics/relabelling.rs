@@ -1,4 +1,5 @@
-//! Permutation tests at the level of identities: if the groups did not matter, whole identities could as well have the other label.
+//! Permutation tests of the gap that relabel whole identities: if the groups did not matter, an identity could as well have the other
+//! label.
 
 use std::collections::BTreeMap;
 
@@ -7,16 +8,17 @@ use rand_chacha::ChaCha8Rng;
 
 use super::observation::{Observation, SIDES, are_paired, singles};
 
-/// Up to this many identity pairs every pattern of signs is tried.
+/// With up to this many identity pairs, every pattern of signs is tried.
 const EXACT: usize = 21;
-/// Patterns drawn when there are more.
+/// How many relabellings are drawn when there are too many to try.
 const DRAWS: u64 = 100_000;
-/// Up to this many ways of giving the identities their labels every one is tried.
+/// With up to this many ways to divide the identities into groups, every one is tried.
 const ALL_WAYS: f64 = 1_048_576.0;
 
-/// Two-sided p-value of the gap: the share of relabellings whose gap is at least as far from 0 as the observed one. Of matched pairs, the two
-/// labels of an identity pair are swapped, all of its templates together; of single values, the identities' groups are permuted. Exact where
-/// there are few relabellings (2^21, C(n, k) up to 2^20), else by 100,000 draws with the observed labels counted in, so that it is never 0.
+/// The two-sided p-value of the gap: the share of relabellings whose gap is at least as far from 0 as the observed one. For matched pairs,
+/// the two labels of an identity pair are swapped in all its templates at once. For single prompts, the groups of the identities are
+/// permuted. The test is exact when there are few relabellings (up to 21 identity pairs, or C(n, k) up to 2^20). Otherwise it uses 100,000
+/// draws and counts the observed labels as one more, so that it is never 0.
 pub(super) fn p_value(observations: &[Observation], seed: u64) -> f64 {
     if are_paired(observations) {
         flipped(observations, seed)
@@ -25,7 +27,7 @@ pub(super) fn p_value(observations: &[Observation], seed: u64) -> f64 {
     }
 }
 
-/// The sign flips of matched pairs.
+/// The p-value from sign flips of matched pairs.
 fn flipped(pairs: &[Observation], seed: u64) -> f64 {
     let mut sums = BTreeMap::new();
     for pair in pairs {
@@ -33,13 +35,13 @@ fn flipped(pairs: &[Observation], seed: u64) -> f64 {
     }
     let sums: Vec<f64> = sums.into_values().collect();
     let observed = sums.iter().sum::<f64>().abs();
-    // Patterns that tie with the observed one must count although their sums are added in another order.
+    // Patterns that tie with the observed one must count, although rounding differs when their sums are added in another order.
     let scale: f64 = sums.iter().map(|sum| sum.abs()).sum();
     let reached = |sum: f64| sum.abs() >= observed - 1e-12 * scale;
     if sums.len() <= EXACT {
         return exact(&sums, reached);
     }
-    // Eight signs are one look into a table instead of eight sums.
+    // A table gives the sum for eight signs in one look-up.
     let tables: Vec<Vec<f64>> = sums.chunks(8).map(signed_sums).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let hits = (0..DRAWS).filter(|_| {
@@ -57,10 +59,10 @@ fn flipped(pairs: &[Observation], seed: u64) -> f64 {
     (hits.count() as f64 + 1.0) / (DRAWS as f64 + 1.0)
 }
 
-/// Sum and number of the values of an identity.
+/// The sum and the number of an identity's values.
 type Total = (f64, f64);
 
-/// The permutations of the identities' groups.
+/// The p-value from permutations of the identities' groups.
 fn permuted(observations: &[Observation], seed: u64) -> f64 {
     let mut totals: BTreeMap<(usize, usize), Total> = BTreeMap::new();
     for one in singles(observations) {
@@ -68,7 +70,7 @@ fn permuted(observations: &[Observation], seed: u64) -> f64 {
         *total = (total.0 + one.value, total.1 + 1.0);
     }
     let counts = SIDES.map(|side| totals.keys().filter(|key| key.0 == side).count());
-    // In the order of the groups, so that the observed labels are the first ones.
+    // Sorted by group, so that the first ones have the observed labels of the first group.
     let totals: Vec<Total> = totals.into_values().collect();
     let whole = sum_of(totals.iter());
     let gap = |first: Total| first.0 / first.1 - (whole.0 - first.0) / (whole.1 - first.1);
@@ -86,7 +88,7 @@ fn permuted(observations: &[Observation], seed: u64) -> f64 {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut order: Vec<usize> = (0..totals.len()).collect();
     let hits = (0..DRAWS).filter(|_| {
-        // The beginning of a random order (Fisher and Yates).
+        // The first places of a random order (Fisher and Yates).
         for place in 0..counts[0] {
             let other = rng.random_range(place..order.len());
             order.swap(place, other);
@@ -100,13 +102,13 @@ fn sum_of<'a>(totals: impl Iterator<Item = &'a Total>) -> Total {
     totals.fold((0.0, 0.0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
-/// In how many ways `chosen` of `all` can be chosen.
+/// The number of ways to choose `chosen` of `all`, C(all, chosen).
 fn ways(all: usize, chosen: usize) -> f64 {
     let factors = (0..chosen.min(all - chosen)).map(|k| (all - k) as f64 / (k + 1) as f64);
     factors.product()
 }
 
-/// Tells `told` the sum of each choice of `count` totals, added to `sum`.
+/// Calls `told` with the sum of each choice of `count` totals, added to `sum`.
 fn each_choice(totals: &[Total], count: usize, sum: Total, told: &mut impl FnMut(Total)) {
     if count == 0 {
         told(sum);
@@ -118,7 +120,7 @@ fn each_choice(totals: &[Total], count: usize, sum: Total, told: &mut impl FnMut
     }
 }
 
-/// The sum of up to eight values under each pattern of signs; a set bit is a minus.
+/// The sums of up to eight values under each pattern of signs. A set bit of the pattern is a minus.
 fn signed_sums(values: &[f64]) -> Vec<f64> {
     let patterns = 0..1usize << 8;
     let sum = |pattern: usize| {
@@ -132,8 +134,8 @@ fn signed_sums(values: &[f64]) -> Vec<f64> {
     patterns.map(sum).collect()
 }
 
-/// All patterns, in Gray-code order: each differs from the one before in a single sign. The first sign can stay, since a pattern and
-/// its opposite are equally far from 0.
+/// The share of sign patterns that reach the observed gap. Patterns are tried in Gray-code order, in which each differs from the one before
+/// in a single sign. The first sign stays, since a pattern and its opposite are equally far from 0.
 fn exact(sums: &[f64], reached: impl Fn(f64) -> bool) -> f64 {
     let mut signs = vec![1.0; sums.len()];
     let patterns = 1u64 << (sums.len() - 1);
@@ -142,7 +144,7 @@ fn exact(sums: &[f64], reached: impl Fn(f64) -> bool) -> f64 {
     for pattern in 1..patterns {
         let flipped = 1 + pattern.trailing_zeros() as usize;
         signs[flipped] = -signs[flipped];
-        // Adding up afresh now and then keeps rounding from piling up over a million patterns.
+        // Adding up again from time to time limits the rounding error over a million patterns.
         sum = match pattern % 1024 {
             0 => sums.iter().zip(&signs).map(|(sum, sign)| sum * sign).sum(),
             _ => sum + 2.0 * signs[flipped] * sums[flipped],

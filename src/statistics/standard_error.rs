@@ -1,23 +1,23 @@
-//! A standard error with its degrees of freedom, and what Student's t makes of it.
+//! Standard errors with degrees of freedom, and the intervals and p-values of Student's t.
 
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// The standard error of a mean of clustered values.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StandardError {
-    /// In the unit of the values; 0 for values without any spread, infinite where it cannot be told: one cluster in every way.
+    /// The error in the unit of the values. 0 for values without spread; infinite when it is not known, as with one cluster in every way.
     pub value: f64,
-    /// Degrees of freedom of Student's t; 0 where there is no error to speak of.
+    /// The degrees of freedom of Student's t; 0 when the error is not known.
     pub degrees: f64,
 }
 
 impl StandardError {
-    /// Whether there is an error to speak of.
+    /// Whether the error is known, that is, finite.
     pub fn is_known(&self) -> bool {
         self.value.is_finite()
     }
 
-    /// The two-sided p-value of Student's t-test that the mean is 0; without spread, 0 or 1, and 1 where the error cannot be told.
+    /// The two-sided p-value of Student's t-test that the mean is 0. Without spread it is 0 or 1; it is 1 when the error is not known.
     pub fn two_sided_p_value(&self, mean: f64) -> f64 {
         if !self.is_known() {
             return 1.0;
@@ -28,7 +28,7 @@ impl StandardError {
         }
     }
 
-    /// The interval of Student's t around a mean; everything where the error cannot be told.
+    /// The interval of Student's t around a mean. It is infinite when the error is not known.
     pub fn interval(&self, mean: f64, level: f64) -> (f64, f64) {
         if !self.is_known() {
             return (f64::NEG_INFINITY, f64::INFINITY);
@@ -38,7 +38,7 @@ impl StandardError {
     }
 }
 
-/// Quantile of Student's t; that of the normal distribution where there are no degrees of freedom to speak of.
+/// The quantile of Student's t, or of the normal distribution when the degrees of freedom are not positive.
 pub(super) fn t_quantile(degrees: f64, p: f64) -> f64 {
     match StudentsT::new(0.0, 1.0, degrees) {
         Ok(t) => t.inverse_cdf(p),

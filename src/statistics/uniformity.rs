@@ -1,7 +1,8 @@
-//! Whether p-values are spread evenly over 0 to 1, as they are when there is nothing to find.
+//! Tests whether p-values are uniform on 0 to 1, as they are when there is no effect.
 
-/// The Kolmogorov-Smirnov distance between values and the uniform distribution on 0 to 1, and its p-value by Kolmogorov's limit with
-/// Vrbik's correction for finite samples (2018), good to three digits from a dozen values on. Without values: distance 0, p-value 1.
+/// The Kolmogorov-Smirnov distance between values and the uniform distribution on 0 to 1, and its p-value. The p-value is Kolmogorov's
+/// limit with the correction for finite samples of Vrbik (2018), accurate to three digits from a dozen values on. Without values the
+/// distance is 0 and the p-value 1.
 pub fn kolmogorov_smirnov(values: &[f64]) -> (f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -15,7 +16,7 @@ pub fn kolmogorov_smirnov(values: &[f64]) -> (f64, f64) {
     let scaled = root * distance;
     let lambda = scaled + 1.0 / (6.0 * root) + (scaled - 1.0) / (4.0 * count);
     if sorted.is_empty() || lambda < 0.2 {
-        // The series does not converge there, and its sum is 1 to ten digits.
+        // The series does not converge here; its sum is 1 to ten digits.
         return (distance, 1.0);
     }
     let terms = (1..=100).map(|k| {
@@ -25,8 +26,9 @@ pub fn kolmogorov_smirnov(values: &[f64]) -> (f64, f64) {
     (distance, terms.sum::<f64>().clamp(0.0, 1.0))
 }
 
-/// The p-value of the one-sided Kolmogorov-Smirnov test that values are not smaller than uniform ones, by Smirnov's limit with the first
-/// correction for finite samples. P-values of values with ties are larger than uniform ones, which is no fault: only too small ones are.
+/// The p-value of the one-sided Kolmogorov-Smirnov test that values are not smaller than uniform ones, from Smirnov's limit with the first
+/// correction for finite samples. P-values of data with ties are larger than uniform ones; that is no fault, since only p-values that are
+/// too small are.
 pub fn too_small(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,6 +1,6 @@
-//! One event file: whole records, or nothing of them.
+//! One event file, which contains only complete records.
 //!
-//! A record is framed as TFRecord wants it: the length in 8 bytes, its checksum in 4, the data, the data's checksum in 4.
+//! A record is framed in the TFRecord format: the length in 8 bytes, its checksum in 4, the data, and the data's checksum in 4.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -15,7 +15,7 @@ use tensorboard_rs::record_writer::RecordWriter;
 
 use crate::checksum::{End, Sum};
 
-/// Why an event file could not be written. Cloneable, because it is returned again to everyone who reports after it.
+/// Why an event file could not be written. It can be cloned, because everyone who reports later gets it again.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot write {path}: {source}; what was written before stays readable")]
 pub struct TensorboardError {
@@ -25,19 +25,20 @@ pub struct TensorboardError {
     pub source: Arc<std::io::Error>,
 }
 
-/// Bytes gathered before the file is written to.
+/// Bytes that are buffered before the file is written to.
 const BUFFER: usize = 1 << 16;
 
-/// What frames a record's data.
+/// Bytes of a record besides its data.
 const FRAME: u64 = 16;
 
-/// An event file being written. Records are gathered in memory and written whole; when a write fails, what the system took of it stays up
-/// to the last whole record, the rest is lost, and the file is cut back there: readers never meet a torn record, and what is written
-/// later follows without a gap.
+/// An event file that is being written. Records are buffered in memory and written whole. When a write fails, the file is cut back to the
+/// last complete record that the system took, and the rest of the buffer is lost. So readers never meet an incomplete record, and later
+/// records follow without a gap.
 ///
-/// Each file begins with a session start at step 0. TensorBoard's Python back end then drops all that it has read from earlier files of the
-/// directory. So a run has one file with points at a time. A resumed run has a new one, which begins with what the old one had up to the
-/// checkpoint, and the old one is emptied. It stays there: a TensorBoard that is open reads no further where the file is gone that it reads.
+/// Each file begins with a session start at step 0, at which TensorBoard's Python back end drops everything that it has read from earlier
+/// files of the directory. So only one file of a run has points at a time. A resumed run begins a new file with a copy of the old one's
+/// records up to the checkpoint, and empties the old file. The empty file is kept, because an open TensorBoard stops reading the run when
+/// the file that it reads is gone.
 #[derive(Debug)]
 pub struct EventsFile {
     path: PathBuf,
@@ -48,8 +49,8 @@ pub struct EventsFile {
 
 impl EventsFile {
     /// Creates a new file in `directory`. TensorBoard reads the files of a run in the order of their names, so the name begins with the
-    /// time, or with the second after the newest file's where that is later: two files of one second, and a clock that was put back
-    /// before a resume, must not change the order.
+    /// time, or with the second after that of the newest file if that is later. This keeps the order for two files of the same second, and
+    /// when the clock was set back before a resume.
     ///
     /// # Errors
     /// When it cannot be created or written.
@@ -59,7 +60,7 @@ impl EventsFile {
             let path = directory.join(name(second));
             match File::options().write(true).create_new(true).open(&path) {
                 Ok(file) => return Self::begin(path, file),
-                // Another thread was faster.
+                // Another thread has just created it.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => second += 1,
                 Err(source) => return Err(failed(&path, source)),
             }
@@ -87,7 +88,7 @@ impl EventsFile {
         Ok(events)
     }
 
-    /// The newest event file of `directory` whose beginning is what `end` says; None when there is none.
+    /// The newest event file of `directory` whose first bytes have the length and checksum of `end`. None when there is none.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -101,8 +102,8 @@ impl EventsFile {
         Ok(None)
     }
 
-    /// Goes on behind the first `bytes` bytes of the file `from`: they are copied into a new file, and the earlier files of the directory are
-    /// emptied. A reader that had read beyond them begins anew with the new file.
+    /// Continues the file `from` after its first `bytes` bytes: they are copied to a new file, and the earlier files of the directory are
+    /// emptied. A reader that has read further starts again with the new file.
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.
@@ -121,7 +122,7 @@ impl EventsFile {
         })
     }
 
-    /// Empties the event files of a run that begins anew.
+    /// Empties the event files of a run that starts from the beginning again.
     ///
     /// # Errors
     /// When one cannot be written.
@@ -158,22 +159,22 @@ impl EventsFile {
         }
     }
 
-    /// Hands everything to the operating system.
+    /// Passes everything in the buffer to the operating system.
     ///
     /// # Errors
-    /// When it does not take it; the file then ends with the last record that was taken whole.
+    /// When the system refuses; the file then ends with the last complete record.
     pub fn flush(&mut self) -> Result<(), TensorboardError> {
         let written = self.file.write_all(&self.buffer);
         match &written {
             Ok(()) => self.written.add(&self.buffer),
-            // Best effort: a torn record at the end is tolerated by readers too.
+            // Best effort: readers also tolerate an incomplete record at the end.
             Err(_) => drop(self.cut_back()),
         }
         self.buffer.clear();
         written.map_err(|source| failed(&self.path, source))
     }
 
-    /// Cuts the file behind the last whole record, and goes on from there.
+    /// Cuts the file off after the last complete record, and continues from there.
     fn cut_back(&mut self) -> std::io::Result<()> {
         let taken = self.file.stream_position()? - self.written.bytes();
         let whole = whole_records(&self.buffer, taken) as usize;
@@ -183,7 +184,7 @@ impl EventsFile {
         Ok(())
     }
 
-    /// Flushes, waits until the disk has it, and says how far the file goes.
+    /// Flushes and syncs the file to the disk. Returns its length and checksum.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -195,17 +196,17 @@ impl EventsFile {
         Ok(self.end())
     }
 
-    /// How far the file goes, apart from what is gathered in memory.
+    /// The length and checksum of the file, without what is still in the buffer.
     pub fn end(&self) -> End {
         self.written.end()
     }
 
-    /// Where it lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// TensorBoard's steps are signed.
+    /// Converts a step to TensorBoard's signed steps.
     fn axis(&self, step: u64) -> Result<i64, TensorboardError> {
         i64::try_from(step).map_err(|_| {
             let reason = format!("step {step} is above {}", i64::MAX);
@@ -214,22 +215,22 @@ impl EventsFile {
     }
 }
 
-/// What the names of event files begin with.
+/// The prefix of the names of event files.
 const PREFIX: &str = "events.out.tfevents.";
 
-/// The name of a file of this process that begins at a second since 1970.
+/// The name of a file of this process, for a second since 1970.
 fn name(second: u64) -> String {
     format!("{PREFIX}{second:010}.milepost.{}.0", std::process::id())
 }
 
-/// This second, or the one after the newest event file's, whoever wrote it.
+/// The current second, or the one after that of the newest event file if it is later, whichever program wrote it.
 fn next_second(directory: &Path) -> Result<u64, TensorboardError> {
     let now = since_epoch(SystemTime::now()) as u64;
     let mut second = now;
     for name in names(directory)? {
         let rest = name.strip_prefix(PREFIX);
         let time = rest.and_then(|rest| rest.split('.').next());
-        // Names sort as their times do only where these have ten digits.
+        // Names sort like their times only when these have ten digits.
         let time = time.filter(|time| time.len() == 10);
         if let Some(newest) = time.and_then(|time| time.parse::<u64>().ok()) {
             second = second.max(newest + 1);
@@ -238,7 +239,7 @@ fn next_second(directory: &Path) -> Result<u64, TensorboardError> {
     Ok(second)
 }
 
-/// The names in a directory.
+/// The names of everything in a directory.
 fn names(directory: &Path) -> Result<Vec<String>, TensorboardError> {
     let entries = std::fs::read_dir(directory).map_err(|source| failed(directory, source))?;
     let mut names = Vec::new();
@@ -257,7 +258,7 @@ fn own_files(directory: &Path) -> Result<Vec<PathBuf>, TensorboardError> {
     Ok(names.iter().map(|name| directory.join(name)).collect())
 }
 
-/// Empties files, and removes those that were emptied by an earlier resume: whoever read them has gone on since.
+/// Empties files. Removes those that an earlier resume has emptied: their readers have moved on since.
 fn empty(paths: &[PathBuf]) -> Result<(), TensorboardError> {
     for path in paths {
         let emptied = std::fs::metadata(path).and_then(|file| {
@@ -272,7 +273,7 @@ fn empty(paths: &[PathBuf]) -> Result<(), TensorboardError> {
     Ok(())
 }
 
-/// Puts the first `bytes` bytes of `from` at `path`, whole or not at all, and gives the open file.
+/// Copies the first `bytes` bytes of `from` to `path` atomically. Returns the open file and its running checksum.
 fn copy_aside(from: &Path, bytes: u64, path: &Path) -> std::io::Result<(File, Sum)> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut source = File::open(from)?.take(bytes);
@@ -290,7 +291,7 @@ fn copy_aside(from: &Path, bytes: u64, path: &Path) -> std::io::Result<(File, Su
     crate::atomic::publish(aside, path).map(|file| (file, sum))
 }
 
-/// How many of the first `taken` bytes of `buffer` are whole records.
+/// How many of the first `taken` bytes of `buffer` are in complete records.
 fn whole_records(buffer: &[u8], taken: u64) -> u64 {
     let mut whole = 0;
     while let Some(length) = buffer[whole as usize..].first_chunk() {

@@ -1,11 +1,11 @@
-//! Histograms of values: equal-width buckets between the smallest and the largest.
+//! Histograms of values, in buckets of equal width between the smallest and the largest value.
 
 use tensorboard_proto::summary::Summary;
 use tensorboard_rs::summary::histogram_raw;
 
 const BUCKETS: usize = 30;
 
-/// The histogram of the finite ones of `values`, as TensorBoard's histogram and distribution pages show it.
+/// The histogram of the finite `values`, for TensorBoard's pages of histograms and distributions.
 pub(super) fn histogram(tag: &str, values: &[f64]) -> Summary {
     let finite: Vec<f64> = values
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn histogram(tag: &str, values: &[f64]) -> Summary {
     let mut limits = Vec::with_capacity(BUCKETS);
     let mut limit = min;
     for index in 1..=BUCKETS {
-        // Weighted, because max - min may be more than a double holds; clamped, because rounding must not turn two limits around.
+        // A weighted sum, because max - min may overflow; clamped, because rounding must not change the order of two limits.
         let share = index as f64 / BUCKETS as f64;
         limit = (min * (1.0 - share) + max * share).clamp(limit, max);
         limits.push(limit);

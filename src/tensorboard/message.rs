@@ -1,4 +1,4 @@
-//! Messages of TensorBoard's plugins: texts, the table of runs, the layout of custom charts.
+//! Messages for TensorBoard's plugins: texts, the table of runs, the layout of custom charts.
 
 use protobuf::well_known_types::Value;
 use protobuf::{Message, ProtobufResult, RepeatedField};
@@ -10,28 +10,28 @@ use tensorboard_proto::tensor::TensorProto;
 use tensorboard_proto::tensor_shape::TensorShapeProto;
 use tensorboard_proto::types;
 
-/// A parameter of a run.
+/// The value of a run's parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HparamValue {
     /// A number.
     Number(f64),
-    /// A word.
+    /// A text.
     Text(String),
     /// Yes or no.
     Bool(bool),
 }
 
-/// Charts of TensorBoard's custom scalars page, by category.
+/// The charts of TensorBoard's custom scalars page, by category.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Title and charts of each category.
+    /// The title and the charts of each category.
     pub categories: Vec<(String, Vec<Chart>)>,
 }
 
 /// One chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chart {
-    /// Several tags over each other.
+    /// Several tags as lines.
     Lines {
         /// Its title.
         title: String,
@@ -68,7 +68,7 @@ impl Chart {
         tags.iter().map(String::as_str)
     }
 
-    /// The same chart with another title and other tags.
+    /// The same chart, with `title` and `tag` applied to its title and its tags.
     pub fn map(&self, title: impl Fn(&str) -> String, tag: impl Fn(&str) -> String) -> Self {
         let named = title;
         match self {
@@ -107,7 +107,7 @@ fn plugin_summary(tag: &str, plugin: &str, content: Vec<u8>, tensor: TensorProto
     summary
 }
 
-/// A tensor without dimensions: TensorBoard draws a table around a text that has any.
+/// A string tensor without dimensions. TensorBoard draws a table around a text that has dimensions.
 fn string_tensor(bytes: Vec<u8>) -> TensorProto {
     let mut tensor = TensorProto::new();
     tensor.set_dtype(types::DataType::DT_STRING);
@@ -116,13 +116,13 @@ fn string_tensor(bytes: Vec<u8>) -> TensorProto {
     tensor
 }
 
-/// A text in Markdown.
+/// The summary of a text in Markdown.
 pub(super) fn text(tag: &str, markdown: &str) -> Summary {
     let tensor = string_tensor(markdown.as_bytes().to_vec());
     plugin_summary(tag, "text", Vec::new(), tensor)
 }
 
-/// The run's parameters and the tags to compare runs by: two summaries.
+/// The two summaries with the run's parameters and the tags of metrics. `seconds` is the time of the start, since 1970.
 pub(super) fn hparams(
     hparams: &[(String, HparamValue)],
     metrics: &[String],
@@ -170,7 +170,7 @@ pub(super) fn hparams(
     ])
 }
 
-/// How the run ended, for the table of runs.
+/// The summary of how the run ended, for the table of runs.
 pub(super) fn session_end(success: bool, seconds: f64) -> ProtobufResult<Summary> {
     let mut end = SessionEndInfo::new();
     end.set_end_time_secs(seconds);
@@ -185,7 +185,7 @@ pub(super) fn session_end(success: bool, seconds: f64) -> ProtobufResult<Summary
 }
 
 fn hparams_summary(tag: &str, data: &HParamsPluginData) -> ProtobufResult<Summary> {
-    // The plugin reads the metadata; the tensor only has to be there.
+    // The plugin reads only the metadata, but a tensor must be there.
     let mut tensor = TensorProto::new();
     tensor.set_dtype(types::DataType::DT_FLOAT);
     tensor.set_tensor_shape(TensorShapeProto::new());
@@ -198,7 +198,7 @@ fn hparams_summary(tag: &str, data: &HParamsPluginData) -> ProtobufResult<Summar
     ))
 }
 
-/// The layout of the custom scalars page.
+/// The summary with the layout of the custom scalars page.
 pub(super) fn custom_layout(layout: &Layout) -> ProtobufResult<Summary> {
     let mut message = layout::Layout::new();
     for (title, charts) in &layout.categories {
@@ -237,7 +237,7 @@ fn chart(chart: &Chart) -> layout::Chart {
     message
 }
 
-/// The regular expression that matches `tag` alone: the page takes nothing else.
+/// The regular expression that matches only `tag`. The page accepts nothing but regular expressions.
 fn exactly(tag: &str) -> String {
     let mut expression = "^".to_owned();
     for character in tag.chars() {

@@ -1,7 +1,7 @@
-//! Event files for TensorBoard, over tensorboard-rs's record writer and tensorboard-proto's messages.
+//! Event files for TensorBoard, made with tensorboard-rs's record writer and tensorboard-proto's messages.
 //!
-//! tensorboard-rs's own `SummaryWriter` panics on a full disk, lets two writers in one second overwrite each other, and queues without
-//! bound; here a file is created anew or not at all, the queue is bounded, and every error comes back to whoever reports.
+//! tensorboard-rs's own `SummaryWriter` panics on a full disk, lets two writers in one second overwrite each other, and has an unbounded
+//! queue. Here a file is never overwritten, the queue is bounded, and every error is returned to the caller.
 
 mod events_file;
 mod histogram;

@@ -1,4 +1,4 @@
-//! The run's one writer: a thread behind a bounded queue.
+//! The run's only writer: a thread behind a bounded queue.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -16,13 +16,13 @@ use crate::checksum::End;
 /// Something to write.
 #[derive(Debug, Clone)]
 pub enum Entry {
-    /// A number. TensorBoard keeps single precision.
+    /// A number. TensorBoard stores it in single precision.
     Scalar {
         /// Its tag.
         tag: String,
-        /// Its place on the x axis.
+        /// Its position on the x axis.
         step: u64,
-        /// When.
+        /// The time of the report.
         wall: SystemTime,
         /// The number.
         value: f64,
@@ -31,9 +31,9 @@ pub enum Entry {
     Histogram {
         /// Its tag.
         tag: String,
-        /// Its place on the x axis.
+        /// Its position on the x axis.
         step: u64,
-        /// When.
+        /// The time of the report.
         wall: SystemTime,
         /// The values.
         values: Vec<f64>,
@@ -42,23 +42,23 @@ pub enum Entry {
     Text {
         /// Its tag.
         tag: String,
-        /// Its place on the x axis.
+        /// Its position on the x axis.
         step: u64,
-        /// When.
+        /// The time of the report.
         wall: SystemTime,
         /// The text.
         markdown: String,
     },
-    /// The run's parameters, and the tags to compare runs by.
+    /// The run's parameters, and the tags by which runs are compared.
     Hparams {
-        /// Name and value of each parameter.
+        /// The name and value of each parameter.
         hparams: Vec<(String, HparamValue)>,
         /// The tags.
         metrics: Vec<String>,
     },
-    /// The custom charts.
+    /// The layout of the custom scalars page.
     Layout(Layout),
-    /// The run is over. A TensorBoard that is open keeps the first end that it reads, also when the run is resumed later.
+    /// The end of the run. An open TensorBoard keeps the first end that it reads, even when the run is resumed later.
     SessionEnd {
         /// Whether it ended well.
         success: bool,
@@ -67,14 +67,14 @@ pub enum Entry {
 
 enum Message {
     Entry(Entry),
-    /// Hand everything to the system, then answer how far the file goes.
+    /// Pass everything to the system, then answer with the file's length and checksum.
     Flush(Sender<End>),
-    /// Bring everything to the disk, then answer how far the file goes.
+    /// Sync everything to the disk, then answer with the file's length and checksum.
     Sync(Sender<End>),
 }
 
-/// Writes a run's event file from a thread of its own. When the queue is full, whoever reports waits; when the disk refuses, whoever
-/// reports next is told, and so is everyone after.
+/// Writes a run's event file from a thread of its own. When the queue is full, reporting waits. After a failed write, every later report
+/// returns its error.
 pub struct Writer {
     path: PathBuf,
     queue: Option<Sender<Message>>,
@@ -83,7 +83,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A writer into a new file of `directory`, whose queue holds `capacity` entries.
+    /// Creates a writer to a new file in `directory`. Its queue holds `capacity` entries.
     ///
     /// # Errors
     /// When the file cannot be created.
@@ -91,7 +91,7 @@ impl Writer {
         Self::start(EventsFile::create(directory)?, capacity)
     }
 
-    /// A writer that goes on behind the first `bytes` bytes of the event file `from`; see [`EventsFile::go_on`].
+    /// Creates a writer that continues the event file `from` after its first `bytes` bytes; see [`EventsFile::go_on`].
     ///
     /// # Errors
     /// When a file cannot be read, written or removed.
@@ -128,12 +128,12 @@ impl Writer {
         self.post(Message::Entry(entry))
     }
 
-    /// Where the file lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Returns once everything sent before is in the file, with how far the file goes.
+    /// Waits until everything that was sent is in the file. Returns the file's length and checksum.
     ///
     /// # Errors
     /// When it could not be written.
@@ -141,7 +141,7 @@ impl Writer {
         Ok(self.ask(Message::Flush)?.unwrap_or_default())
     }
 
-    /// Returns once everything sent before is on the disk, with how far the file goes.
+    /// Waits until everything that was sent is on the disk. Returns the file's length and checksum.
     ///
     /// # Errors
     /// When it could not be written.
@@ -157,11 +157,11 @@ impl Writer {
         self.sync().map(drop)
     }
 
-    /// Sends a message that is answered, and waits for the answer.
+    /// Sends a message and waits for its answer.
     fn ask(&self, message: fn(Sender<End>) -> Message) -> Result<Option<End>, TensorboardError> {
         let (done, answer) = bounded(1);
         self.post(message(done))?;
-        // Dropped without an answer: the disk has refused, and the error is set.
+        // When the channel is dropped without an answer, a write has failed and the error is set.
         let answer = answer.recv().ok();
         self.check()?;
         Ok(answer)
@@ -170,7 +170,7 @@ impl Writer {
     fn post(&self, message: Message) -> Result<(), TensorboardError> {
         self.check()?;
         if let Some(queue) = &self.queue {
-            // The thread takes messages as long as there is a sender.
+            // The thread receives as long as there is a sender, so this cannot fail.
             let _ = queue.send(message);
         }
         self.check()
@@ -188,18 +188,18 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // The thread does not panic; if it did, its error would have shown itself before.
+            // The thread does not panic. If it did, earlier calls would have returned its error.
             let _ = thread.join();
         }
     }
 }
 
-/// The thread: writes until the queue is closed. Once the disk refuses, everything is taken and dropped: a queue that nobody empties would keep
-/// a flush that stands in it, and whoever waits for its answer, for ever.
+/// The thread's function, which writes until the queue is closed. After a failed write it drops everything that arrives: otherwise a flush
+/// that stands in the queue would never be answered, and its sender would wait for ever.
 fn write_all(mut file: EventsFile, inbox: &Receiver<Message>, error: &OnceLock<TensorboardError>) {
     for message in inbox {
-        // Once the queue is empty the file gets what there is: TensorBoard shows it while the next step is computed, and a killed run
-        // has lost none of it.
+        // Whenever the queue is empty, the file is flushed. So TensorBoard shows the values while the next step is computed, and a killed
+        // run loses none of them.
         let written = take(&mut file, message).and_then(|()| {
             if inbox.is_empty() {
                 file.flush()

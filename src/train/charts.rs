@@ -1,9 +1,10 @@
-//! The layout of TensorBoard's custom scalars page: the loop's own chart, and those that the run's hooks declare.
+//! The layout of TensorBoard's custom scalars page: the loop's own chart, and the charts that the run's hooks declare.
 
 use crate::hook::Shows;
 use crate::tensorboard::{Chart, Layout};
 
-/// The charts of a run whose hooks show `shows`. Charts of one category stand together, categories in the order in which they are first named.
+/// The charts of a run whose hooks show `shows`. Charts of one category are grouped, and categories come in the order in which they are
+/// first named.
 pub(super) fn layout(shows: &[Shows]) -> Layout {
     let loss = Chart::Lines {
         title: "training loss".to_owned(),

@@ -1,4 +1,4 @@
-//! Decides which hook is due at an event, calls it inline or queues it, and turns what it reports into records and requests.
+//! Decides which hooks are due at an event, calls them inline or queues them, and turns their reports into records and requests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::model::Pair;
 use crate::record::progress::HookState;
 use crate::record::{HookFailure, RunDirectory, columns};
 
-/// Where the run's reports go, lent by the loop for the time of one call.
+/// The destinations of the run's reports, borrowed from the loop for one call.
 pub(super) struct Sinks<'a> {
     pub recorder: &'a mut Recorder,
     pub reporter: &'a mut dyn Reporter,
@@ -27,17 +27,17 @@ pub(super) struct Dispatcher {
     entries: Vec<Listener>,
     worker: Option<Worker>,
     scene: Arc<Scene>,
-    /// The pair before the first step, where a hook compares with it.
+    /// The pair before the first step, if a hook compares with it.
     start: Option<Arc<Pair>>,
     extent: Extent,
     watch: Option<Arc<Watch>>,
     requests: Vec<Request>,
-    /// The optimiser steps done, for the lag.
+    /// The optimiser steps done, from which the lag is computed.
     step: u64,
 }
 
 impl Dispatcher {
-    /// `start` is asked for the pair before the first step if a hook compares with it.
+    /// Makes the dispatcher of a run's hooks. `start` is called for the pair before the first step if a hook compares with it.
     pub fn new(
         specs: Vec<HookSpec>,
         scene: Arc<Scene>,
@@ -61,7 +61,7 @@ impl Dispatcher {
         })
     }
 
-    /// Has someone told how far long measurements are.
+    /// Sets the callback for the progress of long measurements.
     pub fn watched_by(mut self, watch: Option<Arc<Watch>>) -> Self {
         self.watch = watch;
         self
@@ -122,8 +122,8 @@ impl Dispatcher {
         sent
     }
 
-    /// What the hooks with a budget have cost together; None while one of them is under way, since hooks that share probes are to be called at
-    /// the same milestones.
+    /// The time that hooks with a budget have taken together. None while one of them is running: hooks that share probes should be called
+    /// at the same milestones.
     fn spent(&self) -> Option<Spent> {
         let mut all = Spent::default();
         for entry in self.entries.iter().filter(|entry| entry.has_budget()) {
@@ -136,7 +136,7 @@ impl Dispatcher {
         Some(all)
     }
 
-    /// Records what background hooks have finished meanwhile.
+    /// Records the results of background hooks that have finished, without waiting.
     pub fn drain(&mut self, sinks: &mut Sinks) -> Result<(), RunError> {
         let Some(mut worker) = self.worker.take() else {
             return Ok(());
@@ -170,7 +170,8 @@ impl Dispatcher {
         let entry = &mut self.entries[done.index];
         entry.pending = entry.pending.saturating_sub(1);
         if entry.disabled {
-            // It was queued before its failure was known: as if it had not been called, however far the worker was.
+            // The call was queued before the hook's failure was known. It is dropped, so that the record does not depend on how far the
+            // worker was.
             return sinks.recorder.abandon(done.slot);
         }
         let (step, took) = (done.milestone.step, done.took);
@@ -225,24 +226,24 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// What hooks have asked for since the last time.
+    /// Takes the requests that hooks have made since the last call.
     pub fn take_requests(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.requests)
     }
 
-    /// What hooks have asked for and nobody has taken yet.
+    /// The requests that nobody has taken yet.
     pub fn requests(&self) -> &[Request] {
         &self.requests
     }
 
-    /// Every failure of every hook, also those before a resume.
+    /// All failures of hooks, including those before a resume.
     pub fn failures(&self) -> Vec<HookFailure> {
         let entries = self.entries.iter();
         entries.flat_map(|entry| entry.failures.clone()).collect()
     }
 
-    /// What a checkpoint must keep; only after [`Dispatcher::settle`]. A hook whose state cannot be had is switched off: a resume could not go on
-    /// with it.
+    /// The states of all hooks for a checkpoint. Call it only after [`Dispatcher::settle`]. A hook whose state cannot be saved is switched
+    /// off, because a resume could not continue it.
     pub fn states(&mut self, reporter: &mut dyn Reporter) -> BTreeMap<String, HookState> {
         let step = self.step;
         let mut states = BTreeMap::new();
@@ -262,11 +263,11 @@ impl Dispatcher {
         states
     }
 
-    /// Gives hooks their state of a checkpoint back. Hooks that were not there yet start afresh. One that cannot take its state back is switched
-    /// off.
+    /// Restores the hooks' states from a checkpoint. Hooks that are not in it start afresh. A hook that cannot restore its state is
+    /// switched off.
     ///
     /// # Errors
-    /// When such a hook's policy is to end the run.
+    /// When such a hook has `on_error = "stop"`.
     pub fn restore(
         &mut self,
         step: u64,
@@ -294,7 +295,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// What each hook cost.
+    /// The time that each hook took.
     pub fn into_times(self) -> Vec<HookTime> {
         self.entries.into_iter().map(|entry| entry.time).collect()
     }

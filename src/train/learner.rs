@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use super::outcome::RunError;
 use crate::hook::{Gradients, square_sum};
-use crate::model::{Dropout, Network, checkpoint_name, next_token_loss};
+use crate::model::{Network, checkpoint_name};
 use crate::record::Unusable;
 
 /// AdamW's decoupled weight decay: each step takes `learning rate x rate` of a weight away.
@@ -54,18 +54,16 @@ impl Learner {
         }
     }
 
-    /// Forward and backward pass of one micro-batch of a step that has `step_predictions` predictions in all. Each prediction of the
-    /// step weighs the same, whatever the sizes of its micro-batches.
+    /// Forward and backward pass of one micro-batch of a step that has `step_predictions` predictions in all. `loss` gives the sum of the
+    /// micro-batch's losses, in nats. Each prediction of the step weighs the same, whatever the sizes of its micro-batches.
     pub fn accumulate(
         &mut self,
-        rows: &[&[u32]],
         step_predictions: usize,
-        dropout: Option<&mut Dropout>,
+        loss: impl FnOnce(&Network) -> Tensor<1> + Send,
     ) {
         // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
         rayon::scope(|_| {
-            let (sum, _) = next_token_loss(&self.model, rows, dropout);
-            let share = sum * (1.0 / step_predictions as f64);
+            let share = loss(&self.model) * (1.0 / step_predictions as f64);
             let gradients = GradientsParams::from_grads(share.backward(), &self.model);
             self.loss += f64::from(share.into_scalar::<f32>());
             self.accumulator.accumulate(&self.model, gradients);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::learner::unusable;
 use super::outcome::RunError;
-use super::{Learner, Training};
+use super::{Learner, Objective, Training};
 use crate::clock::MicroBatch;
 use crate::hook::{Evaluation, Gradients, Scene};
 use crate::measure::evaluation::mean_loss;
@@ -54,28 +54,28 @@ pub(super) trait Trained {
 
 /// A model of the pair.
 enum Member {
-    Learns(Box<Learner>),
+    Learns(Box<Learner>, Objective),
     Stays(Box<Network>),
 }
 
 impl Member {
     fn model(&self) -> &Network {
         match self {
-            Self::Learns(learner) => &learner.model,
+            Self::Learns(learner, _) => &learner.model,
             Self::Stays(model) => model,
         }
     }
 
     fn learner(&self) -> Option<&Learner> {
         match self {
-            Self::Learns(learner) => Some(learner),
+            Self::Learns(learner, _) => Some(learner),
             Self::Stays(_) => None,
         }
     }
 
     fn learner_mut(&mut self) -> Option<&mut Learner> {
         match self {
-            Self::Learns(learner) => Some(learner),
+            Self::Learns(learner, _) => Some(learner),
             Self::Stays(_) => None,
         }
     }
@@ -93,7 +93,8 @@ impl Learners {
     pub fn new(seed: u64, pair: Pair, training: &Training) -> Self {
         let member = |role: Role, model: Network| {
             if training.models.contains(&role) {
-                Member::Learns(Box::new(Learner::new(model, training.weight_decay)))
+                let learner = Learner::new(model, training.weight_decay);
+                Member::Learns(Box::new(learner), training.objectives.get(role))
             } else {
                 Member::Stays(Box::new(model))
             }
@@ -124,10 +125,19 @@ impl Learners {
 
 impl Trained for Learners {
     fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
-        let seed = self.seed;
-        for (role, learner) in self.learners_mut() {
-            let rng = stream(seed, Purpose::Dropout, role as u64, index.0);
-            learner.accumulate(rows, predictions, Some(&mut Dropout::new(rng)));
+        for role in Role::BOTH {
+            let (member, other) = match role {
+                Role::Main => (&mut self.main, &self.assistant),
+                Role::Assistant => (&mut self.assistant, &self.main),
+            };
+            let Member::Learns(learner, objective) = member else {
+                continue;
+            };
+            let rng = stream(self.seed, Purpose::Dropout, role as u64, index.0);
+            let (mut dropout, other) = (Dropout::new(rng), other.model());
+            learner.accumulate(predictions, |model| {
+                objective.loss(model, other, rows, &mut dropout)
+            });
         }
     }
 

@@ -1,4 +1,4 @@
-//! One hook of a run: when it is due, how often it was, what became of it.
+//! One hook of a run: whether it is due, its failures, and the time it took.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::model::{Pair, Role};
 use crate::record::HookFailure;
 use crate::record::progress::HookState;
 
-/// One event, as the loop hands it over.
+/// One event, as the loop passes it to the hooks.
 pub(super) struct Firing<'a> {
     pub milestone: Milestone,
-    /// The clock at the end of the step before.
+    /// The clock at the end of the previous step.
     pub before: &'a Clock,
     pub pair: &'a dyn Fn() -> Pair,
     pub gradients: &'a [(Role, Gradients<'a>)],
@@ -26,7 +26,7 @@ pub(super) struct Firing<'a> {
 pub(super) struct Listener {
     pub name: Arc<str>,
     prefix: String,
-    /// Whether it looks at the pair as it was before the first step.
+    /// Whether it uses the pair as it was before the first step.
     pub compares_with_start: bool,
     at: Cadence,
     on: Option<Event>,
@@ -34,17 +34,17 @@ pub(super) struct Listener {
     on_error: OnError,
     pub deadline: Option<u64>,
     pub hook: SharedHook,
-    /// The x axis value of the last call: one milestone is one call, however many clauses or events name it.
+    /// The x axis value of its last call. It is called once per milestone, however many clauses or events name that.
     pub last_fired: Option<u64>,
-    /// The run's elapsed time when its cadence was last looked at.
+    /// The run's elapsed time when its cadence was last checked.
     looked: Duration,
     pub disabled: bool,
     pub failures: Vec<HookFailure>,
-    /// Its calls, also those before a resume.
+    /// The time of its calls, including those before a resume.
     pub time: HookTime,
-    /// What all its calls have cost, also those before a resume, and its last one.
+    /// The time of all its calls, including those before a resume, and of its last one.
     pub spent: Spent,
-    /// Calls that are queued.
+    /// The number of queued calls.
     pub pending: usize,
 }
 
@@ -76,14 +76,14 @@ impl Listener {
         }
     }
 
-    /// Whether its cost is part of the budget.
+    /// Whether its time counts towards the budget.
     pub fn has_budget(&self) -> bool {
         self.at.by_budget() && !self.disabled
     }
 
-    /// Whether it is to be called at this event. `spent` is what the hooks with a budget have cost; None while it is not known.
+    /// Whether it must be called at this event. `spent` is the time that hooks with a budget have taken; None while that is not known.
     ///
-    /// What has become due by wall time since the cadence was last looked at is due now, however long that is ago.
+    /// A clause of wall time that became due since the cadence was last checked is due now, however long ago that was.
     pub fn is_due(&mut self, firing: &Firing, extent: &Extent, spent: Option<Spent>) -> bool {
         let milestone = &firing.milestone;
         if self.disabled || self.last_fired.is_some_and(|last| last >= milestone.step) {
@@ -104,7 +104,8 @@ impl Listener {
             || self.on.is_none() && moment == Moment::Step && spent.is_some_and(allowed)
     }
 
-    /// The moment that an event is to this hook's cadence, with the clock to look at; None where the hook does not listen.
+    /// The moment at which this hook's cadence is checked for an event, with the clock for the check. None when the hook does not listen to
+    /// the event.
     fn moment(&self, firing: &Firing, extent: &Extent) -> Option<(Moment, Clock)> {
         let milestone = &firing.milestone;
         let now = milestone.clock.clone();
@@ -116,9 +117,9 @@ impl Listener {
             (Some(on), event) if on == event => match event {
                 Event::Evaluated if milestone.step == 0 => Some((Moment::Start, now)),
                 Event::Evaluated | Event::CheckpointSaved => Some((Moment::Step, now)),
-                // No cadence names a failure; see `hears`.
+                // Cadences do not apply to a failure; see `hears`.
                 Event::RunFailed => None,
-                // In the middle of a step, whether the hook is due is decided by where the clock will be at its end.
+                // In the middle of a step, the clock at the end of the step decides.
                 _ => {
                     let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
                     end.elapsed = now.elapsed;
@@ -129,12 +130,12 @@ impl Listener {
         }
     }
 
-    /// Whether it is called at this event whatever its cadence says.
+    /// Whether it is called at this event regardless of its cadence.
     pub fn hears(&self, event: Event) -> bool {
         !self.disabled && event == Event::RunFailed && self.on == Some(Event::RunFailed)
     }
 
-    /// Puts the name of a hook that is not its kind's first before its tags.
+    /// Adds the hook's prefix to its tags. It is empty for a hook with its kind's name.
     pub fn prefix_tags(&self, output: &mut Output) {
         if self.prefix.is_empty() {
             return;
@@ -147,7 +148,7 @@ impl Listener {
         }
     }
 
-    /// Notes a failure and gives what to record in place of the hook's output, and what its policy asks of the loop.
+    /// Records a failure. Returns the output to record instead of the hook's own, and the request to the loop if `on_error` has one.
     pub fn fail(
         &mut self,
         step: u64,
@@ -178,7 +179,7 @@ impl Listener {
         (output, stop)
     }
 
-    /// Switches it off whatever its policy says, and notes why.
+    /// Switches it off regardless of `on_error`, and records why.
     pub fn give_up(&mut self, step: u64, message: String, reporter: &mut dyn Reporter) {
         self.disabled = true;
         reporter.say(&format!(
@@ -192,12 +193,12 @@ impl Listener {
         });
     }
 
-    /// Whether a failure of it ends the run.
+    /// Whether its failure ends the run.
     pub fn stops_the_run(&self) -> bool {
         self.on_error == OnError::Stop
     }
 
-    /// What a checkpoint keeps of it.
+    /// Its state for a checkpoint.
     pub fn state(&self) -> Result<HookState, String> {
         let state = guarded(&self.hook, |hook| Ok(hook.state()))?;
         Ok(HookState {
@@ -206,7 +207,7 @@ impl Listener {
         })
     }
 
-    /// The same without what only the hook itself knows.
+    /// Its state for a checkpoint, without the hook's own part.
     pub fn stateless(&self) -> HookState {
         HookState {
             last_fired: self.last_fired,
@@ -221,7 +222,7 @@ impl Listener {
         }
     }
 
-    /// Takes back what a checkpoint kept of it.
+    /// Restores its state from a checkpoint.
     pub fn restore(&mut self, state: HookState) -> Result<(), String> {
         self.last_fired = state.last_fired;
         self.looked = state.looked;

@@ -1,4 +1,5 @@
-//! The loop: both models in lockstep on the same batches, events on the way, hooks at their milestones, everything recorded.
+//! The training loop: it trains both models in lockstep on the same batches, emits events, calls hooks at their milestones, and records
+//! everything.
 
 mod charts;
 mod dispatcher;
@@ -6,6 +7,7 @@ mod learner;
 mod learners;
 mod listener;
 mod measuring;
+mod objective;
 mod outcome;
 mod plan;
 mod recorder;
@@ -19,6 +21,7 @@ mod worker;
 
 pub use learner::{Learner, WeightDecay};
 pub use measuring::{Measured, measure};
+pub use objective::{Direction, Distil, Objective, Objectives};
 pub use outcome::{HookTime, Outcome, RunError, StopReason};
 pub use plan::{Best, HookSpec, OnError, Plan, Training};
 pub use replay::{Point, points, replay};

@@ -29,7 +29,7 @@ pub enum RunError {
         step: u64,
         /// Its learning rate.
         rate: f64,
-        /// What is saved, in words.
+        /// What was saved, in words.
         saved: String,
     },
     /// The run's files could not be written.
@@ -44,20 +44,20 @@ pub enum RunError {
     /// The tokenizer could not be written.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A checkpoint, or a file that it counts on, cannot be used.
+    /// A checkpoint, or a file that it refers to, cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] Unusable),
-    /// A run has checkpoints, and none of them can be used.
+    /// The run has checkpoints, but none can be used.
     #[error(
         "no checkpoint of this run can be used; the newest: {0}; begin the run anew under another name"
     )]
     NoCheckpoint(Box<RunError>),
-    /// A run cannot go on beyond its end.
+    /// A run cannot be extended, because it already has as many steps or has saved nothing.
     #[error(
         "the newest checkpoint of this run is of step {done}, the run is to have {steps}: there is nothing to go on with; give a larger `train.max_steps`, or begin a new run where nothing was saved (step 0)"
     )]
     NothingToExtend {
-        /// Steps of the newest checkpoint; 0 where nothing was saved.
+        /// The step of the newest checkpoint; 0 when nothing was saved.
         done: u64,
         /// Steps that the run would have.
         steps: u64,
@@ -73,60 +73,60 @@ pub enum RunError {
         /// What happened.
         message: String,
     },
-    /// The thread of background hooks has ended by itself.
+    /// The thread of background hooks has ended unexpectedly.
     #[error(
         "the thread of background hooks has died; resume the run, its last checkpoint is whole"
     )]
     DeadWorker,
-    /// The thread that saves checkpoints has ended by itself.
+    /// The thread that saves checkpoints has ended unexpectedly.
     #[error(
         "the thread that saves checkpoints has died; resume the run, its last checkpoint is whole"
     )]
     DeadSaver,
-    /// No thread for background hooks or for saving.
+    /// The thread for background hooks or for saving cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// Why a run ended that did not fail.
+/// Why a run ended without an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
     /// All steps are done.
     Complete,
-    /// Ctrl-C.
+    /// It was interrupted by Ctrl-C.
     Interrupted,
-    /// A hook asked for it.
+    /// A hook asked for it, for this reason.
     Requested(String),
 }
 
-/// What a hook cost.
+/// The time that a hook took.
 #[derive(Debug, Clone)]
 pub struct HookTime {
     /// The hook's instance name.
     pub name: String,
-    /// How often it was called.
+    /// The number of calls.
     pub calls: u64,
-    /// Wall time of all calls together.
+    /// The wall time of all calls together.
     pub total: Duration,
-    /// Most steps that training was ahead when a result arrived.
+    /// The most steps that training was ahead when a result arrived.
     pub longest_lag: u64,
     /// Whether it ran beside the training.
     pub background: bool,
 }
 
-/// How a run ended.
+/// The result of a run that ended without an error.
 #[derive(Debug)]
 pub struct Outcome {
     /// Why it is over.
     pub stop: StopReason,
-    /// Where the run stands.
+    /// The clock at the end.
     pub clock: Clock,
-    /// First and last value of every tag.
+    /// The first and last value of every tag.
     pub spans: HashMap<String, Span>,
     /// Failures of hooks.
     pub failures: Vec<HookFailure>,
-    /// Cost of hooks.
+    /// The time that each hook took.
     pub times: Vec<HookTime>,
-    /// Where everything lies.
+    /// The run's directory.
     pub directory: PathBuf,
 }

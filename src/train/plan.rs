@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Schedule, WeightDecay};
+use super::{Objectives, Schedule, WeightDecay};
 use crate::cadence::Cadence;
 use crate::clock::Extent;
 use crate::data::blocks::Blocks;
@@ -57,6 +57,8 @@ pub struct HookSpec {
 pub struct Training {
     /// Which models are trained; the others stay as they came.
     pub models: Vec<Role>,
+    /// What each of them is trained for.
+    pub objectives: Objectives,
     /// Blocks a micro-batch.
     pub batch: usize,
     /// Micro-batches a step.

@@ -1,5 +1,5 @@
-//! Everything that a run reports goes through here: to TensorBoard at once, to `milestones.jsonl` in an order that does not depend
-//! on how long background hooks took, and into the summary.
+//! Records everything that a run reports: in TensorBoard at once, in `milestones.jsonl` in an order that does not depend on how long
+//! background hooks took, and in the summary.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,36 +15,36 @@ use crate::record::progress::{Recorded, Span};
 use crate::record::{Named, RecordError};
 use crate::tensorboard::{Entry, EventsFile, Writer};
 
-/// A place in `milestones.jsonl` that is kept until its line is known.
+/// A place in `milestones.jsonl` that is reserved until its line is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot(u64);
 
-/// What one line of `milestones.jsonl` and its points in TensorBoard say.
+/// The content of one line of `milestones.jsonl` and its points in TensorBoard.
 pub struct Record<'a> {
     /// The event's name.
     pub event: &'a str,
-    /// Who reports: `train`, `eval`, or a hook's instance name.
+    /// The source of the report: `train`, `eval`, or a hook's instance name.
     pub source: &'a str,
-    /// The x axis.
+    /// The position on the x axis.
     pub step: u64,
     /// The run's clock at the milestone.
     pub clock: &'a Clock,
     /// What was measured.
     pub output: &'a Output,
-    /// Scalars about time, which differ from run to run: they stand apart in the line.
+    /// Scalars that depend on time and so differ from run to run. They have a field of their own in the line.
     pub times: &'a [(String, f64)],
-    /// The file with the values per template, if there are any.
+    /// The file with the values per prompt, if there are any.
     pub columns: Option<ColumnFile>,
 }
 
-/// Entries that may wait for TensorBoard's file.
+/// The most entries that may wait to be written to TensorBoard's file.
 const QUEUE: usize = 4096;
 
-/// What stands in a place that was kept.
+/// The content of a reserved place.
 enum Place {
     /// Nothing yet.
     Open,
-    /// Nothing will.
+    /// Nothing, for good.
     Empty,
     /// A line.
     Filled(Box<Line>),
@@ -57,12 +57,12 @@ pub struct Recorder {
     waiting: VecDeque<Place>,
     released: u64,
     spans: HashMap<String, Span>,
-    /// The last step at which each hook wrote a file with values per template.
+    /// The last step at which each hook wrote a file of values per prompt.
     columns: BTreeMap<String, u64>,
 }
 
 impl Recorder {
-    /// A recorder into the folder of a new run.
+    /// Creates the recorder of a new run, in its folder.
     ///
     /// # Errors
     /// When a file cannot be created.
@@ -71,8 +71,8 @@ impl Recorder {
         Ok(Self::of(Writer::create(directory, QUEUE)?, lines))
     }
 
-    /// A recorder that goes on where a checkpoint was saved. What was recorded later is cut off. `events` is the event file that
-    /// [`EventsFile::find`] gave; without one the run begins anew.
+    /// Creates a recorder that continues from a checkpoint. Everything recorded later is cut off. `events` is the event file that
+    /// [`EventsFile::find`] returned; without one the run begins anew.
     ///
     /// # Errors
     /// When a file cannot be read or written.
@@ -106,13 +106,13 @@ impl Recorder {
         }
     }
 
-    /// Keeps the next place in `milestones.jsonl`.
+    /// Reserves the next place in `milestones.jsonl`.
     pub fn reserve(&mut self) -> Slot {
         self.waiting.push_back(Place::Open);
         Slot(self.released + self.waiting.len() as u64 - 1)
     }
 
-    /// Records at once.
+    /// Records a report in the next place.
     ///
     /// # Errors
     /// When a file could not be written, now or at an earlier record.
@@ -121,7 +121,7 @@ impl Recorder {
         self.fill(slot, record)
     }
 
-    /// Records in a place that was kept.
+    /// Records a report in a reserved place.
     ///
     /// # Errors
     /// When a file could not be written, now or at an earlier record.
@@ -170,15 +170,15 @@ impl Recorder {
         self.put(slot, Place::Filled(Box::new(line)))
     }
 
-    /// Gives a kept place up: its hook failed and has nothing to say.
+    /// Gives up a reserved place, because its hook has nothing to report.
     ///
     /// # Errors
-    /// When lines that waited behind it could not be written.
+    /// When lines that waited for this place could not be written.
     pub fn abandon(&mut self, slot: Slot) -> Result<(), RunError> {
         self.put(slot, Place::Empty)
     }
 
-    /// Sends an entry that belongs to TensorBoard alone: hparams, layout.
+    /// Sends an entry that only TensorBoard gets, such as hparams or the layout.
     ///
     /// # Errors
     /// When the file could not be written.
@@ -199,7 +199,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Puts everything into the files.
+    /// Writes everything to the files.
     ///
     /// # Errors
     /// When it could not be written.
@@ -208,15 +208,16 @@ impl Recorder {
         Ok(self.lines.flush()?)
     }
 
-    /// Makes sure that what is written still goes into the run's folder.
+    /// Checks that `milestones.jsonl` is still the file in the run's folder.
     ///
     /// # Errors
-    /// When `milestones.jsonl` was removed or replaced.
+    /// When it was removed or replaced.
     pub fn check_in_place(&self) -> Result<(), RecordError> {
         self.lines.check_in_place()
     }
 
-    /// Hands everything that was recorded to the system, and says how far each file goes.
+    /// Passes everything that was recorded to the operating system. Returns the lengths and checksums of the files, with a summary of their
+    /// content.
     ///
     /// # Errors
     /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
@@ -231,14 +232,14 @@ impl Recorder {
         })
     }
 
-    /// The files that it appends to.
+    /// The paths of the files that it appends to.
     pub(super) fn files(&self) -> Vec<PathBuf> {
         [self.lines.path(), self.tensorboard.path()]
             .map(Path::to_owned)
             .to_vec()
     }
 
-    /// Brings everything that was recorded to the disk, and says how far `milestones.jsonl` goes.
+    /// Syncs everything that was recorded to the disk. Returns the length and checksum of `milestones.jsonl`.
     ///
     /// # Errors
     /// When it could not be written, or `milestones.jsonl` is no longer in the run's folder.
@@ -248,7 +249,7 @@ impl Recorder {
         Ok(self.lines.sync()?)
     }
 
-    /// Syncs and closes, and gives each tag's first and last value.
+    /// Syncs and closes the files. Returns each tag's first and last value.
     ///
     /// # Errors
     /// When it could not be written.
@@ -264,7 +265,7 @@ impl Recorder {
     }
 }
 
-/// What a record says in `milestones.jsonl`.
+/// The line of a record in `milestones.jsonl`.
 fn line(record: &Record, wall: SystemTime) -> Line {
     let clock = record.clock;
     let since = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

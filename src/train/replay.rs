@@ -1,5 +1,5 @@
-//! A finished run seen again: its checkpoints, with hooks that were perhaps not thought of then, into a TensorBoard run of its own at the
-//! right steps.
+//! Replays a finished run: calls hooks, which may be other ones than the run's, at its checkpoints. The results go into a TensorBoard run
+//! of their own, at the right steps.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,19 +19,19 @@ use crate::record::layout::MODELS;
 use crate::record::{Ended, RunDirectory, Stop, pairs};
 use crate::tensorboard::Entry;
 
-/// A state of the pair that is on disk.
+/// A state of the pair on disk.
 #[derive(Debug, Clone)]
 pub struct Point {
-    /// When it was.
+    /// The clock at that state.
     pub clock: Clock,
-    /// The directory with `main` and `assistant` (those that were trained); None before the first step.
+    /// The directory with `main` and `assistant`, or the one that was trained. None before the first step.
     pub models: Option<PathBuf>,
 }
 
-/// The states of a run that can be seen again: the start, every checkpoint, and the end. `models/` is the end of a run that says it has ended.
+/// The states of a run that are on disk: the start, every checkpoint, and the end. `models/` is the end only if the run has an outcome.
 ///
 /// # Errors
-/// When a checkpoint is not what was saved, or the outcome cannot be read.
+/// When a checkpoint was changed, or the outcome cannot be read.
 pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
     let mut points = vec![Point {
         clock: Clock::default(),
@@ -55,7 +55,7 @@ pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
     Ok(points)
 }
 
-/// Calls every hook of `plan` at every one of `points`, and writes what they report into the plan's directory.
+/// Calls every hook of `plan` at each of `points`, and writes the reports into the plan's directory.
 ///
 /// # Errors
 /// When weights cannot be read or files cannot be written.
@@ -74,7 +74,7 @@ pub fn replay(
     let start = plan.pair.snapshot();
     let mut hooks = plan.hooks;
     for hook in &mut hooks {
-        // There is no training to go on with meanwhile.
+        // There is no training to run beside.
         hook.runs = crate::hook::Runs::Inline;
     }
     let total_steps = plan.extent.steps();
@@ -112,13 +112,13 @@ pub fn replay(
             directory: &directory,
         };
         dispatcher.fire(firing, &mut sinks)?;
-        // Nothing goes on here that a hook could stop, save or evaluate.
+        // Requests to stop, save or evaluate mean nothing here.
         let _ = dispatcher.take_requests();
     }
     recorder.send(Entry::SessionEnd { success: true })?;
     let spans = recorder.close()?;
     let (failures, times) = (dispatcher.failures(), dispatcher.into_times());
-    // What the replay took, not the training.
+    // The time of the replay, not of the training.
     clock.elapsed = started.elapsed();
     Ok(Outcome {
         stop: StopReason::Complete,
@@ -130,7 +130,7 @@ pub fn replay(
     })
 }
 
-/// The pair of a point: what was trained from disk, the rest as it came.
+/// The pair at a point. Trained models are read from disk, others are those of the start.
 fn pair_at(point: &Point, start: &Pair) -> Result<Pair, RunError> {
     let Some(models) = &point.models else {
         return Ok(start.clone());

@@ -1,4 +1,4 @@
-//! The way back to a checkpoint: found and verified first, and only then is anything of the run's folder changed.
+//! Resuming from a checkpoint: it is found and verified first, and only then is the run's folder changed.
 
 use std::path::{Path, PathBuf};
 
@@ -12,12 +12,12 @@ use crate::record::progress::Progress;
 use crate::record::{RunDirectory, Unusable, columns};
 use crate::tensorboard::EventsFile;
 
-/// Where a run goes on. By default at its beginning.
+/// The point from which a run continues. The default is its beginning.
 #[derive(Default)]
 pub(super) struct Start {
-    /// The run's state there.
+    /// The run's state at that point.
     pub progress: Progress,
-    /// The event file whose beginning belongs to it; None at the beginning of a run.
+    /// The event file whose first records belong to it; None at the beginning of a run.
     events: Option<PathBuf>,
     /// The checkpoint; None at the beginning of a run.
     pub checkpoint: Option<PathBuf>,
@@ -25,11 +25,11 @@ pub(super) struct Start {
     damaged: Vec<Found>,
 }
 
-/// Finds the newest checkpoint that can be used, and puts its weights and optimisers into `models`. A run that has saved nothing yet begins anew.
-/// Those that cannot be used are told to `say`.
+/// Finds the newest checkpoint that can be used, and restores its weights and optimisers into `models`. A run that has saved nothing begins
+/// anew. `say` is called with a message for each checkpoint that cannot be used.
 ///
 /// # Errors
-/// When there are checkpoints and none of them can be used.
+/// When there are checkpoints but none can be used.
 pub(super) fn find(
     directory: &RunDirectory,
     models: &mut dyn Trained,
@@ -63,7 +63,7 @@ pub(super) fn find(
     }
 }
 
-/// Reads all of a checkpoint and what belongs to it of the run's files.
+/// Reads a checkpoint completely, and checks the run's files that belong to it.
 fn load(
     found: &Found,
     directory: &RunDirectory,
@@ -97,15 +97,15 @@ fn load(
 }
 
 impl Start {
-    /// Takes everything of the run's folder back to where the run goes on: outcome, models, lines, values per template and event file.
+    /// Returns everything in the run's folder to the state at this point: outcome, models, lines, values per prompt and event file.
     ///
     /// # Errors
-    /// When something cannot be written or removed; the same call can then be made again.
+    /// When something cannot be written or removed. The same call can then be repeated.
     pub fn go_back(&self, directory: &RunDirectory) -> Result<Recorder, RunError> {
         for found in &self.damaged {
             found.set_aside()?;
         }
-        // First what says that the run is over: with it gone, nobody takes what follows for its end.
+        // The outcome is removed first: without it, nobody takes the later changes for the end of the run.
         directory.remove(OUTCOME)?;
         directory.remove(REPORT)?;
         directory.discard(MODELS)?;

@@ -1,4 +1,4 @@
-//! The thread that writes a checkpoint and puts it in place while training goes on.
+//! The thread that writes a checkpoint while training goes on.
 
 use std::path::PathBuf;
 use std::thread::JoinHandle;
@@ -8,25 +8,25 @@ use super::outcome::RunError;
 /// The folder of a saved checkpoint, or why it could not be saved.
 pub(super) type Saved = Result<PathBuf, RunError>;
 
-/// Holds the thread of the one checkpoint that is being saved, if there is one.
+/// Holds the thread that is saving a checkpoint, if there is one.
 #[derive(Default)]
 pub(super) struct Saver {
     thread: Option<JoinHandle<Saved>>,
 }
 
 impl Saver {
-    /// Runs `work`, which writes a checkpoint and puts it in place, in a thread of its own. The caller calls [`Saver::wait`] first, so that
-    /// there is one such thread at most.
+    /// Runs `work`, which writes a checkpoint, in a thread of its own. Call [`Saver::wait`] first, so that there is at most one such
+    /// thread.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the system cannot start a thread.
     pub fn start(&mut self, work: impl FnOnce() -> Saved + Send + 'static) -> Result<(), RunError> {
         let thread = std::thread::Builder::new().name("checkpoint".to_owned());
         self.thread = Some(thread.spawn(work).map_err(RunError::Thread)?);
         Ok(())
     }
 
-    /// Returns the result of the checkpoint that is being saved, if its thread is done; does not wait.
+    /// Returns the result of the checkpoint that is being saved if its thread is done, without waiting.
     pub fn arrived(&mut self) -> Option<Saved> {
         if self.thread.as_ref()?.is_finished() {
             self.wait()
@@ -35,7 +35,7 @@ impl Saver {
         }
     }
 
-    /// Waits until the checkpoint that is being saved is in place, and returns its result; `None` when nothing is being saved.
+    /// Waits until the checkpoint that is being saved is in place, and returns the result. `None` when nothing is being saved.
     pub fn wait(&mut self) -> Option<Saved> {
         let thread = self.thread.take()?;
         Some(thread.join().unwrap_or(Err(RunError::DeadSaver)))

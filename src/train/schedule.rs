@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the learning rate does after the warm-up.
+/// How the learning rate changes after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// Down to 0 on a straight line.
+    /// It falls to 0 linearly.
     #[default]
     Linear,
-    /// Down to 0 on half a cosine.
+    /// It falls to 0 along half a cosine.
     Cosine,
-    /// Stays.
+    /// It stays constant.
     Constant,
 }
 
@@ -20,16 +20,16 @@ pub enum Decay {
 pub struct Schedule {
     /// The highest learning rate.
     pub peak: f64,
-    /// Steps on which it rises from 0 on a straight line.
+    /// Steps over which it rises linearly from 0.
     pub warmup: u64,
     /// Steps of the whole run.
     pub total: u64,
-    /// What it does afterwards.
+    /// How it changes after the warm-up.
     pub decay: Decay,
 }
 
 impl Schedule {
-    /// The learning rate of the step after `done` others. The first step of a run with warm-up has rate 0, as in transformers.
+    /// The learning rate of the step that follows `done` steps. With warm-up, the first step of a run has rate 0, as in transformers.
     pub fn rate(&self, done: u64) -> f64 {
         if done < self.warmup {
             return self.peak * done as f64 / self.warmup as f64;

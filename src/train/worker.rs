@@ -1,4 +1,4 @@
-//! The thread that runs background hooks on snapshots of the pair, in the order in which their milestones came.
+//! The thread that runs background hooks on snapshots of the pair, in the order of their milestones.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,17 +14,17 @@ use crate::hook::{Context, Deadline, Gradients, Hook, Milestone, Output, Probes,
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
 
-/// A hook that loop and worker can both reach; each call holds the lock.
+/// A hook that the loop and the worker can both call. Each call holds the lock.
 pub(super) type SharedHook = Arc<Mutex<Box<dyn Hook>>>;
 
-/// One call to make, and where its answer belongs.
+/// A call to make, and the place where its result belongs.
 pub(super) struct Job {
     pub index: usize,
     pub slot: Slot,
     pub call: Call,
 }
 
-/// One call of a hook.
+/// Everything that a call of a hook needs.
 pub(super) struct Call {
     pub name: Arc<str>,
     pub hook: SharedHook,
@@ -37,7 +37,7 @@ pub(super) struct Call {
     pub watch: Option<Arc<Watch>>,
 }
 
-/// What came of it.
+/// The result of a call.
 pub(super) struct Done {
     pub index: usize,
     pub slot: Slot,
@@ -50,12 +50,12 @@ thread_local! {
     static IN_HOOK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside a hook: a panic there is caught, reported and handled, and should not be printed a second time.
+/// Whether this thread is inside a hook. A panic there is caught and reported, so the panic hook prints nothing.
 pub fn in_hook() -> bool {
     IN_HOOK.get()
 }
 
-/// Makes a job's call.
+/// Makes a job's call and measures its time.
 pub(super) fn work(job: Job, gradients: &[(Role, Gradients)]) -> Done {
     let start = Instant::now();
     Done {
@@ -67,8 +67,8 @@ pub(super) fn work(job: Job, gradients: &[(Role, Gradients)]) -> Done {
     }
 }
 
-/// Calls a method of a hook, with its panics turned into errors. A hook that panicked may be called again when its policy is to retry; its own
-/// state is its own affair.
+/// Calls a method of a hook. A panic becomes an error. A hook that panicked may be called again when its `on_error` is `retry`, with its
+/// state as the panic left it.
 pub(super) fn guarded<T>(
     hook: &SharedHook,
     method: impl FnOnce(&mut dyn Hook) -> anyhow::Result<T>,
@@ -80,7 +80,7 @@ pub(super) fn guarded<T>(
     called.map_err(|error| format!("{error:#}"))
 }
 
-/// Calls code of a hook; a panic in it is an error.
+/// Calls code of a hook. A panic becomes an error.
 pub(crate) fn caught<T>(code: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let outside = IN_HOOK.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(code));
@@ -88,9 +88,9 @@ pub(crate) fn caught<T>(code: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Res
     outcome.unwrap_or_else(|panic| anyhow::bail!("panicked: {}", panic_text(panic.as_ref())))
 }
 
-/// What a hook sees in this call.
+/// The context that a hook gets in this call.
 pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]) -> Context<'a> {
-    // A deadline beyond what the clock can tell never comes.
+    // A deadline that the clock cannot represent never comes.
     let deadline = call.deadline.and_then(|seconds| {
         let at = Instant::now().checked_add(Duration::from_secs(seconds))?;
         Some(Deadline { at, seconds })
@@ -110,7 +110,7 @@ pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]
     }
 }
 
-/// Calls a hook at its milestone, with its panics and its deadline turned into errors.
+/// Calls a hook at its milestone. A panic and an exceeded deadline become errors.
 pub(super) fn call(job: &Call, gradients: &[(Role, Gradients)]) -> Result<Output, String> {
     guarded(&job.hook, |hook| {
         let mut context = context(job, gradients);
@@ -128,13 +128,13 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("with something that is not text")
 }
 
-/// The thread and its two channels. Milestones, each with its jobs, are bounded: training waits rather than keep ever more snapshots. Results
-/// need no bound of their own, there is at most one for each job.
+/// The thread and its two channels. The channel of milestones, each with its jobs, is bounded: training waits rather than keep more and
+/// more snapshots. The channel of results needs no bound, since there is at most one per job.
 pub(super) struct Worker {
     milestones: Option<Sender<Vec<Job>>>,
     results: Receiver<Done>,
     thread: Option<JoinHandle<()>>,
-    /// Jobs sent and not yet answered.
+    /// Jobs that were sent and have no result yet.
     pending: usize,
 }
 
@@ -159,7 +159,7 @@ impl Worker {
         })
     }
 
-    /// Queues the jobs of a milestone; while the queue is full, hands finished ones to `done`.
+    /// Queues the jobs of a milestone. While the queue is full, passes finished ones to `done`.
     pub fn send(
         &mut self,
         jobs: Vec<Job>,
@@ -187,7 +187,7 @@ impl Worker {
         }
     }
 
-    /// Hands over what has finished, without waiting.
+    /// Passes finished jobs to `done`, without waiting.
     pub fn drain(
         &mut self,
         mut done: impl FnMut(Done) -> Result<(), RunError>,
@@ -204,7 +204,7 @@ impl Worker {
         }
     }
 
-    /// Waits for the next one; None when nothing is under way. `tick` is called about every 100 ms of waiting.
+    /// Waits for the next finished job. None when no job is pending. `tick` is called about every 100 ms.
     pub fn next(&mut self, mut tick: impl FnMut()) -> Result<Option<Done>, RunError> {
         while self.pending > 0 {
             select! {
@@ -223,7 +223,7 @@ impl Drop for Worker {
     fn drop(&mut self) {
         self.milestones = None;
         if let Some(thread) = self.thread.take() {
-            // A worker that died has shown itself by its missing results.
+            // If the worker has died, its missing results were reported as an error.
             let _ = thread.join();
         }
     }

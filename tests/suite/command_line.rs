@@ -88,7 +88,7 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
         (
             "at = \"every step\"",
             "on = \"step-end\"",
-            &["is said by `at`"],
+            &["is written as `at`"],
         ),
         (
             "block = 32",
@@ -108,7 +108,7 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
         (
             "at = \"every step\"",
             "at = \"budget 5%\"",
-            &["cannot go with `on`"],
+            &["cannot be combined with `on`"],
         ),
         (
             "at = \"every step\"",
@@ -170,13 +170,16 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
             "seed = 18446744073709551615\n[data]",
             &[
                 "small.toml:2:8",
-                "too large: TOML's end at 9223372036854775807",
+                "too large: the largest that TOML can hold is 9223372036854775807",
             ],
         ),
         (
             "at = \"every step\"",
             "deadline_seconds = 0xFFFF_FFFF_FFFF_FFFF",
-            &["small.toml:26:20", "too large: TOML's end"],
+            &[
+                "small.toml:26:20",
+                "too large: the largest that TOML can hold",
+            ],
         ),
         (
             "[data]",

@@ -259,6 +259,23 @@ fn a_hook_of_another_name_is_found_by_its_kind() {
     let html = project.read("runs/small/a/report.html");
     assert!(html.contains("data-tag=\"mine/gender/disparity\""));
     assert!(!html.contains("did not measure the gap of n_matches"));
+    let place = |heading: &str| html.find(&format!("<h2>{heading}")).unwrap();
+    assert!(place("mine: n_matches of each group") < place("Fine-tuning"));
+    let calibrated = [
+        "calibrate",
+        "runs/small/a",
+        "--rounds",
+        "20",
+        "--draws",
+        "100",
+    ];
+    let output = project.milepost(&calibrated).output().unwrap();
+    // Its four values are too few to be calibrated, which is said of the column that was found.
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.contains("the 4 values of `mine/n_matches`"),
+        "{errors}"
+    );
 }
 
 #[test]

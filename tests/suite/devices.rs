@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use milepost::device::{DeviceError, open};
-use milepost::model::Network;
+use milepost::model::{Network, next_token_loss};
 use milepost::train::Learner;
 
 use crate::harness::{REFERENCE, close, fixture, rows};
@@ -23,7 +23,7 @@ fn losses(device: &Device, count: usize) -> Vec<f64> {
     let losses = steps.iter().take(count).enumerate().map(|(index, step)| {
         let batch = rows(&step["rows"]);
         let batch: Vec<&[u32]> = batch.iter().map(Vec::as_slice).collect();
-        learner.accumulate(&batch, 4 * 31, None);
+        learner.accumulate(4 * 31, |model| next_token_loss(model, &batch, None).0);
         let loss = learner.gather();
         learner.clip(learner.gradient_norm(), 1.0);
         learner.step(1e-3 * (1.0 - index as f64 / 20.0));

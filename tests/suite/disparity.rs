@@ -160,7 +160,7 @@ proptest! {
         prop_assert!((one.p_value - slow_p_value(&pairs)).abs() < 1e-12);
         prop_assert_eq!(one, Disparity::of(&pairs, &settings).unwrap());
         let doubled: Vec<Observation> =
-            pairs.iter().map(|pair| pair.map(|value| 2.0 * value)).collect();
+            pairs.iter().map(|pair| Observation { sides: pair.sides.map(|side| side.map(|value| 2.0 * value)), ..*pair }).collect();
         let change = Disparity::change(&pairs, &doubled, &settings).unwrap();
         prop_assert_eq!((change.difference, change.low, change.high), (one.difference, one.low, one.high));
         prop_assert_eq!((change.effect_size, change.p_value), (one.effect_size, one.p_value));

@@ -68,7 +68,9 @@ fn gradients_agree_with_pytorch() {
     let reference = &REFERENCE["forward"];
     let batch = rows(&reference["ids"]);
     let mut learner = Learner::new(main_model(&Device::flex().autodiff()), 0.0);
-    learner.accumulate(&slices(&batch), 3 * 19, None);
+    learner.accumulate(3 * 19, |model| {
+        next_token_loss(model, &slices(&batch), None).0
+    });
     learner.gather();
     let norm = reference["grad_norm"].as_f64().unwrap();
     close(learner.gradient_norm(), norm, 1e-4, 0.0, "global norm");
@@ -95,7 +97,9 @@ fn five_adamw_steps_agree_with_pytorch() {
                 .collect();
             let predictions = micro_batches.iter().map(|batch| batch.len() * 15).sum();
             for batch in &micro_batches {
-                learner.accumulate(&slices(batch), predictions, None);
+                learner.accumulate(predictions, |model| {
+                    next_token_loss(model, &slices(batch), None).0
+                });
             }
             close(
                 learner.gather(),
@@ -288,7 +292,7 @@ fn the_family_is_in_no_path_of_a_parameter() {
         main_model(&Device::flex().autodiff()),
         WeightDecay::default(),
     );
-    learner.accumulate(&[&[1, 2, 3, 4]], 3, None);
+    learner.accumulate(3, |model| next_token_loss(model, &[&[1, 2, 3, 4]], None).0);
     learner.gather();
     learner.step(1e-3);
     let bytes = learner.optimiser.into_bytes().unwrap();
@@ -304,7 +308,7 @@ fn a_weight_that_leaves_the_finite_numbers_is_named() {
         WeightDecay::default(),
     );
     assert_eq!(learner.not_finite(), None);
-    learner.accumulate(&[&[1, 2, 3, 4]], 3, None);
+    learner.accumulate(3, |model| next_token_loss(model, &[&[1, 2, 3, 4]], None).0);
     learner.gather();
     // Beyond single precision.
     learner.step(1e39);

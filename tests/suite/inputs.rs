@@ -308,7 +308,7 @@ fn another_version_is_said_and_not_refused() {
     assert_eq!(recorded["milepost"], "0.0.9");
     assert!(recorded["forced"].as_array().is_none_or(Vec::is_empty));
     let html = std::fs::read_to_string(run.join("report.html")).unwrap();
-    assert!(html.contains("gone on with by milepost") && html.contains(said));
+    assert!(html.contains("continued by milepost") && html.contains(said));
 }
 
 /// Fewer rows, other prompts, other weights: whatever is forced, the run goes on or says what is wrong, and says what was forced.

@@ -31,6 +31,7 @@ mod loop_order;
 mod loopback_hub;
 mod measuring;
 mod moments;
+mod objective;
 mod options;
 mod own_hook;
 mod perturbed;

@@ -45,6 +45,16 @@ fn last_square(recorded: &dyn Recorded) -> String {
     html! { p { "the last square is " (text.unwrap_or_default()) } }.into_string()
 }
 
+/// Its section of the report cannot be made.
+fn unlucky() -> Kind {
+    Kind::new(
+        "unlucky",
+        "squares, with a section that panics",
+        |_: Options| Squares,
+    )
+    .section_with(|_| panic!("no section today"))
+}
+
 impl Hook for Squares {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let step = context.milestone().step as f64;
@@ -67,6 +77,7 @@ fn as_the_program() {
         let arguments: Vec<std::ffi::OsString> = arguments.map(Into::into).collect();
         let registry = milepost::hooks::shipping()
             .with(kind())
+            .with(unlucky())
             .with(my_hook::kind())
             .with(embedding_norm::kind());
         std::process::exit(i32::from(milepost::cli::run(arguments, registry)));
@@ -172,6 +183,22 @@ fn a_hook_of_ones_own_shows_everywhere() {
     if let Some(python) = python() {
         shows_in_tensorboard(&python, &project.path().join("runs/own/one"));
     }
+}
+
+#[test]
+fn a_section_that_panics_ends_neither_the_run_nor_the_report() {
+    let project = Project::new();
+    let hook = "[hooks.mine]\nkind = \"unlucky\"\nat = [\"start\", \"end\"]\n";
+    let experiment = EXPERIMENT.split("[hooks.squares]").next().unwrap();
+    project.write("own.toml", experiment.to_owned() + hook);
+    program(&project, &["finetune", "own.toml", "--name", "one"]);
+    let page = project.read("runs/own/one/report.html");
+    assert!(page.contains("its function panicked: no section today"));
+    assert!(
+        page.contains("data-tag=\"mine/squares/value\""),
+        "the rest of it"
+    );
+    assert!(page.contains("<h2>Parameters</h2>"), "the rest of the page");
 }
 
 fn shows_in_the_report(page: &str) {

@@ -305,7 +305,7 @@ fn a_finished_run_says_so_and_how_to_extend_it() {
     assert_eq!(state(&extended)["stop"], "complete");
     assert_eq!(state(&extended)["steps"], 9);
     let report = std::fs::read_to_string(extended.join("report.html")).unwrap();
-    let said = "under other settings from step 6 on: train.max_steps=9";
+    let said = "with other settings from step 6 on: train.max_steps=9";
     assert!(report.contains(said), "{report}");
     let losses = |run: &Path| -> Vec<Value> {
         let lines = timeless(run).into_iter();
@@ -462,7 +462,7 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
         (
             "saved",
             "train.save='every 2 steps'",
-            "saved is runs/small/saved/checkpoints/step-00000002",
+            "the last checkpoint is runs/small/saved/checkpoints/step-00000002",
         ),
         ("bare", "", "nothing is saved"),
     ] {

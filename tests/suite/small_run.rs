@@ -16,8 +16,8 @@ use milepost::mini;
 use milepost::model::{Pair, Role};
 use milepost::record::Manifest;
 use milepost::train::{
-    Begin, Decay, HookSpec, OnError, Outcome, Plan, Reporter, Schedule, Training, WeightDecay,
-    finetune,
+    Begin, Decay, HookSpec, Objectives, OnError, Outcome, Plan, Reporter, Schedule, Training,
+    WeightDecay, finetune,
 };
 
 use crate::harness::{TEMPLATES, gender};
@@ -45,6 +45,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
         extent,
         training: Training {
             models: Role::BOTH.to_vec(),
+            objectives: Objectives::default(),
             batch: 2,
             accumulation: 2,
             schedule: Schedule {

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use milepost::hook::Cells;
 use milepost::hooks::shipping;
 use milepost::report::RecordedRun;
 use milepost::report::pooling::pool;
 use serde_json::Value;
 
-use crate::harness::{Project, timeless, until};
+use crate::harness::{Project, close, timeless, until};
 
 const SEEDS: [&str; 4] = ["sweep", "small.toml", "--seeds", "1,2,3"];
 
@@ -107,6 +108,7 @@ fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
         assert_eq!(found[name]["p_value"].as_f64(), Some(one.p_value));
     }
     assert!(said.contains("over seeds, identities, templates"), "{said}");
+    rows_are_means_with_students_t(&project, &by_hand, &said);
     let html = project.read("runs/small/killed/report.html");
     assert!(html.contains("All runs together") && html.contains("seed=3"));
     if let Some(python) = crate::harness::python() {
@@ -116,6 +118,72 @@ fn a_killed_run_is_resumed_and_the_seeds_are_pooled() {
             assert_eq!(read["hparams"]["values"]["seed"], f64::from(seed));
         }
     }
+}
+
+/// Every row of the runs' own tables is pooled: its mean, and Student's t over three seeds by the quantile of its tables, 4.302653 with two
+/// degrees of freedom.
+fn rows_are_means_with_students_t(project: &Project, runs: &[RecordedRun], said: &str) {
+    let document = pooled(project, "killed");
+    let rows = document.as_array().unwrap().iter();
+    let rows = rows.filter_map(|part| part["rows"].as_array()).flatten();
+    let rows: Vec<&Value> = rows.collect();
+    let declared = runs[0]
+        .rows()
+        .filter(|row| row.cells == Cells::Change && runs[0].change(&row.tag).is_ok());
+    let declared: Vec<_> = declared.collect();
+    assert!(declared.len() > 3);
+    for row in declared {
+        let found = rows.iter().find(|found| found["tag"] == *row.tag);
+        let found = found.unwrap_or_else(|| panic!("{} is not pooled", row.tag));
+        let ends = runs.iter().map(|run| {
+            let scalars = &run.scalars[&row.tag];
+            [scalars[0].1, scalars[scalars.len() - 1].1]
+        });
+        let ends: Vec<[f64; 2]> = ends.collect();
+        let mean = |of: &dyn Fn(&[f64; 2]) -> f64| ends.iter().map(of).sum::<f64>() / 3.0;
+        let change = mean(&|[start, end]| end - start);
+        let squares = mean(&|[start, end]| (end - start - change).powi(2));
+        let half = 4.302_653 * (squares / 2.0).sqrt();
+        close(
+            found["start"].as_f64().unwrap(),
+            mean(&|ends| ends[0]),
+            1e-12,
+            1e-12,
+            &row.tag,
+        );
+        close(
+            found["end"].as_f64().unwrap(),
+            mean(&|ends| ends[1]),
+            1e-12,
+            1e-12,
+            &row.tag,
+        );
+        close(
+            found["change"].as_f64().unwrap(),
+            change,
+            1e-9,
+            1e-3,
+            &row.tag,
+        );
+        let size = change.abs() + half + 1e-9;
+        close(
+            found["low"].as_f64().unwrap(),
+            change - half,
+            1e-6,
+            size,
+            &row.tag,
+        );
+        close(
+            found["high"].as_f64().unwrap(),
+            change + half,
+            1e-6,
+            size,
+            &row.tag,
+        );
+        assert!(said.contains(row.name.trim_start()), "{said}");
+    }
+    let html = project.read("runs/small/killed/report.html");
+    assert!(html.contains("Every measure, mean over the seeds"));
 }
 
 #[test]
@@ -149,7 +217,11 @@ fn a_grid_has_every_combination_and_one_failure_ends_no_other() {
         assert!(cell(&project, "sweep", &good).join("report.html").is_file());
     }
     let found = pooled(&project, "sweep");
-    assert_eq!(found.as_array().unwrap().len(), 1);
+    assert_eq!(
+        found.as_array().unwrap().len(),
+        2,
+        "the gap, and the rows of the tables"
+    );
     assert_eq!(found[0]["pooled"]["runs"].as_array().unwrap().len(), 2);
     // The same rate would end them the same way: they are listed, not begun again.
     let log = || project.read("runs/small/sweep/train.lr=1e30,seed=1.log");

@@ -102,13 +102,9 @@ fn what_became_of_the_gap_is_said_as_it_is() {
         (2.0, 1.0, "the gap shrank: from +"),
         (-2.0, -1.0, "the gap shrank: from -"),
         (2.0, 3.5, "the gap grew"),
-        (2.0, -1.5, "the gap turned over"),
-        (2.0, 2.0, "that it changed is not shown"),
-        (
-            0.0,
-            0.0,
-            "there is none of which it could be said that it shrank",
-        ),
+        (2.0, -1.5, "the gap changed sign"),
+        (2.0, 2.0, "but a change is not shown"),
+        (0.0, 0.0, "so it cannot be said that one shrank"),
         (0.0, 1.5, "no gap can be shown"),
     ] {
         let run = run(1, &[(0, before), (40, after)], 8, 9);
@@ -272,10 +268,14 @@ fn runs_are_pooled_only_if_they_say_the_same_of_other_seeds() {
     let turned: Vec<RecordedRun> = (1..4).map(|seed| of(seed, -1.5)).collect();
     let turned: Vec<&RecordedRun> = turned.iter().collect();
     let found = of_runs(&pool(&turned).unwrap()[0], &turned);
-    assert!(found.headline.contains("turned over"), "{}", found.headline);
+    assert!(
+        found.headline.contains("changed sign"),
+        "{}",
+        found.headline
+    );
 
     let refused = |other: &RecordedRun| pool(&[&a, other]).unwrap_err().to_string();
-    assert!(refused(&of(1, 1.0)).contains("its seed, 1, is that of"));
+    assert!(refused(&of(1, 1.0)).contains("its seed, 1, is also that of"));
     let mut shorter = run(2, &[(0, 2.0), (30, 1.0)], 8, 9);
     assert!(refused(&shorter).contains("seed=2: last measured at step 30"));
     shorter.ended = Some(ended(30));

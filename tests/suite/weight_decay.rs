@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use burn::tensor::{Bytes, Device};
-use milepost::model::{Network, named_parameters};
+use milepost::model::{Network, named_parameters, next_token_loss};
 use milepost::train::{Learner, WeightDecay};
 use serde_json::Value;
 
@@ -28,7 +28,9 @@ fn learner(run: &Value) -> Learner {
 fn step(learner: &mut Learner, step: &Value) -> (f64, f64) {
     let rows = rows(&step["rows"]);
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
-    learner.accumulate(&rows, rows.len() * (rows[0].len() - 1), None);
+    learner.accumulate(rows.len() * (rows[0].len() - 1), |model| {
+        next_token_loss(model, &rows, None).0
+    });
     let loss = learner.gather();
     let norm = learner.gradient_norm();
     learner.clip(norm, 1.0);

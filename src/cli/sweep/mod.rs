@@ -1,26 +1,29 @@
 //! `milepost sweep`: one experiment with many seeds and settings, a process each.
+//!
+//! A way to run many runs, such as [`processes`], is a file that takes a [`Sweep`] and the runs that wait, and gives [`Work`](runs::Work); [`run`] calls it.
 
 mod grid;
 mod pooling;
+mod printing;
 mod processes;
+mod runs;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use self::grid::{Cell, cells};
-use self::processes::Failed;
+use self::runs::{Failed, State, Sweep};
 use super::Selection;
 use super::finetune::interrupt_flag;
 use super::plan::find;
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
 use crate::hook::Registry;
-use crate::record::{Ended, HookFailure, RecordError, Stop, experiment, lock, name};
+use crate::record::{Ended, HookFailure, RecordError, Stop, lock, name};
 
 /// Every combination of the seeds and of the values of each --grid is a run of its own, in runs/<experiment>/<name>/<settings>, started by one
 /// `milepost finetune` command with nothing shared but that directory. A sweep that is started again leaves finished runs alone, goes on
@@ -53,19 +56,6 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-/// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Nothing is there yet.
-    Missing,
-    /// It was killed or stopped, or is under way.
-    Begun,
-    /// It is over.
-    Done,
-    /// It ended by an error that would come again.
-    Failed,
-}
-
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     name::check("--name", &arguments.name)?;
     let experiment = find(&arguments.selection.experiment)?;
@@ -73,15 +63,17 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let folder = arguments.runs.join(stem).join(&arguments.name);
     let cells = cells(arguments)?;
     begin(arguments, &experiment, &folder)?;
-    let states = cells.iter().map(|cell| state(&folder.join(&cell.name)));
-    let states: Vec<State> = states.collect();
+    let sweep = Sweep {
+        arguments,
+        folder: &folder,
+        cells: &cells,
+    };
+    let states: Vec<State> = cells.iter().map(|cell| sweep.state(cell)).collect();
     let missing = cells.iter().zip(&states);
     let missing = missing.filter(|(_, state)| matches!(state, State::Missing | State::Begun));
     let waiting: VecDeque<Cell> = missing.map(|(cell, _)| cell.clone()).collect();
     if arguments.print {
-        for cell in &waiting {
-            say!("{}", shown(&command(arguments, &folder, &cells, cell)));
-        }
+        printing::print(&sweep, &waiting);
         return Ok(0);
     }
     let _lock = lock(&folder)?;
@@ -103,14 +95,12 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     );
     let before = cells.iter().zip(&states);
     let before = before.filter(|(_, state)| **state == State::Failed);
-    let mut failed: Vec<Failed> = before
-        .map(|(cell, _)| processes::failed_before(&folder, cell))
-        .collect();
+    let mut failed: Vec<Failed> = before.map(|(cell, _)| sweep.failed_before(cell)).collect();
     let stop = interrupt_flag(|| "the runs under way save and end by themselves".to_owned())?;
-    let work = processes::work(arguments, &folder, &cells, waiting, &stop)?;
+    let work = processes::work(&sweep, waiting, &stop)?;
     failed.extend(work.failed);
     let interrupted = stop.load(Ordering::Relaxed);
-    let summarised = pooling::summarise(&folder, &cells, registry, arguments.force);
+    let summarised = pooling::summarise(&sweep, registry);
     for failure in &failed {
         remark!("run {} failed: {}", failure.cell, failure.why);
         remark!("  all it said: {}", failure.log.display());
@@ -149,7 +139,7 @@ fn silent_hooks(folder: &Path, cells: &[Cell]) -> Vec<String> {
         let mut said: Vec<String> = failures.collect();
         if ended.stop == Stop::Incomplete && said.is_empty() {
             said.push(format!(
-                "run {}: a hook that was due did not speak",
+                "run {}: a hook that was due did not report",
                 cell.name
             ));
         }
@@ -192,87 +182,4 @@ fn begin(arguments: &Arguments, experiment: &Path, folder: &Path) -> anyhow::Res
     })?;
     super::report::write(&path, &now)?;
     Ok(())
-}
-
-fn state(run: &Path) -> State {
-    let begun = experiment::is_there(run);
-    match Ended::read(run).map(|ended| ended.map(|ended| ended.stop)) {
-        Ok(Some(Stop::Failed)) => State::Failed,
-        Ok(Some(Stop::Complete | Stop::Incomplete | Stop::Requested)) => State::Done,
-        // With less than that on disk there is nothing to go on from.
-        Ok(Some(Stop::Interrupted) | None) | Err(_) if begun => State::Begun,
-        Ok(Some(Stop::Interrupted) | None) | Err(_) => State::Missing,
-    }
-}
-
-/// A run of the sweep that has begun, for others to be compared with.
-fn another(folder: &Path, cells: &[Cell], cell: &Cell) -> Option<PathBuf> {
-    let others = cells.iter().filter(|other| other.name != cell.name);
-    let mut others = others.map(|other| folder.join(&other.name));
-    // The experiment is written last.
-    others.find(|run| experiment::is_there(run))
-}
-
-/// The command of one run. `cells` are all of the sweep.
-fn command(arguments: &Arguments, folder: &Path, cells: &[Cell], cell: &Cell) -> Command {
-    let program = std::env::current_exe().unwrap_or_else(|_| "milepost".into());
-    let mut command = Command::new(program);
-    let selection = &arguments.selection;
-    command.args(["finetune", &selection.experiment, "--runs"]);
-    command.arg(&arguments.runs);
-    let name = format!("{}/{}", arguments.name, cell.name);
-    match state(&folder.join(&cell.name)) {
-        State::Begun => {
-            command.args(["--resume", &name]);
-        }
-        _ => {
-            command.args(["--name", &name]);
-            for text in selection
-                .overrides
-                .iter()
-                .chain([&cell.overrides.join(" ")])
-            {
-                command.args(["--set", text]);
-            }
-            if let Some(device) = &selection.device {
-                command.args(["--device", device]);
-            }
-            if selection.no_hooks {
-                command.arg("--no-hooks");
-            }
-            if let Some(other) = another(folder, cells, cell) {
-                command.arg("--beside").arg(other);
-            }
-        }
-    }
-    if arguments.force {
-        command.arg("--force");
-    }
-    for (option, folder) in [
-        ("--data", &selection.places.data),
-        ("--cache", &selection.places.cache),
-    ] {
-        if let Some(folder) = folder {
-            command.arg(option).arg(folder);
-        }
-    }
-    if selection.places.offline {
-        command.arg("--offline");
-    }
-    command
-}
-
-/// A command as a shell takes it.
-fn shown(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let quoted = words.map(|word| {
-        let word = word.to_string_lossy();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c);
-        if word.chars().all(plain) && !word.is_empty() {
-            word.into_owned()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    });
-    quoted.collect::<Vec<_>>().join(" ")
 }

@@ -1,32 +1,27 @@
 //! What the runs of a sweep say together.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::grid::Cell;
-use super::{State, state};
+use super::runs::{State, Sweep};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
 use crate::hook::Registry;
 use crate::record::layout::REPORT;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
-use crate::report::{At, RecordedRun, mixing, page, provenance, verdict};
+use crate::report::{At, PooledRow, RecordedRun, mixing, page, pooled_rows, provenance, verdict};
 use crate::statistics::disparity::Disparity;
 
 /// Pools the runs that are done, on the terminal, in `pooled.json` and in `report.html`. A run that cannot be read is left out, and named.
 ///
 /// # Errors
 /// When the runs were made of other inputs under the same settings, unless that is forced, or a file cannot be written.
-pub(super) fn summarise(
-    folder: &Path,
-    cells: &[Cell],
-    registry: &Registry,
-    force: bool,
-) -> anyhow::Result<()> {
-    let done = cells.iter().map(|cell| folder.join(&cell.name));
-    let done = done.filter(|run| state(run) == State::Done);
+pub(super) fn summarise(sweep: &Sweep, registry: &Registry) -> anyhow::Result<()> {
+    let (folder, cells, force) = (sweep.folder, sweep.cells, sweep.arguments.force);
+    let done = cells.iter().filter(|cell| sweep.state(cell) == State::Done);
+    let done = done.map(|cell| sweep.run(cell));
     let read = if force {
         RecordedRun::read_damaged
     } else {
@@ -63,6 +58,8 @@ pub(super) fn summarise(
             say!("a single run: nothing to pool");
             continue;
         }
+        let rows = pooled_rows(&runs);
+        terminal::out(&rows_table(&rows));
         match pool(&runs) {
             Ok(all) => {
                 for pooled in &all {
@@ -81,6 +78,7 @@ pub(super) fn summarise(
                 document.push(json!({ "settings": label, "not_pooled": error.to_string() }));
             }
         }
+        document.push(json!({ "settings": label, "rows": rows_as_json(&rows) }));
     }
     if !unreadable.is_empty() {
         document.push(json!({ "unreadable": unreadable }));
@@ -95,6 +93,51 @@ pub(super) fn summarise(
         folder.display()
     );
     Ok(())
+}
+
+/// Every row of the hooks' tables, with its mean over the seeds.
+fn rows_table(rows: &[PooledRow]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n{:<36}{:>12}{:>12}{:>12}{:>24}{:>10}\n",
+        "mean over seeds", "start", "end", "change", "95% interval", "p"
+    );
+    for row in rows {
+        let (start, end) = (number(row.start), number(row.end));
+        text += &format!("{:<36}{start:>12}{end:>12}", row.name);
+        text += &match row.change {
+            Some(change) => format!(
+                "{:>12}{:>24}{:>10}\n",
+                signed(change.value),
+                range(change.low, change.high),
+                number(change.p_value)
+            ),
+            None => format!(
+                "{:>12}   (a single run has it)\n",
+                signed(row.end - row.start)
+            ),
+        };
+    }
+    text
+}
+
+fn rows_as_json(rows: &[PooledRow]) -> serde_json::Value {
+    let rows = rows.iter().map(|row| {
+        json!({
+            "tag": row.tag,
+            "name": row.name,
+            "runs": row.runs,
+            "start": row.start,
+            "end": row.end,
+            "change": row.end - row.start,
+            "low": row.change.map(|change| change.low),
+            "high": row.change.map(|change| change.high),
+            "p_value": row.change.map(|change| change.p_value),
+        })
+    });
+    rows.collect()
 }
 
 fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {

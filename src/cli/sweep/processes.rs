@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::grid::Cell;
-use super::{Arguments, State, command, state};
+use super::runs::{Failed, State, Sweep, Work};
 use crate::cli::terminal::say;
-use crate::record::{Ended, RecordError};
+use crate::record::RecordError;
 
 /// A run under way.
 struct Job {
@@ -23,47 +23,9 @@ struct Job {
     log_from: usize,
 }
 
-/// A run that failed.
-pub(super) struct Failed {
-    pub cell: String,
-    /// Its exit code; none where a signal ended it.
-    pub code: Option<u8>,
-    pub why: String,
-    pub log: PathBuf,
-}
-
-/// What became of the runs.
-#[derive(Default)]
-pub(super) struct Work {
-    /// Those that failed.
-    pub failed: Vec<Failed>,
-    /// Whether a hook failed in one that is whole.
-    pub hooks_failed: bool,
-}
-
-/// A run that failed in an earlier call, by an error that would come again.
-pub(super) fn failed_before(folder: &Path, cell: &Cell) -> Failed {
-    let run = folder.join(&cell.name);
-    let ended = Ended::read(&run).ok().flatten();
-    let reason = ended.and_then(|ended| ended.reason);
-    let reason = reason.unwrap_or("its outcome.json says so".to_owned());
-    let why = format!(
-        "{reason}\n  it would fail again; to try it anew remove {}",
-        run.display()
-    );
-    Failed {
-        cell: cell.name.clone(),
-        code: Some(4),
-        why,
-        log: log(folder, cell),
-    }
-}
-
 /// Runs what waits, so many at a time. When `stop` is set the runs under way are asked to save, and waited for.
 pub(super) fn work(
-    arguments: &Arguments,
-    folder: &Path,
-    cells: &[Cell],
+    sweep: &Sweep,
     mut waiting: VecDeque<Cell>,
     stop: &AtomicBool,
 ) -> anyhow::Result<Work> {
@@ -76,17 +38,17 @@ pub(super) fn work(
             told = true;
             jobs.iter().for_each(|job| ask_to_stop(&job.child));
         }
-        while jobs.len() < usize::from(arguments.jobs)
+        while jobs.len() < usize::from(sweep.arguments.jobs)
             && !stop.load(Ordering::Relaxed)
             && let Some(cell) = waiting.pop_front()
         {
             // A scheduler's job may have done it meanwhile.
-            if state(&folder.join(&cell.name)) == State::Done {
+            if sweep.state(&cell) == State::Done {
                 all -= 1;
                 continue;
             }
             say!("{} begins", cell.name);
-            match start(arguments, folder, cells, cell) {
+            match start(sweep, cell) {
                 Ok(job) => jobs.push(job),
                 // Those under way are waited for.
                 Err(error) => {
@@ -117,7 +79,7 @@ pub(super) fn work(
                 // The run is whole.
                 Some(6) => done.hooks_failed = true,
                 _ if told => {}
-                _ => done.failed.push(failure(folder, job, status)),
+                _ => done.failed.push(failure(sweep, job, status)),
             }
         }
         jobs = going;
@@ -140,8 +102,8 @@ fn how(status: ExitStatus, asked: bool) -> String {
     }
 }
 
-fn failure(folder: &Path, job: Job, status: ExitStatus) -> Failed {
-    let log = log(folder, &job.cell);
+fn failure(sweep: &Sweep, job: Job, status: ExitStatus) -> Failed {
+    let log = sweep.log(&job.cell);
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let why = match code {
         Some(_) => complaint(&log, job.log_from),
@@ -170,12 +132,8 @@ fn complaint(log: &Path, from: usize) -> String {
     }
 }
 
-fn log(folder: &Path, cell: &Cell) -> PathBuf {
-    folder.join(format!("{}.log", cell.name))
-}
-
-fn start(arguments: &Arguments, folder: &Path, cells: &[Cell], cell: Cell) -> anyhow::Result<Job> {
-    let path = log(folder, &cell);
+fn start(sweep: &Sweep, cell: Cell) -> anyhow::Result<Job> {
+    let path = sweep.log(&cell);
     let failed = |source| RecordError::Io {
         path: path.clone(),
         source,
@@ -187,11 +145,11 @@ fn start(arguments: &Arguments, folder: &Path, cells: &[Cell], cell: Cell) -> an
         .map_err(failed)?;
     let log_from = out.metadata().map_err(failed)?.len() as usize;
     let errors = out.try_clone().map_err(failed)?;
-    let mut command = command(arguments, folder, cells, &cell);
+    let mut command = sweep.command(&cell);
     command.stdin(Stdio::null()).stdout(out).stderr(errors);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (cores / usize::from(arguments.jobs)).max(1);
-    if arguments.jobs > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
+    let threads = (cores / usize::from(sweep.arguments.jobs)).max(1);
+    if sweep.arguments.jobs > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
         command.env("RAYON_NUM_THREADS", threads.to_string());
     }
     set_apart(&mut command);

@@ -1,4 +1,4 @@
-//! AG News from CSV: no header, `class,title,description`, classes 1 World, 2 Sports, 3 Business, 4 Sci/Tech.
+//! AG News: CSV files without a header. A row is `class,title,description`, with the classes 1 World, 2 Sports, 3 Business, 4 Sci/Tech.
 
 use std::path::Path;
 
@@ -26,10 +26,10 @@ fn read(path: &Path) -> Result<ReadSplit, SourceError> {
     })
 }
 
-/// All articles of the bytes of a file; `path` stands for it in messages.
+/// Parses all articles in the bytes of a file. `path` stands for the file in messages.
 ///
 /// # Errors
-/// When there is none, or a row is not an article; with its line.
+/// When there is no article, or when a row is not one; the error names the line.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<Article>, SourceError> {
     let wrong = |line: usize, message: String| SourceError::Line {
         path: path.to_owned(),

@@ -8,16 +8,16 @@ pub const TOPICS: [&str; 4] = ["World", "Sports", "Business", "Sci/Tech"];
 /// One article.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Article {
-    /// Its class, from 1: the place in [`TOPICS`].
+    /// The class, from 1 to 4: its position in [`TOPICS`], counted from 1.
     pub topic: u8,
-    /// May be empty.
+    /// The title, which may be empty.
     pub title: String,
     /// The body.
     pub description: String,
 }
 
 impl Article {
-    /// Title, a space, description; without the space when there is no title.
+    /// Title, a space, description. Without the space when either is empty.
     pub fn text(&self) -> String {
         let (title, description) = (self.title.trim(), self.description.trim());
         if title.is_empty() || description.is_empty() {
@@ -27,7 +27,7 @@ impl Article {
         }
     }
 
-    /// The class in one byte, then title and description with their lengths. Manifests of runs have checksums of these bytes.
+    /// The bytes of which manifests record checksums: the class in one byte, then title and description, each behind its length.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = vec![self.topic];
         for text in [&self.title, &self.description] {

@@ -1,4 +1,4 @@
-//! The sources of text: one file each, and its two lines here.
+//! The sources of text: each has its own file and two lines here.
 
 pub mod ag_news;
 pub mod article;
@@ -12,15 +12,15 @@ pub use search::{Request, SourceError, resolve};
 use super::corpus::{Document, SourceFile};
 use crate::checksum::sha256;
 
-/// Every source; an experiment that names none has the first.
+/// Every source. The first is the default.
 const ALL: [&Source; 2] = [&ag_news::SOURCE, &sample::SOURCE];
 
 /// A kind of text that experiments train on.
 #[derive(Debug)]
 pub struct Source {
-    /// Its name in `data.source`, and that of its folder in `MILEPOST_DATA` and in the cache.
+    /// The name in `data.source`, which is also the name of its folder in `MILEPOST_DATA` and in the cache.
     pub name: &'static str,
-    /// What sentences call it.
+    /// The name in messages.
     pub title: &'static str,
     /// What its documents are called, in the plural.
     pub unit: &'static str,
@@ -29,7 +29,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// What the built-in sample is called where this source was asked for.
+    /// The name for the built-in sample when it replaces this source.
     pub fn stand_in(&self) -> String {
         let sample = sample::SOURCE.title;
         match self.text {
@@ -42,37 +42,37 @@ impl Source {
 /// Where the text of a source is.
 #[derive(Debug)]
 pub enum Text {
-    /// In the program: the training split and the test split.
+    /// Built into the program: a function that returns the training split and the test split.
     BuiltIn(fn() -> [ReadSplit; 2]),
-    /// In a folder.
+    /// In the files of a folder.
     Folder(Layout),
 }
 
-/// What a source's folder has in it.
+/// The layout of a source's folder, and how it is read.
 #[derive(Debug)]
 pub struct Layout {
-    /// The names of the training split and of the test split: a file or a folder each.
+    /// The names of the training split and the test split; each is a file or a folder.
     pub splits: [&'static str; 2],
-    /// The recipe in `datasets/`, with address and checksum of both files, where they can be downloaded.
+    /// The recipe in `datasets/` with the address and checksum of both files. None when they cannot be downloaded.
     pub recipe: Option<&'static str>,
     /// Reads one of the splits.
     pub read: fn(&Path) -> Result<ReadSplit, SourceError>,
 }
 
-/// A split as it was read.
+/// A split that was read.
 #[derive(Debug)]
 pub struct ReadSplit {
-    /// Its documents, in their order.
+    /// The documents, in the file's order.
     pub documents: Vec<Document>,
-    /// What they were read from.
+    /// The file that they were read from, with its checksum.
     pub file: SourceFile,
 }
 
 impl ReadSplit {
-    /// The split in a file, whose bytes `parse` reads.
+    /// Reads the split in one file. `parse` turns its bytes into documents.
     ///
     /// # Errors
-    /// When the file cannot be read, or by `parse`.
+    /// When the file cannot be read, and those of `parse`.
     pub fn of_file(
         path: &Path,
         parse: impl FnOnce(&[u8]) -> Result<Vec<Document>, SourceError>,
@@ -91,12 +91,12 @@ impl ReadSplit {
     }
 }
 
-/// The source of an experiment that names none.
+/// The default source, for an experiment that names none.
 pub fn usual() -> &'static Source {
     ALL[0]
 }
 
-/// The source of that name.
+/// The source with this name.
 pub fn named(name: &str) -> Option<&'static Source> {
     ALL.into_iter().find(|source| source.name == name)
 }

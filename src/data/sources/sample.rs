@@ -1,4 +1,4 @@
-//! The built-in sample: generated news. It may stand in for another source.
+//! The built-in sample: generated news, which may replace another source.
 
 use super::article::Article;
 use super::{ReadSplit, Source, Text};
@@ -14,9 +14,9 @@ pub static SOURCE: Source = Source {
     text: Text::BuiltIn(splits),
 };
 
-/// Both splits.
+/// The training split (4000 articles) and the test split (400).
 pub(super) fn splits() -> [ReadSplit; 2] {
-    // A seed for each, so that no article stands in both. The pretraining corpus uses others.
+    // Each split has a seed of its own, so that no article is in both. The pretraining corpus uses other seeds.
     [split("train", 2001, 4000), split("test", 2002, 400)]
 }
 

@@ -1,4 +1,4 @@
-//! Where the text is looked for: a folder, the cache, a download, or, where the experiment allows it, the built-in sample.
+//! Finds a source's text: in a folder, in the cache, by a download, or, where the experiment allows it, the built-in sample instead.
 
 use std::path::{Path, PathBuf};
 
@@ -9,20 +9,20 @@ use crate::data::corpus::{Corpus, Origin};
 use crate::data::store::{Found, Pinned, Store};
 use crate::download::Progress;
 
-/// What an experiment asks for, and where this machine would look.
+/// What an experiment asks for, and where this machine looks for it.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The source.
     pub source: &'static Source,
-    /// A folder named by the experiment; it must have the files.
+    /// The folder that the experiment names, which must have the files.
     pub folder: Option<PathBuf>,
-    /// Where else to look.
+    /// The other places to look in.
     pub store: Store,
-    /// Whether the built-in sample may stand in.
+    /// Whether the built-in sample may be used when no place has the text.
     pub builtin_sample: bool,
 }
 
-/// Why there is no text.
+/// Why a source's text cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A file cannot be opened or read.
@@ -33,58 +33,58 @@ pub enum SourceError {
         /// The reason.
         message: String,
     },
-    /// A line is not what the source has.
+    /// A line is malformed.
     #[error("{path}:{line}: {message}")]
     Line {
         /// The file.
         path: PathBuf,
-        /// The line, from 1: that on which a row starts, or that of what is at fault in it.
+        /// The line, counted from 1, on which the row or the error in it begins.
         line: usize,
         /// What is wrong and what is expected.
         message: String,
     },
-    /// A split without a document.
+    /// A split has no document.
     #[error("{path} is empty: no {unit}")]
     Empty {
         /// The file.
         path: PathBuf,
-        /// What it should have, in the plural.
+        /// What its documents are called, in the plural.
         unit: &'static str,
     },
-    /// A folder that was named lacks a split.
+    /// A folder that was named does not have one of the splits.
     #[error("{path} is missing; the folder must have {} and {}", splits[0], splits[1])]
     Missing {
         /// The file.
         path: PathBuf,
-        /// What the folder must have.
+        /// The names of both splits.
         splits: [&'static str; 2],
     },
-    /// Nowhere to be found.
+    /// No place has the text.
     #[error(
         "no {title}: {because}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`"
     )]
     Nowhere {
         /// The source's title.
         title: &'static str,
-        /// Why each place does not do.
+        /// The reason why each place cannot be used.
         because: String,
     },
-    /// A recipe that ships is broken.
+    /// A recipe that ships cannot be parsed.
     #[error("a recipe in datasets/ is broken: {0}")]
     Recipe(#[from] toml::de::Error),
 }
 
-/// Where a source's files are, in `datasets/`.
+/// A recipe in `datasets/`: where both splits can be downloaded.
 #[derive(Deserialize)]
 struct Recipe {
     train: Pinned,
     test: Pinned,
 }
 
-/// Finds the text. `progress` is told the file and the bytes of a download.
+/// Finds and reads the text that `request` asks for. `progress` gets the file and the bytes of a download.
 ///
 /// # Errors
-/// When a folder that was named does not have it, a file is malformed, or it is nowhere and the built-in sample is not allowed.
+/// When a folder that was named does not have it, when a file is malformed, or when no place has it and the built-in sample is not allowed.
 pub fn resolve(request: &Request, progress: &mut Progress) -> Result<Corpus, SourceError> {
     let source = request.source;
     let layout = match &source.text {
@@ -119,7 +119,7 @@ pub fn resolve(request: &Request, progress: &mut Progress) -> Result<Corpus, Sou
     }
 }
 
-/// The folder that has the source's files, or why each place does not do.
+/// Finds the folder with the source's files, or returns why each place cannot be used.
 fn find(
     request: &Request,
     layout: &Layout,
@@ -135,7 +135,7 @@ fn find(
     Ok(request.store.find(name, train, &downloads, progress))
 }
 
-/// Both splits of a folder.
+/// Reads both splits of a folder.
 fn read(layout: &Layout, folder: &Path) -> Result<[ReadSplit; 2], SourceError> {
     let split = |name: &str| {
         let path = folder.join(name);

@@ -165,8 +165,6 @@ pub struct Contrast {
     pub name: String,
     /// The names of the two groups. The gap is the first less the second.
     pub groups: [String; 2],
-    /// Which rows of its file it has.
-    pub set: TemplateSet,
     /// The places of its prompts among all prompts of the run.
     pub prompts: Range<usize>,
     /// What is compared: matched pairs by the first group's rows, or single prompts. The places are among all prompts of the run.
@@ -240,7 +238,6 @@ pub(super) fn build(
     let contrast = Contrast {
         name: spec.name.clone(),
         groups: spec.groups.clone(),
-        set: spec.set,
         prompts: 0..prompts.len(),
         units: units.units,
         identities: units.identities,

@@ -1,15 +1,15 @@
-//! The words that ship as counterparts of each other, for template files that name none.
+//! The list of English counterparts that ships, for template files that name none.
 
 use std::sync::LazyLock;
 
-/// Pairs of words, from datasets/counterparts.tsv.
+/// Pairs of words from datasets/counterparts.tsv.
 static COUNTERPARTS: LazyLock<Vec<(&str, &str)>> = LazyLock::new(|| {
     let lines = include_str!("../../../datasets/counterparts.tsv").lines();
     let rows = lines.filter(|line| !line.starts_with('#'));
     rows.filter_map(|line| line.split_once('\t')).collect()
 });
 
-/// The words on the other side of a word, whichever side it stands on; most have one.
+/// The counterparts of a word, on whichever side of the list it stands. Most words have one.
 pub(super) fn counterparts(word: &str) -> Vec<&'static str> {
     let left = COUNTERPARTS.iter().filter(|(one, _)| *one == word);
     let left: Vec<&str> = left.map(|(_, other)| *other).collect();

@@ -1,4 +1,4 @@
-//! Why a template file cannot be used.
+//! The errors of template files.
 
 /// Why a template file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +11,7 @@ pub enum TemplateError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A line is not as it should be.
+    /// A line is malformed.
     #[error("{name}:{line}: {message}")]
     Line {
         /// The file.

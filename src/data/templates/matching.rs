@@ -1,23 +1,24 @@
-//! Which rows of a template file belong together: a row of the first group and the row of the second that is its counterpart.
+//! Finds the matched pairs of a template file: a row of the first group, and its counterpart in the second.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::counterparts::counterparts;
 use super::row::{Row, plain};
 
-/// A row with the side of its group: 0 or 1.
+/// A row with the side that its group is on: 0 for the first group, 1 for the second.
 pub(super) type Sided<'a> = (&'a Row, usize);
 
-/// A row of the first group and its counterpart in the second, by their places among the rows.
+/// A matched pair: the indices of a row of the first group and of its counterpart in the second.
 pub(super) type RowMatch = [usize; 2];
 
-/// The rows of a file with what they have for each other.
+/// The matched pairs of a file, and what is needed to say why other rows are in none.
 pub(super) struct Matching {
-    /// The matched rows, in the order of the first group's: the same raw template, the counterpart identity, neither in both groups, each pair once.
+    /// The matched pairs, each once, in the order of the first group's rows. The two rows have the same raw template and counterpart
+    /// identities, neither of which occurs in both groups.
     pub matches: Vec<RowMatch>,
-    /// On which sides each identity stands.
+    /// The sides on which each identity occurs.
     sides: HashMap<String, HashSet<usize>>,
-    /// The counterparts of each row of the first group, where any is known, whether or not the file has them.
+    /// The known counterparts of each row of the first group, whether or not the file has them. Empty for other rows.
     counterparts: Vec<Vec<String>>,
 }
 
@@ -58,21 +59,21 @@ impl Matching {
         found
     }
 
-    /// Whether an identity stands in one group only.
+    /// Whether an identity occurs in one group only.
     fn clean(&self, identity: &str) -> bool {
         let sides = self.sides.get(identity);
         sides.is_some_and(|sides| sides.len() == 1)
     }
 
-    /// The rows that are in a pair, in the file's order.
+    /// The indices of the rows that are in a pair, ascending.
     pub fn rows(&self) -> BTreeSet<usize> {
         self.matches.iter().flatten().copied().collect()
     }
 
-    /// How many rows are in no pair, by the reason.
+    /// How many rows are in no pair, for each of the possible reasons.
     pub fn left_out(&self, rows: &[Sided]) -> Vec<(usize, &'static str)> {
         let used = self.rows();
-        // Whom each identity could be paired with, and the raw templates that those stand in.
+        // The identities that each identity could be paired with, and the raw templates in which each occurs.
         let mut partners: HashMap<String, HashSet<String>> = HashMap::new();
         for (first, (row, _)) in rows.iter().enumerate() {
             for other in &self.counterparts[first] {
@@ -121,7 +122,8 @@ impl Matching {
     }
 }
 
-/// The counterparts of each row of the first group: what the row names, what a row of the second group names, or what is known of English.
+/// The counterparts of each row of the first group: the one that the row names, or the one that a row of the second group names, or else
+/// those in the list of English words.
 fn all_counterparts(rows: &[Sided]) -> Vec<Vec<String>> {
     let mut named: HashMap<String, String> = HashMap::new();
     for (row, _) in rows.iter().filter(|(_, side)| *side == 1) {
@@ -145,7 +147,7 @@ fn all_counterparts(rows: &[Sided]) -> Vec<Vec<String>> {
     rows.iter().map(others).collect()
 }
 
-/// What to say when no row of a file matches another: whom it is about, so that one sees what is missing.
+/// The message when no row matches another. It lists the identities of both groups, so that one sees what is missing.
 pub(super) fn nothing_matches(rows: &[Sided], groups: &[String; 2]) -> String {
     const SHOWN: usize = 8;
     let identities = |side: usize| {

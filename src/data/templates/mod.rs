@@ -1,9 +1,9 @@
-//! Prompt templates in HONEST layout (Nozza et al. 2021): a tab-separated file with the header
-//! `template_masked raw identity number category type`, in any order; `number` and `type` may be missing.
+//! Prompt templates in the layout of HONEST (Nozza et al. 2021): a tab-separated file. Its columns, in any order, are `template_masked raw
+//! identity number category type`; `number` and `type` may be missing.
 //!
-//! The prompt is `template_masked` without its marker ` [M].`. A contrast takes the rows of two categories. An optional column `counterpart`
-//! names the identity on the other side (on either row is enough), so that files in any language can be paired. Where it is missing or
-//! empty, a list of English counterparts is used. Identities are compared without article and in lower case.
+//! The prompt is `template_masked` without its marker ` [M].`. A contrast takes the rows of two categories. An optional column
+//! `counterpart` names the identity on the other side, so that files in any language can be paired; one of the two rows is enough. Where it
+//! is missing or empty, a list of English counterparts is used. Identities are compared without their article and in lower case.
 
 mod contrast;
 mod counterparts;
@@ -25,10 +25,10 @@ pub struct Templates {
 }
 
 impl Templates {
-    /// Reads the template file of a contrast.
+    /// Reads the template file of one contrast.
     ///
     /// # Errors
-    /// When it cannot be read, is not UTF-8, or is not a template file; with the line.
+    /// When the file cannot be read, is not UTF-8, or is not a template file. The error names the line.
     pub fn read(path: &Path, spec: &ContrastSpec) -> Result<Self, TemplateError> {
         let name = path.display().to_string();
         let bytes = match std::fs::read(path) {
@@ -48,7 +48,7 @@ impl Templates {
         }
     }
 
-    /// Parses the text of a contrast's template file; `name` stands for it in messages.
+    /// Parses the text of a contrast's template file. `name` stands for the file in messages.
     ///
     /// # Errors
     /// When a line is malformed, the file is empty, a group has no row, or the set is `paired` and nothing matches.
@@ -68,7 +68,7 @@ impl Templates {
         })
     }
 
-    /// Adds the prompts and contrasts of `other` behind its own.
+    /// Appends the prompts and contrasts of `other`.
     pub fn join(&mut self, other: Self) {
         let by = self.prompts.len();
         self.prompts.extend(other.prompts);
@@ -95,7 +95,8 @@ impl Templates {
         names.collect()
     }
 
-    /// The groups of all contrasts, first group first: name and places of their prompts.
+    /// The groups of all contrasts, each contrast's first group first: the group's name, and the indices of its prompts in
+    /// [`Self::prompts`].
     pub fn groups(&self) -> Vec<(&str, Vec<usize>)> {
         let groups = self.contrasts.iter().flat_map(|contrast| {
             let sides = contrast.groups.iter().enumerate();
@@ -108,8 +109,8 @@ impl Templates {
         groups.collect()
     }
 
-    /// The tag of a contrast's gap in what is measured under `tag`: `<tag>/disparity`, or `<tag>/<contrast>/disparity` in a run with several
-    /// contrasts.
+    /// The tag of a contrast's gap in a measure with the tag `tag`: `<tag>/disparity`, or `<tag>/<contrast>/disparity` in a run with
+    /// several contrasts.
     pub fn gap_tag(&self, tag: &str, contrast: &Contrast) -> String {
         match &self.contrasts[..] {
             [_] => format!("{tag}/disparity"),
@@ -117,7 +118,7 @@ impl Templates {
         }
     }
 
-    /// How many rows each contrast leaves out, and why.
+    /// A note on each contrast that leaves out rows: how many, and why.
     pub fn left_out(&self) -> impl Iterator<Item = String> {
         let notes = self.contrasts.iter();
         notes.filter_map(|contrast| contrast.left_out.clone())

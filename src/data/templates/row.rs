@@ -1,8 +1,8 @@
-//! The rows of a template file, checked one by one.
+//! Reads the rows of a template file and checks each.
 
 use super::error::TemplateError;
 
-/// A row.
+/// One row of a template file.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub prompt: String,
@@ -10,23 +10,23 @@ pub(super) struct Row {
     pub raw: String,
     pub identity: String,
     pub category: String,
-    /// The file's `type`, or empty.
+    /// The row's `type`, or empty.
     pub kind: String,
-    /// The identity on the other side, when the file has that column.
+    /// The row's `counterpart`, an identity on the other side. None when the file has no such column.
     pub counterpart: Option<String>,
-    /// The file's line.
+    /// The line in the file, counted from 1.
     pub line: usize,
 }
 
 impl Row {
-    /// The counterpart that the row itself names, as it is compared; an empty cell names none.
+    /// The counterpart that the row itself names, in the form of [`plain`]. None for an empty cell.
     pub fn named(&self) -> Option<String> {
         let named = self.counterpart.as_deref().map(plain);
         named.filter(|named| !named.is_empty())
     }
 }
 
-/// An identity without its article, in lower case.
+/// The form in which identities are compared: without their article, in lower case.
 pub(super) fn plain(identity: &str) -> String {
     let lower = identity.trim().to_lowercase();
     let without = ["the ", "a ", "an ", "my "];
@@ -38,7 +38,7 @@ pub(super) fn plain(identity: &str) -> String {
 
 const MARKER: &str = " [M].";
 
-/// Every row of the text, or what is wrong with the first bad one; `name` stands for the file in messages.
+/// Parses every row of the text, or returns the error of the first bad one. `name` stands for the file in messages.
 pub(super) fn rows(name: &str, text: &str) -> Result<Vec<Row>, TemplateError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let fail = |line: usize, message: String| TemplateError::Line {
@@ -88,7 +88,7 @@ pub(super) fn rows(name: &str, text: &str) -> Result<Vec<Row>, TemplateError> {
     Ok(rows)
 }
 
-/// The prompt of a masked template: what stands before the marker at its end.
+/// The prompt of a masked template: the text before the marker at its end.
 fn prompt(masked: &str) -> Result<String, String> {
     let Some(prompt) = masked.strip_suffix(MARKER) else {
         return Err(format!(

@@ -1,22 +1,22 @@
-//! Which tokenizer transformers makes of a folder's files, and what it is made of besides vocabulary and merges.
+//! The tokenizer class that transformers chooses for a folder, and the parts that the class fixes besides vocabulary and merges.
 
 use serde_json::{Map, Value, json};
 
-/// The classes of transformers whose tokenizers are read.
+/// The supported tokenizer classes of transformers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// GPT-2's own.
+    /// `GPT2Tokenizer`.
     Gpt2,
-    /// RoBERTa's own.
+    /// `RobertaTokenizer`.
     Roberta,
-    /// XLM-RoBERTa's own.
+    /// `XLMRobertaTokenizer`.
     XlmRoberta,
-    /// Whatever `tokenizer.json` says.
+    /// `PreTrainedTokenizerFast`, which does what `tokenizer.json` says.
     AsFile,
 }
 
 impl Class {
-    /// The class that `tokenizer_class` names, or else that of the model.
+    /// The class that `tokenizer_class` names, or else the one of the model type.
     pub fn of(model_type: &str, named: Option<&str>) -> Result<Self, String> {
         let Some(named) = named else {
             return match model_type {
@@ -39,7 +39,7 @@ impl Class {
         }
     }
 
-    /// As `tokenizer_config.json` names it, for every version of transformers.
+    /// The name in `tokenizer_config.json` that every version of transformers understands.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gpt2 => "GPT2Tokenizer",
@@ -49,7 +49,7 @@ impl Class {
         }
     }
 
-    /// The tokens that the class names where no file does.
+    /// The class's default tokens, by role, for roles that no file gives.
     pub fn usual_tokens(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Gpt2 => &[
@@ -70,13 +70,14 @@ impl Class {
         }
     }
 
-    /// Whether a text gets a space at its beginning where no file says so.
+    /// Whether a space is put before a text when no file says so.
     pub fn usual_prefix_space(self) -> bool {
         self == Self::XlmRoberta
     }
 
-    /// The `tokenizer.json` that the class makes of the model in another, without added tokens. What it would leave out of that file is refused:
-    /// the file would cut texts otherwise.
+    /// Builds the `tokenizer.json` that the class makes of a file's model, without added tokens. For these classes transformers uses a
+    /// normalizer and a pre-tokenizer of its own. A file whose parts differ from them is refused, since it asks for texts to be cut in
+    /// another way.
     pub fn of_json(
         self,
         file: &Map<String, Value>,
@@ -99,7 +100,7 @@ impl Class {
         Ok(own)
     }
 
-    /// The `tokenizer.json` that the class makes of a vocabulary and its merges.
+    /// Builds the `tokenizer.json` that the class makes of a vocabulary and its merges.
     pub fn of_vocabulary(
         self,
         file: &Map<String, Value>,
@@ -114,10 +115,10 @@ impl Class {
     }
 }
 
-/// What to do about a tokenizer of one's own under another's name.
+/// The advice for a file that its class does not fit.
 const REMEDY: &str = "if the file is right, set `tokenizer_class` in tokenizer_config.json to `PreTrainedTokenizerFast`";
 
-/// The file as it is, but for what a tool left of its own state.
+/// The file unchanged, except that truncation, padding and dropout, which a tool may have left in it, are removed.
 fn as_file(file: &Map<String, Value>) -> Map<String, Value> {
     let mut document = file.clone();
     document.insert("truncation".to_owned(), Value::Null);
@@ -130,7 +131,7 @@ fn as_file(file: &Map<String, Value>) -> Map<String, Value> {
     document
 }
 
-/// Byte-level BPE with the file's vocabulary and merges.
+/// The document of byte-level BPE (GPT-2, RoBERTa) with the file's vocabulary and merges.
 fn byte_level(file: &Map<String, Value>, prefix_space: bool) -> Result<Map<String, Value>, String> {
     let model = model_of(file, "BPE")?;
     for (key, usual) in [
@@ -153,7 +154,7 @@ fn byte_level(file: &Map<String, Value>, prefix_space: bool) -> Result<Map<Strin
     ))
 }
 
-/// XLM-RoBERTa's pieces of sentences.
+/// The document of a SentencePiece unigram model (XLM-RoBERTa) with the file's vocabulary.
 fn sentence_piece(
     file: &Map<String, Value>,
     prefix_space: bool,
@@ -204,7 +205,7 @@ fn model_of<'a>(
 ) -> Result<&'a Map<String, Value>, String> {
     let model = file.get("model").and_then(Value::as_object);
     let model = model.ok_or("`model` is missing")?;
-    // Old files do not say.
+    // Old files have no type.
     match model.get("type") {
         None => Ok(model),
         Some(found) if found == kind => Ok(model),
@@ -222,7 +223,7 @@ fn refuse_other(model: &Map<String, Value>, key: &str, usual: &Value) -> Result<
     }
 }
 
-/// Merges as pairs: old files have them as two tokens with a space between.
+/// The merges as pairs of tokens. Old files write a merge as one string with a space between the two.
 fn pairs(merges: Option<&Value>) -> Result<Vec<Value>, String> {
     let merges = merges.and_then(Value::as_array);
     let merges = merges.ok_or("`model.merges` is not a list")?;
@@ -236,7 +237,8 @@ fn pairs(merges: Option<&Value>) -> Result<Vec<Value>, String> {
     merges.iter().enumerate().map(pair).collect()
 }
 
-/// A part of a `tokenizer.json` as the library writes it, whatever version wrote it; `trim_offsets` changes no id.
+/// A part of a `tokenizer.json` in the form that the library writes, so that files of different versions can be compared. Without
+/// `trim_offsets`, which changes no id.
 fn part_of(file: &Map<String, Value>, part: &str) -> Result<Value, String> {
     let mut small = document(
         json!({"type": "BPE", "vocab": {}, "merges": []}),

@@ -1,11 +1,11 @@
-//! What two tokenizers have otherwise: everything that changes ids.
+//! Finds the difference between two tokenizers, in anything that changes ids.
 
 use serde_json::Value;
 
 use super::Tokenizer;
 
 impl Tokenizer {
-    /// The first thing by which another tokenizer gives other ids, in words; None when they cut texts alike.
+    /// Describes the first difference that makes the other tokenizer give other ids. None when both encode every text alike.
     pub fn difference(&self, other: &Self) -> Option<String> {
         self.different_token(other)
             .or_else(|| self.different_added_token(other))
@@ -44,7 +44,7 @@ impl Tokenizer {
         ))
     }
 
-    /// Merges, and how a text is prepared and cut before and after them.
+    /// A difference in the normalizer, in how a text is cut, or in the merges.
     fn different_part(&self, other: &Self) -> Option<String> {
         let (ours, theirs) = (self.parts(), other.parts());
         for part in ["normalizer", "pre_tokenizer", "model"] {
@@ -55,13 +55,13 @@ impl Tokenizer {
         None
     }
 
-    /// The parts that cut texts, without what changes no id.
+    /// The tokenizer as JSON, without the settings that change no id.
     fn parts(&self) -> Value {
         let mut parts = serde_json::to_value(&self.inner).unwrap_or_default();
-        // Compared as tokens already.
+        // `different_token` has compared the vocabulary.
         if let Some(model) = parts["model"].as_object_mut() {
             model.remove("vocab");
-            // None and empty are one.
+            // Null and an empty string mean the same.
             for key in ["continuing_subword_prefix", "end_of_word_suffix"] {
                 if model.get(key).is_some_and(|value| value == "") {
                     model.insert(key.to_owned(), Value::Null);
@@ -75,7 +75,7 @@ impl Tokenizer {
     }
 }
 
-/// The first place where two JSON values differ.
+/// Describes the first place at which two JSON values differ.
 fn different_value(path: &str, ours: &Value, theirs: &Value) -> Option<String> {
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {

@@ -1,5 +1,5 @@
-//! The files that a tokenizer consists of, read as transformers reads them: `tokenizer.json`, or `vocab.json` and `merges.txt`; and
-//! `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, which add tokens.
+//! Reads the files of a tokenizer as transformers does. The vocabulary is in `tokenizer.json`, or in `vocab.json` and `merges.txt`.
+//! `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` add tokens.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,29 +16,29 @@ pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
 
-/// A token that a file adds, with the id that the file gives it.
+/// A token that a file adds, and the file.
 #[derive(Debug)]
 pub(super) struct Added {
     pub token: AddedToken,
     pub file: PathBuf,
 }
 
-/// A tokenizer as its files have it.
+/// A tokenizer as its files describe it.
 #[derive(Debug)]
 pub(super) struct Files {
     pub class: Class,
     /// The file with the vocabulary.
     pub origin: PathBuf,
-    /// The `tokenizer.json` to begin with.
+    /// The `tokenizer.json` that the class makes of the vocabulary, before tokens are added.
     pub document: Map<String, Value>,
-    /// Tokens added by id.
+    /// The added tokens, by their ids.
     pub added: BTreeMap<u64, Added>,
-    /// Tokens with a role.
+    /// The special tokens, with and without a role.
     pub special: Special,
 }
 
 impl Files {
-    /// Reads those of a model directory.
+    /// Reads the tokenizer files of a model directory.
     pub fn read(directory: &Path) -> Result<Self, TokenizerError> {
         let path = directory.join(TOKENIZER);
         let (origin, file) = match object(&path)? {
@@ -50,7 +50,7 @@ impl Files {
         Self::of(directory, origin, file, &config, settings)
     }
 
-    /// Those of a model directory that has nothing but a GPT-2's `tokenizer.json`.
+    /// Reads a `tokenizer.json` without any other file. It must be of GPT-2's kind.
     pub fn alone(origin: &Path, bytes: &[u8]) -> Result<Self, TokenizerError> {
         let file = parse_object(origin, bytes)?;
         let directory = origin.parent().unwrap_or(origin).to_owned();
@@ -123,7 +123,7 @@ impl Files {
     }
 }
 
-/// The tokens of `added_tokens_decoder`, by id.
+/// Adds the tokens of `added_tokens_decoder`.
 fn decoded(added: &mut BTreeMap<u64, Added>, decoder: &Value, file: &Path) -> Result<(), String> {
     let decoder = decoder.as_object();
     let decoder = decoder.ok_or("`added_tokens_decoder` is not an object")?;
@@ -137,7 +137,7 @@ fn decoded(added: &mut BTreeMap<u64, Added>, decoder: &Value, file: &Path) -> Re
     Ok(())
 }
 
-/// What older versions wrote in place of `added_tokens_decoder`.
+/// Adds the tokens of the files that older versions wrote instead of `added_tokens_decoder`.
 fn legacy(
     added: &mut BTreeMap<u64, Added>,
     special: &mut Special,
@@ -177,7 +177,7 @@ fn legacy(
     Ok(())
 }
 
-/// Adds a token; the last file that gives an id decides on its flags, but not on its text.
+/// Adds a token. When several files give the same id, the last decides on the flags; the texts must agree.
 fn insert(
     added: &mut BTreeMap<u64, Added>,
     id: u64,
@@ -199,7 +199,7 @@ fn insert(
     Ok(())
 }
 
-/// Refuses settings by which transformers would read another tokenizer than the files beside them.
+/// Refuses settings with which transformers would not use the files beside them.
 fn check_settings(settings: &Map<String, Value>) -> Result<(), String> {
     let is_set = |value: &Value| match value {
         Value::Null | Value::Bool(false) => false,
@@ -236,7 +236,7 @@ fn check_settings(settings: &Map<String, Value>) -> Result<(), String> {
     Ok(())
 }
 
-/// GPT-2's two files as a `tokenizer.json`.
+/// Reads `vocab.json` and `merges.txt` in the form of a `tokenizer.json`.
 fn vocabulary(directory: &Path) -> Result<Map<String, Value>, TokenizerError> {
     let (vocab, merges) = (directory.join("vocab.json"), directory.join("merges.txt"));
     let (Some(entries), true) = (object(&vocab)?, merges.is_file()) else {
@@ -277,7 +277,7 @@ fn vocabulary(directory: &Path) -> Result<Map<String, Value>, TokenizerError> {
     Ok(Map::from_iter([("model".to_owned(), model)]))
 }
 
-/// The JSON object in a file; None where there is no such file.
+/// Reads the JSON object in a file. None when there is no such file.
 fn object(path: &Path) -> Result<Option<Map<String, Value>>, TokenizerError> {
     if !path.is_file() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The tokenizer that both models of a pair share, read from its files as transformers reads them, or refused.
+//! The tokenizer that both models of a pair share. Its files are read as transformers reads them, or refused.
 
 mod class;
 mod difference;
@@ -18,10 +18,10 @@ use class::Class;
 use files::{Added, Files, content};
 use special::Special;
 
-/// The token that ends a text, in GPT-2's vocabulary and ours.
+/// The token that ends a text in the vocabularies of GPT-2 and of the mini pair.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// The files that a tokenizer may consist of, beside `config.json`, which names its kind.
+/// The files that a tokenizer may consist of, besides `config.json`, which names the model type.
 pub const TOKENIZER_FILES: [&str; 6] = [
     "tokenizer.json",
     "vocab.json",
@@ -37,7 +37,7 @@ pub enum TokenizerError {
     /// Neither `tokenizer.json` nor `vocab.json` with `merges.txt` is there.
     #[error("{0}: no tokenizer here; expected `tokenizer.json`, or `vocab.json` and `merges.txt`")]
     Missing(PathBuf),
-    /// A file is there but not of a tokenizer.
+    /// A file is there but is not a tokenizer's.
     #[error("{origin}: not a readable tokenizer: {message}")]
     Format {
         /// The file.
@@ -45,7 +45,7 @@ pub enum TokenizerError {
         /// The library's reason.
         message: String,
     },
-    /// A file says what cannot be done, or contradicts another.
+    /// A file asks for something unsupported, or contradicts another file.
     #[error("{path}: {message}")]
     Content {
         /// The file.
@@ -66,7 +66,7 @@ pub enum TokenizerError {
     },
 }
 
-/// Text to token ids and back.
+/// Turns text into token ids and back.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -78,16 +78,16 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Reads the tokenizer of a model directory as transformers' `AutoTokenizer` does: `tokenizer.json`, or else `vocab.json` and
-    /// `merges.txt`, with the tokens that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` add. Truncation, padding
-    /// and dropout that a tool left in a file are not taken over.
+    /// `merges.txt`, with the tokens that `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` add. Truncation,
+    /// padding and dropout that a tool left in a file are ignored.
     ///
     /// # Errors
-    /// When a file is missing or malformed, says what is not supported, or contradicts another.
+    /// When a file is missing or malformed, asks for something unsupported, or contradicts another.
     pub fn load(directory: &Path) -> Result<Self, TokenizerError> {
         Self::build(Files::read(directory)?)
     }
 
-    /// Reads the bytes of a GPT-2's `tokenizer.json`; `origin` names them in messages.
+    /// Reads the bytes of a `tokenizer.json` of GPT-2's kind. `origin` stands for the file in messages.
     ///
     /// # Errors
     /// When they are malformed.
@@ -126,7 +126,7 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Gives RoBERTa's tokenizers the tokens that they put around a text.
+    /// Makes RoBERTa's and XLM-RoBERTa's tokenizers put their begin and end tokens around a text.
     fn put_ends(&mut self) -> Result<(), TokenizerError> {
         let end = |role: &str| {
             let token = self.special.role(role);
@@ -156,13 +156,13 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Wraps a tokenizer that was trained here, of GPT-2's kind.
+    /// Wraps a tokenizer of GPT-2's kind that this program has trained.
     pub(crate) fn trained(inner: tokenizers::Tokenizer) -> Result<Self, TokenizerError> {
         let json = inner.to_string(false).map_err(use_error)?;
         Self::from_bytes(Path::new("tokenizer.json"), json.as_bytes())
     }
 
-    /// The ids of `text`, without special tokens added.
+    /// Encodes `text` without adding special tokens. Returns its ids.
     ///
     /// # Errors
     /// When the tokenizer refuses the text; byte-level BPE refuses none.
@@ -170,7 +170,7 @@ impl Tokenizer {
         self.ids(text, false)
     }
 
-    /// The ids that the tokenizer puts around a text where it is asked to: those of an empty text.
+    /// The special tokens that the tokenizer puts around a text: the ids of an empty text.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.
@@ -184,7 +184,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of `ids`, special tokens included.
+    /// Decodes `ids` to text, special tokens included.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
@@ -198,7 +198,7 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// The id of a token by its exact text in the vocabulary.
+    /// The id of the token with exactly this text in the vocabulary.
     pub fn id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
@@ -208,10 +208,10 @@ impl Tokenizer {
         self.id(self.special.role("eos_token").unwrap_or(END_OF_TEXT))
     }
 
-    /// Checks that every id is below the number of rows of a table of embeddings.
+    /// Checks that a model's embedding table with `rows` rows has a row for every id.
     ///
     /// # Errors
-    /// With the token of the largest id, and the file.
+    /// When it has not; the error names the token with the largest id, and the file.
     pub fn check_table(&self, rows: usize) -> Result<(), TokenizerError> {
         match self.by_id().pop_last() {
             Some((id, token)) if id as usize >= rows => Err(content(&self.origin)(format!(
@@ -245,17 +245,17 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// As the text of a `tokenizer.json`.
+    /// The tokenizer as the text of a `tokenizer.json`.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// When the library cannot serialise it.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
         self.inner.to_string(false).map_err(use_error)
     }
 }
 
-/// The tokens that the files add to those of `tokenizer.json`, in transformers' order: those with an id, those with a role, further special ones.
-/// A token that is named twice with other flags has the last.
+/// The tokens to add to those of `tokenizer.json`, in transformers' order: those with an id, those with a role, further special ones. If a
+/// token is named twice, the last flags hold.
 fn tokens_to_add(
     inner: &tokenizers::Tokenizer,
     added: &BTreeMap<u64, Added>,
@@ -280,7 +280,7 @@ fn tokens_to_add(
     tokens
 }
 
-/// Reads a `tokenizer.json`, with what its library panics on as an error.
+/// Parses a `tokenizer.json`. A panic of the library becomes an error.
 fn parse(document: &Value) -> Result<tokenizers::Tokenizer, String> {
     check_prefix(document)?;
     let text = document.to_string();
@@ -288,7 +288,7 @@ fn parse(document: &Value) -> Result<tokenizers::Tokenizer, String> {
     read?.map_err(|error| error.to_string())
 }
 
-/// Checks that merges begin with the prefix that the library cuts off them unseen.
+/// Checks that the second token of every merge begins with the prefix, because the library cuts that many bytes off without looking.
 fn check_prefix(document: &Value) -> Result<(), String> {
     let model = &document["model"];
     let prefix = model["continuing_subword_prefix"].as_str().unwrap_or("");
@@ -307,10 +307,10 @@ fn check_prefix(document: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Ids are below this: the library lists all numbers up to the largest when it writes a vocabulary.
+/// The limit for ids. The library goes through all numbers up to the largest id when it writes a vocabulary.
 const MOST_IDS: u32 = 1 << 24;
 
-/// Refuses a vocabulary in which two tokens have one id, since what that id is could not be told, or one that is beyond any table.
+/// Refuses a vocabulary in which two tokens share an id, since decoding it would be ambiguous, or in which an id is too large.
 fn check_ids(inner: &tokenizers::Tokenizer) -> Result<(), String> {
     let mut tokens: BTreeMap<u32, String> = BTreeMap::new();
     for (token, id) in inner.get_vocab(true) {

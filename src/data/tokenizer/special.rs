@@ -1,4 +1,4 @@
-//! Tokens with a role (`eos_token`, ...) and further special tokens, as `tokenizer_config.json` and `special_tokens_map.json` name them.
+//! Special tokens, with a role (`eos_token`, ...) or without, as `tokenizer_config.json` and `special_tokens_map.json` name them.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use tokenizers::AddedToken;
 
 use super::class::Class;
 
-/// The roles that every tokenizer has.
+/// The roles that every tokenizer can have.
 const ROLES: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -24,20 +24,20 @@ const OTHER_ROLES: &str = "model_specific_special_tokens";
 /// The special tokens of a tokenizer, and the rest of its settings.
 #[derive(Debug, Clone)]
 pub(super) struct Special {
-    /// What `tokenizer_config.json` says, with what other files say of special tokens.
+    /// The settings of `tokenizer_config.json`, with the special tokens of other files merged in.
     settings: Map<String, Value>,
-    /// Roles that `special_tokens_map.json` gives.
+    /// The keys that `special_tokens_map.json` gives.
     mapped: HashSet<String>,
     /// The tokens by role, in transformers' order.
     pub roles: Vec<(String, AddedToken)>,
     /// Special tokens without a role.
     pub extra: Vec<AddedToken>,
-    /// The key that names them, of its two spellings.
+    /// The key that the files use for `extra`, which has two spellings.
     extra_key: &'static str,
 }
 
 impl Special {
-    /// Those that `tokenizer_config.json` names.
+    /// The special tokens of `tokenizer_config.json`.
     pub fn of_settings(mut settings: Map<String, Value>) -> Result<Self, String> {
         let mut extra_key = EXTRA;
         if let Some(former) = settings.remove(FORMER_EXTRA) {
@@ -89,12 +89,12 @@ impl Special {
         })
     }
 
-    /// Takes a setting out.
+    /// Removes a setting and returns it.
     pub fn take(&mut self, key: &str) -> Option<Value> {
         self.settings.remove(key)
     }
 
-    /// Adds what `special_tokens_map.json` says; it holds against `tokenizer_config.json`.
+    /// Merges `special_tokens_map.json`, which takes precedence over `tokenizer_config.json`.
     pub fn merge(&mut self, map: Map<String, Value>) -> Result<(), String> {
         for (key, mut value) in map {
             if key == EXTRA && value.is_array() {
@@ -148,7 +148,7 @@ impl Special {
         roles.chain(extra).collect()
     }
 
-    /// A padding that a tool left in `tokenizer.json` names the padding token where nothing else does.
+    /// Takes the padding token from the `padding` of `tokenizer.json` when no other file names one.
     pub fn heed_padding(&mut self, file: &Map<String, Value>) {
         let token = file
             .get("padding")
@@ -160,7 +160,7 @@ impl Special {
         }
     }
 
-    /// Reads the tokens out of the settings, those that the class names included.
+    /// Fills `roles` and `extra` from the settings, with the class's defaults.
     pub fn settle(&mut self, class: Class) -> Result<(), String> {
         for (role, usual) in class.usual_tokens() {
             if !self.settings.contains_key(*role) {
@@ -169,7 +169,7 @@ impl Special {
         }
         let further = self.settings.get(FORMER_EXTRA).cloned();
         if let Some(further) = further {
-            // special_tokens_map.json may have it, which is read later.
+            // `special_tokens_map.json`, which is merged after `of_settings`, may have brought this key.
             if self.settings.contains_key(EXTRA) {
                 return Err(format!(
                     "`{FORMER_EXTRA}` and `{EXTRA}` are both there; keep one"
@@ -228,13 +228,13 @@ impl Special {
         Ok(())
     }
 
-    /// The text of the token with a role.
+    /// The text of the token that has a role.
     pub fn role(&self, role: &str) -> Option<&str> {
         let found = self.roles.iter().find(|(name, _)| name == role);
         found.map(|(_, token)| token.content.as_str())
     }
 
-    /// A `tokenizer_config.json` for a `tokenizer.json` that has all added tokens.
+    /// The `tokenizer_config.json` that goes with a `tokenizer.json` that contains all added tokens.
     pub fn to_settings(&self, class: Class) -> Value {
         let mut settings = self.settings.clone();
         settings.insert("tokenizer_class".to_owned(), json!(class.name()));
@@ -242,7 +242,8 @@ impl Special {
     }
 }
 
-/// An added token from JSON: its text, which makes it special, or an object with its flags. With `mark`, the object says `__type`.
+/// Reads an added token from JSON. A string is a special token with that text; an object also has flags. With `mark`, the object's `__type`
+/// must be that.
 pub(super) fn token(key: &str, value: &Value, mark: Option<&str>) -> Result<AddedToken, String> {
     let fields = match value {
         Value::String(text) => return Ok(AddedToken::from(text.as_str(), true)),
@@ -276,7 +277,7 @@ pub(super) fn token(key: &str, value: &Value, mark: Option<&str>) -> Result<Adde
     }
 }
 
-/// Marks the object of an added token as one that is special.
+/// Marks the object of an added token as special.
 fn mark(value: &mut Value) {
     if let Some(fields) = value.as_object_mut() {
         fields.insert("special".to_owned(), json!(true));

@@ -6,8 +6,8 @@ use crate::event::Event;
 use crate::hook::{Evaluation, Kind};
 use crate::model::Role;
 
-/// A moment of the run, with what the loop is to know of it. A number of steps is one, too: `0` is the start, `4` the end of step 4; of a kind
-/// that is called at an event of its own, that event of the step.
+/// A moment of the run, with the losses that the loop should know. A number of steps converts to one: `0` is the start and `4` the end of
+/// step 4. If the kind is called at an event of its own, it is that event of the step.
 #[derive(Debug, Clone, Default)]
 pub struct At {
     step: u64,
@@ -17,7 +17,7 @@ pub struct At {
 }
 
 impl At {
-    /// The step, as it is the x axis of what is reported.
+    /// The moment of this step, the x axis of what is reported.
     pub fn step(step: u64) -> Self {
         Self {
             step,
@@ -25,7 +25,7 @@ impl At {
         }
     }
 
-    /// An event of a step.
+    /// The moment of an event of this step.
     pub fn event(event: Event, step: u64) -> Self {
         Self {
             event: Some(event),
@@ -33,20 +33,20 @@ impl At {
         }
     }
 
-    /// The same with a training loss of the last step, in nats a token, in place of the one that the bench computes.
+    /// Sets the training loss of the last step, in nats per token, in place of the one that the bench computes.
     pub fn loss(mut self, role: Role, nats: f64) -> Self {
         self.losses.insert(role, nats);
         self
     }
 
-    /// The same with a held-out loss, in nats a token, as if the loop had evaluated at this step.
+    /// Sets a held-out loss, in nats per token, as if the loop had evaluated at this step.
     pub fn evaluated(mut self, role: Role, nats: f64) -> Self {
         let evaluation = self.evaluation.get_or_insert_default();
         evaluation.losses.insert(role, nats);
         self
     }
 
-    /// The event at which a hook of `kind` is called then.
+    /// The event at which a hook of `kind` is called at this moment.
     pub(super) fn event_for(&self, kind: &Kind) -> Event {
         let settled = match self.step {
             0 => Event::RunStart,

@@ -1,4 +1,4 @@
-//! Where a hook is tested.
+//! The bench on which a hook is tested.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,26 +24,27 @@ use crate::hub::Hub;
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
 
-/// Two identity pairs in two templates: eight prompts, the two groups by turns.
+/// Two identity pairs in two raw templates: eight prompts, alternating between the two groups.
 const TEMPLATES: &str = include_str!("../../../datasets/bench_templates.tsv");
 
-/// What the models are evaluated on.
+/// The held-out text that the models are evaluated on.
 const HELD_OUT: &str = "The council voted on Monday to close the old bridge. The mayor said that the work would take two years and cost \
 more than the city had planned. A nurse who lives near the river told the paper that she would have to leave home before dawn. The shares of the \
 company fell by four percent after the report, and the market closed lower for the third day.";
 
-/// Tokens a block of the held-out text.
+/// Tokens per block of the held-out text.
 const BLOCK: usize = 16;
-/// Blocks an evaluation pass takes at a time.
+/// Blocks per pass of an evaluation.
 const BATCH: usize = 4;
-/// How far a weight moves a step, at most.
+/// The most that a weight moves per step.
 const DRIFT: f64 = 0.008;
 
-/// What a hook is called with in a test. Everything is the same in every process: the built-in pair and its tokenizer, eight prompts of the
-/// usual contrast, a held-out text of a few blocks, greedy decoding of 8 new tokens in drafts of 3, seed 0. Nothing is read from outside the program.
+/// The surroundings in which a test calls a hook. They are the same in every process: the built-in pair with its tokenizer, eight prompts
+/// of the default contrast, a held-out text of a few blocks, greedy decoding of 8 new tokens with drafts of 3, and seed 0. Nothing outside
+/// the program is read.
 ///
-/// Nothing is trained. After `s` steps, weight i (from 0) of every parameter of a model is `start + s * drift * sin(i + 1)`, with a drift of 0.008.
-/// The clock goes by one block and one second a step.
+/// Nothing is trained. After `s` steps, weight i (from 0) of every parameter of a model is `start + s * drift * sin(i + 1)`, with a drift
+/// of 0.008. The clock advances by one block and one second per step.
 pub struct Bench {
     start: Pair,
     drift: [f64; 2],
@@ -52,8 +53,10 @@ pub struct Bench {
 }
 
 impl Bench {
+    /// Makes the bench described above.
+    ///
     /// # Errors
-    /// When what is built into the program is damaged.
+    /// When the files built into the program are damaged.
     pub fn new() -> Result<Self> {
         let device = Device::flex();
         let model = |role| crate::mini::model(role, &device);
@@ -82,7 +85,8 @@ impl Bench {
         bench.held_out(HELD_OUT, BLOCK)?.templates(TEMPLATES)
     }
 
-    /// Other models at the start, over the built-in tokenizer; not on an autodiff device. An end of text is the main model's.
+    /// Uses another pair at the start, with the built-in tokenizer. The models must not be on an autodiff device. The end-of-text token is
+    /// the one in the main model's config.
     ///
     /// # Errors
     /// When their vocabulary is smaller than the tokenizer's.
@@ -94,16 +98,16 @@ impl Bench {
         Ok(self)
     }
 
-    /// How far the weights of a model move a step: 0 for one that is not trained.
+    /// Sets how far the weights of a model move per step; 0 for a model that is not trained.
     pub fn drift(mut self, role: Role, drift: f64) -> Self {
         self.drift[role as usize] = drift;
         self
     }
 
-    /// Other templates: the text of a template file, of which the set `paired` is used, with the contrast of an experiment that names none.
+    /// Uses other templates: the text of a template file, with the set `paired` and the default contrasts.
     ///
     /// # Errors
-    /// When it is no such text, with the line.
+    /// When the text is not a template file. The error names the line.
     pub fn templates(mut self, text: &str) -> Result<Self> {
         self.scene.templates = Templates::default();
         self.scene.prompts.clear();
@@ -113,10 +117,10 @@ impl Bench {
             .try_fold(self, |bench, spec| bench.contrast(spec, text))
     }
 
-    /// One more contrast, with the text of its template file.
+    /// Adds a contrast with the text of its template file.
     ///
     /// # Errors
-    /// When it is no such text, with the line.
+    /// When the text is not a template file. The error names the line.
     pub fn contrast(mut self, spec: &ContrastSpec, text: &str) -> Result<Self> {
         let templates = Templates::parse("the bench's templates", text, spec)?;
         for template in templates.prompts() {
@@ -127,40 +131,40 @@ impl Bench {
         Ok(self)
     }
 
-    /// Another held-out text, in blocks of `block` tokens; what is left over is dropped.
+    /// Uses another held-out text, cut into blocks of `block` tokens. A rest shorter than a block is dropped.
     ///
     /// # Errors
-    /// When it is shorter than a block, or a block than 2 tokens.
+    /// When the text is shorter than one block, or a block shorter than 2 tokens.
     pub fn held_out(mut self, text: &str, block: usize) -> Result<Self> {
         let tokens = self.scene.tokenizer.encode(text)?;
         self.scene.held_out = Blocks::cut(tokens, block)?;
         Ok(self)
     }
 
-    /// Other decoding settings.
+    /// Sets the decoding settings.
     pub fn decode(mut self, settings: Settings) -> Self {
         self.scene.decode = settings;
         self
     }
 
-    /// Another seed of the run.
+    /// Sets the run's seed.
     pub fn seed(mut self, seed: u64) -> Self {
         self.scene.seed = seed;
         self
     }
 
-    /// How many steps the run has; otherwise the last milestone is its end.
+    /// Sets the number of the run's steps. Without it the run ends with the last milestone.
     pub fn steps(mut self, steps: u64) -> Self {
         self.steps = Some(steps);
         self
     }
 
-    /// Tokenizer, templates, held-out blocks and settings, as the hook sees them.
+    /// The tokenizer, templates, held-out blocks and settings that the hook sees.
     pub fn scene(&self) -> &Scene {
         &self.scene
     }
 
-    /// The pair after so many steps, as the hook sees it.
+    /// The pair that the hook sees after `steps` steps.
     pub fn pair_at(&self, steps: u64) -> Pair {
         let at = |role: Role| {
             let drift = self.drift[role as usize];
@@ -172,11 +176,11 @@ impl Bench {
         }
     }
 
-    /// A hook of `kind` with its options as TOML, prepared. A path in an option starts from the process's folder, which is the crate's under
-    /// `cargo test`.
+    /// Builds a hook of `kind` from its options as TOML, and prepares it. A relative path in an option starts at the process's folder,
+    /// which under `cargo test` is the crate's.
     ///
     /// # Errors
-    /// When an option is not declared ([`Kind::option`]) or has the wrong type, or the hook refuses it.
+    /// When an option is not declared ([`Kind::option`]) or has the wrong type, or when the hook refuses it.
     pub fn build(&self, kind: &Kind, options: &str) -> Result<Box<dyn Hook>> {
         let wrong = |message: &str| anyhow!("options of `{}`: {message}", kind.name);
         let table = DeTable::parse(options).map_err(|error| wrong(error.message()))?;
@@ -199,11 +203,12 @@ impl Bench {
         Ok(hook)
     }
 
-    /// Builds a hook of `kind` and calls it at milestones. At least one of them must have each tag that the kind declares in a row, chart or metric.
+    /// Builds a hook of `kind` and calls it at milestones. Each tag that the kind declares in a row, chart or metric must be reported at
+    /// one of them.
     ///
     /// # Errors
-    /// When the hook cannot be built or fails, with the step; when it reports what a run would refuse; when a declared tag was never reported, with
-    /// the tag; when the milestones are not in order.
+    /// When the hook cannot be built; when it fails, with the step; when it reports what a run would refuse; when a declared tag was never
+    /// reported, with the tag; when the milestones are not in order.
     pub fn run(
         &self,
         kind: &Kind,
@@ -215,10 +220,10 @@ impl Bench {
         Ok(reported)
     }
 
-    /// The same for milestones at which a hook rightly leaves out some of what its kind declares.
+    /// As [`Bench::run`], for milestones at which the hook rightly leaves out some declared tags.
     ///
     /// # Errors
-    /// As [`Bench::run`], but for declared tags.
+    /// As [`Bench::run`], except for declared tags.
     pub fn part(
         &self,
         kind: &Kind,
@@ -229,11 +234,11 @@ impl Bench {
         self.called(kind, &mut *self.build(kind, options)?, &moments)
     }
 
-    /// As [`Bench::run`], and once more for each milestone with a kill right before it: the hook is built anew, takes back the state that it had, and
-    /// goes on to the end. What it reports and keeps must be the same to the bit as without the kill.
+    /// As [`Bench::run`], and again for each milestone with a kill right before it: the hook is built anew, restores its saved state, and
+    /// goes on to the end. Its reports and states must be the same, bit by bit, as without the kill.
     ///
     /// # Errors
-    /// As [`Bench::run`]; when a hook that was killed goes on in another way, with the tag and both values.
+    /// As [`Bench::run`], and when a killed hook goes on differently; the error has the tag and both values.
     pub fn killed_and_resumed(
         &self,
         kind: &Kind,
@@ -248,7 +253,7 @@ impl Bench {
         for (killed, state) in saved.iter().enumerate().take(moments.len()) {
             let step = moments[killed].milestone.step;
             let mut hook = self.build(kind, options)?;
-            // By way of text, as in a checkpoint.
+            // Through text, as in a checkpoint.
             let state: Value = serde_json::from_str(&state.to_string())?;
             hook.restore(state).with_context(|| {
                 format!("killed before step {step}: it cannot take its state back")
@@ -271,7 +276,7 @@ impl Bench {
         Ok(whole)
     }
 
-    /// What a hook of `kind` shows with the contrasts of the templates.
+    /// What a hook of `kind` shows for the contrasts of these templates.
     fn shows(&self, kind: &Kind) -> Shows {
         kind.shows.of_contrasts(&self.scene.templates.names())
     }
@@ -317,7 +322,7 @@ impl Bench {
     }
 }
 
-/// A hub without a cache that asks nobody.
+/// A hub that is offline and has no cache.
 fn no_hub() -> Hub {
     Hub {
         cache: None,

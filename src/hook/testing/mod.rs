@@ -1,5 +1,5 @@
-//! Tests of a hook without a run: a [`Bench`] builds the hook from the options that a user writes, calls it at milestones of small known models
-//! and gives back what it reported, also when it was killed and resumed in between.
+//! Tests of a hook without a run. A [`Bench`] builds the hook from the options that a user writes, calls it at milestones of small known
+//! models, and returns what it reported. It can also kill and resume the hook in between.
 //!
 //! `docs/hooks.md` has an example, and so has every hook that `make hook` writes.
 

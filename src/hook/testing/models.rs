@@ -1,4 +1,4 @@
-//! Models that differ from others by a rule, and their gradients.
+//! Models whose weights are changed by a rule, and gradients of models.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::optim::GradientsParams;
@@ -7,8 +7,8 @@ use burn::tensor::{Tensor, TensorData};
 use crate::data::blocks::Blocks;
 use crate::model::{Network, checkpoint_name, next_token_loss};
 
-/// `model` with each weight replaced by what `rule` makes of it: given the parameter's name in the checkpoint (`h.0.ln_1.bias`), the weight's
-/// index in it, row by row, and its value.
+/// Returns `model` with each weight replaced by the result of `rule`. The rule gets the parameter's name in the checkpoint
+/// (`h.0.ln_1.bias`), the weight's index in the flattened parameter, and its value.
 pub fn changed(model: &Network, rule: impl FnMut(&str, usize, f32) -> f32) -> Network {
     model.clone().map(&mut Changing {
         path: Vec::new(),
@@ -41,7 +41,7 @@ impl<F: FnMut(&str, usize, f32) -> f32> ModuleMapper for Changing<F> {
     }
 }
 
-/// `model` with weight i (from 0) of every parameter moved by `amount * sin(i + 1)`.
+/// Returns `model` with `amount * sin(i + 1)` added to weight i (from 0) of every parameter.
 pub(super) fn moved(model: &Network, amount: f64) -> Network {
     if amount == 0.0 {
         return model.clone();
@@ -51,7 +51,7 @@ pub(super) fn moved(model: &Network, amount: f64) -> Network {
     })
 }
 
-/// `model` on an autodiff device, and the gradients of its mean next-token loss over all blocks, without dropout.
+/// Returns `model` on an autodiff device, and the gradients of its mean next-token loss over all blocks, without dropout.
 pub(super) fn gradients(model: &Network, blocks: &Blocks) -> (Network, GradientsParams) {
     let model = model.clone().train();
     let rows: Vec<&[u32]> = (0..blocks.len()).map(|index| blocks.get(index)).collect();

@@ -1,4 +1,4 @@
-//! The moments of a bench: what the loop would tell, and the models then.
+//! The moments of a bench: the milestone that the loop would report, and the models at that moment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,14 +14,14 @@ use crate::hook::{Evaluation, Kind, Milestone};
 use crate::measure::evaluation::mean_loss;
 use crate::model::{Network, Pair, Role};
 
-/// The learning rate that milestones tell of.
+/// The learning rate of all milestones.
 const LEARNING_RATE: f64 = 1e-3;
 
-/// A moment with everything that a hook can see of it.
+/// A moment with everything that a hook can see.
 pub(super) struct Moment {
     pub milestone: Milestone,
     pub pair: Pair,
-    /// The models on an autodiff device with their gradients, where the event has them.
+    /// The models on an autodiff device with their gradients. Empty unless the event has gradients.
     pub trained: Vec<(Role, Network, GradientsParams)>,
 }
 
@@ -99,7 +99,7 @@ impl Bench {
         })
     }
 
-    /// Mean next-token loss of both models on the held-out text.
+    /// The mean next-token loss of both models on the held-out text, in nats per token.
     fn losses(&self, pair: &Pair) -> Result<BTreeMap<Role, f64>> {
         let losses = Role::BOTH.into_iter().map(|role| {
             let held_out = &self.scene.held_out;
@@ -110,7 +110,7 @@ impl Bench {
     }
 }
 
-/// Whether the optimisers have not moved yet at an event of a step.
+/// Whether an event comes before the optimisers move in its step.
 fn is_in_step(event: Event) -> bool {
     matches!(
         event,

@@ -1,4 +1,4 @@
-//! What a hook reported on the bench.
+//! What a hook reported on a bench.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,17 @@ use serde_json::Value;
 use crate::hook::{Output, Request, Shows};
 use crate::suggestion::did_you_mean;
 
-/// What a hook reported, milestone by milestone. Whatever is asked for by tag and step is an error where it was not reported, which says what was.
+/// What a hook reported, milestone by milestone. Asking for a tag at a step at which it was not reported is an error that lists what was.
 #[derive(Debug)]
 pub struct Reported {
-    /// The step and what was said, in the order of the milestones.
+    /// The step and the report of each milestone, in order.
     pub(super) calls: Vec<(u64, Output)>,
-    /// The hook's state behind each.
+    /// The hook's state after each milestone.
     pub(super) states: Vec<Value>,
 }
 
 impl Reported {
-    /// A number.
+    /// The number with this tag at this step.
     ///
     /// # Errors
     /// When it was not reported.
@@ -27,7 +27,7 @@ impl Reported {
             .copied()
     }
 
-    /// A number at every milestone that has it, with the step.
+    /// The steps and values of a number, at every milestone that reported it.
     pub fn scalars(&self, tag: &str) -> Vec<(u64, f64)> {
         let calls = self.calls.iter().flat_map(|(step, output)| {
             let of_tag = output.scalars.iter().filter(|(other, _)| other == tag);
@@ -36,7 +36,7 @@ impl Reported {
         calls.collect()
     }
 
-    /// A distribution.
+    /// The distribution with this tag at this step.
     ///
     /// # Errors
     /// When it was not reported.
@@ -45,7 +45,7 @@ impl Reported {
         found.map(Vec::as_slice)
     }
 
-    /// A text in Markdown.
+    /// The text with this tag at this step, in Markdown.
     ///
     /// # Errors
     /// When it was not reported.
@@ -54,7 +54,7 @@ impl Reported {
         found.map(String::as_str)
     }
 
-    /// What was kept for every template, in the templates' order.
+    /// The column of this name at this step: a value for each prompt, in their order.
     ///
     /// # Errors
     /// When there is no such column.
@@ -63,7 +63,7 @@ impl Reported {
         found.map(Vec::as_slice)
     }
 
-    /// What the hook asked of the loop, with the step.
+    /// The hook's requests to the loop, with their steps.
     pub fn requests(&self) -> Vec<(u64, Request)> {
         let calls = self.calls.iter().flat_map(|(step, output)| {
             let requests = output.requests.iter();
@@ -72,15 +72,15 @@ impl Reported {
         calls.collect()
     }
 
-    /// What a checkpoint behind the last milestone would keep of the hook.
+    /// The hook's state after the last milestone, as a checkpoint would save it.
     pub fn state(&self) -> Value {
         self.states.last().cloned().unwrap_or_default()
     }
 
-    /// Everything said at a milestone.
+    /// Everything that was reported at a step.
     ///
     /// # Errors
-    /// When there was none at this step.
+    /// When there was no milestone at this step.
     pub fn output(&self, step: u64) -> Result<&Output> {
         let call = self.calls.iter().find(|(other, _)| *other == step);
         let steps: Vec<String> = self
@@ -116,7 +116,7 @@ impl Reported {
         })
     }
 
-    /// Refuses a tag that a kind declares and the hook has not reported at any of the milestones.
+    /// Refuses a tag that the kind declares but the hook did not report at any milestone.
     pub(super) fn check_shown(&self, shows: &Shows) -> Result<()> {
         let scalars = self.calls.iter().flat_map(|(_, output)| &output.scalars);
         let reported: HashSet<&str> = scalars.map(|(tag, _)| tag.as_str()).collect();
@@ -134,7 +134,7 @@ impl Reported {
     }
 }
 
-/// The first thing that two reports differ in, in words.
+/// Describes the first difference between two reports. Numbers are compared bit by bit.
 pub(super) fn difference(found: &Output, expected: &Output) -> Option<String> {
     let single = |values: &[(String, f64)]| -> Vec<(String, Vec<f64>)> {
         let values = values.iter();

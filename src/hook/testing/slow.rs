@@ -1,4 +1,4 @@
-//! Slow and obvious second computations, to compare a hook's numbers with.
+//! Slow, simple computations to compare a hook's numbers with.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -6,7 +6,8 @@ use crate::decode::{Decoding, Round, Settings};
 use crate::hook::Scene;
 use crate::model::{Network, Pair};
 
-/// What `model` expects behind every token of a text: `[time][vocab]` probabilities in double precision, by one plain pass over the whole text.
+/// The next-token probabilities of `model` after every token of a text: `[time][vocab]` in double precision, from one plain pass over the
+/// whole text.
 pub fn probabilities(model: &Network, tokens: &[u32]) -> Vec<Vec<f64>> {
     logits(model, tokens)
         .iter()
@@ -14,8 +15,8 @@ pub fn probabilities(model: &Network, tokens: &[u32]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// The greedy assisted decoding of every prompt of a scene as `settings` say, but for their sampling, schedule and threshold: every token of either
-/// model by a pass over the whole text.
+/// Decodes every prompt of a scene by greedy assisted decoding with the lengths of `settings`; their sampling, schedule and threshold are
+/// ignored. Every token of either model comes from a pass over the whole text.
 pub fn decoded(pair: &Pair, scene: &Scene, settings: &Settings) -> Vec<Decoding> {
     let prompts = scene.prompts.iter();
     let decodings = prompts.map(|prompt| continued(pair, prompt, settings, scene.eos));
@@ -39,7 +40,7 @@ fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, eos: Option<u32>)
             let token = best(&pair.main, &text);
             text.push(token);
             ended = Some(token) == eos;
-            // An end of text counts as the main model's own, and so does the token behind the draft.
+            // An end-of-text token counts as the main model's own, and so does the token after the draft.
             if ended || draft.get(matched) != Some(&token) {
                 break;
             }
@@ -56,7 +57,7 @@ fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, eos: Option<u32>)
     }
 }
 
-/// What the assistant goes on with, up to `longest` tokens; an end of text ends it.
+/// The assistant's draft of up to `longest` tokens. It ends early with an end-of-text token.
 fn drafted(pair: &Pair, text: &[u32], longest: usize, eos: Option<u32>) -> Vec<u32> {
     let mut draft = Vec::new();
     while draft.len() < longest && (draft.is_empty() || draft.last().copied() != eos) {
@@ -65,7 +66,7 @@ fn drafted(pair: &Pair, text: &[u32], longest: usize, eos: Option<u32>) -> Vec<u
     draft
 }
 
-/// The most probable next token; of equals the lowest id.
+/// The most probable next token; among equals the one with the lowest id.
 fn best(model: &Network, text: &[u32]) -> u32 {
     let rows = logits(model, text);
     let last = rows.last().map_or(&[][..], |row| row);
@@ -78,7 +79,7 @@ fn best(model: &Network, text: &[u32]) -> u32 {
     best as u32
 }
 
-/// `[time][vocab]`.
+/// The logits `[time][vocab]` of a text.
 fn logits(model: &Network, tokens: &[u32]) -> Vec<Vec<f32>> {
     let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
     let ids = TensorData::new(ids, [1, tokens.len()]);

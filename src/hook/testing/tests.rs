@@ -1,4 +1,4 @@
-//! The bench, tested with hooks that do right and wrong on purpose.
+//! Tests of the bench, with hooks that are right and hooks that are wrong on purpose.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::hook::{Context, Hook, Kind, OptionError, Preparation, Request, When};
 use crate::measure::decoding::DecodingTotals;
 use crate::model::{Pair, Role, named_parameters};
 
-/// Counts its calls, and forgets them in a kill if it is told to.
+/// Counts its calls. With the option `forgets`, a kill makes it lose the count.
 struct Counter {
     options: Options,
     calls: u64,
@@ -182,7 +182,7 @@ fn a_declared_tag_that_is_never_reported_is_named() -> Result<()> {
     Ok(())
 }
 
-/// Tells what it sees.
+/// Reports what it sees in its context.
 struct Witness;
 
 #[derive(Default, Serialize, Deserialize)]
@@ -242,7 +242,7 @@ fn milestones_are_as_those_of_a_run() -> Result<()> {
     assert!(seen.scalar("loss/main", 0).is_err());
     assert_eq!(seen.scalar("total", 0)?, 2.0);
     assert_eq!(seen.scalar("clock", 2)?, 2.0);
-    // Weight 6 of the first parameter, as documented.
+    // Weight 6 of the first parameter moves as the bench documents it.
     let expected = 2.0 * 0.01 * 7.0_f64.sin();
     assert!((seen.scalar("moved", 2)? - expected).abs() < 1e-6);
     assert_ne!(seen.scalar("drawn", 0)?, seen.scalar("drawn", 2)?);
@@ -253,7 +253,7 @@ fn milestones_are_as_those_of_a_run() -> Result<()> {
     let given = At::step(3).evaluated(Role::Main, 1.5);
     let evaluated = At::event(Event::Evaluated, 4);
     let seen = bench.run(&witness(), "", [in_step, given, evaluated])?;
-    // In the middle of step 2, step 1 is done.
+    // In the middle of step 2, one step is done.
     assert_eq!(seen.scalar("clock", 2)?, 1.0);
     assert_eq!(seen.scalar("micro", 2)?, 2.0);
     assert!((seen.scalar("moved", 2)? - expected / 2.0).abs() < 1e-6);
@@ -262,13 +262,13 @@ fn milestones_are_as_those_of_a_run() -> Result<()> {
     assert!(seen.scalar("gradient/main", 3).is_err());
     assert_eq!(seen.scalar("evaluated/main", 3)?, 1.5);
     assert!(seen.scalar("evaluated/assistant", 3).is_err());
-    // The loss of a step is that of the models before it.
+    // A step's loss is computed with the weights before the step.
     let before = bench.run(&witness(), "", [At::event(Event::Evaluated, 3)])?;
     assert_eq!(
         seen.scalar("loss/main", 4)?,
         before.scalar("evaluated/main", 3)?
     );
-    // A kind's own event.
+    // A kind can be called at an event of its own.
     let at_clipped = bench.run(&witness().on(Event::GradientsClipped).inline(), "", [1])?;
     assert_eq!(at_clipped.text("event", 1)?, "gradients-clipped");
     assert!(said(bench.run(&witness().on(Event::StepStart), "", [0])).contains("first step is 1"));
@@ -289,7 +289,7 @@ fn the_slow_computations_agree_with_the_fast_ones() -> Result<()> {
         }
     }
     let whole = DecodingTotals::of(&decodings);
-    // So that counts of matches are a test of anything: some drafts are accepted, and some are not.
+    // Some drafts are accepted and some are not, so that the counts are a real test.
     assert!(
         0 < whole.matched && whole.matched < whole.drafted,
         "{whole:?}"

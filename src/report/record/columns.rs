@@ -1,4 +1,4 @@
-//! The values per template of a run, and which of its prompts are matched.
+//! Reads the values per prompt of a run, and which of its prompts are compared.
 
 use std::path::Path;
 
@@ -43,10 +43,10 @@ impl Reader {
         }
     }
 
-    /// Reads the files of values per template that belong to the run's lines.
+    /// Reads the files of values per prompt that belong to the run's lines.
     pub(super) fn columns(&mut self) -> Result<(), RecordedError> {
         let mut files = std::mem::take(&mut self.files);
-        // The newest first: its prompts are those that `pairs.tsv` speaks of.
+        // The newest comes first: `pairs.tsv` refers to its prompts.
         files.sort_by(|a, b| (b.step, &a.path).cmp(&(a.step, &b.path)));
         files.dedup_by(|a, b| a.path == b.path);
         for file in files {
@@ -71,7 +71,7 @@ impl Reader {
         let path = &file.path;
         let bytes = bytes_of(path)?;
         let prefix = self.prefix(&file.hook);
-        // First what can be told with its line.
+        // Parse first, since errors of parsing have a line.
         let table = Table::parse(&String::from_utf8_lossy(&bytes));
         let table = table.map_err(|error| malformed(path, error))?;
         if let Some(expected) = &file.sha256 {
@@ -91,7 +91,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What is wrong with a file that was measured on other prompts than the newest.
+    /// The error of a file that was measured on other prompts than the newest one. None when the prompts are the same.
     fn other_prompts(&self, path: &Path, prompts: &[String]) -> Option<RecordedError> {
         let known = &self.run.prompts;
         if known.is_empty() || known == prompts {
@@ -112,7 +112,8 @@ impl Reader {
         Some(broken(path, row + 2, &message))
     }
 
-    /// A run that was gone on with by force with other prompts has both: what is older is left out, and said.
+    /// Handles an older file with other prompts. A run that was resumed with other prompts by `--force` has such files: they are left out
+    /// and named. Otherwise it is an error.
     fn other_than_newest(&mut self, error: RecordedError) -> Result<(), RecordedError> {
         if self.run.manifest.forced().is_empty() {
             return Err(error);
@@ -121,7 +122,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What stands before the columns of a hook: a second one of a kind has its name there, as before its tags.
+    /// The prefix of a hook's columns: its name, unless it has the name of its kind.
     fn prefix(&self, hook: &str) -> String {
         if let Some(known) = self.run.hooks.iter().find(|one| one.name == hook) {
             return known.prefix.clone();

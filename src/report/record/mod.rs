@@ -1,4 +1,4 @@
-//! A run as it lies on disk, read back: every scalar, the values of every prompt, what it was made of, how it ended.
+//! A run read back from disk: every scalar, the values of every prompt, its inputs, and how it ended.
 
 mod columns;
 mod moments;
@@ -26,17 +26,17 @@ pub enum RecordedError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// A file is not what a run writes.
+    /// A file is malformed.
     #[error("{path}:{line}: {message}")]
     Line {
         /// The file.
         path: PathBuf,
-        /// Its line, from 1.
+        /// The line, counted from 1.
         line: usize,
         /// What is wrong with it.
         message: String,
     },
-    /// A file is not what the run has written.
+    /// A file was changed since the run wrote it.
     #[error("{path}: {message}; --force reads the run all the same")]
     Changed {
         /// The file.
@@ -44,16 +44,16 @@ pub enum RecordedError {
         /// What is wrong with it.
         message: String,
     },
-    /// The manifest is missing or not what the run has written.
+    /// The manifest is missing, or was changed since the run wrote it.
     #[error("{0}; --force reads the run all the same")]
     Manifest(#[from] ManifestError),
     /// The outcome cannot be read.
     #[error("{0}; --force reads the run all the same")]
     Ended(#[source] Unusable),
-    /// Runs that do not belong together.
+    /// The runs do not belong together.
     #[error(transparent)]
     Mixed(ManifestError),
-    /// The run has not measured what is asked of it.
+    /// The run has not measured what is needed.
     #[error("{path}: {message}")]
     Missing {
         /// The run.
@@ -68,20 +68,20 @@ pub enum RecordedError {
 pub struct RecordedContrast {
     /// Its name and those of its groups.
     pub names: ContrastNames,
-    /// What is compared, as rows of the files of values per template.
+    /// The units, as rows of the files of values per prompt.
     pub units: Vec<Unit>,
-    /// The identities of the first and the second group, and the raw template, of each unit.
+    /// For each unit, the identities of the first and the second group, and the raw template.
     pub words: Vec<[String; 3]>,
 }
 
 impl RecordedContrast {
-    /// Whether matched pairs are compared, and not two samples.
+    /// Whether matched pairs are compared, rather than two samples.
     pub fn is_paired(&self) -> bool {
         let both = |unit: &Unit| unit.sides.iter().all(Option::is_some);
         self.units.iter().all(both)
     }
 
-    /// The gap in words: the first group less the second.
+    /// The gap in words: `first - second`.
     pub fn gap(&self) -> String {
         let [first, second] = &self.names.groups;
         format!("{first} - {second}")
@@ -95,66 +95,67 @@ pub struct RecordedHook {
     pub name: String,
     /// Its kind.
     pub kind: String,
-    /// What stands before its tags and columns.
+    /// The prefix of its tags and columns.
     pub prefix: String,
-    /// What it shows beside its curves, under the tags that it has in this run.
+    /// What it shows besides its curves, with the tags that it has in this run.
     pub shows: Shows,
-    /// Makes the end of its section of the report.
+    /// Writes the end of its section of the report.
     pub section: Option<Section>,
 }
 
-/// A run that is on disk.
+/// A run that was read from disk.
 #[derive(Debug, Clone, Default)]
 pub struct RecordedRun {
     /// Its directory.
     pub path: PathBuf,
-    /// `manifest.json`.
+    /// The content of `manifest.json`.
     pub manifest: Manifest,
-    /// `experiment.toml`, resolved.
+    /// The resolved experiment of `experiment.toml`.
     pub experiment: toml::Table,
-    /// Its hooks whose kinds are known, in the order of the kinds' registry.
+    /// The hooks whose kinds are known, in the order of the kinds' registry.
     pub hooks: Vec<RecordedHook>,
-    /// `outcome.json`: how it ended; None while it is under way, or where it was killed.
+    /// How the run ended, from `outcome.json`. None while it is running or when it was killed.
     pub ended: Option<Ended>,
     /// Every tag with its steps and values, in the order of steps.
     pub scalars: BTreeMap<String, Vec<(u64, f64)>>,
     /// The tags whose steps are micro-batches.
     pub by_micro_batch: BTreeSet<String>,
-    /// Who reported each tag and each column: `train`, `eval`, or a hook's name.
+    /// The source of each tag and each column: `train`, `eval`, or a hook's name.
     pub reporters: BTreeMap<String, String>,
-    /// Calls of hooks that gave nothing, by hook and step.
+    /// Failed calls of hooks.
     pub failures: BTreeSet<HookFailure>,
     /// The contrasts, in the order of their prompts.
     pub contrasts: Vec<RecordedContrast>,
-    /// Columns of values per template: name, then step, then a value for each prompt.
+    /// Columns of values per prompt: by name, then by step, one value for each prompt.
     pub columns: BTreeMap<String, BTreeMap<u64, Vec<f64>>>,
-    /// The prompts.
+    /// The prompts, in the order of the columns' values.
     pub prompts: Vec<String>,
-    /// What is not as the run wrote it, where it was read all the same.
+    /// Descriptions of damaged records, when the run was read in spite of them.
     pub damage: Vec<String>,
-    /// The files that carry no checksum, because an older version wrote them.
+    /// The files without a checksum, which an older version wrote.
     pub unchecked: Vec<&'static str>,
 }
 
 impl RecordedRun {
-    /// Reads a run's directory, and refuses it where a file is not what the run has written. `registry` has the kinds of its hooks: what these
-    /// declare is shown.
+    /// Reads a run from its directory. A file that was changed since the run wrote it is an error. `registry` has the kinds of the hooks,
+    /// whose declarations are shown.
     ///
     /// # Errors
-    /// When it is not one, or a file in it is damaged or was changed; with the file, and the line where it can be told.
+    /// When it is not the directory of a run, or when a file in it is damaged or was changed. The error has the file, and the line if
+    /// known.
     pub fn read(path: &Path, registry: &Registry) -> Result<Self, RecordedError> {
         reading::read(path, registry, false)
     }
 
-    /// The same, but what is damaged is left out and named in `damage`, as far as anything can be read.
+    /// As [`Self::read`], except that damaged records are left out and named in `damage`.
     ///
     /// # Errors
-    /// When too little is left to be read.
+    /// When too little is left to read.
     pub fn read_damaged(path: &Path, registry: &Registry) -> Result<Self, RecordedError> {
         reading::read(path, registry, true)
     }
 
-    /// Its name: the experiment's, then its own.
+    /// The run's name: `<experiment>/<run>`.
     pub fn name(&self) -> String {
         let part = |path: Option<&Path>| {
             let name = path.and_then(Path::file_name).unwrap_or_default();
@@ -169,7 +170,7 @@ impl RecordedRun {
         self.ended.as_ref().map(|ended| ended.steps)
     }
 
-    /// Every setting as a dotted key and its value; of the hooks' only those that say how the gap is measured.
+    /// The settings as dotted keys with values. Of the hooks' settings, only those that define how the gap is measured.
     pub fn settings(&self) -> Vec<(String, String)> {
         let mut settings = self.experiment.clone();
         if let Some(toml::Value::Table(hooks)) = settings.get_mut("hooks") {
@@ -183,7 +184,7 @@ impl RecordedRun {
         dotted(&settings)
     }
 
-    /// Every setting as a dotted key and its value.
+    /// All settings as dotted keys with values.
     pub fn all_settings(&self) -> Vec<(String, String)> {
         dotted(&self.experiment)
     }
@@ -198,13 +199,13 @@ impl RecordedRun {
         self.hook_of(GAP)
     }
 
-    /// The column of n_matches: that of the hook that measures its gap.
+    /// The name of the column of n_matches, reported by the hook that measures its gap.
     pub fn n_matches(&self) -> String {
         let prefix = self.gap_hook().map_or("", |hook| &hook.prefix);
         format!("{prefix}n_matches")
     }
 
-    /// The rows of the tables of start and end, hook by hook: those that were measured, or would have been had their hook not been silent.
+    /// The rows of the tables of start and end, hook by hook: those that were measured, and those of a hook that never reported.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
         let spoke = |hook: &RecordedHook| self.reporters.values().any(|name| *name == hook.name);
         self.hooks.iter().flat_map(move |hook| {
@@ -218,7 +219,7 @@ impl RecordedRun {
         })
     }
 
-    /// The name under which a hook shows a tag in tables.
+    /// The name that a hook's tables give a tag.
     pub fn row_name(&self, tag: &str) -> Option<&str> {
         let hooks = self.hooks.iter();
         let mut rows = hooks.flat_map(|hook| hook.shows.rows.iter().chain(&hook.shows.names));
@@ -226,13 +227,13 @@ impl RecordedRun {
         Some(row.name.trim_start())
     }
 
-    /// The contrast of a name.
+    /// The contrast with this name.
     pub fn contrast(&self, name: &str) -> Option<&RecordedContrast> {
         let mut contrasts = self.contrasts.iter();
         contrasts.find(|contrast| contrast.names.name == name)
     }
 
-    /// What the text is called where it is the built-in sample.
+    /// The name of the text when it is the built-in sample, else None.
     pub fn builtin_sample(&self) -> Option<String> {
         let data = self.experiment.get("data");
         let source = data.and_then(|data| data.get("source")?.as_str());
@@ -253,7 +254,7 @@ impl RecordedRun {
         seed.map_or(1, |seed| seed as u64)
     }
 
-    /// A column's values in a contrast at each step at which it was measured.
+    /// The observations of a column in a contrast, at each step at which it was measured.
     pub fn observations(
         &self,
         contrast: &RecordedContrast,
@@ -269,7 +270,7 @@ impl RecordedRun {
 /// The kind of hook that measures the gap.
 pub(super) const GAP: &str = "match-disparity";
 
-/// Every value of a table with its dotted key.
+/// All values of a table, with dotted keys.
 pub(crate) fn dotted(table: &toml::Table) -> Vec<(String, String)> {
     let mut rows = Vec::new();
     flatten("", &toml::Value::Table(table.clone()), &mut rows);

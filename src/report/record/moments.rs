@@ -1,9 +1,9 @@
-//! What a run measured at its start and at its end. A value stands where it was measured; where it was not, there is the reason.
+//! Values at the start and at the end of a run. A value that was not measured there is replaced by the reason.
 
 use super::{RecordedContrast, RecordedRun};
 use crate::statistics::observation::{Observation, observations};
 
-/// One of the two moments that a change is made of.
+/// One of the two moments between which a change is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// Step 0.
@@ -21,7 +21,7 @@ pub struct Missing(pub String);
 pub type At<T> = Result<T, Missing>;
 
 impl RecordedRun {
-    /// Who reports a tag or a column, also where it never was.
+    /// The source of a tag or a column, even if it was never reported.
     fn reporter(&self, name: &str) -> Option<&str> {
         let reported = self.reporters.get(name).map(String::as_str);
         let mut hooks = self.hooks.iter();
@@ -33,7 +33,7 @@ impl RecordedRun {
             .or(of_the_gap.map(|hook| hook.name.as_str()))
     }
 
-    /// The step of a moment.
+    /// The step of a moment, or why there is none.
     fn step(&self, moment: Moment) -> At<u64> {
         match (moment, self.end()) {
             (Moment::Start, _) => Ok(0),
@@ -45,10 +45,10 @@ impl RecordedRun {
         }
     }
 
-    /// A tag's step and value at a moment.
+    /// The step and value of a tag at a moment.
     ///
     /// # Errors
-    /// Why it has none there.
+    /// The reason why there is none.
     pub fn at(&self, tag: &str, moment: Moment) -> At<(u64, f64)> {
         if self.by_micro_batch.contains(tag) {
             let message = "measured by micro-batch, not by step";
@@ -67,19 +67,19 @@ impl RecordedRun {
         })
     }
 
-    /// How much a tag changed from start to end.
+    /// The change of a tag from start to end.
     ///
     /// # Errors
-    /// Why it has no value at one of the two.
+    /// The reason why there is no value at one of the two.
     pub fn change(&self, tag: &str) -> At<f64> {
         let (start, end) = (self.at(tag, Moment::Start)?, self.at(tag, Moment::End)?);
         Ok(end.1 - start.1)
     }
 
-    /// A column's values in a contrast at a moment.
+    /// The observations of a column in a contrast, at a moment.
     ///
     /// # Errors
-    /// Why it has none there.
+    /// The reason why there is none.
     pub fn observed_at(
         &self,
         contrast: &RecordedContrast,
@@ -87,14 +87,14 @@ impl RecordedRun {
         moment: Moment,
     ) -> At<Vec<Observation>> {
         let values = self.values_at(column, moment)?;
-        // Rows beyond the values have been refused when the run was read.
+        // Reading the run has refused rows beyond the values.
         Ok(observations(&contrast.units, values).unwrap_or_default())
     }
 
-    /// A column's values at a moment, one for each prompt.
+    /// The values of a column at a moment, one for each prompt.
     ///
     /// # Errors
-    /// Why it has none there.
+    /// The reason why there is none.
     pub fn values_at(&self, column: &str, moment: Moment) -> At<&[f64]> {
         let step = self.step(moment)?;
         let steps = self.columns.get(column);
@@ -109,7 +109,7 @@ impl RecordedRun {
         })
     }
 
-    /// Why a hook has no value at a moment, from the steps at which it has values.
+    /// The reason why a hook has no value at a moment, given the steps at which it has values.
     fn why(&self, moment: Moment, step: u64, hook: Option<&str>, measured: &[u64]) -> Missing {
         let name = match moment {
             Moment::Start => "start",
@@ -117,7 +117,7 @@ impl RecordedRun {
         };
         let failures = self.failures.iter();
         let failures = failures.filter(|failure| Some(&*failure.name) == hook);
-        // One that was switched off has failed before, and not been called since.
+        // A hook that was switched off failed earlier and was not called since.
         let failure = match moment {
             Moment::Start => failures.clone().find(|failure| failure.step == 0),
             Moment::End => failures

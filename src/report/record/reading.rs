@@ -1,4 +1,4 @@
-//! The way of a run's files back into memory, checked against the checksums that the run has left.
+//! Reads a run's files and checks them against their recorded checksums.
 
 use std::path::{Path, PathBuf};
 
@@ -16,13 +16,13 @@ use crate::record::{
 /// A run that is being read.
 pub(super) struct Reader {
     pub run: RecordedRun,
-    /// Whether what is damaged is left out, and not refused.
+    /// Whether damaged records are left out, rather than refused.
     force: bool,
-    /// The files of values per template: step, hook, name below the run's folder, checksum if there is one.
+    /// The files of values per prompt that the lines name.
     pub files: Vec<TemplateFile>,
 }
 
-/// A file of values per template that a line of `milestones.jsonl` belongs to.
+/// A file of values per prompt that belongs to a line of `milestones.jsonl`. It has no checksum in runs of older versions.
 pub(super) struct TemplateFile {
     pub step: u64,
     pub hook: String,
@@ -82,7 +82,7 @@ fn hooks(experiment: &toml::Table, registry: &Registry) -> Vec<RecordedHook> {
 }
 
 impl Reader {
-    /// Refuses what is damaged, or names it and goes on.
+    /// Returns the error, or records it and goes on when reading is forced.
     pub fn damaged(&mut self, error: RecordedError) -> Result<(), RecordedError> {
         if !self.force {
             return Err(error);
@@ -93,7 +93,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Compares a file with its checksum.
+    /// Compares the bytes of a file with its checksum.
     pub fn compare(
         &mut self,
         path: &Path,
@@ -116,7 +116,7 @@ impl Reader {
     fn ended(&mut self) -> Result<(), RecordedError> {
         match Ended::read(&self.run.path) {
             Ok(Some(ended)) => self.run.ended = Some(ended),
-            // A replay of an older version has no end of its own.
+            // Replays of older versions have no outcome of their own.
             Ok(None) => {
                 let of = replayed(&self.run.path);
                 self.run.ended = of.and_then(|run| Ended::read(run).ok().flatten());
@@ -135,7 +135,7 @@ impl Reader {
     fn lines(&mut self) -> Result<(), RecordedError> {
         let path = self.run.path.join(MILESTONES);
         let bytes = bytes_of(&path)?;
-        // The last line of a run that is being written, or was killed.
+        // The last line is incomplete when the run is still writing or was killed.
         let torn = milestones::is_torn(&bytes) && self.run.ended.is_none();
         let mut lines = milestones::lines(&bytes).enumerate().peekable();
         let mut named = false;
@@ -157,7 +157,7 @@ impl Reader {
             values.sort_by_key(|(step, _)| *step);
         }
         if named {
-            // The others belong to steps that were discarded.
+            // Files without a checksum belong to steps that were discarded by a resume.
             self.files.retain(|file| file.sha256.is_some());
         } else if !self.files.is_empty() {
             self.run.unchecked.push("templates/");
@@ -165,7 +165,7 @@ impl Reader {
         self.check_lines(&path, &bytes)
     }
 
-    /// Takes a line over; whether it names its files.
+    /// Adds the content of a line. Returns whether the line names its files.
     fn line(&mut self, line: Line) -> bool {
         let run = &mut self.run;
         let by_micro_batch = line.event == Event::MicroBatchEnd.as_str();
@@ -196,7 +196,7 @@ impl Reader {
                     path: run.path.join(name),
                     sha256: Some(sum.clone()),
                 })),
-            // In older versions the name follows from step and hook.
+            // Older versions do not list files; the name follows from step and hook.
             None => {
                 let path = run.path.join(columns::name(line.step, &line.source));
                 if path.is_file() {
@@ -212,7 +212,7 @@ impl Reader {
         line.files.is_some()
     }
 
-    /// Compares `milestones.jsonl` with what the run said of it when it ended.
+    /// Compares `milestones.jsonl` with the length and checksum in the run's outcome.
     fn check_lines(&mut self, path: &Path, bytes: &[u8]) -> Result<(), RecordedError> {
         let Some(ended) = self.run.ended.clone() else {
             return Ok(());
@@ -226,7 +226,7 @@ impl Reader {
             Err(changed @ Changed::Length { .. }) => return self.changed(path, changed),
             Err(changed @ Changed::Content { .. }) => self.changed(path, changed)?,
         }
-        // A changed step count would put every value of the end elsewhere.
+        // A changed number of steps would place the end of the run wrongly.
         let trained = self.run.scalars.get("train/lr");
         let last = trained
             .and_then(|points| points.last())
@@ -244,12 +244,12 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads the manifest and the experiment, and compares the second with the first.
+    /// Reads the manifest and the experiment, and checks the experiment against the manifest.
     fn made_of(&mut self) -> Result<(), RecordedError> {
         let mut own = true;
         let mut manifest = Manifest::read(&self.run.path);
         if let (Err(ManifestError::Missing(_)), Some(of)) = (&manifest, replayed(&self.run.path)) {
-            // Of an older version: it has none of its own.
+            // Replays of older versions have no manifest of their own.
             own = false;
             manifest = Manifest::read(of);
         }

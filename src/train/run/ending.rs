@@ -1,4 +1,4 @@
-//! The last writes of a run, whether it ended well or not.
+//! The last writes of a run, after success and after an error.
 
 use super::Run;
 use crate::cadence::Moment;
@@ -13,8 +13,8 @@ use crate::train::outcome::{Outcome, RunError, StopReason};
 use crate::train::recorder::Record;
 
 impl Run<'_> {
-    /// Ends a run well. Its state is saved first, so that a resume comes back to the moment before the end; then the end's own measurements and
-    /// models follow.
+    /// Ends a run without an error. Its state is saved first, so that a resume returns to the moment before the end; the measurements at
+    /// the end and the models follow.
     pub(super) fn finish(mut self, stop: StopReason) -> Result<Outcome, RunError> {
         match self.finished(&stop) {
             Ok(ended) => self.close(stop, ended),
@@ -42,7 +42,7 @@ impl Run<'_> {
         self.emit(Event::RunEnd)?;
         self.settle()?;
         self.publish_models()?;
-        // TensorBoard keeps the first status it reads for good, so a run that may be resumed has none yet.
+        // TensorBoard keeps the first status that it reads, so a run that may be resumed must not have one yet.
         if *stop != StopReason::Interrupted {
             self.recorder.send(Entry::SessionEnd { success: true })?;
         }
@@ -51,7 +51,7 @@ impl Run<'_> {
             StopReason::Complete if hooks.is_empty() => (Stop::Complete, None),
             StopReason::Complete => (
                 Stop::Incomplete,
-                Some("a hook that was due did not speak".to_owned()),
+                Some("a hook that was due did not report".to_owned()),
             ),
             StopReason::Interrupted => (Stop::Interrupted, Some("Ctrl-C".to_owned())),
             StopReason::Requested(reason) => (Stop::Requested, Some(reason.clone())),
@@ -68,7 +68,7 @@ impl Run<'_> {
     }
 
     fn close(mut self, stop: StopReason, ended: Ended) -> Result<Outcome, RunError> {
-        // With the time that hooks took after the last step.
+        // Includes the time that hooks took after the last step.
         self.progress.clock.elapsed = self.elapsed();
         let spans = self.recorder.close()?;
         Ok(Outcome {
@@ -81,7 +81,7 @@ impl Run<'_> {
         })
     }
 
-    /// Writes both models, each in a folder that transformers reads.
+    /// Writes both models, each into a folder that transformers can read.
     fn publish_models(&mut self) -> Result<(), RunError> {
         let pair = self.models.pair();
         for role in Role::BOTH {
@@ -97,7 +97,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The last writes of a run that failed, as far as they still can be made; the error that ended it is what matters.
+    /// The last writes of a failed run. Errors of these writes are ignored, since the error that ended the run is the one to report.
     pub(super) fn fail(mut self, error: &RunError) {
         let _ = self.wait_for_checkpoint();
         let _ = self.emit(Event::RunFailed);
@@ -119,7 +119,7 @@ impl Run<'_> {
         let _ = self.recorder.send(Entry::SessionEnd { success: false });
         let lines = self.recorder.sync();
         if let (RunError::NotFinite { .. }, Ok(recorded)) = (error, lines) {
-            // The same steps would come to the same numbers.
+            // The same steps would give the same numbers again.
             let ended = Ended {
                 stop: Stop::Failed,
                 reason: Some(error.to_string()),

@@ -1,4 +1,4 @@
-//! Evaluation on the held-out split, on the way.
+//! Evaluation on the held-out split during a run.
 
 use super::Run;
 use crate::cadence::Moment;
@@ -7,7 +7,7 @@ use crate::record::progress::Evaluated;
 use crate::train::outcome::RunError;
 
 impl Run<'_> {
-    /// Evaluates when one of `moments` is due, or a hook has asked for it, but never twice at one step.
+    /// Evaluates when `train.evaluate` is due at one of `moments` or a hook has asked for it, but at most once per step.
     pub(super) fn evaluate_if_due(&mut self, moments: &[Moment]) -> Result<(), RunError> {
         let asked = std::mem::take(&mut self.progress.evaluate_next);
         let looked = self.progress.looked.evaluate;
@@ -26,7 +26,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Records an evaluation that was just made and tells everyone.
+    /// Records an evaluation that was just made, and emits its event.
     pub(super) fn announce_evaluation(&mut self) -> Result<(), RunError> {
         if !std::mem::take(&mut self.evaluation_is_news) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The loop itself.
+//! The training loop.
 
 mod ending;
 mod evaluating;
@@ -29,7 +29,7 @@ use crate::model::Role;
 use crate::record::RunDirectory;
 use crate::record::progress::Progress;
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     seed: u64,
     extent: Extent,
@@ -39,17 +39,17 @@ struct Run<'a> {
     /// The order of the blocks in an epoch.
     order: (Epoch, Vec<usize>),
     scene: Arc<Scene>,
-    /// All that what follows depends on.
+    /// The state on which the rest of the run depends.
     progress: Progress,
-    /// The clock at the end of the step before.
+    /// The clock at the end of the previous step.
     before: Clock,
-    /// When this process began, and what the run had taken before.
+    /// When this process began, and the time that the run had taken before that.
     started: (Instant, Duration),
-    /// The step after which this process has saved a checkpoint last.
+    /// The step after which this process last saved a checkpoint.
     saved_at: Option<u64>,
     /// Whether a hook asked for a checkpoint after this step.
     save_asked: bool,
-    /// Whether an evaluation was made that nobody has been told of.
+    /// Whether an evaluation was made that is not recorded yet.
     evaluation_is_news: bool,
     dispatcher: Dispatcher,
     recorder: Recorder,
@@ -59,24 +59,25 @@ struct Run<'a> {
     interrupt: &'a AtomicBool,
 }
 
-/// Where a run begins.
+/// How a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
-    /// In a directory of its own, at step 0.
+    /// In a new directory, at step 0.
     Anew,
-    /// At the newest checkpoint of its directory that can be used; at step 0 where nothing was saved.
+    /// At the newest checkpoint of its directory that can be used, or at step 0 when nothing was saved.
     Resume,
-    /// The same for a run that may be over, with settings that let it go on.
+    /// As `Resume`, for a run that may be over, with settings that extend it.
     Extend,
 }
 
 /// Runs a plan.
 ///
-/// Ends early, and well, when a hook asks for it or `interrupt` becomes true: the step is finished, then the end-of-run writes are done.
+/// The run ends early, without an error, when a hook asks for it or `interrupt` becomes true: the step is finished, and then the writes at
+/// the end of a run are made.
 ///
 /// # Errors
-/// When a loss, gradient or weight is not finite, no checkpoint can be used, there is nothing to extend, or the run's files cannot be written. What
-/// was recorded before stays readable.
+/// When a loss, gradient or weight is not finite, when no checkpoint can be used, when there is nothing to extend, or when the run's files
+/// cannot be written. What was recorded before stays readable.
 pub fn finetune(
     plan: Plan,
     begin: Begin,
@@ -87,7 +88,7 @@ pub fn finetune(
     train(plan, Box::new(models), begin, reporter, interrupt)
 }
 
-/// The same with whatever is trained.
+/// As [`finetune`], for anything that can be trained.
 fn train(
     plan: Plan,
     models: Box<dyn Trained>,
@@ -120,7 +121,7 @@ impl Run<'_> {
                 return Ok(StopReason::Complete);
             }
             self.next_step()?;
-            // A reason of a hook is kept in the checkpoint, Ctrl-C is not: a resume goes on behind it.
+            // A hook's reason to stop is part of the checkpoint, Ctrl-C is not, so that a resume continues after it.
             if self.progress.stopping.is_none() && self.interrupt.load(Ordering::Relaxed) {
                 return Ok(StopReason::Interrupted);
             }
@@ -131,7 +132,7 @@ impl Run<'_> {
         &self.progress.clock
     }
 
-    /// One step with all its events. Only then is its state saved.
+    /// Does one step with all its events. The state is saved only after that.
     fn next_step(&mut self) -> Result<(), RunError> {
         let done = self.clock().step.0;
         if done.is_multiple_of(self.extent.steps_per_epoch()) {
@@ -202,7 +203,7 @@ impl Run<'_> {
         self.emit(Event::MicroBatchEnd)
     }
 
-    /// The learning rate of the step under way.
+    /// The learning rate of the current step.
     fn rate(&self) -> f64 {
         self.training.schedule.rate(self.before.step.0)
     }
@@ -244,7 +245,7 @@ impl Run<'_> {
         self.recorder.record(record)
     }
 
-    /// The moments that the end of the step at hand is: perhaps also the end of its epoch and of the run as planned.
+    /// The moments at the end of the current step: it may also be the end of its epoch and of the run as planned.
     fn moments(&self) -> Vec<Moment> {
         let step = self.clock().step;
         let mut moments = vec![Moment::Step];
@@ -257,7 +258,7 @@ impl Run<'_> {
         moments
     }
 
-    /// Whether a cadence of the loop's own is due that was last looked at when the run had taken `looked`.
+    /// Whether a cadence of the loop's own is due. It was last checked when the run had taken `looked`.
     fn is_due(&self, cadence: &Cadence, looked: Duration, moments: &[Moment]) -> bool {
         let before = Clock {
             elapsed: looked,
@@ -267,7 +268,7 @@ impl Run<'_> {
         moments.any(|&moment| cadence.due(moment, &before, self.clock(), &self.extent))
     }
 
-    /// Does what hooks have asked for, or notes it for the moment that it belongs to.
+    /// Records the requests of hooks, each to be met at its moment.
     fn answer_requests(&mut self) -> Result<(), RunError> {
         let mut sinks = Sinks {
             recorder: &mut self.recorder,
@@ -285,7 +286,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until every hook in the background has spoken.
+    /// Waits until every background hook has reported.
     fn settle(&mut self) -> Result<(), RunError> {
         let mut sinks = Sinks {
             recorder: &mut self.recorder,
@@ -346,8 +347,8 @@ impl Run<'_> {
         self.dispatcher.fire(firing, &mut sinks)
     }
 
-    /// Ends the run when a number of the step at hand is NaN or infinite. The weights have not moved yet: what is saved is the state after the
-    /// last good step.
+    /// Ends the run when a number of the current step is NaN or infinite. The weights have not changed yet, so the state after the last
+    /// good step is saved.
     fn refuse_nonfinite(
         &mut self,
         what: &str,

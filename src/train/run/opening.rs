@@ -1,4 +1,4 @@
-//! The first writes of a run, or its way back to where it was killed.
+//! The first writes of a run, or its return to the point where it was killed.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -18,7 +18,7 @@ use crate::train::saver::Saver;
 use crate::train::{Plan, Reporter, charts};
 
 impl<'a> Run<'a> {
-    /// Reads and checks everything first; writes into the run's folder only then.
+    /// Opens a run. Everything is read and checked before the first write into the run's folder.
     pub(super) fn open(
         plan: Plan,
         mut models: Box<dyn Trained>,
@@ -60,7 +60,8 @@ impl<'a> Run<'a> {
         );
         let hooks = std::mem::take(&mut progress.hooks);
         dispatcher.restore(step, requests, hooks, reporter)?;
-        // What was recorded goes back before the experiment may change. A new run has its experiment first: with it, it has begun.
+        // The records are cut back before the experiment may change. A new run writes its experiment before it records: with that file it
+        // has begun.
         let back = match begin {
             Begin::Anew => None,
             Begin::Resume | Begin::Extend => Some(start.go_back(&directory)?),
@@ -108,7 +109,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What TensorBoard shows of a run beside its curves.
+/// Sends what TensorBoard shows of a run besides its curves.
 fn describe(
     recorder: &mut Recorder,
     hparams: Vec<(String, HparamValue)>,

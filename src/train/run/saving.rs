@@ -11,13 +11,13 @@ use crate::record::progress::{FORM, Progress, Span};
 use crate::train::outcome::RunError;
 
 impl Run<'_> {
-    /// Saves after a step when that is due or a hook has asked for it.
+    /// Saves after a step if that is due or a hook has asked for it.
     pub(super) fn save_if_due(&mut self) -> Result<(), RunError> {
         let moments = self.moments();
         self.save_if(&moments)
     }
 
-    /// Saves when one of `moments` is due, or a hook has asked for it.
+    /// Saves if `train.save` is due at one of `moments` or a hook has asked for it.
     pub(super) fn save_if(&mut self, moments: &[Moment]) -> Result<(), RunError> {
         let looked = self.progress.looked.save;
         let save = self.training.save.as_ref();
@@ -31,12 +31,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Saves a checkpoint of the state after the last step. With `announced`, hooks get `checkpoint-saved` first, so that what they record belongs
-    /// to the checkpoint. The saver's thread writes the files and puts them in place; [`Self::wait_for_checkpoint`] waits for it.
+    /// Saves a checkpoint of the state after the last step. With `announced`, hooks get `checkpoint-saved` first, so that their reports
+    /// belong to the checkpoint. The saver's thread writes the files; [`Self::wait_for_checkpoint`] waits for it.
     ///
     /// # Errors
-    /// When a weight is not finite, when a file cannot be written, or when the checkpoint before this one could not be saved. Older checkpoints
-    /// stay as they are.
+    /// When a weight is not finite, when a file cannot be written, or when the previous checkpoint could not be saved. Older checkpoints
+    /// are not changed.
     pub(super) fn save(&mut self, announced: bool) -> Result<(), RunError> {
         self.refuse_nonfinite_weights()?;
         self.wait_for_checkpoint()?;
@@ -69,7 +69,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Reports the folder of the checkpoint that is being saved, if it is in place by now; does not wait.
+    /// Reports the folder of the checkpoint that is being saved, if it is in place by now. Does not wait.
     ///
     /// # Errors
     /// When the checkpoint could not be saved.
@@ -80,7 +80,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Waits until the checkpoint that is being saved is in place, reports its folder and returns it; `None` when nothing is being saved.
+    /// Waits until the checkpoint that is being saved is in place, reports its folder and returns it. `None` when nothing is being saved.
     ///
     /// # Errors
     /// When the checkpoint could not be saved.
@@ -93,7 +93,8 @@ impl Run<'_> {
         Ok(Some(path))
     }
 
-    /// Saves the finite weights before an error ends the run, and returns a sentence that says where they lie or why they were not saved.
+    /// Saves the weights before an error ends the run, if they are finite. Returns a sentence that says where they are, or why they were
+    /// not saved.
     pub(super) fn save_what_is_good(&mut self) -> Result<String, RunError> {
         if let Some((role, tensor, value)) = self.models.not_finite() {
             return Ok(format!(
@@ -123,7 +124,7 @@ impl Run<'_> {
         }
     }
 
-    /// Returns the step and value of the best checkpoint by `train.keep_best`, this step's included; `None` without that key.
+    /// The step and value of the best checkpoint by `train.keep_best`, including this step. `None` without that key.
     fn best(&self, spans: &BTreeMap<String, Span>) -> Option<(u64, f64)> {
         let wanted = self.training.keep_best.as_ref()?;
         let before = self.progress.best;

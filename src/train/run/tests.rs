@@ -1,4 +1,5 @@
-//! The loop alone, without a network: killed at every event and resumed, it has the events and lines of a run that never was.
+//! Tests of the loop alone, without training a network: a run that is killed at any event and resumed has the same events and lines as one
+//! that was never killed.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,9 +23,9 @@ use crate::model::{Network, Pair, Role};
 use crate::record::{Manifest, RecordError};
 use crate::train::learners::{Frozen, Trained};
 use crate::train::outcome::{Outcome, RunError};
-use crate::train::{Decay, HookSpec, OnError, Plan, Reporter, Schedule, Training};
+use crate::train::{Decay, HookSpec, Objectives, OnError, Plan, Reporter, Schedule, Training};
 
-/// One number that stands for weights and optimiser: what it becomes depends on every row and rate, and on their order.
+/// A model of one number, in place of weights and optimiser. Its value depends on every row and learning rate, and on their order.
 struct Counting {
     weight: f64,
     gradient: f64,
@@ -76,7 +77,7 @@ impl Trained for Counting {
     }
 }
 
-/// Counts its calls across kills, says so at each, and asks for what it is told to.
+/// Counts its calls across kills, reports the count at each, and makes the requests that it is told to make.
 struct Witness {
     calls: u64,
     stop_at: Option<u64>,
@@ -118,7 +119,7 @@ impl Hook for Witness {
     }
 }
 
-/// The shape of a run.
+/// The settings of a test run.
 #[derive(Debug, Clone)]
 struct Shape {
     blocks: usize,
@@ -129,7 +130,7 @@ struct Shape {
     evaluate: &'static str,
     stop_at: Option<u64>,
     save_at: Option<u64>,
-    /// The hook that asks for the end, a checkpoint and an evaluation.
+    /// The hook that asks to stop, and for a checkpoint and an evaluation.
     asks: &'static str,
     background: bool,
 }
@@ -178,7 +179,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
         )
 }
 
-/// What all runs of these tests share.
+/// The pair and scene that all runs of these tests share.
 struct World {
     pair: Pair,
     scene: Arc<Scene>,
@@ -236,7 +237,8 @@ impl World {
             Event::Evaluated,
             Event::CheckpointSaved,
         ] {
-            // What a hook asks for must come at the same step in every run, so that one is inline; the others may be in the background.
+            // Requests must arrive at the same step in every run, so the hook that makes them is inline. The others may be in the
+            // background.
             let asks = event.as_str() == shape.asks;
             let runs = if shape.background && !event.has_gradients() && !asks {
                 Runs::Background
@@ -264,6 +266,7 @@ impl World {
             seed: 3,
             training: Training {
                 models: vec![Role::Main],
+                objectives: Objectives::default(),
                 batch: shape.batch,
                 accumulation: shape.accumulation,
                 schedule: Schedule {
@@ -293,7 +296,7 @@ impl World {
         }
     }
 
-    /// Trains; the process "dies" at the event of the number `dies_at`.
+    /// Trains. A panic simulates a kill at the event with the number `dies_at`.
     fn train(
         &self,
         shape: &Shape,
@@ -336,7 +339,7 @@ struct Trace {
 impl Reporter for Trace {
     fn event(&mut self, event: Event, milestone: &Milestone) {
         if self.dies_at == Some(self.events.len()) {
-            // Without the words of a panic.
+            // Panics without printing a message.
             std::panic::resume_unwind(Box::new(KILLED));
         }
         let clock = &milestone.clock;
@@ -345,7 +348,7 @@ impl Reporter for Trace {
     }
 }
 
-/// What a run left, but for times: lines, values per template, the outcome's words, the last checkpoint's weight.
+/// Everything that a run left, without times: its lines, the values per prompt, the outcome, and the names of the checkpoints.
 fn left(run: &Path) -> (Vec<Value>, BTreeMap<PathBuf, Vec<u8>>, Value, Vec<String>) {
     let text = std::fs::read_to_string(run.join("milestones.jsonl")).unwrap();
     let lines = text.lines().map(|line| {
@@ -378,13 +381,13 @@ fn left(run: &Path) -> (Vec<Value>, BTreeMap<PathBuf, Vec<u8>>, Value, Vec<Strin
     )
 }
 
-/// A folder in memory where there is one: these tests sync thousands of files.
+/// A folder in memory if there is one, because these tests sync thousands of files.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     tempfile::TempDir::new_in(memory).unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
-/// Weights that are not finite are neither saved nor called the end of a run.
+/// Weights that are not finite are not saved, and the run is not called complete.
 #[test]
 fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
     let shape = Shape {
@@ -426,7 +429,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
     assert_eq!(left(&run).2["stop"], "failed");
 }
 
-/// Gives a file of a checkpoint other bytes, and the checksum of these.
+/// Replaces the bytes of a file of a checkpoint, and its checksum.
 fn replace(checkpoint: &Path, name: &str, bytes: &[u8]) {
     let before = crate::checksum::sha256(&std::fs::read(checkpoint.join(name)).unwrap());
     std::fs::write(checkpoint.join(name), bytes).unwrap();
@@ -435,8 +438,8 @@ fn replace(checkpoint: &Path, name: &str, bytes: &[u8]) {
     std::fs::write(checkpoint.join("SHA256SUMS"), sums).unwrap();
 }
 
-/// A cadence of wall time counts from when it was last looked at, also across a kill: what was due before is not due again, and what has become
-/// due since is.
+/// A cadence of wall time counts from when it was last checked, also across a kill. What was due before is not due again; what became due
+/// since then is.
 #[test]
 fn what_was_due_by_wall_time_before_a_checkpoint_is_not_due_again() {
     let shape = Shape {
@@ -452,7 +455,7 @@ fn what_was_due_by_wall_time_before_a_checkpoint_is_not_due_again() {
         background: false,
     };
     let world = World::new();
-    // The run had taken 2500 s at the checkpoint of step 2; its cadences were last looked at after so many.
+    // The run had taken 2500 s at the checkpoint of step 2; its cadences were last checked after `looked` seconds.
     for (looked, due) in [(2400, false), (1900, true)] {
         let folder = folder();
         let run = folder.path().join("run");
@@ -495,14 +498,14 @@ proptest! {
             let run = folder.path().join(dies_at.to_string());
             let (outcome, _) = world.train(&shape, &run, Begin::Anew, Some(dies_at));
             prop_assert!(outcome.is_none());
-            // Of a step that a hook with a cadence of wall time would not come to again.
+            // A file of a later step that a hook with a cadence of wall time might not write again.
             std::fs::write(run.join("templates/step-00000099-settled.tsv"), "").ok();
-            // Killed once more on the way, where it comes so far.
+            // Killed a second time, if the run gets that far.
             let (again, _) = world.train(&shape, &run, Begin::Resume, Some(second));
             if again.is_none() {
                 let (resumed, after) = world.train(&shape, &run, Begin::Resume, None);
                 prop_assert!(resumed.is_some());
-                // It goes on right behind the checkpoint.
+                // It continues right after the checkpoint.
                 prop_assert!(events.ends_with(&after), "{:?} {:?}", events, after);
                 let before = &events[..events.len() - after.len()];
                 let at_checkpoint = before.last().is_none_or(|last| last.starts_with("checkpoint-saved"));

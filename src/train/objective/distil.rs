@@ -1,0 +1,81 @@
+//! Distillation: a model learns the distribution that the other model of the pair has over the next token. It is the usual way to make a better
+//! assistant, since the share of its drafts that is accepted follows from how near the two distributions are.
+
+use burn::module::Module;
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Dropout, Network, token_tensor};
+
+/// `kind = "distil"`
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Distil {
+    /// Which of the two divergences is made small.
+    pub direction: Direction,
+    /// Both models' logits are divided by it.
+    pub temperature: f64,
+}
+
+/// Which way a divergence is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// KL(teacher || student), as Hinton et al. (2015, arXiv 1503.02531) have it: the student covers all that the teacher may say.
+    #[default]
+    Forward,
+    /// KL(student || teacher), as Gu et al. (2024, arXiv 2306.08543) have it: the student keeps to what the teacher says most.
+    Reverse,
+}
+
+impl Default for Distil {
+    fn default() -> Self {
+        Self {
+            direction: Direction::Forward,
+            temperature: 1.0,
+        }
+    }
+}
+
+impl Distil {
+    /// The divergence between `student` and `teacher`, summed over all predictions of `rows` `[batch][time]`, in nats, times the squared
+    /// temperature: with that factor the size of the gradients does not depend on the temperature (Hinton et al. 2015, section 2).
+    ///
+    /// Gradients go to `student` alone, and `dropout` works in it alone.
+    pub fn loss(
+        &self,
+        student: &Network,
+        teacher: &Network,
+        rows: &[&[u32]],
+        dropout: Option<&mut Dropout>,
+    ) -> Tensor<1> {
+        let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+        let device = student.device();
+        let hidden = student.hidden(token_tensor(&inputs, &device), dropout);
+        let [batch, time, width] = hidden.dims();
+        let own = student.head(hidden.reshape([batch * time, width]));
+        let own = log_softmax(own / self.temperature, 1);
+        let wanted = self.log_probabilities(teacher, &inputs, &device);
+        let divergence = match self.direction {
+            Direction::Forward => wanted.clone().exp() * (wanted - own),
+            Direction::Reverse => own.clone().exp() * (own - wanted),
+        };
+        divergence.sum() * (self.temperature * self.temperature)
+    }
+
+    /// What the teacher says, on the student's device: ln of the probabilities, `[batch * time, vocab]`.
+    fn log_probabilities(
+        &self,
+        teacher: &Network,
+        inputs: &[&[u32]],
+        device: &Device,
+    ) -> Tensor<2> {
+        let teacher = teacher.valid();
+        let logits = teacher.logits(token_tensor(inputs, &teacher.device()));
+        let [batch, time, vocab] = logits.dims();
+        let logits = logits.reshape([batch * time, vocab]);
+        let said: TensorData = log_softmax(logits / self.temperature, 1).into_data();
+        Tensor::from_data(said, device)
+    }
+}

@@ -1,0 +1,67 @@
+//! What a model is trained for: the loss of a micro-batch.
+//!
+//! A new objective is a file here, a variant of [`Objective`] and its arm in [`Objective::loss`].
+
+mod distil;
+mod text;
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+pub use self::distil::{Direction, Distil};
+pub use self::text::Text;
+use crate::model::{Dropout, Network, Role};
+
+/// What one model is trained for: `[train.objective.main]` or `[train.objective.assistant]` of an experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Objective {
+    /// The next token of the text.
+    Text(Text),
+    /// The other model's distribution over the next token.
+    Distil(Distil),
+}
+
+impl Default for Objective {
+    fn default() -> Self {
+        Self::Text(Text {})
+    }
+}
+
+impl Objective {
+    /// The loss of `model` over blocks of equal length, `rows` `[batch][time]`: the sum over all `batch * (time - 1)` predictions, in nats.
+    ///
+    /// `other` is the other model of the pair as it stands. It gets no gradient. `dropout` is for `model` alone.
+    pub(super) fn loss(
+        &self,
+        model: &Network,
+        other: &Network,
+        rows: &[&[u32]],
+        dropout: &mut Dropout,
+    ) -> Tensor<1> {
+        match self {
+            Self::Text(text) => text.loss(model, rows, dropout),
+            Self::Distil(distil) => distil.loss(model, other, rows, Some(dropout)),
+        }
+    }
+}
+
+/// The objective of each model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Objectives {
+    /// The main model's.
+    pub main: Objective,
+    /// The assistant's.
+    pub assistant: Objective,
+}
+
+impl Objectives {
+    /// The objective of one of the two models.
+    pub fn get(&self, role: Role) -> Objective {
+        match role {
+            Role::Main => self.main,
+            Role::Assistant => self.assistant,
+        }
+    }
+}

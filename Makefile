@@ -36,7 +36,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-devices
+.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,9 +111,12 @@ bench-decode: ## a milestone at gpt2's size beside transformers (PYTHON), some m
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
 	cargo bench --bench decode -- $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
 
-bench-devices: ## a training step on DEVICE against flex, beside PyTorch where PYTHON has it
-	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null && $(PYTHON) benches/training.py || echo 'no torch and transformers in $(PYTHON): PyTorch is left out'
-	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
+bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON with torch and transformers), ten minutes
+	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
+	cargo bench --bench training -- $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
+
+bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it
+	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size medium $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
 
 .PHONY: build
 build:

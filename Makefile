@@ -111,9 +111,9 @@ bench-decode: ## a milestone at gpt2's size beside transformers (PYTHON), some m
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
 	cargo bench --bench decode -- $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
 
-bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON with torch and transformers), ten minutes
+bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON), ten minutes: make bench-train [PROFILE=1]
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
-	cargo bench --bench training -- $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
+	cargo bench --bench training -- $(if $(PROFILE),--profile) $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
 
 bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it
 	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size medium $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))

@@ -1,5 +1,6 @@
 //! Live gradients for inline hooks, by the parameter's name in the checkpoint.
 
+use burn::backend::Flex;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
@@ -9,19 +10,28 @@ use crate::model::Network;
 /// The gradients of one model at one step, read-only.
 pub struct Gradients<'a> {
     model: &'a Network,
-    values: &'a GradientsParams,
+    values: Option<&'a GradientsParams>,
+    factor: f64,
 }
 
 impl<'a> Gradients<'a> {
-    /// Wraps the gradients `values` of `model`'s parameters.
-    pub fn new(model: &'a Network, values: &'a GradientsParams) -> Self {
-        Self { model, values }
+    /// Wraps the gradients of `model`'s parameters: `values` times `factor`, or none.
+    pub fn new(model: &'a Network, values: Option<&'a GradientsParams>, factor: f64) -> Self {
+        Self {
+            model,
+            values,
+            factor,
+        }
     }
 
     /// The L2 norm of each parameter's gradient, with the parameter's name, in the order of the network.
     pub fn norms(&self) -> Vec<(String, f64)> {
+        let Some(values) = self.values else {
+            return Vec::new();
+        };
         let mut norms = Norms {
-            values: self.values,
+            values,
+            factor: self.factor,
             path: Vec::new(),
             found: Vec::new(),
         };
@@ -33,12 +43,16 @@ impl<'a> Gradients<'a> {
     pub fn values(&self, name: &str) -> Option<Vec<f32>> {
         let mut wanted = Wanted {
             name,
-            values: self.values,
+            values: self.values?,
             path: Vec::new(),
             found: None,
         };
         self.model.visit(&mut wanted);
-        wanted.found
+        let mut found = wanted.found?;
+        for value in &mut found {
+            *value = (f64::from(*value) * self.factor) as f32;
+        }
+        Some(found)
     }
 
     /// The L2 norm over all parameters together, the one that clipping limits.
@@ -50,6 +64,7 @@ impl<'a> Gradients<'a> {
 
 struct Norms<'a> {
     values: &'a GradientsParams,
+    factor: f64,
     path: Vec<String>,
     found: Vec<(String, f64)>,
 }
@@ -63,8 +78,10 @@ impl ModuleVisitor for Norms<'_> {
     }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(square) = square_sum::<D>(self.values, param.id) {
-            self.found
-                .push((crate::model::checkpoint_name(&self.path), square.sqrt()));
+            self.found.push((
+                crate::model::checkpoint_name(&self.path),
+                square.sqrt() * self.factor,
+            ));
         }
     }
 }
@@ -92,7 +109,11 @@ impl ModuleVisitor for Wanted<'_> {
 }
 
 /// The sum of squares of one parameter's gradient. None when it has no gradient.
-pub(crate) fn square_sum<const D: usize>(values: &GradientsParams, id: ParamId) -> Option<f64> {
+fn square_sum<const D: usize>(values: &GradientsParams, id: ParamId) -> Option<f64> {
     let gradient = values.get::<D>(id)?;
+    if let Ok(gradient) = gradient.clone().try_into_primitive::<Flex>() {
+        let gradient = gradient.to_contiguous();
+        return gradient.as_slice::<f32>().map(crate::model::square_sum);
+    }
     Some(f64::from(gradient.square().sum().into_scalar::<f32>()))
 }

@@ -16,7 +16,6 @@ pub mod testing;
 
 pub use context::{Context, Watch, When};
 pub use gradients::Gradients;
-pub(crate) use gradients::square_sum;
 pub use kind::{Input, Kind, Registry, Runs};
 pub use milestone::{Evaluation, Milestone};
 pub use output::{Output, Request, markdown_cell};

@@ -61,6 +61,9 @@ pub trait Family: Module {
     /// The same weights with one probability for all dropouts.
     fn with_dropout(self, p: f64) -> Self;
 
+    /// The same network without its parameters, which stands in its place while these are changed.
+    fn hollow(&self) -> Self;
+
     /// The head `[vocab, D]`: a hidden state's product with a row is the logit of that token.
     fn head_table(&self) -> Tensor<2>;
 

@@ -21,6 +21,8 @@ mod weight_files;
 mod weights;
 
 pub use config::{Config, ConfigError};
+pub use kernels::profile;
+pub(crate) use kernels::{AdamWStep, square_sum};
 pub use kv_pool::KvPool;
 pub use layers::Dropout;
 pub(crate) use layers::token_tensor;

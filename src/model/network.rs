@@ -186,6 +186,12 @@ impl Network {
         ])
     }
 
+    /// Lets `mapper` change every parameter. Nothing holds on to the old values meanwhile, so that they can be changed where they lie.
+    pub(crate) fn change<M: ModuleMapper>(&mut self, mapper: &mut M) {
+        let hollow = of_family!(same self, network => network.hollow());
+        *self = std::mem::replace(self, hollow).map(mapper);
+    }
+
     /// The head `[vocab, D]`, a row a token.
     pub(super) fn head_table(&self) -> Tensor<2> {
         of_family!(self, network => network.head_table())

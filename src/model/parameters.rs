@@ -19,14 +19,9 @@ impl ModuleMapper for Numbering {
     }
 }
 
-/// The checkpoint's name of the parameter at a module path: burn calls a layer norm's weights gamma and beta.
+/// The checkpoint's name of the parameter at a module path.
 pub(crate) fn checkpoint_name(path: &[String]) -> String {
-    let name = path.join(".");
-    match name.rsplit_once('.') {
-        Some((layer, "gamma")) => format!("{layer}.weight"),
-        Some((layer, "beta")) => format!("{layer}.bias"),
-        _ => name,
-    }
+    path.join(".")
 }
 
 /// Every parameter's checkpoint name, without the prefix of the family, and its values, in the order of the network.

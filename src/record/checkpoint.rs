@@ -32,7 +32,7 @@ pub fn model_folder(role: Role) -> &'static str {
 
 /// The file with the optimiser of a model.
 pub fn optimiser_file(role: Role) -> String {
-    format!("{role}.optimiser.bpk")
+    format!("{role}.optimiser.safetensors")
 }
 
 /// A checkpoint that is being written.

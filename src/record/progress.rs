@@ -14,7 +14,7 @@ use crate::hook::{Evaluation, Request};
 use crate::model::Role;
 
 /// The version of the state's form. A program reads only its own.
-pub const FORM: u32 = 3;
+pub const FORM: u32 = 4;
 
 /// The state that a checkpoint saves and a resume restores. Data order, dropout and the randomness of hooks are functions of the seed and
 /// the clock, so it contains no generators.

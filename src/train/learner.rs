@@ -1,44 +1,26 @@
 //! One model being trained: its weights, its optimiser, and the gradients of the step at hand.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamGroup, ParamId};
-use burn::optim::{AdamWConfig, GradientsAccumulator, GradientsParams, ModuleOptimizer};
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use super::adamw::{AdamW, WeightDecay};
 use super::outcome::RunError;
-use crate::hook::{Gradients, square_sum};
+use crate::hook::Gradients;
 use crate::model::{Network, checkpoint_name};
 use crate::record::Unusable;
-
-/// AdamW's decoupled weight decay: each step takes `learning rate x rate` of a weight away.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct WeightDecay {
-    /// How much.
-    pub rate: f64,
-    /// Whether biases and layer norms decay too. Without it only matrices do, embeddings among them, as transformers' Trainer has it.
-    pub norms_and_biases: bool,
-}
-
-impl From<f64> for WeightDecay {
-    /// The decay of matrices alone.
-    fn from(rate: f64) -> Self {
-        Self {
-            rate,
-            norms_and_biases: false,
-        }
-    }
-}
 
 /// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
 pub struct Learner {
     /// The model, on an autodiff device.
     pub model: Network,
     /// The optimiser with its moments.
-    pub optimiser: ModuleOptimizer,
-    accumulator: GradientsAccumulator<Network>,
-    gradients: GradientsParams,
+    pub optimiser: AdamW,
+    gradients: Option<GradientsParams>,
+    /// What the gradients are still to be multiplied by.
+    factor: f64,
     loss: f64,
 }
 
@@ -46,10 +28,10 @@ impl Learner {
     /// `model` must be on an autodiff device.
     pub fn new(model: Network, weight_decay: impl Into<WeightDecay>) -> Self {
         Self {
-            optimiser: optimiser(&model, weight_decay.into()),
+            optimiser: AdamW::new(weight_decay.into()),
             model,
-            accumulator: GradientsAccumulator::new(),
-            gradients: GradientsParams::new(),
+            gradients: None,
+            factor: 1.0,
             loss: 0.0,
         }
     }
@@ -61,62 +43,48 @@ impl Learner {
         step_predictions: usize,
         loss: impl FnOnce(&Network) -> Tensor<1> + Send,
     ) {
+        self.factor = 1.0 / step_predictions as f64;
         // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
         rayon::scope(|_| {
-            let share = loss(&self.model) * (1.0 / step_predictions as f64);
-            let gradients = GradientsParams::from_grads(share.backward(), &self.model);
-            self.loss += f64::from(share.into_scalar::<f32>());
-            self.accumulator.accumulate(&self.model, gradients);
+            let sum = loss(&self.model);
+            let gradients = GradientsParams::from_grads(sum.backward(), &self.model);
+            self.loss += f64::from(sum.into_scalar::<f32>()) * self.factor;
+            self.gradients = Some(match self.gradients.take() {
+                Some(before) => added(&self.model, before, gradients),
+                None => gradients,
+            });
         });
     }
 
     /// Closes the step's accumulation and gives its mean loss, in nats a token.
     pub fn gather(&mut self) -> f64 {
-        self.gradients = self.accumulator.grads();
         std::mem::take(&mut self.loss)
     }
 
     /// L2 norm of all gradients together.
     pub fn gradient_norm(&self) -> f64 {
-        struct Squares<'a>(&'a GradientsParams, f64);
-        impl ModuleVisitor for Squares<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                self.1 += square_sum::<D>(self.0, param.id).unwrap_or(0.0);
-            }
-        }
-        let mut squares = Squares(&self.gradients, 0.0);
-        self.model.visit(&mut squares);
-        squares.1.sqrt()
+        self.gradients().global_norm()
     }
 
     /// Scales all gradients so that their common norm is at most `limit`, as PyTorch's `clip_grad_norm_` does: by
-    /// `limit / (norm + 1e-6)` when that is below 1.
+    /// `limit / (norm + 1e-6)` when that is below 1. It is done while the weights are moved.
     pub fn clip(&mut self, norm: f64, limit: f64) {
-        struct Scale<'a>(&'a mut GradientsParams, f64);
-        impl ModuleVisitor for Scale<'_> {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if let Some(gradient) = self.0.remove::<D>(param.id) {
-                    self.0.register::<D>(param.id, gradient * self.1);
-                }
-            }
-        }
-        let factor = limit / (norm + 1e-6);
-        if factor < 1.0 {
-            self.model.visit(&mut Scale(&mut self.gradients, factor));
-        }
+        self.factor *= (limit / (norm + 1e-6)).min(1.0);
     }
 
     /// The step's gradients, for hooks.
     pub fn gradients(&self) -> Gradients<'_> {
-        Gradients::new(&self.model, &self.gradients)
+        Gradients::new(&self.model, self.gradients.as_ref(), self.factor)
     }
 
     /// Moves the weights by one optimiser step.
     pub fn step(&mut self, learning_rate: f64) {
-        let gradients = std::mem::take(&mut self.gradients);
-        self.model = self
-            .optimiser
-            .step(learning_rate, self.model.clone(), gradients);
+        if let Some(mut gradients) = self.gradients.take() {
+            rayon::scope(|_| {
+                let (optimiser, factor) = (&mut self.optimiser, self.factor);
+                optimiser.step(&mut self.model, &mut gradients, factor, learning_rate);
+            });
+        }
     }
 
     /// The first weight that is NaN or infinite: the name of its tensor and its value.
@@ -154,23 +122,12 @@ impl Learner {
     ///
     /// # Errors
     /// When one of the two cannot be read, or is not what is expected there.
-    pub fn restored(
-        &self,
-        model: &Path,
-        optimiser: &Path,
-    ) -> Result<(Network, ModuleOptimizer), RunError> {
+    pub fn restored(&self, model: &Path, optimiser: &Path) -> Result<(Network, AdamW), RunError> {
         let model = Network::load(model, &self.model.device())?;
         let bytes = std::fs::read(optimiser).map_err(|error| unusable(optimiser, &error))?;
-        let blank = self.optimiser.clone();
-        // burn panics on some bytes that are not an optimiser.
-        let loaded = catch_unwind(AssertUnwindSafe(|| {
-            blank.from_bytes(burn::tensor::Bytes::from_bytes_vec(bytes))
-        }));
-        match loaded {
-            Ok(Ok(loaded)) => Ok((model, loaded)),
-            Ok(Err(error)) => Err(unusable(optimiser, &error)),
-            Err(_) => Err(unusable(optimiser, &"not a readable optimiser")),
-        }
+        let loaded = self.optimiser.restored(&bytes, &model);
+        let loaded = loaded.map_err(|error| unusable(optimiser, &error))?;
+        Ok((model, loaded))
     }
 }
 
@@ -178,32 +135,25 @@ pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError 
     Unusable::new(path, reason).into()
 }
 
-/// AdamW for the parameters of a model.
-fn optimiser(model: &Network, decay: WeightDecay) -> ModuleOptimizer {
-    let adam = AdamWConfig::new()
-        .with_beta_1(0.9)
-        .with_beta_2(0.999)
-        .with_epsilon(1e-8)
-        .with_weight_decay(decay.rate as f32);
-    let optimiser = adam.init();
-    if decay.rate == 0.0 || decay.norms_and_biases {
-        return optimiser;
+/// The sums of two micro-batches' gradients.
+fn added(model: &Network, before: GradientsParams, more: GradientsParams) -> GradientsParams {
+    struct Add {
+        sum: GradientsParams,
+        more: GradientsParams,
     }
-    let spared = ParamGroup::from_ids(norms_and_biases(model));
-    optimiser.with_group(spared, adam.with_weight_decay(0.0).build(), None)
-}
-
-/// The parameters of one dimension: biases, and the weights of layer norms.
-fn norms_and_biases(model: &Network) -> Vec<ParamId> {
-    struct Vectors(Vec<ParamId>);
-    impl ModuleVisitor for Vectors {
+    impl ModuleVisitor for Add {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if D == 1 {
-                self.0.push(param.id);
-            }
+            let Some(more) = self.more.remove::<D>(param.id) else {
+                return;
+            };
+            let sum = match self.sum.remove::<D>(param.id) {
+                Some(before) => before + more,
+                None => more,
+            };
+            self.sum.register::<D>(param.id, sum);
         }
     }
-    let mut vectors = Vectors(Vec::new());
-    model.visit(&mut vectors);
-    vectors.0
+    let mut add = Add { sum: before, more };
+    model.visit(&mut add);
+    add.sum
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::Device;
+
 use super::learner::unusable;
 use super::outcome::RunError;
 use super::{Learner, Objective, Training};
@@ -52,6 +54,16 @@ pub(super) trait Trained {
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError>;
 }
 
+/// A micro-batch of a run.
+struct Batch<'a> {
+    seed: u64,
+    /// Token ids, `[row][time]`.
+    rows: &'a [&'a [u32]],
+    /// Of its whole step.
+    predictions: usize,
+    index: MicroBatch,
+}
+
 /// A model of the pair.
 enum Member {
     Learns(Box<Learner>, Objective),
@@ -64,6 +76,18 @@ impl Member {
             Self::Learns(learner, _) => &learner.model,
             Self::Stays(model) => model,
         }
+    }
+
+    /// Forward and backward pass of a micro-batch, where it learns. `other` is the other model of the pair.
+    fn micro_batch(&mut self, role: Role, other: &Network, batch: &Batch) {
+        let Self::Learns(learner, objective) = self else {
+            return;
+        };
+        let rng = stream(batch.seed, Purpose::Dropout, role as u64, batch.index.0);
+        let mut dropout = Dropout::new(rng);
+        learner.accumulate(batch.predictions, |model| {
+            objective.loss(model, other, batch.rows, &mut dropout)
+        });
     }
 
     fn learner(&self) -> Option<&Learner> {
@@ -125,19 +149,25 @@ impl Learners {
 
 impl Trained for Learners {
     fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
-        for role in Role::BOTH {
-            let (member, other) = match role {
-                Role::Main => (&mut self.main, &self.assistant),
-                Role::Assistant => (&mut self.assistant, &self.main),
-            };
-            let Member::Learns(learner, objective) = member else {
-                continue;
-            };
-            let rng = stream(self.seed, Purpose::Dropout, role as u64, index.0);
-            let (mut dropout, other) = (Dropout::new(rng), other.model());
-            learner.accumulate(predictions, |model| {
-                objective.loss(model, other, rows, &mut dropout)
-            });
+        let batch = Batch {
+            seed: self.seed,
+            rows,
+            predictions,
+            index,
+        };
+        let others = [self.assistant.model().clone(), self.main.model().clone()];
+        let [main, assistant] = [&mut self.main, &mut self.assistant];
+        let mut main = || main.micro_batch(Role::Main, &others[0], &batch);
+        let mut assistant = || assistant.micro_batch(Role::Assistant, &others[1], &batch);
+        if others
+            .iter()
+            .all(|model| model.device().inner() == Device::flex())
+        {
+            // Neither looks at the other's gradients, and what one core makes does not depend on the others.
+            rayon::join(main, assistant);
+        } else {
+            main();
+            assistant();
         }
     }
 
@@ -212,7 +242,7 @@ impl Trained for Learners {
                     put(&format!("{}/{name}", model_folder(role)), &bytes)?;
                 }
                 let name = optimiser_file(role);
-                let bytes = optimiser.into_bytes();
+                let bytes = optimiser.to_bytes();
                 put(
                     &name,
                     &bytes.map_err(|error| unusable(Path::new(&name), &error))?,

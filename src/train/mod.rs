@@ -1,6 +1,7 @@
 //! The training loop: it trains both models in lockstep on the same batches, emits events, calls hooks at their milestones, and records
 //! everything.
 
+mod adamw;
 mod charts;
 mod dispatcher;
 mod learner;
@@ -19,7 +20,8 @@ mod saver;
 mod schedule;
 mod worker;
 
-pub use learner::{Learner, WeightDecay};
+pub use adamw::{AdamW, WeightDecay};
+pub use learner::Learner;
 pub use measuring::{Measured, measure};
 pub use objective::{Direction, Distil, Objective, Objectives};
 pub use outcome::{HookTime, Outcome, RunError, StopReason};

@@ -152,12 +152,12 @@ pub fn sums() -> Target {
 
 /// An optimiser's file. Its checksum is right, so burn reads it.
 pub fn optimiser() -> Target {
-    let name = "checkpoints/step-00000004/assistant.optimiser.bpk";
+    let name = "checkpoints/step-00000004/assistant.optimiser.safetensors";
     let read = |run: &Run| {
         let checkpoint = run.path.join("checkpoints/step-00000004");
         let model = run.plan.pair.get(milepost::model::Role::Assistant).clone();
         let learner = milepost::train::Learner::new(model, 0.0);
-        let file = checkpoint.join("assistant.optimiser.bpk");
+        let file = checkpoint.join("assistant.optimiser.safetensors");
         let _ = learner
             .restored(&checkpoint.join("assistant"), &file)
             .map_err(|error| error.to_string());

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use burn::tensor::{Bytes, Device};
+use burn::tensor::Device;
 use milepost::model::{Network, named_parameters, next_token_loss};
 use milepost::train::{Learner, WeightDecay};
 use serde_json::Value;
@@ -117,13 +117,10 @@ fn a_saved_optimiser_goes_on_exactly() {
         for one in &steps[..4] {
             step(&mut begun, one);
         }
-        let saved = begun.optimiser.into_bytes().unwrap();
+        let saved = begun.optimiser.to_bytes().unwrap();
         let mut resumed = learner(run);
+        resumed.optimiser = resumed.optimiser.restored(&saved, &begun.model).unwrap();
         resumed.model = begun.model;
-        resumed.optimiser = resumed
-            .optimiser
-            .from_bytes(Bytes::from_bytes_vec(saved.to_vec()))
-            .unwrap();
         for one in &steps[4..] {
             step(&mut resumed, one);
         }

@@ -302,7 +302,8 @@ impl Bench {
 
     fn call(&self, kind: &Kind, hook: &mut dyn Hook, moment: &Moment) -> Result<Output> {
         let trained = moment.trained.iter();
-        let gradients = trained.map(|(role, model, values)| (*role, Gradients::new(model, values)));
+        let gradients =
+            trained.map(|(role, model, values)| (*role, Gradients::new(model, Some(values), 1.0)));
         let gradients: Vec<(Role, Gradients)> = gradients.collect();
         let (seed, step) = (self.scene.seed, moment.milestone.step);
         let mut context = Context {

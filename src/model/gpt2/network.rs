@@ -3,16 +3,17 @@
 //! Field names are those of the Hugging Face checkpoint, so that a parameter's path in the module is its name in the file.
 
 use burn::module::{Module, Param};
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
-use burn::tensor::activation::softmax;
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::nn::Linear;
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use super::checkpoint::{is_needless, tie_head};
 use super::config::Gpt2Config;
 use crate::model::family::Family;
-use crate::model::layers::{Dropout, Embedding, causal_mask, drop, gelu};
+use crate::model::layers::{
+    Activation, Dropout, Embedding, LayerNorm, causal_attention, dense, drop, residual,
+};
 use crate::model::tensors::Tensors;
 use crate::model::{KvPool, NewToken};
 
@@ -94,16 +95,28 @@ impl Family for Gpt2 {
         self.wte.weight.val()
     }
 
+    fn hollow(&self) -> Self {
+        let device = self.device();
+        let table = || Embedding {
+            weight: Param::from_tensor(Tensor::zeros([0, 0], &device)),
+        };
+        Self {
+            wte: table(),
+            wpe: table(),
+            h: Vec::new(),
+            ln_f: LayerNorm::new(0, self.config.layer_norm_epsilon, &device),
+            config: self.config.clone(),
+        }
+    }
+
     /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`.
     ///
     /// With `dropout` the pass is a training pass. `time` must not exceed `n_positions`.
     fn hidden(&self, tokens: Tensor<2, Int>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
-        let [_, time] = tokens.dims();
         let x = self.embed(tokens);
         let mut x = drop(&mut dropout, self.config.embd_pdrop, x);
-        let mask = causal_mask(time, &x.device());
         for block in &self.h {
-            x = block.forward(x, &mask, &self.config, &mut dropout);
+            x = block.forward(x, &self.config, &mut dropout);
         }
         self.ln_f.forward(x)
     }
@@ -116,10 +129,9 @@ impl Family for Gpt2 {
             last.reshape([batch, self.config.n_embd])
         };
         let mut x = self.embed(tokens);
-        let mask = causal_mask(time, &x.device());
         let mut states = vec![last(&x)];
         for block in &self.h {
-            x = block.forward(x, &mask, &self.config, &mut None);
+            x = block.forward(x, &self.config, &mut None);
             states.push(last(&x));
         }
         if let Some(state) = states.last_mut() {
@@ -150,11 +162,7 @@ impl Gpt2 {
         let wpe = Embedding {
             weight: matrix([config.n_positions, width], Part::Usual),
         };
-        let norm = || {
-            LayerNormConfig::new(width)
-                .with_epsilon(config.layer_norm_epsilon)
-                .init(device)
-        };
+        let norm = || LayerNorm::new(width, config.layer_norm_epsilon, device);
         let mut linear = |shape: [usize; 2], part| Linear {
             weight: matrix(shape, part),
             bias: Some(Param::from_tensor(Tensor::zeros([shape[1]], device))),
@@ -204,54 +212,17 @@ impl Block {
     fn forward(
         &self,
         x: Tensor<3>,
-        mask: &Option<Tensor<4, Bool>>,
         config: &Gpt2Config,
         dropout: &mut Option<&mut Dropout>,
     ) -> Tensor<3> {
-        let normed = self.ln_1.forward(x.clone());
-        let attended = self.attn.forward(normed, mask, config, dropout);
-        let x = x + drop(dropout, config.resid_pdrop, attended);
-        let fed = self.mlp.forward(self.ln_2.forward(x.clone()));
-        x + drop(dropout, config.resid_pdrop, fed)
-    }
-}
-
-impl Attention {
-    /// Causal self-attention of `x` `[batch, time, D]`.
-    fn forward(
-        &self,
-        x: Tensor<3>,
-        mask: &Option<Tensor<4, Bool>>,
-        config: &Gpt2Config,
-        dropout: &mut Option<&mut Dropout>,
-    ) -> Tensor<3> {
-        let [batch, time, width] = x.dims();
-        let (heads, head_width) = (config.n_head, width / config.n_head);
-        let qkv = self.c_attn.forward(x);
-        let split = |index: usize| {
-            qkv.clone()
-                .narrow(2, index * width, width)
-                .reshape([batch, time, heads, head_width])
-                .swap_dims(1, 2)
-        };
-        let (keys, values) = (split(1), split(2));
-        let query = split(0) * (1.0 / (head_width as f64).sqrt());
-        let mut scores = query.matmul(keys.swap_dims(2, 3));
-        if let Some(mask) = mask {
-            scores = scores.mask_fill(mask.clone(), f32::MIN);
-        }
-        let weights = drop(dropout, config.attn_pdrop, softmax(scores, 3));
-        let mixed = weights
-            .matmul(values)
-            .swap_dims(1, 2)
-            .reshape([batch, time, width]);
-        self.c_proj.forward(mixed)
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.c_proj.forward(gelu(self.c_fc.forward(x)))
+        let (attn, mlp) = (&self.attn, &self.mlp);
+        let qkv = dense(&attn.c_attn, self.ln_1.forward(x.clone()), Activation::None);
+        let mixed = causal_attention(qkv, config.n_head, dropout, config.attn_pdrop);
+        let attended = dense(&attn.c_proj, mixed, Activation::None);
+        let x = residual(x, attended, dropout, config.resid_pdrop);
+        let inner = dense(&mlp.c_fc, self.ln_2.forward(x.clone()), Activation::Gelu);
+        let fed = dense(&mlp.c_proj, inner, Activation::None);
+        residual(x, fed, dropout, config.resid_pdrop)
     }
 }
 

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::network::{Block, Gpt2};
 use crate::model::family::Family;
 use crate::model::kernels::attention;
-use crate::model::layers::linear;
+use crate::model::layers::{Activation, dense, residual};
 use crate::model::reading::values;
 use crate::model::{KvPool, NewToken};
 
@@ -39,7 +39,7 @@ impl Block {
     ) -> Tensor<2> {
         let [new, width] = x.dims();
         let normed = self.ln_1.forward(x.clone());
-        let qkv = values(linear(&self.attn.c_attn, normed, false));
+        let qkv = values(dense(&self.attn.c_attn, normed, Activation::None));
         for (qkv, seen) in qkv.chunks_exact(3 * width).zip(seen) {
             if let Some(&slot) = seen.last() {
                 pool.fill(index, slot, &qkv[width..2 * width], &qkv[2 * width..]);
@@ -47,8 +47,22 @@ impl Block {
         }
         let mixed = attention(&qkv, seen, pool, index, heads);
         let mixed = Tensor::from_data(TensorData::new(mixed, [new, width]), &x.device());
-        let x = x + linear(&self.attn.c_proj, mixed, false);
-        let fed = linear(&self.mlp.c_fc, self.ln_2.forward(x.clone()), true);
-        x + linear(&self.mlp.c_proj, fed, false)
+        let x = residual(
+            x,
+            dense(&self.attn.c_proj, mixed, Activation::None),
+            &mut None,
+            0.0,
+        );
+        let fed = dense(
+            &self.mlp.c_fc,
+            self.ln_2.forward(x.clone()),
+            Activation::Gelu,
+        );
+        residual(
+            x,
+            dense(&self.mlp.c_proj, fed, Activation::None),
+            &mut None,
+            0.0,
+        )
     }
 }

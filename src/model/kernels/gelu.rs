@@ -3,7 +3,7 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{arch, exp};
+use super::{arch, exp, measured};
 
 /// Values that one task takes: large enough to be worth a task, small enough to stay in a core's cache.
 const CHUNK: usize = 16 * 1024;
@@ -13,15 +13,12 @@ pub(crate) fn gelu(values: &mut [f32]) {
     arch().dispatch(Gelu(values));
 }
 
-/// The same of many values, on all cores.
-pub(crate) fn gelu_all(values: &mut [f32]) {
-    values.par_chunks_mut(CHUNK).for_each(gelu);
-}
-
 /// Multiplies each of `gradient` by GELU's derivative at the value of `x` that it belongs to.
 pub(crate) fn gelu_slope_all(x: &[f32], gradient: &mut [f32]) {
-    let chunks = x.par_chunks(CHUNK).zip(gradient.par_chunks_mut(CHUNK));
-    chunks.for_each(|(x, gradient)| arch().dispatch(Slope { x, gradient }));
+    measured("GELU, back", 3 * x.len(), 0, || {
+        let chunks = x.par_chunks(CHUNK).zip(gradient.par_chunks_mut(CHUNK));
+        chunks.for_each(|(x, gradient)| arch().dispatch(Slope { x, gradient }));
+    })
 }
 
 /// -2 sqrt(2/pi), and 0.044715 times that: the coefficients of -2u.

@@ -2,19 +2,37 @@
 //!
 //! Each is a [`pulp::WithSimd`]: what it calls is inlined into a function that may use the instructions, where a closure may not be.
 
+mod adamw;
 mod argmax;
 mod attention;
+mod causal;
+mod cross_entropy;
 mod gelu;
+mod mask;
+mod matrix;
+mod norm;
 mod product;
+pub mod profile;
+mod reduce;
+mod rows;
 
 use std::sync::OnceLock;
 
 use pulp::Arch;
 
+pub(crate) use adamw::AdamWStep;
 pub(super) use argmax::RunningArgmax;
 pub(super) use attention::attention;
-pub(super) use gelu::{gelu, gelu_all, gelu_slope_all};
+pub(super) use causal::{Heads, attention_mask, causal_attention, causal_attention_backward};
+pub(super) use cross_entropy::cross_entropy;
+pub(super) use gelu::{gelu, gelu_slope_all};
+pub(super) use mask::Mask;
+pub(super) use matrix::{Matrix, product_on_all_cores};
+pub(super) use norm::{Moments, layer_norm, layer_norm_backward};
 pub(super) use product::{MOST_ROWS, product};
+use profile::measured;
+pub(crate) use rows::square_sum;
+pub(super) use rows::{add, add_bias, add_bias_and_gelu, column_sums, gather, scale, scatter_add};
 
 /// The instructions that this processor has.
 fn arch() -> Arch {

@@ -1,15 +1,25 @@
-//! Layers that families of networks share.
+//! Layers that families of networks share. On flex each is a kernel of our own with a backward pass written by hand ([`operation`]); on other
+//! devices it is made of burn's operations.
 
+mod causal_attention;
 mod causal_mask;
+mod cross_entropy;
+mod dense;
 mod dropout;
 mod embedding;
-mod gelu;
-mod linear;
+mod norm;
+mod operation;
+mod residual;
+#[cfg(test)]
+mod tests;
 
-pub(super) use causal_mask::causal_mask;
+pub(super) use causal_attention::causal_attention;
+use causal_mask::causal_mask;
+pub(super) use cross_entropy::cross_entropy;
+pub(super) use dense::{Activation, dense};
 pub use dropout::Dropout;
 pub(super) use dropout::drop;
 pub(super) use embedding::Embedding;
 pub(crate) use embedding::token_tensor;
-pub(super) use gelu::gelu;
-pub(super) use linear::linear;
+pub(super) use norm::LayerNorm;
+pub(super) use residual::residual;

@@ -6,11 +6,12 @@ mod config;
 use std::path::Path;
 
 use burn::module::Param;
-use burn::nn::{LayerNorm, LayerNormConfig, Linear};
+use burn::nn::Linear;
 use burn::tensor::activation::{gelu, softmax};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use super::WeightsError;
+use super::layers::LayerNorm;
 use super::tensors::Tensors;
 
 pub use config::RobertaConfig;
@@ -76,14 +77,9 @@ impl Parts<'_> {
     }
 
     fn norm(&mut self, name: &str, width: usize) -> Result<LayerNorm, String> {
-        let mut norm = LayerNormConfig::new(width)
-            .with_epsilon(self.epsilon)
-            .init(&self.device);
-        norm.gamma = Param::from_tensor(self.tensor(&format!("{name}.weight"), [width])?);
-        norm.beta = Some(Param::from_tensor(
-            self.tensor(&format!("{name}.bias"), [width])?,
-        ));
-        Ok(norm)
+        let weight = self.tensor(&format!("{name}.weight"), [width])?;
+        let bias = self.tensor(&format!("{name}.bias"), [width])?;
+        Ok(LayerNorm::of(weight, bias, self.epsilon))
     }
 }
 

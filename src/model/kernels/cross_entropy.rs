@@ -1,0 +1,175 @@
+//! The head and the cross-entropy of its logits in one, in pieces of rows: the logits of all rows are never there at once, and the gradients are
+//! made on the way (as in Liger-Kernel, Hsu et al. 2024, arXiv 2410.10989).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::matrix::{Matrix, Store, multiply_on_all_cores, product_on_all_cores};
+use super::reduce::{highest, sum};
+use super::{arch, exp, measured};
+
+/// Logits that are there at once, at most: 128 MB of them.
+const LOGITS: usize = 32 << 20;
+
+/// What a pass over the head gives.
+pub(crate) struct Losses {
+    /// The sum over all rows of the cross-entropy, in nats.
+    pub sum: f64,
+    /// Its gradients by the hidden states `[rows, width]` and by the table `[vocab, width]`, where they are wanted.
+    pub gradients: Option<[Vec<f32>; 2]>,
+}
+
+/// Room for logits, kept from call to call: memory that is new costs as much as the pass over it.
+static ROOM: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+
+fn room() -> MutexGuard<'static, Vec<Vec<f32>>> {
+    ROOM.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The cross-entropy between each row of `hidden` `[rows, width]`, through the head `table` `[vocab, width]`, and its target.
+pub(crate) fn cross_entropy(
+    hidden: &[f32],
+    table: &[f32],
+    width: usize,
+    targets: &[u32],
+    gradients: bool,
+) -> Losses {
+    let rows = LOGITS * width / table.len();
+    in_pieces(rows.max(1), hidden, table, width, targets, gradients)
+}
+
+/// The same, so many rows at a time.
+fn in_pieces(
+    rows: usize,
+    hidden: &[f32],
+    table: &[f32],
+    width: usize,
+    targets: &[u32],
+    gradients: bool,
+) -> Losses {
+    let (vocab, rows) = (table.len() / width, rows.min(targets.len()).max(1));
+    let mut logits = room().pop().unwrap_or_default();
+    logits.resize(rows * vocab, 0.0);
+    let mut sum = 0.0;
+    let mut found = gradients.then(|| [vec![0.0; hidden.len()], Vec::new()]);
+    let head = Matrix::new(table, width);
+    let pieces = hidden.chunks(rows * width).zip(targets.chunks(rows));
+    for (piece, (hidden, targets)) in pieces.enumerate() {
+        let logits = &mut logits[..targets.len() * vocab];
+        let states = Matrix::new(hidden, width);
+        multiply_on_all_cores("head", logits, Store::Replace, states, head.transposed());
+        sum += losses(logits, targets, gradients);
+        if let Some([d_hidden, d_table]) = &mut found {
+            let slopes = Matrix::new(logits, vocab);
+            let d_hidden = &mut d_hidden[piece * rows * width..][..hidden.len()];
+            multiply_on_all_cores("head, of states", d_hidden, Store::Replace, slopes, head);
+            if piece == 0 {
+                *d_table = product_on_all_cores("head, of table", slopes.transposed(), states);
+            } else {
+                let slopes = slopes.transposed();
+                multiply_on_all_cores("head, of table", d_table, Store::Add, slopes, states);
+            }
+        }
+    }
+    room().push(logits);
+    Losses {
+        sum,
+        gradients: found,
+    }
+}
+
+/// The sum of the cross-entropies of rows of logits, `[targets.len(), vocab]`, which become their gradients where these are wanted.
+fn losses(logits: &mut [f32], targets: &[u32], gradient: bool) -> f64 {
+    let vocab = logits.len() / targets.len();
+    measured("cross-entropy", 4 * logits.len(), 0, || {
+        let each = logits.par_chunks_mut(vocab).zip(targets);
+        let losses = each.map(|(logits, &target)| {
+            arch().dispatch(Loss {
+                logits,
+                target: target as usize,
+                gradient,
+            })
+        });
+        losses.collect::<Vec<f64>>().into_iter().sum()
+    })
+}
+
+/// The cross-entropy of a row of logits, which become its gradient by them where that is wanted.
+struct Loss<'a> {
+    logits: &'a mut [f32],
+    target: usize,
+    gradient: bool,
+}
+
+impl WithSimd for Loss<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let Self { logits, target, .. } = self;
+        let wanted = logits[target];
+        let highest = highest(logits);
+        for logit in logits.iter_mut() {
+            *logit = exp(*logit - highest);
+        }
+        let sum = sum(logits, |value| value);
+        if self.gradient {
+            let share = 1.0 / sum;
+            for logit in logits.iter_mut() {
+                *logit *= share;
+            }
+            logits[target] -= 1.0;
+        }
+        f64::from(highest - wanted) + f64::from(sum).ln()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_pieces;
+
+    fn value(index: usize) -> f32 {
+        ((index * 7919 + 13) % 101) as f32 / 50.0 - 1.0
+    }
+
+    /// However many rows a piece has, and with one column more than a product makes at once.
+    #[test]
+    fn pieces_add_up_to_the_whole() {
+        let (count, width, vocab) = (7, 3, 4097);
+        let hidden: Vec<f32> = (0..count * width).map(value).collect();
+        let table: Vec<f32> = (0..vocab * width).map(|index| value(index + 5)).collect();
+        let targets: Vec<u32> = (0..count as u32).map(|row| row * 683).collect();
+        let of = |rows: usize| in_pieces(rows, &hidden, &table, width, &targets, true);
+        let whole = of(count);
+        let alone = in_pieces(3, &hidden, &table, width, &targets, false);
+        assert!(alone.gradients.is_none() && (alone.sum - whole.sum).abs() < 1e-6);
+        for rows in [1, 2, 3, 6] {
+            let pieces = of(rows);
+            assert!((pieces.sum - whole.sum).abs() < 1e-6 * whole.sum);
+            let both = pieces
+                .gradients
+                .iter()
+                .flatten()
+                .zip(whole.gradients.iter().flatten());
+            for (found, expected) in both {
+                assert_eq!(found.len(), expected.len());
+                let apart = found.iter().zip(expected).map(|(a, b)| (a - b).abs());
+                assert!(apart.fold(0.0, f32::max) < 1e-6, "{rows}");
+            }
+        }
+        // The slow way: the loss of the last row in double precision.
+        let state = &hidden[(count - 1) * width..];
+        let logits = table.chunks(width).map(|row| {
+            let terms = row.iter().zip(state);
+            terms
+                .map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum::<f64>()
+        });
+        let logits: Vec<f64> = logits.collect();
+        let expected = logits.iter().map(|one| one.exp()).sum::<f64>().ln() - logits[6 * 683];
+        let last = in_pieces(1, state, &table, width, &targets[count - 1..], false);
+        assert!((last.sum - expected).abs() < 1e-5);
+    }
+}

@@ -1,0 +1,95 @@
+//! Causal self-attention over whole texts.
+
+use burn::tensor::activation::softmax;
+use burn::tensor::{Tensor, TensorData};
+
+use super::operation::{FlexTensor, Inputs, Operation, shape, shape_with_width, slice, tensor};
+use super::{Dropout, causal_mask};
+use crate::model::kernels::{self, Heads, Mask};
+
+/// Causal self-attention of `qkv` `[batch, time, 3 D]`, queries first, then keys, then values, with `heads` heads: `[batch, time, D]`. Its weights
+/// have dropout of probability `p` where the pass is a training pass.
+pub(crate) fn causal_attention(
+    qkv: Tensor<3>,
+    heads: usize,
+    dropout: &mut Option<&mut Dropout>,
+    p: f64,
+) -> Tensor<3> {
+    let mask = dropout.as_mut().and_then(|dropout| dropout.mask(p));
+    attend(qkv, heads, mask)
+}
+
+/// The same with a mask of the weights that is given.
+pub(super) fn attend(qkv: Tensor<3>, heads: usize, mask: Option<Mask>) -> Tensor<3> {
+    let [_, time, channels] = qkv.dims();
+    let heads = Heads {
+        heads,
+        kv_heads: heads,
+        width: channels / 3 / heads,
+        time,
+    };
+    let inputs = Inputs::default().with(qkv.clone());
+    let mixed = inputs.apply(Attend { heads, mask });
+    mixed.unwrap_or_else(|| composed(qkv, heads, mask))
+}
+
+/// The same of burn's operations.
+pub(super) fn composed(
+    qkv: Tensor<3>,
+    Heads { heads, width, .. }: Heads,
+    mask: Option<Mask>,
+) -> Tensor<3> {
+    let [batch, time, _] = qkv.dims();
+    let split = |index: usize| {
+        let part = qkv.clone().narrow(2, index * heads * width, heads * width);
+        part.reshape([batch, time, heads, width]).swap_dims(1, 2)
+    };
+    let (keys, values) = (split(1), split(2));
+    let query = split(0) * (1.0 / (width as f64).sqrt());
+    let mut scores = query.matmul(keys.swap_dims(2, 3));
+    if let Some(hidden) = causal_mask(time, &qkv.device()) {
+        scores = scores.mask_fill(hidden, f32::MIN);
+    }
+    let mut weights = softmax(scores, 3);
+    if let Some(mask) = mask {
+        let factors = kernels::attention_mask(mask, batch * heads, time);
+        let factors = TensorData::new(factors, [batch, heads, time, time]);
+        weights = weights * Tensor::from_data(factors, &qkv.device());
+    }
+    let mixed = weights.matmul(values).swap_dims(1, 2);
+    mixed.reshape([batch, time, heads * width])
+}
+
+#[derive(Debug, Clone)]
+struct Attend {
+    heads: Heads,
+    mask: Option<Mask>,
+}
+
+impl Operation<1> for Attend {
+    /// The input, and the logarithm of each row's normaliser.
+    type Saved = (FlexTensor, Vec<f32>);
+
+    fn forward(&self, [qkv]: [&FlexTensor; 1], saves: bool) -> (FlexTensor, Option<Self::Saved>) {
+        let (mixed, normalisers) = kernels::causal_attention(slice(qkv), self.heads, self.mask);
+        let shape = shape_with_width(qkv, self.heads.heads * self.heads.width);
+        let saved = saves.then(|| (qkv.clone(), normalisers));
+        (tensor(mixed, shape), saved)
+    }
+
+    fn backward(
+        &self,
+        (qkv, normalisers): Self::Saved,
+        gradient: FlexTensor,
+        _: [bool; 1],
+    ) -> [Option<FlexTensor>; 1] {
+        let found = kernels::causal_attention_backward(
+            slice(&qkv),
+            &normalisers,
+            slice(&gradient),
+            self.heads,
+            self.mask,
+        );
+        [Some(tensor(found, shape(&qkv)))]
+    }
+}

@@ -1,0 +1,72 @@
+//! The head and its cross-entropy in one.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor, width};
+use crate::model::kernels;
+
+/// The sum over all rows, in nats, of the cross-entropy between `hidden` `[rows, D]` through the head `table` `[vocab, D]` and the tokens that
+/// were to be said. The logits of all rows are never there at once on flex.
+pub(crate) fn cross_entropy(hidden: Tensor<2>, table: Tensor<2>, targets: Vec<u32>) -> Tensor<1> {
+    let inputs = Inputs::default().with(hidden.clone()).with(table.clone());
+    let own = inputs.apply(CrossEntropy {
+        targets: targets.clone().into(),
+    });
+    own.unwrap_or_else(|| composed(hidden, table, &targets))
+}
+
+/// The same of burn's operations, as `logsumexp(logits) - logit of the target`. The target's logit is a dot product with the target's row of the
+/// head, which spares a gather over `[rows, vocab]` in the backward pass.
+pub(super) fn composed(hidden: Tensor<2>, table: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+    let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
+    let ids = TensorData::new(ids, [targets.len()]);
+    let ids: Tensor<1, Int> = Tensor::from_data(ids, &hidden.device());
+    let wanted = (hidden.clone() * table.clone().select(0, ids)).sum();
+    let logits = hidden.matmul(table.transpose());
+    // Shifted by the row's maximum, so that it cannot overflow.
+    let maximum = logits.clone().detach().max_dim(1);
+    let normalisers = (logits - maximum.clone()).exp().sum_dim(1).log() + maximum;
+    normalisers.sum() - wanted
+}
+
+#[derive(Debug, Clone)]
+struct CrossEntropy {
+    targets: std::sync::Arc<[u32]>,
+}
+
+impl Operation<2> for CrossEntropy {
+    /// The gradients of the sum by the hidden states and by the table.
+    type Saved = [FlexTensor; 2];
+
+    fn forward(
+        &self,
+        [hidden, table]: [&FlexTensor; 2],
+        saves: bool,
+    ) -> (FlexTensor, Option<Self::Saved>) {
+        let losses = kernels::cross_entropy(
+            slice(hidden),
+            slice(table),
+            width(table),
+            &self.targets,
+            saves,
+        );
+        let saved = losses.gradients.map(|[d_hidden, d_table]| {
+            let d_hidden = tensor(d_hidden, shape(hidden));
+            [d_hidden, tensor(d_table, shape(table))]
+        });
+        (tensor(vec![losses.sum as f32], [1]), saved)
+    }
+
+    fn backward(
+        &self,
+        saved: Self::Saved,
+        gradient: FlexTensor,
+        _: [bool; 2],
+    ) -> [Option<FlexTensor>; 2] {
+        let factor = slice(&gradient).first().copied().unwrap_or(1.0);
+        saved.map(|mut found| {
+            kernels::scale(found.storage_mut::<f32>(), factor);
+            Some(found)
+        })
+    }
+}

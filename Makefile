@@ -107,9 +107,9 @@ bench: ## the loop against a bare one, the TensorBoard writer, the statistics
 	cargo bench --bench tensorboard
 	cargo bench --bench statistics
 
-bench-decode: ## a milestone at gpt2's size beside transformers (PYTHON), some minutes: make bench-decode [TOKENIZER=DIR]
+bench-decode: ## a milestone at gpt2's size beside transformers (PYTHON), some minutes: make bench-decode [TOKENIZER=DIR PROFILE=1]
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
-	cargo bench --bench decode -- $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
+	cargo bench --bench decode -- $(if $(PROFILE),--profile) $(if $(TOKENIZER),--tokenizer '$(TOKENIZER)') $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
 
 bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON), ten minutes: make bench-train [PROFILE=1]
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'

@@ -18,6 +18,7 @@ use milepost::decode::{Decoding, Request, Settings, assisted};
 use milepost::measure::decoding::DecodingTotals;
 use milepost::measure::divergence::Divergence;
 use milepost::measure::evaluation::template_divergences;
+use milepost::model::profile::{profiled, table};
 use milepost::model::{Network, Pair};
 use milepost::random::{Purpose, stream};
 use rand::seq::SliceRandom;
@@ -34,6 +35,8 @@ struct Options {
     milestones: usize,
     /// The numbers of prompts to time.
     counts: Vec<usize>,
+    /// Whether to show where the time goes.
+    profile: bool,
 }
 
 fn main() -> Result<()> {
@@ -62,7 +65,12 @@ fn main() -> Result<()> {
         let mut last = None;
         for &count in &options.counts {
             let some = &prompts[..count.min(prompts.len())];
-            last = Some(bench.milestone(some)?);
+            let start = Instant::now();
+            let (done, costs) = profiled(|| bench.milestone(some));
+            if options.profile {
+                println!("{}", table(&costs, start.elapsed(), bench.sgemm));
+            }
+            last = Some(done?);
         }
         if let (0, Some(python), Some((own, decodings))) = (round, &options.python, last) {
             let seconds = beside(python, folder.path(), &prompts, &decodings)?;
@@ -79,10 +87,15 @@ impl Options {
             python: None,
             milestones: 1,
             counts: vec![50, 200, TEMPLATES],
+            profile: false,
         };
         // `cargo bench` adds `--bench`.
         let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
         while let Some(word) = words.next() {
+            if word == "--profile" {
+                options.profile = true;
+                continue;
+            }
             let value = words.next().context("an option needs a value")?;
             match word.as_str() {
                 "--tokenizer" => options.tokenizer = Some(value.into()),

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use burn::tensor::{Device, Distribution, Tensor};
 use milepost::device::open;
-use milepost::model::profile::profiled;
+use milepost::model::profile::{profiled, table};
 use milepost::model::{Dropout, Network, next_token_loss};
 use milepost::random::{Purpose, stream};
 use milepost::train::{Learner, WeightDecay};
@@ -231,37 +231,10 @@ impl Size {
     fn profile(&self, flex: &mut Trainee, rows: &[&[u32]], limit: f64) {
         let start = Instant::now();
         let (_, costs) = profiled(|| (0..self.steps).for_each(|_| flex.step(rows)));
-        let steps = self.steps as f64;
-        let whole = 1e3 * start.elapsed().as_secs_f64() / steps;
-        let mut costs: Vec<_> = costs.into_iter().collect();
-        costs.sort_by_key(|(_, cost)| std::cmp::Reverse(cost.time));
         println!(
-            "{:<22}{:>7}{:>11}{:>8}{:>8}{:>9}{:>10}",
-            "kernel", "calls", "ms a step", "share", "GB/s", "GFLOP/s", "of sgemm"
-        );
-        let mut named = 0.0;
-        for (name, cost) in costs {
-            let seconds = cost.time.as_secs_f64();
-            let milliseconds = 1e3 * seconds / steps;
-            named += milliseconds;
-            let products = cost.operations / seconds / 1e9;
-            let of_limit = if cost.operations > 0.0 {
-                format!("{products:>9.0}{:>9.0}%", 100.0 * products / limit)
-            } else {
-                String::new()
-            };
-            println!(
-                "{name:<22}{:>7}{milliseconds:>11.2}{:>7.1}%{:>8.1}{of_limit}",
-                cost.calls as f64 / steps,
-                100.0 * milliseconds / whole,
-                cost.bytes / seconds / 1e9
-            );
-        }
-        println!(
-            "{:<22}{:>18.2}{:>7.1}%",
-            "elsewhere",
-            whole - named,
-            100.0 * (whole - named) / whole
+            "{} steps:\n{}",
+            self.steps,
+            table(&costs, start.elapsed(), limit)
         );
     }
 }

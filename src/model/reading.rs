@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::kernels::RunningArgmax;
+use super::kernels::{RunningArgmax, greedy};
+use super::layers::{on_flex, slice};
 use super::{KvPool, Network};
 
 /// Tokens of one pass: enough for matrix products at full speed, few enough for their results to be small.
@@ -103,7 +104,11 @@ impl Network {
         let mut found = Vec::with_capacity(rows);
         for first in (0..rows).step_by(ROWS) {
             let some = hidden.clone().narrow(0, first, ROWS.min(rows - first));
-            let [columns, _] = some.dims();
+            let [columns, width] = some.dims();
+            if let (Some(states), Some(table)) = (on_flex(&some), on_flex(&table)) {
+                found.extend(greedy(slice(&states), slice(&table), width));
+                continue;
+            }
             let mut running = RunningArgmax::new(columns);
             for first in (0..vocab).step_by(COLUMNS) {
                 let part = table.clone().narrow(0, first, COLUMNS.min(vocab - first));

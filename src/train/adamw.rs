@@ -71,7 +71,7 @@ impl AdamW {
         factor: f64,
         learning_rate: f64,
     ) {
-        self.steps += 1;
+        self.steps = self.steps.saturating_add(1);
         let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
         let numbers = AdamWStep {
             factor: factor as f32,
@@ -144,16 +144,14 @@ impl AdamW {
             Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
         };
         let mut moments = BTreeMap::new();
-        for full in file.names() {
-            let Some((_, name)) = full.split_once('.') else {
-                return Err(format!("`{full}` is no moment of a parameter"));
-            };
-            let Some(&count) = known.get(name) else {
-                return Err(format!("the model has no parameter `{name}`"));
-            };
+        // Before the first step there are none.
+        for (name, &count) in known.iter().filter(|_| steps > 0) {
             let mean = read(&format!("mean.{name}"), count)?;
             let square = read(&format!("square.{name}"), count)?;
-            moments.insert(name.to_owned(), Moments { mean, square });
+            moments.insert(name.clone(), Moments { mean, square });
+        }
+        if file.len() != 2 * moments.len() {
+            return Err("it has moments of parameters that the model does not have".to_owned());
         }
         Ok(Self {
             decay: self.decay,
@@ -229,6 +227,16 @@ fn moved(
         let [weights, mean, square] = [weights, mean, square].map(Tensor::from_primitive::<Flex>);
         return (weights, Moments { mean, square });
     }
+    composed(weights, gradient, Moments { mean, square }, numbers)
+}
+
+/// The same of burn's operations.
+fn composed(
+    weights: Tensor<1>,
+    gradient: Tensor<1>,
+    Moments { mean, square }: Moments,
+    numbers: AdamWStep,
+) -> (Tensor<1>, Moments) {
     let AdamWStep {
         factor,
         beta_1,
@@ -253,5 +261,74 @@ fn primitive(tensor: Tensor<1>) -> FloatTensor<Flex> {
     match tensor.try_into_primitive::<Flex>() {
         Ok(tensor) => tensor,
         Err(error) => unreachable!("it is on flex: {error:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn values(seed: usize, count: usize) -> Vec<f32> {
+        let numbers = (0..count).map(|index| ((index + seed) * 7919 + 13) % 101);
+        numbers.map(|number| number as f32 / 50.0 - 1.0).collect()
+    }
+
+    fn tensor(values: Vec<f32>) -> Tensor<1> {
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
+    }
+
+    fn numbers(tensor: Tensor<1>) -> Vec<f32> {
+        tensor.into_data().try_into_vec::<f32>().unwrap()
+    }
+
+    /// Three steps by the kernel, by burn's operations, and by the formula in double precision.
+    #[test]
+    fn the_kernel_is_the_formula() {
+        for count in [1, 7, 16_384, 16_385, 40_001] {
+            let zeros = || Moments {
+                mean: tensor(vec![0.0; count]),
+                square: tensor(vec![0.0; count]),
+            };
+            let mut own = (tensor(values(1, count)), zeros());
+            let mut other = (tensor(values(1, count)), zeros());
+            let mut plain: Vec<[f64; 3]> = values(1, count)
+                .iter()
+                .map(|&one| [f64::from(one), 0.0, 0.0])
+                .collect();
+            for step in 1..4 {
+                let (rate, decay, factor) = (1e-2, 0.1, 0.5);
+                let correction = |beta: f64| 1.0 - beta.powi(step);
+                let numbers_of_step = AdamWStep {
+                    factor: factor as f32,
+                    beta_1: BETA_1 as f32,
+                    rest_1: (1.0 - BETA_1) as f32,
+                    beta_2: BETA_2 as f32,
+                    rest_2: (1.0 - BETA_2) as f32,
+                    rate: (rate / correction(BETA_1)) as f32,
+                    square_scale: (1.0 / correction(BETA_2).sqrt()) as f32,
+                    epsilon: EPSILON as f32,
+                    shrink: (1.0 - rate * decay) as f32,
+                };
+                let gradient = values(10 * step as usize, count);
+                own = moved(own.0, tensor(gradient.clone()), own.1, numbers_of_step);
+                other = composed(other.0, tensor(gradient.clone()), other.1, numbers_of_step);
+                for ([weight, mean, square], gradient) in plain.iter_mut().zip(gradient) {
+                    let gradient = f64::from(gradient) * factor;
+                    *mean = BETA_1 * *mean + (1.0 - BETA_1) * gradient;
+                    *square = BETA_2 * *square + (1.0 - BETA_2) * gradient * gradient;
+                    let size = (*square / correction(BETA_2)).sqrt() + EPSILON;
+                    *weight =
+                        *weight * (1.0 - rate * decay) - rate * *mean / correction(BETA_1) / size;
+                }
+            }
+            for (found, other) in [(own.0, 0), (other.0, 0), (own.1.mean, 1), (own.1.square, 2)] {
+                for (found, plain) in numbers(found).iter().zip(&plain) {
+                    assert!((f64::from(*found) - plain[other]).abs() < 2e-6, "{count}");
+                }
+            }
+        }
     }
 }

@@ -128,6 +128,43 @@ fn a_saved_optimiser_goes_on_exactly() {
     }
 }
 
+/// Moments that are not all there would begin anew, and the run would go on with other numbers.
+#[test]
+fn an_optimiser_of_another_model_is_refused() {
+    let run = &REFERENCE["runs"][0];
+    let mut learner = learner(run);
+    step(&mut learner, &run["steps"][0]);
+    let saved = learner.optimiser.to_bytes().unwrap();
+    let restored = |bytes: &[u8]| {
+        learner
+            .optimiser
+            .restored(bytes, &learner.model)
+            .map(|_| ())
+    };
+    assert_eq!(restored(&saved), Ok(()));
+    let other = Network::load(&fixture("assistant"), &Device::flex().autodiff()).unwrap();
+    let of_other = learner.optimiser.restored(&saved, &other).map(|_| ());
+    assert!(of_other.is_err());
+    let file = safetensors::SafeTensors::deserialize(&saved).unwrap();
+    let with = |steps: &str, leave: &str| {
+        let views = file.tensors().into_iter().filter(|(name, _)| name != leave);
+        let metadata = [("steps".to_owned(), steps.to_owned())].into();
+        safetensors::serialize(views, Some(metadata)).unwrap()
+    };
+    assert_eq!(restored(&with("1", "")), Ok(()));
+    for (steps, leave) in [
+        ("1", "mean.wte.weight"),
+        ("1", "square.ln_f.bias"),
+        ("0", ""),
+        ("some", ""),
+    ] {
+        let refused = restored(&with(steps, leave));
+        assert!(refused.is_err(), "{steps} {leave}");
+    }
+    assert!(restored(&saved[..saved.len() - 1]).is_err());
+    assert!(restored(b"").is_err());
+}
+
 /// The key of the experiment reaches the optimiser.
 #[test]
 fn the_experiment_says_what_decays() {

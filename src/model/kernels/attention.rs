@@ -4,7 +4,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::KvPool;
-use super::{arch, exp};
+use super::{arch, exp, measured};
 
 /// Products of a query's and a key's values that make a task worth its while.
 const TASK: usize = 1 << 18;
@@ -19,24 +19,32 @@ pub(crate) fn attention(
     heads: usize,
 ) -> Vec<f32> {
     let width = qkv.len() / seen.len() / 3;
-    let mut mixed = vec![0.0; seen.len() * width];
-    let tokens = mixed.par_chunks_mut(width).zip(qkv.par_chunks(3 * width));
-    let longest = seen.iter().map(|seen| seen.len()).max().unwrap_or(1);
-    let each = tokens
-        .zip(seen)
-        .with_min_len((TASK / (width * longest)).max(1));
-    each.for_each_init(Vec::new, |scores, ((mixed, qkv), seen)| {
-        arch().dispatch(Attend {
-            query: &qkv[..width],
-            seen,
-            pool,
-            block,
-            heads,
-            scores,
-            mixed,
-        });
-    });
-    mixed
+    let keys: usize = seen.iter().map(|seen| seen.len()).sum();
+    measured(
+        "attention to slots",
+        2 * keys * width,
+        4 * keys * width,
+        || {
+            let mut mixed = vec![0.0; seen.len() * width];
+            let tokens = mixed.par_chunks_mut(width).zip(qkv.par_chunks(3 * width));
+            let longest = seen.iter().map(|seen| seen.len()).max().unwrap_or(1);
+            let each = tokens
+                .zip(seen)
+                .with_min_len((TASK / (width * longest)).max(1));
+            each.for_each_init(Vec::new, |scores, ((mixed, qkv), seen)| {
+                arch().dispatch(Attend {
+                    query: &qkv[..width],
+                    seen,
+                    pool,
+                    block,
+                    heads,
+                    scores,
+                    mixed,
+                });
+            });
+            mixed
+        },
+    )
 }
 
 /// One token's attention; `scores` is room to work in.

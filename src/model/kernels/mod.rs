@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use pulp::Arch;
 
 pub(crate) use adamw::AdamWStep;
-pub(super) use argmax::RunningArgmax;
+pub(super) use argmax::{RunningArgmax, greedy};
 pub(super) use attention::attention;
 pub(super) use causal::{Heads, attention_mask, causal_attention, causal_attention_backward};
 pub(super) use cross_entropy::cross_entropy;

@@ -4,16 +4,18 @@
 //! The columns of W are cut into strips of some vectors. A task packs adjacent strips, so that each is read once from memory and then lies in
 //! the core's cache, and runs every six rows of x over each of them, with their sums in registers. A row or two are streamed instead.
 
+use std::ops::Range;
+
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::arch;
+use super::{arch, measured};
 
 /// Up to so many rows this is faster than the general product.
-pub(crate) const MOST_ROWS: usize = 96;
+pub(crate) const MOST_ROWS: usize = 128;
 /// Rows of x whose sums are held in registers at once.
 const ROWS: usize = 6;
-/// Columns of W that a task takes: long pieces of its rows.
+/// Columns of W that a task takes at most: long pieces of its rows.
 const COLUMNS: usize = 512;
 /// Rows of W of a packed piece: with [`COLUMNS`] they fit into a core's cache.
 const DEPTH: usize = 192;
@@ -30,19 +32,26 @@ pub(crate) fn product(
     finish: &(dyn Fn(&mut [f32]) + Sync),
 ) -> Vec<f32> {
     let rows = x.len() / (weight.len() / bias.len());
-    let mut out: Vec<f32> = if rows <= STREAMED {
-        streamed(x, weight, rows, bias.len())
-    } else {
-        packed(x, weight, rows, bias.len())
-    };
-    let each = out.par_chunks_exact_mut(bias.len());
-    each.with_min_len(8).for_each(|out| {
-        for (out, bias) in out.iter_mut().zip(bias) {
-            *out += bias;
-        }
-        finish(out);
-    });
-    out
+    measured(
+        "dense, few rows",
+        weight.len(),
+        2 * rows * weight.len(),
+        || {
+            let mut out: Vec<f32> = if rows <= STREAMED {
+                streamed(x, weight, rows, bias.len())
+            } else {
+                packed(x, weight, rows, bias.len())
+            };
+            let each = out.par_chunks_exact_mut(bias.len());
+            each.with_min_len(8).for_each(|out| {
+                for (out, bias) in out.iter_mut().zip(bias) {
+                    *out += bias;
+                }
+                finish(out);
+            });
+            out
+        },
+    )
 }
 
 /// Every task runs through some rows of W from end to end; their sums are added in order.
@@ -123,11 +132,14 @@ fn packed(x: &[f32], weight: &[f32], rows: usize, outer: usize) -> Vec<f32> {
     // Strip by strip, `[strip, row, width]`, as many rows as whole tiles have.
     let rows_up = rows.next_multiple_of(ROWS);
     let mut sums = vec![0.0; outer.div_ceil(width) * width * rows_up];
-    let tasks = sums.par_chunks_mut(COLUMNS * rows_up).enumerate();
+    let columns = columns_of_a_task(outer, width);
+    let tasks = sums.par_chunks_mut(columns * rows_up).enumerate();
     tasks.for_each_init(Vec::new, |packed: &mut Vec<f32>, (task, sums)| {
         for (piece, weight) in weight.chunks(DEPTH * outer).enumerate() {
             let depth = weight.len() / outer;
-            pack_columns(weight, outer, task * COLUMNS, width, packed);
+            let first = task * columns;
+            let last = (first + columns).min(outer);
+            pack_columns(weight, outer, first..last, width, packed);
             let strips = packed.chunks_exact(depth * width);
             for (strip, sums) in strips.zip(sums.chunks_exact_mut(rows_up * width)) {
                 let tiles = x.chunks_exact(inner * ROWS);
@@ -149,6 +161,13 @@ fn packed(x: &[f32], weight: &[f32], rows: usize, outer: usize) -> Vec<f32> {
     out
 }
 
+/// As many columns for each task, in whole strips, as give every thread the same number of tasks. No sum depends on them.
+fn columns_of_a_task(outer: usize, width: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    let tasks = threads * outer.div_ceil(COLUMNS * threads);
+    outer.div_ceil(tasks).next_multiple_of(width)
+}
+
 /// The rows of x in tiles, `[tile, inner, row]`, with zeros where there are no more.
 fn pack_rows(x: &[f32], rows: usize, inner: usize) -> Vec<f32> {
     let mut packed = vec![0.0; rows.next_multiple_of(ROWS) * inner];
@@ -165,14 +184,19 @@ fn pack_rows(x: &[f32], rows: usize, inner: usize) -> Vec<f32> {
     packed
 }
 
-/// Columns of `weight` from `first` on as strips, `[strip, depth, width]`, with zeros where there are no more.
-fn pack_columns(weight: &[f32], outer: usize, first: usize, width: usize, packed: &mut Vec<f32>) {
+/// Some columns of `weight` as strips, `[strip, depth, width]`, with zeros where there are no more.
+fn pack_columns(
+    weight: &[f32],
+    outer: usize,
+    columns: Range<usize>,
+    width: usize,
+    packed: &mut Vec<f32>,
+) {
     let depth = weight.len() / outer;
-    let columns = (outer - first).min(COLUMNS);
     packed.clear();
-    packed.resize(columns.div_ceil(width) * depth * width, 0.0);
+    packed.resize(columns.len().div_ceil(width) * depth * width, 0.0);
     for (k, row) in weight.chunks_exact(outer).enumerate() {
-        let pieces = row[first..first + columns].chunks(width);
+        let pieces = row[columns.clone()].chunks(width);
         for (strip, piece) in pieces.enumerate() {
             let place = (strip * depth + k) * width;
             packed[place..place + piece.len()].copy_from_slice(piece);

@@ -31,6 +31,41 @@ pub fn profiled<T>(work: impl FnOnce() -> T) -> (T, BTreeMap<&'static str, Cost>
     (done, take())
 }
 
+/// What was measured as a table, the dearest first: shares are of `whole`, and products are compared with `limit` GFLOP/s, such as the speed of a large
+/// square one.
+pub fn table(costs: &BTreeMap<&'static str, Cost>, whole: Duration, limit: f64) -> String {
+    let mut rows: Vec<(&str, Cost)> = costs.iter().map(|(name, cost)| (*name, *cost)).collect();
+    rows.sort_by_key(|(_, cost)| std::cmp::Reverse(cost.time));
+    let mut text = format!(
+        "{:<22}{:>8}{:>11}{:>8}{:>8}{:>9}{:>10}\n",
+        "kernel", "calls", "ms", "share", "GB/s", "GFLOP/s", "of sgemm"
+    );
+    let share = |time: Duration| 100.0 * time.as_secs_f64() / whole.as_secs_f64();
+    for (name, cost) in &rows {
+        let seconds = cost.time.as_secs_f64();
+        text += &format!(
+            "{name:<22}{:>8}{:>11.2}{:>7.1}%{:>8.1}",
+            cost.calls,
+            1e3 * seconds,
+            share(cost.time),
+            cost.bytes / seconds / 1e9
+        );
+        if cost.operations > 0.0 {
+            let speed = cost.operations / seconds / 1e9;
+            text += &format!("{speed:>9.0}{:>9.0}%", 100.0 * speed / limit);
+        }
+        text.push('\n');
+    }
+    let named = rows.iter().map(|(_, cost)| cost.time).sum();
+    let rest = whole.saturating_sub(named);
+    text + &format!(
+        "{:<30}{:>11.2}{:>7.1}%\n",
+        "elsewhere",
+        1e3 * rest.as_secs_f64(),
+        share(rest)
+    )
+}
+
 fn take() -> BTreeMap<&'static str, Cost> {
     match TIMES.lock() {
         Ok(mut times) => std::mem::take(&mut *times),

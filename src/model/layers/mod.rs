@@ -22,4 +22,5 @@ pub(super) use dropout::drop;
 pub(super) use embedding::Embedding;
 pub(crate) use embedding::token_tensor;
 pub(super) use norm::LayerNorm;
+pub(super) use operation::{on_flex, slice};
 pub(super) use residual::residual;

@@ -45,7 +45,7 @@ pub(crate) struct Inputs(Vec<Option<OnFlex>>);
 impl Inputs {
     /// Adds a tensor.
     pub fn with<const D: usize>(mut self, tensor: Tensor<D>) -> Self {
-        self.0.push(on_flex(tensor));
+        self.0.push(input(tensor));
         self
     }
 
@@ -72,7 +72,15 @@ impl Inputs {
     }
 }
 
-fn on_flex<const D: usize>(tensor: Tensor<D>) -> Option<OnFlex> {
+/// The primitive of a tensor that is on flex, not in training, and in single precision; contiguous.
+pub(crate) fn on_flex<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> {
+    match input(tensor.clone())? {
+        OnFlex::Plain(tensor) => Some(tensor.to_contiguous()),
+        OnFlex::Tracked(_) => None,
+    }
+}
+
+fn input<const D: usize>(tensor: Tensor<D>) -> Option<OnFlex> {
     if tensor.dtype() != DType::F32 {
         return None;
     }

@@ -359,3 +359,60 @@ impl WithSimd for Slopes<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Heads, causal_attention, causal_attention_backward};
+
+    fn value(index: usize) -> f32 {
+        ((index * 7919 + 13) % 101) as f32 / 50.0 - 1.0
+    }
+
+    /// Heads of queries that share keys and values give what they give with keys and values of their own that are the same; the shared ones'
+    /// gradient is the sum of those.
+    #[test]
+    fn shared_keys_and_values_are_repeated_ones() {
+        let (batch, time, width) = (2, 70, 3);
+        for (heads, kv_heads) in [(2, 1), (4, 2), (6, 2)] {
+            let group = heads / kv_heads;
+            let shared = Heads {
+                heads,
+                kv_heads,
+                width,
+                time,
+            };
+            let repeated = Heads {
+                kv_heads: heads,
+                ..shared
+            };
+            let [few, many] = [shared.channels(), repeated.channels()];
+            let qkv: Vec<f32> = (0..batch * time * few).map(value).collect();
+            // Which channel of the few stands at each of the many.
+            let place = |channel: usize| match (channel / width).checked_sub(heads) {
+                None => channel,
+                Some(kv) => {
+                    let (part, head) = (kv / heads, kv % heads);
+                    (heads + part * kv_heads + head / group) * width + channel % width
+                }
+            };
+            let rows = qkv
+                .chunks(few)
+                .flat_map(|row| (0..many).map(|channel| row[place(channel)]));
+            let wide: Vec<f32> = rows.collect();
+            let (mixed, normalisers) = causal_attention(&qkv, shared, None);
+            assert_eq!(mixed, causal_attention(&wide, repeated, None).0);
+            let gradient: Vec<f32> = (0..mixed.len()).map(|index| value(index + 3)).collect();
+            let found = causal_attention_backward(&qkv, &normalisers, &gradient, shared, None);
+            let own = causal_attention_backward(&wide, &normalisers, &gradient, repeated, None);
+            let mut expected = vec![0.0; found.len()];
+            for (sum, row) in expected.chunks_mut(few).zip(own.chunks(many)) {
+                for (channel, value) in row.iter().enumerate() {
+                    sum[place(channel)] += value;
+                }
+            }
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-5 * expected.abs().max(1.0));
+            }
+        }
+    }
+}

@@ -72,18 +72,7 @@ impl AdamW {
         learning_rate: f64,
     ) {
         self.steps = self.steps.saturating_add(1);
-        let correction = |beta: f64| 1.0 - beta.powf(self.steps as f64);
-        let numbers = AdamWStep {
-            factor: factor as f32,
-            beta_1: BETA_1 as f32,
-            rest_1: (1.0 - BETA_1) as f32,
-            beta_2: BETA_2 as f32,
-            rest_2: (1.0 - BETA_2) as f32,
-            rate: (learning_rate / correction(BETA_1)) as f32,
-            square_scale: (1.0 / correction(BETA_2).sqrt()) as f32,
-            epsilon: EPSILON as f32,
-            shrink: (1.0 - learning_rate * self.decay.rate) as f32,
-        };
+        let numbers = numbers(self.decay, self.steps, factor, learning_rate);
         let mut mapper = Mapper {
             optimiser: self,
             gradients,
@@ -158,6 +147,22 @@ impl AdamW {
             steps,
             moments,
         })
+    }
+}
+
+/// The numbers of step `steps`, the first of which is 1.
+fn numbers(decay: WeightDecay, steps: u64, factor: f64, learning_rate: f64) -> AdamWStep {
+    let correction = |beta: f64| 1.0 - beta.powf(steps as f64);
+    AdamWStep {
+        factor: factor as f32,
+        beta_1: BETA_1 as f32,
+        rest_1: (1.0 - BETA_1) as f32,
+        beta_2: BETA_2 as f32,
+        rest_2: (1.0 - BETA_2) as f32,
+        rate: (learning_rate / correction(BETA_1)) as f32,
+        square_scale: (1.0 / correction(BETA_2).sqrt()) as f32,
+        epsilon: EPSILON as f32,
+        shrink: (1.0 - learning_rate * decay.rate) as f32,
     }
 }
 
@@ -280,7 +285,7 @@ mod tests {
         Tensor::from_data(TensorData::new(values, [count]), &Device::flex())
     }
 
-    fn numbers(tensor: Tensor<1>) -> Vec<f32> {
+    fn held(tensor: Tensor<1>) -> Vec<f32> {
         tensor.into_data().try_into_vec::<f32>().unwrap()
     }
 
@@ -301,20 +306,10 @@ mod tests {
             for step in 1..4 {
                 let (rate, decay, factor) = (1e-2, 0.1, 0.5);
                 let correction = |beta: f64| 1.0 - beta.powi(step);
-                let numbers_of_step = AdamWStep {
-                    factor: factor as f32,
-                    beta_1: BETA_1 as f32,
-                    rest_1: (1.0 - BETA_1) as f32,
-                    beta_2: BETA_2 as f32,
-                    rest_2: (1.0 - BETA_2) as f32,
-                    rate: (rate / correction(BETA_1)) as f32,
-                    square_scale: (1.0 / correction(BETA_2).sqrt()) as f32,
-                    epsilon: EPSILON as f32,
-                    shrink: (1.0 - rate * decay) as f32,
-                };
+                let numbers = super::numbers(decay.into(), step as u64, factor, rate);
                 let gradient = values(10 * step as usize, count);
-                own = moved(own.0, tensor(gradient.clone()), own.1, numbers_of_step);
-                other = composed(other.0, tensor(gradient.clone()), other.1, numbers_of_step);
+                own = moved(own.0, tensor(gradient.clone()), own.1, numbers);
+                other = composed(other.0, tensor(gradient.clone()), other.1, numbers);
                 for ([weight, mean, square], gradient) in plain.iter_mut().zip(gradient) {
                     let gradient = f64::from(gradient) * factor;
                     *mean = BETA_1 * *mean + (1.0 - BETA_1) * gradient;
@@ -325,7 +320,7 @@ mod tests {
                 }
             }
             for (found, other) in [(own.0, 0), (other.0, 0), (own.1.mean, 1), (own.1.square, 2)] {
-                for (found, plain) in numbers(found).iter().zip(&plain) {
+                for (found, plain) in held(found).iter().zip(&plain) {
                     assert!((f64::from(*found) - plain[other]).abs() < 2e-6, "{count}");
                 }
             }

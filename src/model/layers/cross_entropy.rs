@@ -65,7 +65,10 @@ impl Operation<2> for CrossEntropy {
     ) -> [Option<FlexTensor>; 2] {
         let factor = slice(&gradient).first().copied().unwrap_or(1.0);
         saved.map(|mut found| {
-            kernels::scale(found.storage_mut::<f32>(), factor);
+            // The training loop goes back from the sum itself.
+            if factor != 1.0 {
+                kernels::scale(found.storage_mut::<f32>(), factor);
+            }
             Some(found)
         })
     }

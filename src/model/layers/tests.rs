@@ -246,6 +246,7 @@ proptest! {
         // A row of one or two values is all rounding: its variance is next to nothing.
         if width > 2 {
             near(&numbers(y), &widened(&numbers(its_y)), "y");
+            near(&gradient(&x, &g), &widened(&gradient(&its_x, &its_g)), "x");
             near(&gradient(&own.weight.val(), &g), &widened(&gradient(&other.weight.val(), &its_g)), "weight");
             near(&gradient(&own.bias.val(), &g), &widened(&gradient(&other.bias.val(), &its_g)), "bias");
         }

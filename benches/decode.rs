@@ -4,17 +4,18 @@
 //! The main model is random, and the assistant is its first six blocks. The prompts are HONEST's if MILEPOST_DATA has them, else the
 //! built-in ones. They are encoded by the tokenizer in the folder that is named, else by the mini pair's.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use milepost::data::templates::{ContrastSpec, TemplateSet, Templates};
 use milepost::data::tokenizer::Tokenizer;
-use milepost::decode::{Decoding, Request, Settings, assisted};
+use milepost::decode::{Decoding, Drafting, Request, Settings, assisted};
 use milepost::measure::decoding::DecodingTotals;
 use milepost::measure::divergence::Divergence;
 use milepost::measure::evaluation::template_divergences;
@@ -52,29 +53,27 @@ fn main() -> Result<()> {
         tokens as f64 / prompts.len() as f64
     );
     let bench = Bench {
-        sgemm: sgemm(),
         weights: (pair.main.num_params() + pair.assistant.num_params()) as f64 * 4.0
             / f64::from(1 << 30),
         pair,
     };
-    println!(
-        "sgemm of 1024^3: {:.0} GFLOP/s; weights {:.2} GiB",
-        bench.sgemm, bench.weights
-    );
+    println!("weights {:.2} GiB", bench.weights);
     for round in 0..options.milestones {
         let mut last = None;
         for &count in &options.counts {
             let some = &prompts[..count.min(prompts.len())];
             let start = Instant::now();
             let (done, costs) = profiled(|| bench.milestone(some));
+            let done = done?;
             if options.profile {
-                println!("{}", table(&costs, start.elapsed(), bench.sgemm));
+                println!("{}", table(&costs, start.elapsed(), done.sgemm));
             }
-            last = Some(done?);
+            last = Some(done);
         }
-        if let (0, Some(python), Some((own, decodings))) = (round, &options.python, last) {
-            let seconds = beside(python, folder.path(), &prompts, &decodings)?;
-            println!("{:.1} times as fast a prompt", seconds / own);
+        if let (0, Some(python), Some(done)) = (round, &options.python, last) {
+            let seconds = beside(python, folder.path(), &prompts, &done.decodings)?;
+            let [whole, lazy] = done.seconds.map(|own| seconds / own);
+            println!("{whole:.1} times as fast a prompt; with lazy drafts {lazy:.1} times");
         }
     }
     Ok(())
@@ -172,41 +171,77 @@ fn prompts(tokenizer: Option<&Path>) -> Result<Vec<Vec<u32>>> {
 /// The pair, and the numbers to compare its times to.
 struct Bench {
     pair: Pair,
-    /// The speed of a square matrix product in GFLOP/s.
-    sgemm: f64,
     /// The size of both models' weights in GiB.
     weights: f64,
 }
 
+/// What a milestone took, with whole and with lazy drafts.
+struct Done {
+    /// Seconds a prompt.
+    seconds: [f64; 2],
+    decodings: Vec<Decoding>,
+    /// The speed of a square matrix product meanwhile, in GFLOP/s.
+    sgemm: f64,
+}
+
 impl Bench {
-    /// Times the computations of one milestone. Returns the seconds per prompt and the decodings.
-    fn milestone(&self, prompts: &[Vec<u32>]) -> Result<(f64, Vec<Decoding>)> {
-        let go_on = || Ok(());
-        let start = Instant::now();
-        let divergences = template_divergences(&self.pair, prompts, &go_on)?;
+    /// Times the computations of one milestone.
+    fn milestone(&self, prompts: &[Vec<u32>]) -> Result<Done> {
+        let all = Speed::default();
+        let (divergences, first) = all.timed(|go_on| {
+            template_divergences(&self.pair, prompts, &|| {
+                go_on(0).map_err(anyhow::Error::msg)
+            })
+        })?;
         let kl = Divergence::mean(divergences.iter()).unwrap_or_default().kl;
-        let first = start.elapsed().as_secs_f64();
-        let requests = prompts.iter().map(|prompt| Request { prompt, seed: 0 });
-        let requests: Vec<Request> = requests.collect();
-        let start = Instant::now();
-        let settings = Settings::default();
-        let decodings = assisted(&self.pair, &requests, Some(EOS), &settings, &|_| Ok(()))?;
-        let second = start.elapsed().as_secs_f64();
-        let totals = DecodingTotals::of(&decodings);
-        let each = (first + second) / prompts.len() as f64;
-        println!(
-            "{:>4} templates: {first:6.2} s divergences + {second:6.2} s decoding = {:5.1} ms a prompt (at the speed of sgemm {:.1} s in all)",
-            prompts.len(),
-            each * 1e3,
-            self.work(prompts, &totals) / self.sgemm / 1e9,
-        );
+        println!("{:>4} prompts: {first:6.2} s divergences", prompts.len());
+        let mut seconds = [0.0; 2];
+        let mut speeds = vec![all.mean()];
+        let mut texts = Vec::new();
+        for (drafting, seconds) in [Drafting::Whole, Drafting::Lazy]
+            .into_iter()
+            .zip(&mut seconds)
+        {
+            let requests = prompts.iter().map(|prompt| Request { prompt, seed: 0 });
+            let requests: Vec<Request> = requests.collect();
+            let settings = Settings {
+                drafting,
+                ..Settings::default()
+            };
+            let speed = Speed::default();
+            let (decodings, second) = speed
+                .timed(|go_on| assisted(&self.pair, &requests, Some(EOS), &settings, go_on))?;
+            let totals = DecodingTotals::of(&decodings);
+            *seconds = (first + second) / prompts.len() as f64;
+            println!(
+                "      {second:6.2} s decoding, {} drafts: {:5.1} ms a prompt in all; the products alone would take {:.1} s at sgemm's {:.0} GFLOP/s",
+                format!("{drafting:?}").to_lowercase(),
+                *seconds * 1e3,
+                self.work(prompts, &totals) / speed.mean() / 1e9,
+                speed.mean(),
+            );
+            speeds.push(speed.mean());
+            texts.push(decodings);
+        }
+        let [whole, lazy] = [0, 1].map(|drafting| {
+            let tokens = texts[drafting].iter().map(|decoding| &decoding.tokens);
+            tokens.collect::<Vec<_>>()
+        });
+        ensure!(whole == lazy, "lazy drafts gave other texts");
+        let decodings = texts.swap_remove(0);
         println!(
             "      KL {kl:.4} nats, {:.1} matches a prompt; resident {:.2} GiB above the weights, at most {:.2}",
-            totals.n_matches_per_prompt().unwrap_or_default(),
+            DecodingTotals::of(&decodings)
+                .n_matches_per_prompt()
+                .unwrap_or_default(),
             memory("VmRSS")? - self.weights,
             memory("VmHWM")? - self.weights,
         );
-        Ok((each, decodings))
+        Ok(Done {
+            seconds,
+            decodings,
+            sgemm: speeds.iter().sum::<f64>() / speeds.len() as f64,
+        })
     }
 
     /// The floating-point operations of the matrix products that cannot be avoided: every distinct beginning once for divergences and once
@@ -263,11 +298,54 @@ fn beside(
     Ok(seconds)
 }
 
-/// The speed of burn's matrix product in GFLOP/s, at the best of 20 tries.
+/// The speed of a square matrix product in the seconds in which something is timed: the machine does not keep its own.
+#[derive(Default)]
+struct Speed {
+    found: RefCell<Vec<f64>>,
+    /// When the last one was made.
+    last: Cell<Option<Instant>>,
+    /// What they took, which does not count.
+    took: Cell<Duration>,
+}
+
+impl Speed {
+    /// Runs `work`, which calls what it is given now and then. Returns its result and its seconds.
+    fn timed<T, E: Into<anyhow::Error>>(
+        &self,
+        work: impl FnOnce(&dyn Fn(usize) -> Result<(), String>) -> Result<T, E>,
+    ) -> Result<(T, f64)> {
+        let start = Instant::now();
+        let done = work(&|_| {
+            self.take_every(Duration::from_secs(3));
+            Ok(())
+        });
+        let took = start.elapsed() - self.took.get();
+        self.take_every(Duration::ZERO);
+        Ok((done.map_err(Into::into)?, took.as_secs_f64()))
+    }
+
+    /// Measures, unless that was done less than `pause` ago.
+    fn take_every(&self, pause: Duration) {
+        if self.last.get().is_some_and(|last| last.elapsed() < pause) {
+            return;
+        }
+        let start = Instant::now();
+        self.found.borrow_mut().push(sgemm());
+        self.took.set(self.took.get() + start.elapsed());
+        self.last.set(Some(Instant::now()));
+    }
+
+    fn mean(&self) -> f64 {
+        let found = self.found.borrow();
+        found.iter().sum::<f64>() / found.len() as f64
+    }
+}
+
+/// The speed of burn's matrix product in GFLOP/s, at the best of 5 tries.
 fn sgemm() -> f64 {
     let device = Device::flex();
     let a = Tensor::<2>::ones([1024, 1024], &device);
-    let speeds = (0..20).map(|_| {
+    let speeds = (0..5).map(|_| {
         let start = Instant::now();
         let _ = a.clone().matmul(a.clone());
         2.0 * 1024f64.powi(3) / start.elapsed().as_secs_f64() / 1e9

@@ -31,6 +31,7 @@ pub fn kind() -> Kind {
         &["decode/assistant_share", "decode/acceptance"],
     )
     .metric("decode/assistant_share")
+    .named("acceptance of checked tokens", "decode/token_acceptance")
     .named("tokens a pass of the main model", "decode/tokens_per_main_pass")
     .named("n_matches a round with a draft", "decode/n_matches_per_round")
     .named("n_matches a prompt", "decode/n_matches_per_prompt")
@@ -51,14 +52,20 @@ impl Hook for AssistantShare {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let decodings = context.decodings(self.decode)?;
         let totals = DecodingTotals::of(&decodings);
+        let settings = self.decode.unwrap_or(context.scene().decode);
+        let acceptance = match settings.drafting {
+            Drafting::Whole => totals.acceptance(),
+            Drafting::Lazy => None,
+        };
         for (tag, value) in [
             ("decode/assistant_share", totals.assistant_share()),
-            ("decode/acceptance", totals.acceptance()),
+            ("decode/acceptance", acceptance),
+            ("decode/token_acceptance", totals.token_acceptance()),
             ("decode/tokens_per_main_pass", totals.tokens_per_main_pass()),
             ("decode/n_matches_per_round", totals.n_matches_per_round()),
             ("decode/n_matches_per_prompt", totals.n_matches_per_prompt()),
         ] {
-            // None when there was nothing to divide by, for example no round with a draft.
+            // None when there was nothing to divide by, for example no round with a draft, or when it is not known.
             if let Some(value) = value {
                 context.scalar(tag, value);
             }
@@ -84,18 +91,21 @@ mod tests {
         let options = "decode = { draft_length = 3, max_new_tokens = 8 }";
         let reported = bench.run(&kind(), options, [0, 6])?;
         let (mut new, mut drafted, mut matched, mut passes) = (0.0, 0.0, 0.0, 0.0);
+        let mut rejected = 0.0;
         for decoding in decoded(&bench.pair_at(6), bench.scene(), &settings) {
             new += decoding.tokens.len() as f64;
             for round in decoding.rounds {
                 passes += 1.0;
                 drafted += round.drafted as f64;
                 matched += round.matched as f64;
+                rejected += f64::from(u8::from(round.matched < round.drafted));
             }
         }
         assert!(0.0 < matched && matched < drafted);
         for (tag, expected) in [
             ("assistant_share", matched / new),
             ("acceptance", matched / drafted),
+            ("token_acceptance", matched / (matched + rejected)),
             ("tokens_per_main_pass", new / passes),
             ("n_matches_per_prompt", matched / 8.0),
         ] {
@@ -105,6 +115,18 @@ mod tests {
                 "{tag}: {found}, {expected}"
             );
         }
+        let lazy = options.replace("draft_length", "drafting = 'lazy', draft_length");
+        let lazy = bench.part(&kind(), &lazy, [0, 6])?;
+        for tag in [
+            "token_acceptance",
+            "n_matches_per_prompt",
+            "tokens_per_main_pass",
+        ] {
+            let tag = format!("decode/{tag}");
+            assert_eq!(lazy.scalars(&tag), reported.scalars(&tag));
+        }
+        // The length of whole drafts is not known.
+        assert!(lazy.scalars("decode/acceptance").is_empty());
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub use serde::{Deserialize, Serialize};
 pub use crate::data::csv_rows::{CsvRow, CsvRows};
 pub use crate::data::templates::{Contrast, Template, Templates};
 pub use crate::data::tokenizer::Tokenizer;
-pub use crate::decode::{Decoding, Sampling, Settings};
+pub use crate::decode::{Decoding, Drafting, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
     Context, Hook, Input, Kind, OptionError, Preparation, Recorded, Registry, TWO_BY_TWO, When,

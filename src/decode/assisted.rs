@@ -1,7 +1,7 @@
 //! Assisted (speculative) decoding of many prompts at once (Leviathan et al. 2023, arXiv 2211.17192; transformers' `_assisted_decoding`).
 //! In each round the assistant drafts some tokens, one pass of the main model checks them all, and the longest agreeing prefix is emitted
 //! with one more token of the main model. The text is that of plain decoding by the main model; the measure is how many drafted tokens were
-//! right, `n_matches`.
+//! right, `n_matches`. A lazy draft is checked while it is written: what would follow the first rejected token is never drafted.
 //! Each prompt is a row with its own length, draft and acceptance. A turn is one pass of the assistant over all rows that draft, and one
 //! pass of the main model over all rows that verify. When there are many rows, they fill a pass by themselves: each verifies one token at a
 //! time, so that the main model never reads beyond the first token that it rejects. When there are few, each verifies several at once; a
@@ -166,7 +166,7 @@ impl<'a> Batch<'a> {
 
     /// Drafts one token of the assistant for every row that drafts.
     fn draft(&mut self) -> Result<(), DecodeError> {
-        let threshold = self.settings.confidence_threshold;
+        let piece = (FULL_PASS / self.rows.len().max(1)).max(1);
         let mut rows = in_phase(&mut self.rows, Phase::Drafting);
         if rows.is_empty() {
             return Ok(());
@@ -182,9 +182,10 @@ impl<'a> Batch<'a> {
         let hidden = self.pair.assistant.read(&new, &mut self.assistant);
         let hidden = select(hidden, last);
         let role = Role::Assistant;
-        let choices = choices(self.pair, self.settings, role, hidden, threshold > 0.0)?;
+        let with_probability = self.settings.confidence_threshold > 0.0;
+        let choices = choices(self.pair, self.settings, role, hidden, with_probability)?;
         for (row, choice) in rows.into_iter().zip(choices) {
-            row.draft(choice, self.eos, threshold);
+            row.draft(choice, self.eos, self.settings, piece);
         }
         Ok(())
     }
@@ -200,7 +201,7 @@ impl<'a> Batch<'a> {
         let mut counts = Vec::new();
         for row in &mut rows {
             let read = row.main.len();
-            let end = row.text.len().min(read + at_once);
+            let end = row.readable().min(read + at_once);
             self.main.resize(&mut row.main, end);
             new.extend(NewToken::of(&row.text[..end], &row.main, read));
             counts.push(end - read);
@@ -215,7 +216,7 @@ impl<'a> Batch<'a> {
             if own.all(|choice| row.verify(choice, self.eos, self.settings)) {
                 continue;
             }
-            // The round is over. Keys and values of rejected drafts are dropped; the last emitted token is read in the next round.
+            // The round is over, or more is to be drafted. Keys and values of rejected drafts are dropped; the last emitted token is read in the next round.
             let kept = match row.phase {
                 Phase::Done => 0,
                 _ => row.text.len() - 1,

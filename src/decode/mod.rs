@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 pub use assisted::{Request, assisted};
 pub use greedy::greedy;
 pub use sampling::{Distribution, Sampling};
-pub use settings::{Misfit, Schedule, Settings};
+pub use settings::{Drafting, Misfit, Schedule, Settings};
 
 /// One round of assisted decoding: a draft, and one pass of the main model over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
-    /// Number of drafted tokens (c).
+    /// Number of drafted tokens (c). Of a lazy draft, those that the main model checked: up to the first rejected one.
     pub drafted: usize,
     /// Number of drafted tokens that the main model chose or accepted (n).
     pub matched: usize,

@@ -4,7 +4,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::sampling::Distribution;
-use super::{Decoding, Round, Settings};
+use super::{Decoding, Drafting, Round, Settings};
 
 /// A model's choice for the next token.
 pub(super) enum Choice {
@@ -43,6 +43,8 @@ pub(super) struct Row {
     matched: usize,
     limit: usize,
     draft_length: usize,
+    /// Whether nothing is to be added to the draft.
+    drafted_all: bool,
     /// The distributions that the drafted tokens were drawn from.
     drawn_from: Vec<Distribution>,
     rng: ChaCha8Rng,
@@ -62,6 +64,7 @@ impl Row {
             matched: 0,
             limit: prompt.len() + settings.max_new_tokens,
             draft_length: settings.draft_length,
+            drafted_all: false,
             drawn_from: Vec::new(),
             rng,
             rounds: Vec::new(),
@@ -74,17 +77,24 @@ impl Row {
         self.settled = self.text.len();
         self.matched = 0;
         self.drawn_from.clear();
-        self.phase = match self.limit - self.settled {
+        let room = self.limit - self.settled;
+        // The last token is the main model's own.
+        self.drafted_all = room < 2 || self.draft_length == 0;
+        self.phase = match room {
             0 => Phase::Done,
-            // There is room for the main model's own token only.
-            1 => Phase::Verifying,
-            _ if self.draft_length == 0 => Phase::Verifying,
+            _ if self.drafted_all => Phase::Verifying,
             _ => Phase::Drafting,
         };
     }
 
-    /// Takes the assistant's next token. An end-of-text token, or one below the confidence threshold, ends the draft and stays in it.
-    pub fn draft(&mut self, choice: Choice, eos: Option<u32>, threshold: f64) {
+    /// How many tokens of `text` the main model may read now. It reads the last token of a draft only when the draft is complete.
+    pub fn readable(&self) -> usize {
+        self.text.len() - usize::from(!self.drafted_all)
+    }
+
+    /// Takes the assistant's next token. An end-of-text token, or one below the confidence threshold, ends the draft and stays in it. A lazy
+    /// draft is checked after every `piece` tokens.
+    pub fn draft(&mut self, choice: Choice, eos: Option<u32>, settings: &Settings, piece: usize) {
         let (token, probability) = match choice {
             Choice::Greedy(token, probability) => (token, probability),
             Choice::Sampled(distribution) => {
@@ -97,13 +107,17 @@ impl Row {
         self.text.push(token);
         let drafted = self.text.len() - self.settled;
         let wanted = self.draft_length.min(self.limit - self.settled - 1);
-        if drafted == wanted || Some(token) == eos || probability < threshold {
+        self.drafted_all =
+            drafted == wanted || Some(token) == eos || probability < settings.confidence_threshold;
+        let is_piece = settings.drafting == Drafting::Lazy && drafted - self.matched >= piece;
+        if self.drafted_all || is_piece {
             self.phase = Phase::Verifying;
         }
     }
 
     /// Takes the main model's choice for the token after the text that is agreed on. Either the next drafted token is accepted, or the
-    /// round ends with a token of the main model. Returns whether the row still verifies.
+    /// round ends with a token of the main model. Returns whether the row still verifies: not when the round is over, and not when more is
+    /// to be drafted.
     pub fn verify(&mut self, choice: Choice, eos: Option<u32>, settings: &Settings) -> bool {
         let place = self.settled + self.matched;
         let drafted = self.text.get(place).copied();
@@ -116,9 +130,15 @@ impl Row {
         // An accepted end-of-text token is emitted as the main model's own token of this round, and nothing follows it.
         let ended = Some(token) == eos;
         if accepted && !ended {
-            return true;
+            if place + 1 == self.text.len() && !self.drafted_all {
+                self.phase = Phase::Drafting;
+            }
+            return self.phase == Phase::Verifying;
         }
-        let drafted = self.text.len() - self.settled;
+        let drafted = match settings.drafting {
+            Drafting::Whole => self.text.len() - self.settled,
+            Drafting::Lazy => (self.text.len() - self.settled).min(self.matched + 1),
+        };
         self.text.truncate(place);
         self.text.push(token);
         self.draft_length = settings.schedule.next(self.draft_length, self.matched);

@@ -27,6 +27,18 @@ impl Schedule {
     }
 }
 
+/// How much of a draft is written. The tokens and `n_matches` are the same either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Drafting {
+    /// All of it, as transformers does.
+    #[default]
+    Whole,
+    /// About as much as the main model accepts: it checks a draft while it is written, and what would follow the first rejected token is
+    /// never written. How many tokens a whole draft would have had is then not known.
+    Lazy,
+}
+
 /// How to decode.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,6 +56,9 @@ pub struct Settings {
     /// `assistant_confidence_threshold`. 0 never ends a draft.
     #[serde(deserialize_with = "share")]
     pub confidence_threshold: f64,
+    /// How much of a draft is written.
+    #[serde(skip_serializing_if = "is_whole")]
+    pub drafting: Drafting,
     /// How tokens are drawn. None is greedy decoding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,
@@ -56,6 +71,7 @@ impl Default for Settings {
             draft_length: 5,
             schedule: Schedule::Constant,
             confidence_threshold: 0.0,
+            drafting: Drafting::Whole,
             sampling: None,
         }
     }
@@ -95,8 +111,24 @@ impl Settings {
                 ),
             });
         }
+        // The draws of a prompt would depend on when its draft is checked, and so on the other prompts.
+        if self.drafting == Drafting::Lazy && self.sampling.is_some() {
+            return Err(Misfit {
+                key: "drafting",
+                message: "lazy drafts need greedy decoding: remove `sampling`, or write \"whole\""
+                    .to_owned(),
+            });
+        }
         Ok(())
     }
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_whole(drafting: &Drafting) -> bool {
+    *drafting == Drafting::Whole
 }
 
 fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {

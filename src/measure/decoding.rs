@@ -15,6 +15,8 @@ pub struct DecodingTotals {
     pub drafted: u64,
     /// Drafted tokens that the main model chose or accepted.
     pub matched: u64,
+    /// Drafted tokens that the main model checked: the matches, and of each round the first token that is none.
+    pub checked: u64,
     /// New tokens in all continuations.
     pub new_tokens: u64,
 }
@@ -31,6 +33,7 @@ impl DecodingTotals {
                 totals.rounds_with_draft += u64::from(round.drafted > 0);
                 totals.drafted += round.drafted as u64;
                 totals.matched += round.matched as u64;
+                totals.checked += round.drafted.min(round.matched + 1) as u64;
             }
         }
         totals
@@ -51,9 +54,15 @@ impl DecodingTotals {
         ratio(self.matched, self.new_tokens)
     }
 
-    /// Matches per drafted token.
+    /// Matches per drafted token. With lazy drafts use [`Self::token_acceptance`]: their length is not known.
     pub fn acceptance(&self) -> Option<f64> {
         ratio(self.matched, self.drafted)
+    }
+
+    /// Matches per checked token: how often the next drafted token is accepted when all before it were. It does not depend on the length
+    /// of the drafts as such, and estimates the acceptance rate of Leviathan et al. 2023 (arXiv 2211.17192), section 3.1.
+    pub fn token_acceptance(&self) -> Option<f64> {
+        ratio(self.matched, self.checked)
     }
 
     /// New tokens per pass of the main model.

@@ -1,7 +1,7 @@
 //! Many prompts at once: row by row what the one-prompt definition gives, for any lengths, ends of text, draft lengths and limits.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use milepost::decode::{Decoding, Request, Round, Schedule, Settings, assisted, greedy};
+use milepost::decode::{Decoding, Drafting, Request, Round, Schedule, Settings, assisted, greedy};
 use milepost::model::{Network, Pair, Role};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -80,7 +80,10 @@ fn slow(pair: &Pair, prompt: &[u32], eos: Option<u32>, settings: &Settings) -> D
         }
         text.extend(&choices[..=n]);
         rounds.push(Round {
-            drafted: draft.len(),
+            drafted: match settings.drafting {
+                Drafting::Whole => draft.len(),
+                Drafting::Lazy => draft.len().min(n + 1),
+            },
             matched: n,
         });
         if text.last().copied() == eos {
@@ -105,15 +108,18 @@ fn six_hundred_prompts_of_mixed_lengths_are_decoded_as_if_alone() {
         .collect();
     let distinct: std::collections::HashSet<&Vec<u32>> = prompts.iter().collect();
     assert!(distinct.len() >= 500 && distinct.len() < 600);
-    for (draft_length, max_new_tokens, schedule) in [
-        (5, 20, Schedule::Constant),
-        (1, 9, Schedule::Heuristic),
-        (20, 28, Schedule::Constant),
+    for (draft_length, max_new_tokens, schedule, drafting) in [
+        (5, 20, Schedule::Constant, Drafting::Whole),
+        (1, 9, Schedule::Heuristic, Drafting::Whole),
+        (20, 28, Schedule::Constant, Drafting::Whole),
+        (5, 20, Schedule::Constant, Drafting::Lazy),
+        (2, 20, Schedule::Heuristic, Drafting::Lazy),
     ] {
         let settings = Settings {
             draft_length,
             max_new_tokens,
             schedule,
+            drafting,
             ..Settings::default()
         };
         let together = decode(&pair, &prompts, Some(96), &settings);
@@ -197,6 +203,7 @@ proptest! {
         draft_length in 0usize..9,
         max_new_tokens in 1usize..24,
         heuristic: bool,
+        lazy: bool,
         threshold in prop_oneof![Just(0.0), 0.1f64..1.0],
         // Tokens of the chain that the tiny pair was trained on come up often enough to end many continuations.
         eos in prop_oneof![Just(None), (0u32..97).prop_map(Some)],
@@ -206,6 +213,7 @@ proptest! {
             max_new_tokens,
             schedule: if heuristic { Schedule::Heuristic } else { Schedule::Constant },
             confidence_threshold: threshold,
+            drafting: if lazy { Drafting::Lazy } else { Drafting::Whole },
             ..Settings::default()
         };
         let pair = tiny();

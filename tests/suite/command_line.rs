@@ -132,6 +132,16 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
         ),
         (
             "[templates]",
+            "[decode]\ndrafting = \"lazy\"\nsampling = {}\n[templates]",
+            &["lazy drafts need greedy decoding", "^^^"],
+        ),
+        (
+            "at = [\"start\", \"end\"]",
+            "decode = { drafting = \"some\" }",
+            &["expected `whole` or `lazy`"],
+        ),
+        (
+            "[templates]",
             "[decode]\nsampling = { top_q = 0.5 }\n[templates]",
             &["`top_q`"],
         ),

@@ -15,10 +15,10 @@ use super::{arch, measured};
 pub(crate) const MOST_ROWS: usize = 128;
 /// Rows of x whose sums are held in registers at once.
 const ROWS: usize = 6;
-/// Columns of W that a task takes at most: long pieces of its rows.
-const COLUMNS: usize = 512;
+/// Columns of W that a task takes at most: long pieces of its rows, which the processor fetches ahead.
+const COLUMNS: usize = 1536;
 /// Rows of W of a packed piece: with [`COLUMNS`] they fit into a core's cache.
-const DEPTH: usize = 192;
+const DEPTH: usize = 64;
 /// Up to so many rows W is streamed rather than packed.
 const STREAMED: usize = 3;
 /// Rows of W that a task streams.
@@ -139,9 +139,10 @@ fn packed(x: &[f32], weight: &[f32], rows: usize, outer: usize) -> Vec<f32> {
             let depth = weight.len() / outer;
             let first = task * columns;
             let last = (first + columns).min(outer);
-            pack_columns(weight, outer, first..last, width, packed);
-            let strips = packed.chunks_exact(depth * width);
+            let stride = pack_columns(weight, outer, first..last, width, packed);
+            let strips = packed.chunks_exact(stride);
             for (strip, sums) in strips.zip(sums.chunks_exact_mut(rows_up * width)) {
+                let strip = &strip[..depth * width];
                 let tiles = x.chunks_exact(inner * ROWS);
                 for (x, sums) in tiles.zip(sums.chunks_exact_mut(ROWS * width)) {
                     let x = &x[piece * DEPTH * ROWS..][..depth * ROWS];
@@ -184,22 +185,64 @@ fn pack_rows(x: &[f32], rows: usize, inner: usize) -> Vec<f32> {
     packed
 }
 
-/// Some columns of `weight` as strips, `[strip, depth, width]`, with zeros where there are no more.
+/// Some columns of `weight` as strips, `[strip, depth, width]`, with zeros where there are no more. Returns how far apart they begin.
 fn pack_columns(
     weight: &[f32],
     outer: usize,
     columns: Range<usize>,
     width: usize,
     packed: &mut Vec<f32>,
-) {
+) -> usize {
     let depth = weight.len() / outer;
-    packed.clear();
-    packed.resize(columns.len().div_ceil(width) * depth * width, 0.0);
+    // One row more, because beginnings a power of two apart would share a set of the cache.
+    let stride = (depth + 1) * width;
+    packed.resize(columns.len().div_ceil(width) * stride, 0.0);
     for (k, row) in weight.chunks_exact(outer).enumerate() {
-        let pieces = row[columns.clone()].chunks(width);
-        for (strip, piece) in pieces.enumerate() {
-            let place = (strip * depth + k) * width;
-            packed[place..place + piece.len()].copy_from_slice(piece);
+        arch().dispatch(Deal {
+            row: &row[columns.clone()],
+            width,
+            packed: &mut packed[k * width..],
+            stride,
+        });
+    }
+    stride
+}
+
+/// Deals a piece of a row of W out to the strips.
+struct Deal<'a> {
+    row: &'a [f32],
+    width: usize,
+    packed: &'a mut [f32],
+    stride: usize,
+}
+
+impl WithSimd for Deal<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match vectors::<S>() {
+            4 => self.deal::<S, 4>(),
+            _ => self.deal::<S, 2>(),
+        }
+    }
+}
+
+impl Deal<'_> {
+    #[inline(always)]
+    fn deal<S: Simd, const V: usize>(self) {
+        let (whole, _) = S::as_simd_f32s(self.row);
+        let (whole, _) = whole.as_chunks::<V>();
+        let mut strips = self.packed.chunks_mut(self.stride);
+        for (vectors, strip) in whole.iter().zip(&mut strips) {
+            let (strip, _) = S::as_mut_simd_f32s(&mut strip[..self.width]);
+            strip.copy_from_slice(vectors);
+        }
+        let rest = &self.row[whole.len() * self.width..];
+        if let Some(strip) = strips.next() {
+            let (filled, empty) = strip[..self.width].split_at_mut(rest.len());
+            filled.copy_from_slice(rest);
+            empty.fill(0.0);
         }
     }
 }

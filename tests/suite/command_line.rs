@@ -138,7 +138,7 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
         (
             "at = [\"start\", \"end\"]",
             "decode = { drafting = \"some\" }",
-            &["expected `whole` or `lazy`"],
+            &["unknown value `some`", "known: whole, lazy"],
         ),
         (
             "[templates]",

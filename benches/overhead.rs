@@ -234,7 +234,7 @@ fn plan(
             eos: None,
             templates,
             prompts: Vec::new(),
-            held_out: blocks.clone(),
+            held_out: Arc::new(blocks.clone()),
             batch: BATCH,
             decode: Settings::default(),
             tokenizer: tokenizer.clone(),

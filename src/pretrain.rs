@@ -116,7 +116,7 @@ impl Recipe {
             prompts: prompts.collect::<Result<_, _>>()?,
             eos: Some(eos),
             templates,
-            held_out: Blocks::cut(held_out_tokens, self.block)?,
+            held_out: Arc::new(Blocks::cut(held_out_tokens, self.block)?),
             batch: 16,
             decode: Settings::default(),
             tokenizer: tokenizer.clone(),

@@ -1,5 +1,8 @@
 //! Token ids cut into blocks of equal length, the samples of language-model training.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 /// Why a text gives no block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlocksError {
@@ -23,6 +26,19 @@ pub enum BlocksError {
 pub struct Blocks {
     ids: Vec<u32>,
     block: usize,
+    /// Where each document begins among the ids.
+    starts: Vec<usize>,
+    /// The topic of each document.
+    topics: Vec<Option<Arc<str>>>,
+}
+
+/// The part of a document that lies in a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// The number of the document.
+    pub document: usize,
+    /// Its tokens in the block.
+    pub tokens: Range<usize>,
 }
 
 impl Default for Blocks {
@@ -31,6 +47,8 @@ impl Default for Blocks {
         Self {
             ids: Vec::new(),
             block: 2,
+            starts: Vec::new(),
+            topics: Vec::new(),
         }
     }
 }
@@ -49,7 +67,39 @@ impl Blocks {
             return Err(BlocksError::TooShort { tokens, block });
         }
         ids.truncate(ids.len() / block * block);
-        Ok(Self { ids, block })
+        Ok(Self {
+            ids,
+            block,
+            starts: Vec::new(),
+            topics: Vec::new(),
+        })
+    }
+
+    /// Says which documents the ids are made of: where each begins, in ascending order, and its topic.
+    pub fn made_of(mut self, documents: Vec<(usize, Option<Arc<str>>)>) -> Self {
+        (self.starts, self.topics) = documents.into_iter().unzip();
+        self
+    }
+
+    /// The documents of a block, in their order. Empty when it is not known of what the ids are made.
+    pub fn pieces(&self, index: usize) -> impl Iterator<Item = Piece> {
+        let (first, last) = (index * self.block, (index + 1) * self.block);
+        // The document that is under way where the block begins, and those that begin in it.
+        let from = self.starts.partition_point(|&start| start <= first);
+        let documents = from.saturating_sub(1)..self.starts.len();
+        let documents = documents.take_while(move |&document| self.starts[document] < last);
+        documents.filter_map(move |document| {
+            let start = self.starts[document].max(first);
+            let next = self.starts.get(document + 1).copied();
+            let end = next.unwrap_or(usize::MAX).min(last);
+            let tokens = start - first..end.checked_sub(first)?;
+            (!tokens.is_empty()).then_some(Piece { document, tokens })
+        })
+    }
+
+    /// The topic of a document.
+    pub fn topic(&self, document: usize) -> Option<&str> {
+        self.topics.get(document)?.as_deref()
     }
 
     /// Keeps the first `count` blocks.

@@ -47,18 +47,22 @@ impl Firings {
             return Self::counted(at.firings(extent).map(Some));
         };
         let own = match on {
-            Event::Evaluated => Some(cadences.evaluate),
+            Event::Evaluated | Event::EvaluationStart | Event::EvaluationBatchEnd => {
+                Some(cadences.evaluate)
+            }
             Event::CheckpointSaved => match cadences.save {
                 Some(save) => Some(save),
                 None => return Self::default(),
             },
+            event if event.is_unplanned() => return Self::default(),
             _ => None,
         };
         let both_at_start = [Some(at), own]
             .into_iter()
             .flatten()
             .all(|cadence| cadence.next_firing(Step(0), extent) == Some(Step(0)));
-        let start = (on == Event::Evaluated && both_at_start).then_some(Some(Step(0)));
+        let is_of_evaluation = own.is_some() && on != Event::CheckpointSaved;
+        let start = (is_of_evaluation && both_at_start).then_some(Some(Step(0)));
         Self::counted(start.into_iter().chain(meetings(at, own, extent)))
     }
 

@@ -191,9 +191,9 @@ impl Entry<'_> {
         }
         let firings = match cadences {
             Some(cadences) => Firings::of(&at, on, extent, cadences),
-            None if on.is_some_and(Event::has_gradients) => {
+            None if on.is_some_and(Event::needs_training) => {
                 let why = format!(
-                    "hook `{name}` needs live gradients, which only training has: left out"
+                    "hook `{name}` is called in the middle of a step, and nothing is trained here: left out"
                 );
                 hooks.notes.push(why);
                 return Ok(());
@@ -212,7 +212,7 @@ impl Entry<'_> {
                 )
             }
         };
-        if firings.is_empty() && !at.by_time() && on != Some(Event::RunFailed) {
+        if firings.is_empty() && !at.by_time() && !on.is_some_and(Event::is_unplanned) {
             let steps = extent.steps();
             let message = match on {
                 None => format!(

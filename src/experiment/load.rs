@@ -1,6 +1,8 @@
 //! Loads what an experiment names: models, tokenizer, text, templates.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::Device;
 
@@ -226,15 +228,23 @@ pub(super) fn cut(
         let message = "the main model's config.json has no `eos_token_id`, and its tokenizer no token that ends a text";
         return Err(written.wrong(&["data", "end_of_text"], message).into());
     }
-    let mut ids = Vec::new();
+    let (mut ids, mut starts) = (Vec::new(), Vec::new());
+    let mut topics: BTreeSet<Arc<str>> = BTreeSet::new();
     for document in documents.iter().take(limit.unwrap_or(usize::MAX)) {
+        let topic = document.topic.as_deref();
+        topics.extend(topic.map(Arc::from));
+        starts.push((
+            ids.len(),
+            topic.and_then(|topic| topics.get(topic).cloned()),
+        ));
         ids.extend(tokenizer.encode(&document.text)?);
         ids.extend(eos.filter(|_| data.end_of_text));
     }
-    Blocks::cut(ids, written.experiment.train.block).map_err(|error| {
+    let blocks = Blocks::cut(ids, written.experiment.train.block).map_err(|error| {
         let message = format!("the {name} split: {error}");
-        written.wrong(&["train", "block"], message).into()
-    })
+        written.wrong(&["train", "block"], message)
+    })?;
+    Ok(blocks.made_of(starts))
 }
 
 /// Loads the templates of all contrasts, and encodes their prompts to token ids.

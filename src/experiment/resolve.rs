@@ -13,7 +13,6 @@ use super::room::Room;
 use super::{Experiment, Keep, Written};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
-use crate::data::blocks::Blocks;
 use crate::data::sources;
 use crate::diagnostic::Diagnostic;
 use crate::download::Progress;
@@ -181,7 +180,7 @@ fn plan(
             eos,
             templates,
             prompts,
-            held_out,
+            held_out: Arc::new(held_out),
             batch: BATCH,
             decode: experiment.decode,
         }),
@@ -247,7 +246,7 @@ pub fn resolve_measurement(
         tokenizer,
         templates,
         prompts,
-        held_out: Blocks::default(),
+        held_out: Arc::default(),
         batch: BATCH,
         decode: experiment.decode,
     });

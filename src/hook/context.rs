@@ -6,7 +6,10 @@ use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 
 use super::probe::{Deadline, Probes};
-use super::{Evaluation, Gradients, Milestone, Output, Request, Scene};
+use super::{
+    Batch, Evaluation, Gradients, Live, Milestone, Optimiser, Output, ParameterValues, Request,
+    Scene,
+};
 use crate::decode::{Decoding, Request as DecodeRequest, Sampling, Settings, assisted};
 use crate::measure::divergence::{Divergence, MeanDivergence};
 use crate::measure::evaluation::{mean_loss, template_divergences};
@@ -35,7 +38,8 @@ pub struct Context<'a> {
     pub(crate) start: Option<&'a Pair>,
     pub(crate) scene: &'a Scene,
     pub(crate) probes: &'a Probes,
-    pub(crate) gradients: &'a [(Role, Gradients<'a>)],
+    pub(crate) batch: Option<&'a Batch>,
+    pub(crate) live: Live<'a>,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) deadline: Option<Deadline>,
     pub(crate) watch: Option<&'a Watch>,
@@ -92,7 +96,40 @@ impl<'a> Context<'a> {
 
     /// Live gradients of the trained models; empty unless the hook runs inline at `gradients-ready` or `gradients-clipped`.
     pub fn gradients(&self) -> &'a [(Role, Gradients<'a>)] {
-        self.gradients
+        self.live.gradients
+    }
+
+    /// The rows of the micro-batch, step or evaluation batch at hand, with the documents that they are made of.
+    ///
+    /// # Errors
+    /// At a moment without one: outside a step and its end.
+    pub fn batch(&self) -> anyhow::Result<&'a Batch> {
+        let event = self.milestone.event;
+        self.batch.ok_or_else(|| {
+            anyhow::anyhow!(
+                "there is no batch at `{event}`: see the moments of a step in docs/hooks.md"
+            )
+        })
+    }
+
+    /// The optimiser of a model: its moments and step sizes.
+    ///
+    /// # Errors
+    /// When the hook does not run inline, or the model is not trained.
+    pub fn optimiser(&self, role: Role) -> anyhow::Result<Optimiser> {
+        (self.live.optimiser)(role).ok_or_else(|| {
+            anyhow::anyhow!("the optimiser of the {role} model is seen by inline hooks alone, and only if the model is trained")
+        })
+    }
+
+    /// What the optimiser step has just added to each weight of a model.
+    ///
+    /// # Errors
+    /// When the hook does not run inline at `weights-updated`, or the model is not trained.
+    pub fn update(&self, role: Role) -> anyhow::Result<ParameterValues> {
+        (self.live.update)(role).ok_or_else(|| {
+            anyhow::anyhow!("the update of the {role} model is seen by inline hooks at `weights-updated` alone, and only if the model is trained")
+        })
     }
 
     /// Checks the hook's deadline. The probes check it by themselves; long loops of a hook's own should, too.

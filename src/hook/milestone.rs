@@ -1,6 +1,7 @@
 //! A milestone: a moment of the run at which hooks are called, with what the loop knows at that moment.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,19 @@ impl Evaluation {
     }
 }
 
+/// How long the parts of the last step took. Hooks' own time does not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepTimes {
+    /// Fetching the rows of all micro-batches.
+    pub fetch: Duration,
+    /// The forward passes of all micro-batches, of both models.
+    pub forward: Duration,
+    /// Their backward passes.
+    pub backward: Duration,
+    /// Clipping and the optimisers' step.
+    pub optimiser: Duration,
+}
+
 /// A moment of the run at which hooks are called.
 #[derive(Debug, Clone)]
 pub struct Milestone {
@@ -38,6 +52,8 @@ pub struct Milestone {
     pub losses: BTreeMap<Role, f64>,
     /// The learning rate of the last step; before the first step, that of the first.
     pub learning_rate: f64,
+    /// How long the parts of the last whole step took in this process; in the middle of a step, the parts so far.
+    pub times: StepTimes,
     /// The loop's evaluation at this step, if there was one.
     pub evaluation: Option<Evaluation>,
 }

@@ -1,12 +1,16 @@
 //! Hooks, which measure the pair. A hook is a type with one required method. The loop calls it at the milestones that its cadence names and
 //! hands it a [`Context`]; what it reports goes to TensorBoard and `milestones.jsonl`.
 
+mod batch;
 mod context;
 mod gap;
 mod gradients;
 mod kind;
+mod live;
 mod milestone;
+mod optimiser;
 mod output;
+mod parameter_values;
 mod preparation;
 mod probe;
 mod recorded;
@@ -14,11 +18,16 @@ mod scene;
 mod shows;
 pub mod testing;
 
+pub(crate) use batch::Pass;
+pub use batch::{Batch, BatchRow, RowDocument};
 pub use context::{Context, Watch, When};
 pub use gradients::Gradients;
 pub use kind::{Input, Kind, Registry, Runs};
-pub use milestone::{Evaluation, Milestone};
+pub(crate) use live::Live;
+pub use milestone::{Evaluation, Milestone, StepTimes};
+pub use optimiser::Optimiser;
 pub use output::{Output, Request, markdown_cell};
+pub use parameter_values::ParameterValues;
 pub use preparation::{OptionError, Preparation, PreparationError, read_text};
 pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};

@@ -1,5 +1,7 @@
 //! What stays the same during a run and is open to every hook: the tokenizer, the prompts, the held-out blocks, the settings.
 
+use std::sync::Arc;
+
 use crate::data::blocks::Blocks;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
@@ -19,7 +21,7 @@ pub struct Scene {
     /// The token ids of each prompt of `templates`, in the same order.
     pub prompts: Vec<Vec<u32>>,
     /// The blocks of the held-out split that evaluations use.
-    pub held_out: Blocks,
+    pub held_out: Arc<Blocks>,
     /// How many blocks one pass of an evaluation takes.
     pub batch: usize,
     /// How prompts are decoded.

@@ -25,15 +25,20 @@ pub fn mean_loss(
         go_on()?;
         let last = (first + batch).min(blocks.len());
         let rows: Vec<&[u32]> = (first..last).map(|index| blocks.get(index)).collect();
-        // In the thread pool itself, as in decoding.
-        let (loss, predictions) = rayon::scope(|_| {
-            let (loss, predictions) = next_token_loss(model, &rows, None);
-            (f64::from(loss.into_scalar::<f32>()), predictions)
-        });
+        let (loss, predictions) = summed_loss(model, &rows);
         sum += loss;
         count += predictions;
     }
     Ok(sum / count as f64)
+}
+
+/// The next-token losses of `model` over rows of token ids, `[row][time]`: their sum in nats, and their number.
+pub(crate) fn summed_loss(model: &Network, rows: &[&[u32]]) -> (f64, usize) {
+    // In the thread pool itself, as in decoding.
+    rayon::scope(|_| {
+        let (loss, predictions) = next_token_loss(model, rows, None);
+        (f64::from(loss.into_scalar::<f32>()), predictions)
+    })
 }
 
 /// The divergence between main model and assistant at the last position of every prompt, in the prompts' order.

@@ -24,6 +24,40 @@ pub(crate) fn checkpoint_name(path: &[String]) -> String {
     path.join(".")
 }
 
+/// Every parameter's checkpoint name, without the prefix of the family, and its values, flattened row by row and without autodiff, in the order
+/// of the network. They share the network's memory.
+pub(crate) fn flattened_parameters<M: Module>(model: &M) -> Vec<(String, Tensor<1>)> {
+    struct Collector {
+        path: Vec<String>,
+        found: Vec<(String, Tensor<1>)>,
+    }
+    impl ModuleVisitor for Collector {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            let value = if value.is_autodiff() {
+                value.inner()
+            } else {
+                value
+            };
+            let count = value.shape().num_elements();
+            let flat = value.reshape([count]);
+            self.found.push((checkpoint_name(&self.path), flat));
+        }
+    }
+    let mut collector = Collector {
+        path: Vec::new(),
+        found: Vec::new(),
+    };
+    model.visit(&mut collector);
+    collector.found
+}
+
 /// Every parameter's checkpoint name, without the prefix of the family, and its values, in the order of the network.
 pub fn named_parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
     struct Collector {

@@ -28,6 +28,9 @@ pub struct Progress {
     pub losses: BTreeMap<Role, f64>,
     /// The last evaluation with its step.
     pub evaluated: Option<Evaluated>,
+    /// The batches of held-out text that were read so far.
+    #[serde(default)]
+    pub evaluation_batches: u64,
     /// Whether a hook asked for an evaluation at the end of the next step.
     pub evaluate_next: bool,
     /// Why a hook asked the run to end after this step.

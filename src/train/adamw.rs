@@ -10,7 +10,8 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::model::{AdamWStep, Network};
+use crate::hook::{Optimiser, ParameterValues};
+use crate::model::{AdamWStep, Network, flattened_parameters};
 
 /// Decay of the mean of gradients.
 const BETA_1: f64 = 0.9;
@@ -82,6 +83,22 @@ impl AdamW {
         model.change(&mut mapper);
     }
 
+    /// Its state, for hooks.
+    pub(super) fn seen(&self) -> Optimiser {
+        let moments = |which: fn(&Moments) -> &Tensor<1>| {
+            let named = self.moments.iter();
+            let named = named.map(|(name, moments)| (name.clone(), which(moments).clone()));
+            ParameterValues::named(named.collect())
+        };
+        Optimiser {
+            steps: self.steps,
+            mean: moments(|moments| &moments.mean),
+            square: moments(|moments| &moments.square),
+            beta_2: BETA_2,
+            epsilon: EPSILON,
+        }
+    }
+
     /// The bytes of a safetensors file: `mean.NAME` and `square.NAME` for each parameter that has moments, flattened, and the number of steps.
     ///
     /// # Errors
@@ -117,8 +134,8 @@ impl AdamW {
         let steps = steps.ok_or("it does not say how many steps were taken")?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let mut known = BTreeMap::new();
-        for (name, data) in crate::model::named_parameters(model) {
-            known.insert(name, data.num_elements());
+        for (name, values) in flattened_parameters(model) {
+            known.insert(name, values.shape().num_elements());
         }
         let read = |name: &str, count: usize| -> Result<Tensor<1>, String> {
             let view = file.tensor(name).map_err(|error| error.to_string())?;

@@ -9,7 +9,8 @@ use super::recorder::{Record, Recorder};
 use super::worker::{Call, Done, Job, Worker, work};
 use super::{HookSpec, HookTime, Reporter};
 use crate::cadence::Spent;
-use crate::clock::Extent;
+use crate::clock::{Clock, Extent};
+use crate::event::Event;
 use crate::hook::{Probes, Request, Runs, Scene, Watch};
 use crate::model::Pair;
 use crate::record::progress::HookState;
@@ -67,6 +68,12 @@ impl Dispatcher {
         self
     }
 
+    /// Whether a hook will be called, or may be, at an event of the coming step. `before` is the clock at the end of the step before it.
+    pub fn awaits(&self, event: Event, before: &Clock) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.awaits(event, before, &self.extent))
+    }
+
     /// Calls or queues every hook that is due.
     pub fn fire(&mut self, firing: Firing, sinks: &mut Sinks) -> Result<(), RunError> {
         self.step = firing.milestone.clock.step.0;
@@ -86,6 +93,7 @@ impl Dispatcher {
         let milestone = Arc::new(firing.milestone);
         let pair = Arc::new((firing.pair)());
         let probes = Arc::new(Probes::default());
+        let batch = (firing.batch)().map(Arc::new);
         let mut jobs = Vec::new();
         for index in due {
             let entry = &mut self.entries[index];
@@ -97,6 +105,7 @@ impl Dispatcher {
                 pair: pair.clone(),
                 start: self.start.clone().filter(|_| entry.compares_with_start),
                 probes: probes.clone(),
+                batch: batch.clone(),
                 scene: self.scene.clone(),
                 deadline: entry.deadline,
                 watch: self.watch.clone(),
@@ -104,7 +113,7 @@ impl Dispatcher {
             let slot = sinks.recorder.reserve();
             let job = Job { index, slot, call };
             if entry.runs == Runs::Inline {
-                let done = work(job, firing.gradients);
+                let done = work(job, firing.live);
                 self.commit(done, sinks)?;
             } else {
                 self.entries[index].pending += 1;

@@ -18,6 +18,8 @@ pub struct Learner {
     pub model: Network,
     /// The optimiser with its moments.
     pub optimiser: AdamW,
+    /// The loss of the micro-batch at hand, summed, and not yet differentiated.
+    pending: Option<Tensor<1>>,
     gradients: Option<GradientsParams>,
     /// What the gradients are still to be multiplied by.
     factor: f64,
@@ -30,23 +32,41 @@ impl Learner {
         Self {
             optimiser: AdamW::new(weight_decay.into()),
             model,
+            pending: None,
             gradients: None,
             factor: 1.0,
             loss: 0.0,
         }
     }
 
-    /// Forward and backward pass of one micro-batch of a step that has `step_predictions` predictions in all. `loss` gives the sum of the
-    /// micro-batch's losses, in nats. Each prediction of the step weighs the same, whatever the sizes of its micro-batches.
+    /// Forward and backward pass of one micro-batch: see [`Learner::forward`].
     pub fn accumulate(
+        &mut self,
+        step_predictions: usize,
+        loss: impl FnOnce(&Network) -> Tensor<1> + Send,
+    ) {
+        self.forward(step_predictions, loss);
+        self.backward();
+    }
+
+    /// Forward pass of one micro-batch of a step that has `step_predictions` predictions in all. `loss` gives the sum of the micro-batch's
+    /// losses, in nats. Each prediction of the step weighs the same, whatever the sizes of its micro-batches.
+    pub fn forward(
         &mut self,
         step_predictions: usize,
         loss: impl FnOnce(&Network) -> Tensor<1> + Send,
     ) {
         self.factor = 1.0 / step_predictions as f64;
         // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
+        self.pending = Some(rayon::scope(|_| loss(&self.model)));
+    }
+
+    /// Backward pass of the micro-batch whose forward pass was done last.
+    pub fn backward(&mut self) {
+        let Some(sum) = self.pending.take() else {
+            return;
+        };
         rayon::scope(|_| {
-            let sum = loss(&self.model);
             let gradients = GradientsParams::from_grads(sum.backward(), &self.model);
             self.loss += f64::from(sum.into_scalar::<f32>()) * self.factor;
             self.gradients = Some(match self.gradients.take() {

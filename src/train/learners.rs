@@ -9,8 +9,8 @@ use super::learner::unusable;
 use super::outcome::RunError;
 use super::{Learner, Objective, Training};
 use crate::clock::MicroBatch;
-use crate::hook::{Evaluation, Gradients, Scene};
-use crate::measure::evaluation::mean_loss;
+use crate::hook::{Gradients, Optimiser, ParameterValues};
+use crate::measure::evaluation::summed_loss;
 use crate::model::{Dropout, Network, Pair, Role};
 use crate::random::{Purpose, stream};
 use crate::record::checkpoint::{Put, model_folder, optimiser_file};
@@ -20,8 +20,11 @@ pub(super) type Frozen = Box<dyn FnOnce(&mut Put<RunError>) -> Result<(), RunErr
 
 /// What the loop asks of what it trains.
 pub(super) trait Trained {
-    /// Forward and backward pass of each model over rows of token ids, `[row][time]`, of a step that has `predictions` predictions in all.
-    fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch);
+    /// Forward pass of each model over rows of token ids, `[row][time]`, of a step that has `predictions` predictions in all.
+    fn forward(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch);
+
+    /// Backward pass of each model over the rows of its last forward pass.
+    fn backward(&mut self);
 
     /// Closes the step's accumulation and gives each model's mean loss, in nats a token.
     fn gather(&mut self) -> BTreeMap<Role, f64>;
@@ -32,8 +35,17 @@ pub(super) trait Trained {
     /// Scales the gradients of each model, whose norms are given, so that their norm is at most `limit`.
     fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64);
 
-    /// Moves the weights by one optimiser step.
-    fn step(&mut self, learning_rate: f64);
+    /// Moves the weights by one optimiser step. With `keep`, [`Trained::update`] tells afterwards by how much.
+    fn step(&mut self, learning_rate: f64, keep: bool);
+
+    /// The optimiser of a model, for hooks. None when the model does not learn.
+    fn optimiser(&self, role: Role) -> Option<Optimiser>;
+
+    /// What the last step added to each weight of a model, if that was kept.
+    fn update(&self, role: Role) -> Option<ParameterValues>;
+
+    /// Forgets the weights before the last step.
+    fn forget_update(&mut self);
 
     /// The step's gradients, for hooks.
     fn gradients(&self) -> Vec<(Role, Gradients<'_>)>;
@@ -41,8 +53,8 @@ pub(super) trait Trained {
     /// The pair as it stands, for reading.
     fn pair(&self) -> Pair;
 
-    /// Mean loss of each model on the held-out split.
-    fn evaluate(&self, scene: &Scene) -> Result<Evaluation, RunError>;
+    /// The next-token losses of each model over rows of held-out text, summed, in nats. Without dropout.
+    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, f64>;
 
     /// The first weight that is NaN or infinite: its model, its tensor and its value.
     fn not_finite(&self) -> Option<(Role, String, f64)>;
@@ -78,14 +90,14 @@ impl Member {
         }
     }
 
-    /// Forward and backward pass of a micro-batch, where it learns. `other` is the other model of the pair.
-    fn micro_batch(&mut self, role: Role, other: &Network, batch: &Batch) {
+    /// Forward pass of a micro-batch, where it learns. `other` is the other model of the pair.
+    fn forward(&mut self, role: Role, other: &Network, batch: &Batch) {
         let Self::Learns(learner, objective) = self else {
             return;
         };
         let rng = stream(batch.seed, Purpose::Dropout, role as u64, batch.index.0);
         let mut dropout = Dropout::new(rng);
-        learner.accumulate(batch.predictions, |model| {
+        learner.forward(batch.predictions, |model| {
             objective.loss(model, other, batch.rows, &mut dropout)
         });
     }
@@ -110,6 +122,8 @@ pub(super) struct Learners {
     seed: u64,
     main: Member,
     assistant: Member,
+    /// The pair before the last step, where that is kept.
+    before: Option<Pair>,
 }
 
 impl Learners {
@@ -127,6 +141,30 @@ impl Learners {
             seed,
             main: member(Role::Main, pair.main),
             assistant: member(Role::Assistant, pair.assistant),
+            before: None,
+        }
+    }
+
+    fn member(&self, role: Role) -> &Member {
+        match role {
+            Role::Main => &self.main,
+            Role::Assistant => &self.assistant,
+        }
+    }
+
+    /// Does the same with both models, each with the other model of the pair: at the same time on flex, where what one core makes does not
+    /// depend on the others. Neither looks at what changes in the other.
+    fn both(&mut self, work: impl Fn(&mut Member, Role, &Network) + Sync) {
+        let others = [self.assistant.model().clone(), self.main.model().clone()];
+        let is_on_flex = |model: &Network| model.device().inner() == Device::flex();
+        let [main, assistant] = [&mut self.main, &mut self.assistant];
+        let mut main = || work(main, Role::Main, &others[0]);
+        let mut assistant = || work(assistant, Role::Assistant, &others[1]);
+        if others.iter().all(is_on_flex) {
+            rayon::join(main, assistant);
+        } else {
+            main();
+            assistant();
         }
     }
 
@@ -148,27 +186,22 @@ impl Learners {
 }
 
 impl Trained for Learners {
-    fn micro_batch(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
+    fn forward(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
         let batch = Batch {
             seed: self.seed,
             rows,
             predictions,
             index,
         };
-        let others = [self.assistant.model().clone(), self.main.model().clone()];
-        let [main, assistant] = [&mut self.main, &mut self.assistant];
-        let mut main = || main.micro_batch(Role::Main, &others[0], &batch);
-        let mut assistant = || assistant.micro_batch(Role::Assistant, &others[1], &batch);
-        if others
-            .iter()
-            .all(|model| model.device().inner() == Device::flex())
-        {
-            // Neither looks at the other's gradients, and what one core makes does not depend on the others.
-            rayon::join(main, assistant);
-        } else {
-            main();
-            assistant();
-        }
+        self.both(|member, role, other| member.forward(role, other, &batch));
+    }
+
+    fn backward(&mut self) {
+        self.both(|member, _, _| {
+            if let Some(learner) = member.learner_mut() {
+                learner.backward();
+            }
+        });
     }
 
     fn gather(&mut self) -> BTreeMap<Role, f64> {
@@ -191,7 +224,9 @@ impl Trained for Learners {
         }
     }
 
-    fn step(&mut self, learning_rate: f64) {
+    fn step(&mut self, learning_rate: f64, keep: bool) {
+        // The optimiser then moves a copy.
+        self.before = keep.then(|| self.pair());
         for (_, learner) in self.learners_mut() {
             learner.step(learning_rate);
         }
@@ -212,15 +247,24 @@ impl Trained for Learners {
         pair.snapshot()
     }
 
-    fn evaluate(&self, scene: &Scene) -> Result<Evaluation, RunError> {
+    fn optimiser(&self, role: Role) -> Option<Optimiser> {
+        Some(self.member(role).learner()?.optimiser.seen())
+    }
+
+    fn update(&self, role: Role) -> Option<ParameterValues> {
+        let learner = self.member(role).learner()?;
+        let before = self.before.as_ref()?.get(role);
+        Some(ParameterValues::difference(&learner.model, before))
+    }
+
+    fn forget_update(&mut self) {
+        self.before = None;
+    }
+
+    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, f64> {
         let pair = self.pair();
-        let mut evaluation = Evaluation::default();
-        for role in Role::BOTH {
-            let loss = mean_loss(pair.get(role), &scene.held_out, scene.batch, &|| Ok(()));
-            let loss = loss.map_err(|error| RunError::Evaluation(error.to_string()))?;
-            evaluation.losses.insert(role, loss);
-        }
-        Ok(evaluation)
+        let losses = Role::BOTH.map(|role| (role, summed_loss(pair.get(role), rows).0));
+        losses.into()
     }
 
     fn not_finite(&self) -> Option<(Role, String, f64)> {

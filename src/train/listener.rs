@@ -8,8 +8,8 @@ use super::{HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
 use crate::event::Event;
-use crate::hook::{Gradients, Milestone, Output, Request, Runs};
-use crate::model::{Pair, Role};
+use crate::hook::{Batch, Live, Milestone, Output, Request, Runs};
+use crate::model::Pair;
 use crate::record::HookFailure;
 use crate::record::progress::HookState;
 
@@ -19,7 +19,8 @@ pub(super) struct Firing<'a> {
     /// The clock at the end of the previous step.
     pub before: &'a Clock,
     pub pair: &'a dyn Fn() -> Pair,
-    pub gradients: &'a [(Role, Gradients<'a>)],
+    pub batch: &'a dyn Fn() -> Option<Batch>,
+    pub live: Live<'a>,
 }
 
 /// A hook of the run.
@@ -104,6 +105,13 @@ impl Listener {
             || self.on.is_none() && moment == Moment::Step && spent.is_some_and(allowed)
     }
 
+    /// Whether it will be called, or may be, at an event of the step after `before`.
+    pub fn awaits(&self, event: Event, before: &Clock, extent: &Extent) -> bool {
+        let end = extent.clock_after(Step(before.step.0 + 1));
+        let is_due = || self.at.by_time() || self.at.due(Moment::Step, before, &end, extent);
+        !self.disabled && self.on == Some(event) && is_due()
+    }
+
     /// The moment at which this hook's cadence is checked for an event, with the clock for the check. None when the hook does not listen to
     /// the event.
     fn moment(&self, firing: &Firing, extent: &Extent) -> Option<(Moment, Clock)> {
@@ -115,10 +123,17 @@ impl Listener {
             (None, Event::EpochEnd) => Some((Moment::EpochEnd, now)),
             (None, Event::RunEnd) => Some((Moment::End, now)),
             (Some(on), event) if on == event => match event {
-                Event::Evaluated if milestone.step == 0 => Some((Moment::Start, now)),
-                Event::Evaluated | Event::CheckpointSaved => Some((Moment::Step, now)),
-                // Cadences do not apply to a failure; see `hears`.
-                Event::RunFailed => None,
+                // The clock stands at the end of a step, or at the start.
+                Event::Evaluated
+                | Event::EvaluationStart
+                | Event::EvaluationBatchEnd
+                | Event::WeightsUpdated
+                | Event::CheckpointSaved => match now.step.0 {
+                    0 => Some((Moment::Start, now)),
+                    _ => Some((Moment::Step, now)),
+                },
+                // Cadences do not apply to them; see `hears`.
+                event if event.is_unplanned() => None,
                 // In the middle of a step, the clock at the end of the step decides.
                 _ => {
                     let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
@@ -132,7 +147,7 @@ impl Listener {
 
     /// Whether it is called at this event regardless of its cadence.
     pub fn hears(&self, event: Event) -> bool {
-        !self.disabled && event == Event::RunFailed && self.on == Some(Event::RunFailed)
+        !self.disabled && event.is_unplanned() && self.on == Some(event)
     }
 
     /// Adds the hook's prefix to its tags. It is empty for a hook with its kind's name.

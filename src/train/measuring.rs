@@ -8,7 +8,7 @@ use super::{HookSpec, HookTime};
 use crate::clock::Clock;
 use crate::decode::Decoding;
 use crate::event::Event;
-use crate::hook::{Context, Hook, Milestone, Output, Probes, Scene, Watch};
+use crate::hook::{Context, Hook, Live, Milestone, Output, Probes, Scene, Watch};
 use crate::measure::divergence::Divergence;
 use crate::model::Pair;
 use crate::record::HookFailure;
@@ -54,6 +54,7 @@ pub fn measure(
         total_steps: 0,
         losses: Default::default(),
         learning_rate: 0.0,
+        times: Default::default(),
         evaluation: None,
     });
     let probes = Arc::new(Probes::default());
@@ -64,6 +65,7 @@ pub fn measure(
         pair: pair.clone(),
         start: Some(pair.clone()),
         probes: probes.clone(),
+        batch: None,
         scene: scene.clone(),
         deadline,
         watch: watch.clone(),
@@ -72,7 +74,7 @@ pub fn measure(
     for spec in hooks {
         let name = spec.name;
         let start = Instant::now();
-        match call(&of(&name, spec.hook, spec.deadline), &[]) {
+        match call(&of(&name, spec.hook, spec.deadline), Live::NONE) {
             Ok(output) => outputs.push((name.clone(), output)),
             Err(message) => failures.push(HookFailure {
                 name: name.clone(),
@@ -90,7 +92,7 @@ pub fn measure(
     }
     // The rows come from the same probes as a hook's numbers, so that nothing is computed twice.
     let rows = of("rows", Box::new(Rows), None);
-    let context = context(&rows, &[]);
+    let context = context(&rows, Live::NONE);
     Ok(Measured {
         divergences: context.divergences()?,
         decodings: context.decodings(None)?,

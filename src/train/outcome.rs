@@ -62,9 +62,9 @@ pub enum RunError {
         /// Steps that the run would have.
         steps: u64,
     },
-    /// The held-out split could not be evaluated.
-    #[error("evaluation failed: {0}")]
-    Evaluation(String),
+    /// An evaluation was due, and there is no held-out text.
+    #[error("there is no held-out text to evaluate on")]
+    NoHeldOutText,
     /// A hook ended the run.
     #[error("hook `{name}`: {message}")]
     Hook {

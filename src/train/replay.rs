@@ -12,7 +12,7 @@ use super::recorder::Recorder;
 use super::{Plan, Reporter, charts};
 use crate::clock::{Clock, Step};
 use crate::event::Event;
-use crate::hook::{Milestone, Shows, Watch};
+use crate::hook::{Live, Milestone, Shows, Watch};
 use crate::model::{Network, Pair, Role};
 use crate::record::checkpoint::{self, model_folder};
 use crate::record::layout::MODELS;
@@ -97,6 +97,7 @@ pub fn replay(
             total_steps,
             losses: Default::default(),
             learning_rate: plan.training.schedule.rate(step.saturating_sub(1)),
+            times: Default::default(),
             evaluation: None,
         };
         reporter.event(event, &milestone);
@@ -104,7 +105,8 @@ pub fn replay(
             milestone,
             before: &plan.extent.clock_after(Step(step.saturating_sub(1))),
             pair: &|| pair.clone(),
-            gradients: &[],
+            batch: &|| None,
+            live: Live::NONE,
         };
         let mut sinks = Sinks {
             recorder: &mut recorder,

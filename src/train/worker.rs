@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, s
 
 use super::outcome::RunError;
 use super::recorder::Slot;
-use crate::hook::{Context, Deadline, Gradients, Hook, Milestone, Output, Probes, Scene, Watch};
-use crate::model::{Pair, Role};
+use crate::hook::{Batch, Context, Deadline, Hook, Live, Milestone, Output, Probes, Scene, Watch};
+use crate::model::Pair;
 use crate::random::{Purpose, name_hash, stream};
 
 /// A hook that the loop and the worker can both call. Each call holds the lock.
@@ -32,6 +32,7 @@ pub(super) struct Call {
     pub pair: Arc<Pair>,
     pub start: Option<Arc<Pair>>,
     pub probes: Arc<Probes>,
+    pub batch: Option<Arc<Batch>>,
     pub scene: Arc<Scene>,
     pub deadline: Option<u64>,
     pub watch: Option<Arc<Watch>>,
@@ -56,13 +57,13 @@ pub fn in_hook() -> bool {
 }
 
 /// Makes a job's call and measures its time.
-pub(super) fn work(job: Job, gradients: &[(Role, Gradients)]) -> Done {
+pub(super) fn work(job: Job, live: Live) -> Done {
     let start = Instant::now();
     Done {
         index: job.index,
         slot: job.slot,
         milestone: job.call.milestone.clone(),
-        result: call(&job.call, gradients),
+        result: call(&job.call, live),
         took: start.elapsed(),
     }
 }
@@ -89,7 +90,7 @@ pub(crate) fn caught<T>(code: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Res
 }
 
 /// The context that a hook gets in this call.
-pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]) -> Context<'a> {
+pub(super) fn context<'a>(call: &'a Call, live: Live<'a>) -> Context<'a> {
     // A deadline that the clock cannot represent never comes.
     let deadline = call.deadline.and_then(|seconds| {
         let at = Instant::now().checked_add(Duration::from_secs(seconds))?;
@@ -102,7 +103,8 @@ pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]
         start: call.start.as_deref(),
         scene: &call.scene,
         probes: &call.probes,
-        gradients,
+        batch: call.batch.as_deref(),
+        live,
         rng: stream(seed, Purpose::Hook, name_hash(&call.name), step),
         deadline,
         watch: call.watch.as_deref(),
@@ -111,9 +113,9 @@ pub(super) fn context<'a>(call: &'a Call, gradients: &'a [(Role, Gradients<'a>)]
 }
 
 /// Calls a hook at its milestone. A panic and an exceeded deadline become errors.
-pub(super) fn call(job: &Call, gradients: &[(Role, Gradients)]) -> Result<Output, String> {
+pub(super) fn call(job: &Call, live: Live) -> Result<Output, String> {
     guarded(&job.hook, |hook| {
-        let mut context = context(job, gradients);
+        let mut context = context(job, live);
         hook.at_milestone(&mut context)?;
         Deadline::check(context.deadline)?;
         Ok(context.output)
@@ -146,7 +148,7 @@ impl Worker {
             .name("hooks".to_owned())
             .spawn(move || {
                 for job in inbox.into_iter().flatten() {
-                    if outbox.send(work(job, &[])).is_err() {
+                    if outbox.send(work(job, Live::NONE)).is_err() {
                         return;
                     }
                 }

@@ -24,12 +24,14 @@ fn the_golden_trace_of_a_small_run() {
         Length::Steps(3),
         Vec::new(),
     ));
-    let expected = "run-start 0/0/0, evaluated 0/0/0, epoch-start 0/0/0, \
-        step-start 0/0/0, micro-batch-end 0/0/1, micro-batch-end 0/0/2, gradients-ready 0/0/2, gradients-clipped 0/0/2, step-end 0/1/2, \
-        step-start 0/1/2, micro-batch-end 0/1/3, micro-batch-end 0/1/4, gradients-ready 0/1/4, gradients-clipped 0/1/4, evaluated 1/2/4, \
+    let expected = "evaluation-start 0/0/0, evaluation-batch-end 0/0/0, run-start 0/0/0, evaluated 0/0/0, epoch-start 0/0/0, \
+        step-start 0/0/0, batch-ready 0/0/0, backward-start 0/0/0, micro-batch-end 0/0/1, batch-ready 0/0/1, backward-start 0/0/1, micro-batch-end 0/0/2, \
+        gradients-ready 0/0/2, gradients-clipped 0/0/2, weights-updated 0/1/2, step-end 0/1/2, \
+        step-start 0/1/2, batch-ready 0/1/2, backward-start 0/1/2, micro-batch-end 0/1/3, batch-ready 0/1/3, backward-start 0/1/3, micro-batch-end 0/1/4, \
+        gradients-ready 0/1/4, gradients-clipped 0/1/4, weights-updated 1/2/4, evaluation-start 1/2/4, evaluation-batch-end 1/2/4, evaluated 1/2/4, \
         step-end 1/2/4, epoch-end 1/2/4, checkpoint-saved 1/2/4, epoch-start 1/2/4, \
-        step-start 1/2/4, micro-batch-end 1/2/5, micro-batch-end 1/2/6, gradients-ready 1/2/6, gradients-clipped 1/2/6, step-end 1/3/6, \
-        run-end 1/3/6";
+        step-start 1/2/4, batch-ready 1/2/4, backward-start 1/2/4, micro-batch-end 1/2/5, batch-ready 1/2/5, backward-start 1/2/5, micro-batch-end 1/2/6, \
+        gradients-ready 1/2/6, gradients-clipped 1/2/6, weights-updated 1/3/6, step-end 1/3/6, run-end 1/3/6";
     assert_eq!(trace.events.join(", "), expected);
 }
 
@@ -77,6 +79,8 @@ fn told(
             for _ in 0..accumulation {
                 if left > 0 {
                     left -= left.min(batch);
+                    events.push(format!("batch-ready {epoch}/{step}/{micro}"));
+                    events.push(format!("backward-start {epoch}/{step}/{micro}"));
                     micro += 1;
                     events.push(format!("micro-batch-end {epoch}/{step}/{micro}"));
                 }
@@ -85,6 +89,7 @@ fn told(
             events.push(format!("gradients-clipped {epoch}/{step}/{micro}"));
             step += 1;
             epoch += u64::from(left == 0);
+            events.push(format!("weights-updated {epoch}/{step}/{micro}"));
             events.push(format!("step-end {epoch}/{step}/{micro}"));
             if left == 0 {
                 events.push(format!("epoch-end {epoch}/{step}/{micro}"));

@@ -40,6 +40,7 @@ mod report;
 mod resume;
 mod run;
 mod sampling;
+mod seen;
 mod small_run;
 mod sources;
 mod statistics;

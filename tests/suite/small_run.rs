@@ -68,7 +68,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
             eos: None,
             templates,
             prompts,
-            held_out: cut(2),
+            held_out: Arc::new(cut(2)),
             batch: 4,
             decode: Settings::default(),
             tokenizer: tokenizer.clone(),

@@ -1,6 +1,7 @@
 //! The bench on which a hook is tested.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
@@ -18,7 +19,7 @@ use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::decode::Settings;
 use crate::download::Patience;
 use crate::hook::{
-    Context, Gradients, Hook, Kind, Milestone, Output, Preparation, Probes, Scene, Shows,
+    Context, Gradients, Hook, Kind, Live, Milestone, Output, Preparation, Probes, Scene, Shows,
 };
 use crate::hub::Hub;
 use crate::model::{Pair, Role};
@@ -67,7 +68,7 @@ impl Bench {
             eos: start.main.config().eos_token_id,
             templates: Templates::default(),
             prompts: Vec::new(),
-            held_out: Blocks::default(),
+            held_out: Arc::default(),
             batch: BATCH,
             decode: Settings {
                 max_new_tokens: 8,
@@ -137,7 +138,7 @@ impl Bench {
     /// When the text is shorter than one block, or a block shorter than 2 tokens.
     pub fn held_out(mut self, text: &str, block: usize) -> Result<Self> {
         let tokens = self.scene.tokenizer.encode(text)?;
-        self.scene.held_out = Blocks::cut(tokens, block)?;
+        self.scene.held_out = Arc::new(Blocks::cut(tokens, block)?);
         Ok(self)
     }
 
@@ -306,13 +307,19 @@ impl Bench {
             trained.map(|(role, model, values)| (*role, Gradients::new(model, Some(values), 1.0)));
         let gradients: Vec<(Role, Gradients)> = gradients.collect();
         let (seed, step) = (self.scene.seed, moment.milestone.step);
+        let batch = self.batch(moment.milestone.event);
         let mut context = Context {
             milestone: &moment.milestone,
             pair: &moment.pair,
             start: kind.compares_with_start.then_some(&self.start),
             scene: &self.scene,
             probes: &Probes::default(),
-            gradients: &gradients,
+            batch: batch.as_ref(),
+            live: Live {
+                gradients: &gradients,
+                optimiser: &|role| Some(self.optimiser(role, moment)),
+                update: &|role| self.update(role, moment),
+            },
             rng: stream(seed, Purpose::Hook, name_hash(kind.name), step),
             deadline: None,
             watch: None,

@@ -5,6 +5,7 @@
 
 mod at;
 mod bench;
+mod live;
 mod models;
 mod moment;
 mod reported;

@@ -10,7 +10,7 @@ use super::models::gradients;
 use super::{At, Bench};
 use crate::clock::{Extent, Length, MicroBatch, Step};
 use crate::event::Event;
-use crate::hook::{Evaluation, Kind, Milestone};
+use crate::hook::{Evaluation, Kind, Milestone, StepTimes};
 use crate::measure::evaluation::mean_loss;
 use crate::model::{Network, Pair, Role};
 
@@ -54,7 +54,7 @@ impl Bench {
 
     fn moment(&self, at: &At, event: Event, steps: u64) -> Result<Moment> {
         let (step, held_out) = (at.number(), &self.scene.held_out);
-        let in_step = is_in_step(event);
+        let in_step = event.is_before_update();
         ensure!(
             step > 0 || !in_step,
             "`{event}` is a moment of a step, and the first step is 1"
@@ -80,7 +80,12 @@ impl Bench {
         let (samples, block) = (held_out.len() as u64, held_out.block() as u64);
         let extent = Extent::new(samples, 1, 1, block, Length::Steps(steps.max(1)))?;
         let mut clock = extent.clock_after(Step(done));
-        if event != Event::StepStart {
+        if matches!(
+            event,
+            Event::StepStart | Event::BatchReady | Event::BackwardStart
+        ) {
+            clock.micro_batch = MicroBatch(step.saturating_sub(1));
+        } else {
             clock.micro_batch = MicroBatch(step);
         }
         clock.elapsed = Duration::from_secs(step);
@@ -93,6 +98,7 @@ impl Bench {
                 total_steps: steps,
                 losses,
                 learning_rate: LEARNING_RATE,
+                times: StepTimes::default(),
                 evaluation,
             },
             pair,
@@ -108,12 +114,4 @@ impl Bench {
         });
         losses.collect()
     }
-}
-
-/// Whether an event comes before the optimisers move in its step.
-fn is_in_step(event: Event) -> bool {
-    matches!(
-        event,
-        Event::StepStart | Event::MicroBatchEnd | Event::GradientsReady | Event::GradientsClipped
-    )
 }

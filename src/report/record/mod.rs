@@ -118,8 +118,8 @@ pub struct RecordedRun {
     pub ended: Option<Ended>,
     /// Every tag with its steps and values, in the order of steps.
     pub scalars: BTreeMap<String, Vec<(u64, f64)>>,
-    /// The tags whose steps are micro-batches.
-    pub by_micro_batch: BTreeSet<String>,
+    /// The tags whose steps are micro-batches, or batches of an evaluation.
+    pub by_batch: BTreeSet<String>,
     /// The source of each tag and each column: `train`, `eval`, or a hook's name.
     pub reporters: BTreeMap<String, String>,
     /// Failed calls of hooks.

@@ -50,8 +50,8 @@ impl RecordedRun {
     /// # Errors
     /// The reason why there is none.
     pub fn at(&self, tag: &str, moment: Moment) -> At<(u64, f64)> {
-        if self.by_micro_batch.contains(tag) {
-            let message = "measured by micro-batch, not by step";
+        if self.by_batch.contains(tag) {
+            let message = "measured by batch, not by step";
             return Err(Missing(message.to_owned()));
         }
         let mut changes = self.hooks.iter().flat_map(|hook| &hook.shows.changes);

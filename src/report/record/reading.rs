@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, malformed, text_of};
-use crate::event::Event;
+use crate::event::{Axis, Event};
 use crate::experiment::contrast_names;
 use crate::hook::{Kind, Registry};
 use crate::record::folder::replayed;
@@ -168,10 +168,11 @@ impl Reader {
     /// Adds the content of a line. Returns whether the line names its files.
     fn line(&mut self, line: Line) -> bool {
         let run = &mut self.run;
-        let by_micro_batch = line.event == Event::MicroBatchEnd.as_str();
+        let event = Event::named(&line.event);
+        let by_batch = event.is_some_and(|event| event.axis() != Axis::Steps);
         for (tag, value) in line.scalars {
-            if by_micro_batch {
-                run.by_micro_batch.insert(tag.clone());
+            if by_batch {
+                run.by_batch.insert(tag.clone());
             }
             run.reporters.insert(tag.clone(), line.source.clone());
             run.scalars.entry(tag).or_default().push((line.step, value));
@@ -184,7 +185,7 @@ impl Reader {
                 message: message.clone(),
             });
         }
-        if by_micro_batch {
+        if by_batch {
             return line.files.is_some();
         }
         match &line.files {

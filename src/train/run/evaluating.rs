@@ -1,8 +1,12 @@
 //! Evaluation on the held-out split during a run.
 
+use std::collections::BTreeMap;
+
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
+use crate::hook::{Evaluation, Pass};
+use crate::model::Role;
 use crate::record::progress::Evaluated;
 use crate::train::outcome::RunError;
 
@@ -19,11 +23,42 @@ impl Run<'_> {
         let evaluated = self.progress.evaluated.as_ref();
         let is_new = evaluated.is_none_or(|one| one.step != step);
         if (asked || due) && is_new {
-            let evaluation = self.models.evaluate(&self.scene)?;
+            let evaluation = self.evaluation()?;
             self.progress.evaluated = Some(Evaluated { step, evaluation });
             self.evaluation_is_news = true;
         }
         Ok(())
+    }
+
+    /// The mean loss of each model over the held-out split, batch by batch, with the events of each.
+    fn evaluation(&mut self) -> Result<Evaluation, RunError> {
+        let (blocks, batch) = (self.scene.held_out.clone(), self.scene.batch);
+        if blocks.is_empty() {
+            return Err(RunError::NoHeldOutText);
+        }
+        self.emit(Event::EvaluationStart)?;
+        let mut sums: BTreeMap<Role, f64> = BTreeMap::new();
+        for first in (0..blocks.len()).step_by(batch) {
+            let pass = Pass {
+                micro_batch: None,
+                blocks: (first..(first + batch).min(blocks.len())).collect(),
+            };
+            let rows = pass.blocks.iter().map(|&index| blocks.get(index));
+            let rows: Vec<&[u32]> = rows.collect();
+            for (role, loss) in self.models.losses(&rows) {
+                *sums.entry(role).or_default() += loss;
+            }
+            self.progress.evaluation_batches += 1;
+            self.at_hand.evaluated = Some(pass);
+            self.emit(Event::EvaluationBatchEnd)?;
+        }
+        self.at_hand.evaluated = None;
+        let predictions = (blocks.len() * (blocks.block() - 1)) as f64;
+        let losses = sums.into_iter();
+        let losses = losses.map(|(role, sum)| (role, sum / predictions));
+        Ok(Evaluation {
+            losses: losses.collect(),
+        })
     }
 
     /// Records an evaluation that was just made, and emits its event.

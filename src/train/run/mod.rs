@@ -1,5 +1,6 @@
 //! The training loop.
 
+mod at_hand;
 mod ending;
 mod evaluating;
 mod opening;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use self::at_hand::AtHand;
 use super::dispatcher::{Dispatcher, Sinks};
 use super::learners::{Learners, Trained};
 use super::listener::Firing;
@@ -20,11 +22,10 @@ use super::recorder::{Record, Recorder};
 use super::saver::Saver;
 use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
-use crate::clock::{Clock, Epoch, Extent, Samples, Step, Tokens};
-use crate::data::blocks::Blocks;
+use crate::clock::{Clock, Epoch, Extent, MicroBatch, Samples, Step, Tokens};
 use crate::data::order::epoch_order;
-use crate::event::Event;
-use crate::hook::{Milestone, Output, Request, Scene};
+use crate::event::{Axis, Event};
+use crate::hook::{Live, Milestone, Output, Pass, Request, Scene, StepTimes};
 use crate::model::Role;
 use crate::record::RunDirectory;
 use crate::record::progress::Progress;
@@ -35,7 +36,7 @@ struct Run<'a> {
     extent: Extent,
     training: Training,
     models: Box<dyn Trained>,
-    blocks: Blocks,
+    at_hand: AtHand,
     /// The order of the blocks in an epoch.
     order: (Epoch, Vec<usize>),
     scene: Arc<Scene>,
@@ -43,6 +44,8 @@ struct Run<'a> {
     progress: Progress,
     /// The clock at the end of the previous step.
     before: Clock,
+    /// How long the parts of the step at hand took, or of the last one.
+    times: StepTimes,
     /// When this process began, and the time that the run had taken before that.
     started: (Instant, Duration),
     /// The step after which this process last saved a checkpoint.
@@ -108,6 +111,9 @@ fn train(
 
 impl Run<'_> {
     fn all(&mut self) -> Result<StopReason, RunError> {
+        if self.saved_at.is_some() {
+            self.emit(Event::CheckpointLoaded)?;
+        }
         if self.clock().step == Step(0) {
             self.evaluate_if_due(&[Moment::Start])?;
             self.emit(Event::RunStart)?;
@@ -138,8 +144,9 @@ impl Run<'_> {
         if done.is_multiple_of(self.extent.steps_per_epoch()) {
             self.emit(Event::EpochStart)?;
         }
-        let micro_batches = self.micro_batches();
-        self.step(&micro_batches)?;
+        self.at_hand.passes = self.micro_batches();
+        self.step()?;
+        self.at_hand.passes.clear();
         if self.extent.closes_epoch(self.clock().step) {
             self.emit(Event::EpochEnd)?;
         }
@@ -149,55 +156,82 @@ impl Run<'_> {
         Ok(self.recorder.check_in_place()?)
     }
 
-    /// The blocks of each micro-batch of the coming step.
-    fn micro_batches(&mut self) -> Vec<Vec<usize>> {
+    /// The micro-batches of the coming step.
+    fn micro_batches(&mut self) -> Vec<Pass> {
         let done = self.clock().step.0;
         let epoch = self.extent.epoch_of(Step(done + 1));
         if self.order.0 != epoch || self.order.1.is_empty() {
-            let order = epoch_order(self.seed, epoch.0, self.blocks.len());
+            let order = epoch_order(self.seed, epoch.0, self.at_hand.blocks.len());
             self.order = (epoch, order);
         }
         let (batch, accumulation) = (self.training.batch, self.training.accumulation);
         let in_epoch = (done % self.extent.steps_per_epoch()) as usize;
         let all = self.order.1.chunks(batch);
         let of_step = all.skip(in_epoch * accumulation).take(accumulation);
-        of_step.map(<[usize]>::to_vec).collect()
+        let numbers = self.clock().micro_batch.0..;
+        let passes = of_step.zip(numbers).map(|(blocks, number)| Pass {
+            micro_batch: Some(MicroBatch(number)),
+            blocks: blocks.to_vec(),
+        });
+        passes.collect()
     }
 
-    fn step(&mut self, micro_batches: &[Vec<usize>]) -> Result<(), RunError> {
+    fn step(&mut self) -> Result<(), RunError> {
         self.before = self.clock().clone();
+        self.times = StepTimes::default();
         self.emit(Event::StepStart)?;
-        let samples: usize = micro_batches.iter().map(Vec::len).sum();
-        let predictions = samples * (self.blocks.block() - 1);
-        for blocks in micro_batches {
-            self.micro_batch(blocks, predictions)?;
+        let samples: usize = self
+            .at_hand
+            .passes
+            .iter()
+            .map(|pass| pass.blocks.len())
+            .sum();
+        let predictions = samples * (self.at_hand.blocks.block() - 1);
+        for number in 0..self.at_hand.passes.len() {
+            self.micro_batch(number, predictions)?;
         }
         let losses = self.models.gather();
         self.refuse_nonfinite("loss", &losses)?;
         self.progress.losses = losses;
         self.emit(Event::GradientsReady)?;
+        let began = Instant::now();
         if let Some(limit) = self.training.clip {
             let norms = self.models.gradient_norms();
             self.refuse_nonfinite("gradient norm", &norms)?;
             self.models.clip(&norms, limit);
         }
+        self.times.optimiser = began.elapsed();
         self.emit(Event::GradientsClipped)?;
-        let rate = self.rate();
-        self.models.step(rate);
+        let (rate, began) = (self.rate(), Instant::now());
+        let keep = self.dispatcher.awaits(Event::WeightsUpdated, &self.before);
+        self.models.step(rate, keep);
+        self.times.optimiser += began.elapsed();
         self.progress.clock.step_done(&self.extent);
         self.record_training(rate)?;
+        self.emit(Event::WeightsUpdated)?;
+        self.models.forget_update();
         let moments = self.moments();
         self.evaluate_if_due(&moments)?;
         self.announce_evaluation()?;
         self.emit(Event::StepEnd)
     }
 
-    fn micro_batch(&mut self, blocks: &[usize], predictions: usize) -> Result<(), RunError> {
-        let rows: Vec<&[u32]> = blocks.iter().map(|&index| self.blocks.get(index)).collect();
-        let index = self.progress.clock.micro_batch;
-        self.models.micro_batch(&rows, predictions, index);
+    /// Forward and backward pass of the step's micro-batch of this number, of a step with `predictions` predictions in all.
+    fn micro_batch(&mut self, number: usize, predictions: usize) -> Result<(), RunError> {
+        let (began, source) = (Instant::now(), self.at_hand.blocks.clone());
+        let blocks = self.at_hand.passes[number].blocks.iter();
+        let rows: Vec<&[u32]> = blocks.map(|&index| source.get(index)).collect();
+        self.times.fetch += began.elapsed();
+        self.emit(Event::BatchReady)?;
+        let (began, index) = (Instant::now(), self.progress.clock.micro_batch);
+        self.models.forward(&rows, predictions, index);
+        self.times.forward += began.elapsed();
+        self.emit(Event::BackwardStart)?;
+        let began = Instant::now();
+        self.models.backward();
+        self.times.backward += began.elapsed();
         let samples = rows.len() as u64;
-        let tokens = samples * self.blocks.block() as u64;
+        let tokens = samples * self.at_hand.blocks.block() as u64;
         let clock = &mut self.progress.clock;
         clock.micro_batch_done(Samples(samples), Tokens(tokens));
         self.emit(Event::MicroBatchEnd)
@@ -300,18 +334,13 @@ impl Run<'_> {
         self.progress.clock.elapsed = self.elapsed();
         let clock = self.clock().clone();
         let done = clock.step.0;
-        let in_step = matches!(
-            event,
-            Event::StepStart | Event::GradientsReady | Event::GradientsClipped
-        );
-        let step = match event {
-            Event::MicroBatchEnd => clock.micro_batch.0,
-            _ => done + u64::from(in_step),
+        let in_step = event.is_before_update();
+        let step = match event.axis() {
+            Axis::Steps => done + u64::from(in_step),
+            Axis::MicroBatches => clock.micro_batch.0 + u64::from(event != Event::MicroBatchEnd),
+            Axis::EvaluationBatches => self.progress.evaluation_batches,
         };
-        let last = match event {
-            Event::MicroBatchEnd => done,
-            _ => step.saturating_sub(1),
-        };
+        let last = (done + u64::from(in_step)).saturating_sub(1);
         let evaluated = self.progress.evaluated.as_ref();
         let evaluated = evaluated.filter(|one| one.step == done && !in_step);
         Milestone {
@@ -321,12 +350,14 @@ impl Run<'_> {
             total_steps: self.extent.steps(),
             losses: self.progress.losses.clone(),
             learning_rate: self.training.schedule.rate(last),
+            times: self.times,
             evaluation: evaluated.map(|one| one.evaluation.clone()),
         }
     }
 
     fn emit(&mut self, event: Event) -> Result<(), RunError> {
         let milestone = self.milestone(event);
+        let done = milestone.clock.micro_batch;
         self.reporter.event(event, &milestone);
         let gradients = if event.has_gradients() {
             self.models.gradients()
@@ -337,7 +368,12 @@ impl Run<'_> {
             milestone,
             before: &self.before,
             pair: &|| self.models.pair(),
-            gradients: &gradients,
+            batch: &|| self.at_hand.batch(event, done),
+            live: Live {
+                gradients: &gradients,
+                optimiser: &|role| self.models.optimiser(role),
+                update: &|role| self.models.update(role),
+            },
         };
         let mut sinks = Sinks {
             recorder: &mut self.recorder,

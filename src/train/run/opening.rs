@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use super::at_hand::AtHand;
 use super::{Begin, Run};
 use crate::clock::Epoch;
-use crate::hook::Shows;
+use crate::hook::{Shows, StepTimes};
 use crate::record::{RunDirectory, experiment, pairs};
 use crate::tensorboard::{Entry, HparamValue};
 use crate::train::dispatcher::Dispatcher;
@@ -90,8 +91,9 @@ impl<'a> Run<'a> {
             extent: plan.extent,
             training: plan.training,
             models,
-            blocks: plan.blocks,
+            at_hand: AtHand::new(plan.blocks, plan.scene.held_out.clone()),
             order: (Epoch(0), Vec::new()),
+            times: StepTimes::default(),
             scene: plan.scene,
             before: progress.clock.clone(),
             started: (Instant::now(), progress.clock.elapsed),

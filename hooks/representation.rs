@@ -24,10 +24,9 @@ impl Hook for Representation {
         let prompts = &context.scene().prompts;
         ensure!(prompts.len() > 1, "likeness needs at least two prompts");
         for role in Role::BOTH {
-            context.check_deadline()?;
-            let now = context.pair().get(role).hidden_states(prompts);
-            context.check_deadline()?;
-            let then = context.start()?.get(role).hidden_states(prompts);
+            let go_on = || context.check_deadline();
+            let now = context.pair().get(role).hidden_states(prompts, &go_on)?;
+            let then = context.start()?.get(role).hidden_states(prompts, &go_on)?;
             let mut sum = 0.0;
             for (layer, (now, then)) in now.iter().zip(&then).enumerate() {
                 context.check_deadline()?;
@@ -90,7 +89,8 @@ mod tests {
         let reported = bench.run(&kind(), "", [0, 6])?;
         let (then, now, prompts) = (bench.pair_at(0), bench.pair_at(6), &bench.scene().prompts);
         for role in Role::BOTH {
-            let [then, now] = [&then, &now].map(|pair| pair.get(role).hidden_states(prompts));
+            let states = |pair: &Pair| pair.get(role).hidden_states(prompts, &|| Ok(()));
+            let (then, now) = (states(&then)?, states(&now)?);
             for (layer, (then, now)) in then.iter().zip(&now).enumerate() {
                 let value = |step| {
                     reported.scalar(&format!("representation/{role}/layer_{layer:02}"), step)

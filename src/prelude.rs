@@ -29,7 +29,7 @@ pub use crate::measure::likelihood::{log_probabilities, share_above_zero, wilson
 pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
-pub use crate::model::{Network, Pair, Role, named_parameters};
+pub use crate::model::{Activations, Layer, Network, Pair, Part, Role, named_parameters};
 pub use crate::report::number::number;
 pub use crate::statistics::disparity::{
     Disparity, Method, Settings as DisparitySettings, deviation,

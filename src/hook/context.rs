@@ -14,7 +14,7 @@ use crate::decode::{Decoding, Request as DecodeRequest, Sampling, Settings, assi
 use crate::measure::divergence::{Divergence, MeanDivergence};
 use crate::measure::evaluation::{mean_loss, template_divergences};
 use crate::measure::positions::{Positions, Text, divergences_along};
-use crate::model::{Pair, Role};
+use crate::model::{Activations, Layer, Pair, Role};
 use crate::random::{Purpose, stream};
 
 /// A state of a model: at the start of the run, or at the milestone.
@@ -298,6 +298,22 @@ impl<'a> Context<'a> {
             self.decoded(When::Now, When::Now, settings, seed)
         });
         all.collect()
+    }
+
+    /// The values of `layers` of a model at every prompt, `[prompts][layers]`, in the order of the prompts. They are kept until the milestone is
+    /// over; [`Network::look_into_each`](crate::model::Network::look_into_each) keeps none.
+    ///
+    /// # Errors
+    /// When the model has no such layer, a prompt does not fit it, or the deadline passes.
+    pub fn inside(
+        &self,
+        role: Role,
+        layers: &[Layer],
+    ) -> anyhow::Result<Arc<Vec<Vec<Activations>>>> {
+        let (model, prompts) = (self.pair.get(role), &self.scene.prompts);
+        self.probe(&format!("milepost/inside/{role}/{layers:?}"), || {
+            model.look_into(prompts, layers, &|| self.check_deadline())
+        })
     }
 
     /// The losses on the held-out split, in nats per token: those of the loop's own evaluation at this step, else computed now.

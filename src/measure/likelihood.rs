@@ -1,7 +1,7 @@
 //! The likelihood of given texts under both models, token by token.
 
 use super::positions::{Text, each_batch};
-use crate::model::Pair;
+use crate::model::{Pair, log_sum_exp};
 
 /// Natural logarithms of probabilities, for the main model and the assistant, each `[texts][tokens]`: for every token after position `from`
 /// of a text, its probability given all tokens before it.
@@ -44,12 +44,6 @@ pub fn log_probabilities(
         Ok(())
     })?;
     Ok(found)
-}
-
-fn log_sum_exp(row: &[f32]) -> f64 {
-    let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let exps = row.iter().map(|&logit| (f64::from(logit) - highest).exp());
-    highest + exps.sum::<f64>().ln()
 }
 
 /// The share of differences above 0, where a difference of 0 counts half.

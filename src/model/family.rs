@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+use super::inside::Look;
 use super::keys::Keys;
 use super::tensors::Tensors;
 use super::{Config, ConfigError, Dropout, KvPool, NewToken};
@@ -76,9 +77,9 @@ pub trait Family: Module {
     /// training pass.
     fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<&mut Dropout>) -> Tensor<3>;
 
-    /// What every layer makes of the last of `tokens` `[batch, time]`, without dropout: `[batch, D]` after the embeddings and after each
-    /// block, the last one after the final layer norm, too.
-    fn last_states(&self, tokens: Tensor<2, Int>) -> Vec<Tensor<2>>;
+    /// A pass over `tokens` `[batch, time]` without dropout that shows `look` each [`Layer`](super::Layer), as far as the deepest that it asks
+    /// for.
+    fn look(&self, tokens: Tensor<2, Int>, look: &mut Look);
 
     /// The last hidden states, after the final layer norm, of tokens that follow others whose keys and values are in `pool`: `[new, D]`. It
     /// fills the slots of the new ones.

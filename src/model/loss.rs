@@ -1,7 +1,8 @@
-//! The next-token cross-entropy of a batch of blocks.
+//! The next-token cross-entropy: its sum over a batch of blocks, and token by token.
 
 use burn::tensor::Tensor;
 
+use super::batches::batches;
 use super::layers::{cross_entropy, token_tensor};
 use super::{Dropout, Network};
 
@@ -23,4 +24,43 @@ pub fn next_token_loss(
     let hidden = hidden.reshape([batch * time, width]);
     let loss = cross_entropy(hidden, model.head_table(), targets.collect());
     (loss, batch * time)
+}
+
+impl Network {
+    /// The next-token cross-entropy of each token of each row but its first, in nats, without dropout: `[rows][time - 1]`. Rows may have any
+    /// lengths. A loss is not finite where the logits are not. The logits of all tokens are never in memory together.
+    ///
+    /// # Errors
+    /// When a row is empty, is longer than the model's positions, or has a token that is not in the vocabulary.
+    pub fn token_losses(&self, rows: &[&[u32]]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let mut found = vec![Vec::new(); rows.len()];
+        for batch in batches(rows, self.config())? {
+            let time = rows[batch[0]].len() - 1;
+            if time == 0 {
+                continue;
+            }
+            let inputs: Vec<&[u32]> = batch.iter().map(|&row| &rows[row][..time]).collect();
+            let target = |index: usize| rows[batch[index / time]][index % time + 1] as usize;
+            // In the thread pool itself, as in decoding.
+            let losses = rayon::scope(|_| {
+                let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
+                let [count, time, width] = hidden.dims();
+                let hidden = hidden.reshape([count * time, width]);
+                self.map_logits(hidden, &|index, logits| {
+                    (log_sum_exp(logits) - f64::from(logits[target(index)])) as f32
+                })
+            });
+            for (&row, losses) in batch.iter().zip(losses.chunks_exact(time)) {
+                found[row] = losses.to_vec();
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The logarithm of the sum of the exponentials of a row of logits, in double precision.
+pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
+    let highest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let exps = row.iter().map(|&logit| (f64::from(logit) - highest).exp());
+    highest + exps.sum::<f64>().ln()
 }

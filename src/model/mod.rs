@@ -1,9 +1,11 @@
 //! Language models in burn: one [`Network`] over all families, weights in Hugging Face layout, the loss, and the pair of models that a run fine-tunes.
 
+mod batches;
 mod config;
 mod entry;
 mod family;
 mod gpt2;
+mod inside;
 mod kernels;
 mod keys;
 mod kv_pool;
@@ -21,11 +23,13 @@ mod weight_files;
 mod weights;
 
 pub use config::{Config, ConfigError};
+pub use inside::{Activations, Layer, Part, TakeActivations};
 pub use kernels::profile;
 pub(crate) use kernels::{AdamWStep, square_sum};
 pub use kv_pool::KvPool;
 pub use layers::Dropout;
 pub(crate) use layers::token_tensor;
+pub(crate) use loss::log_sum_exp;
 pub use loss::next_token_loss;
 pub(crate) use model_files::ModelFiles;
 pub use network::Network;

@@ -10,13 +10,11 @@ use rand_chacha::ChaCha8Rng;
 
 use super::family::{Family, FamilyConfig};
 use super::gpt2::Gpt2;
+use super::inside::Look;
 use super::keys::Keys;
 use super::layers::token_tensor;
 use super::model_files::ModelFiles;
 use super::{Config, ConfigError, Dropout, KvPool, NewToken, WeightsError, weights};
-
-/// Prompts that are read together for their hidden states.
-const PROMPTS: usize = 64;
 
 /// A language model.
 #[derive(Debug, Clone)]
@@ -138,32 +136,6 @@ impl Network {
         of_family!(self, network => network.hidden(tokens, dropout))
     }
 
-    /// What every layer makes of the last token of each prompt, without dropout: for each of the `layers` + 1 layers `[prompts, D]`, row by row.
-    /// The first is what the embeddings give, the last what the final layer norm does, as transformers' `output_hidden_states` has them.
-    pub fn hidden_states(&self, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        let Config { width, layers, .. } = self.config();
-        let mut found = vec![vec![0.0; prompts.len() * width]; layers + 1];
-        let mut order: Vec<usize> = (0..prompts.len()).collect();
-        order.sort_by_key(|&index| prompts[index].len());
-        // Prompts of one length at a time, so that there is no padding.
-        for same in order.chunk_by(|&a, &b| prompts[a].len() == prompts[b].len()) {
-            for batch in same.chunks(PROMPTS) {
-                let rows: Vec<&[u32]> = batch.iter().map(|&index| &prompts[index][..]).collect();
-                let layers = rayon::scope(|_| {
-                    let tokens = token_tensor(&rows, &self.device());
-                    of_family!(self, network => network.last_states(tokens))
-                });
-                for (layer, found) in layers.into_iter().zip(&mut found) {
-                    let values: Vec<f32> = layer.into_data().iter::<f32>().collect();
-                    for (&index, row) in batch.iter().zip(values.chunks_exact(width)) {
-                        found[index * width..(index + 1) * width].copy_from_slice(row);
-                    }
-                }
-            }
-        }
-        found
-    }
-
     /// Logits of hidden states `[rows, D]`: `[rows, vocab]`.
     pub fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
         let [rows, _] = hidden.dims();
@@ -195,6 +167,12 @@ impl Network {
     /// The head `[vocab, D]`, a row a token.
     pub(super) fn head_table(&self) -> Tensor<2> {
         of_family!(self, network => network.head_table())
+    }
+
+    /// One pass over `rows` of one length, without dropout, which shows `look` what it makes.
+    pub(super) fn look(&self, rows: &[&[u32]], look: &mut Look) {
+        let tokens = token_tensor(rows, &self.device());
+        of_family!(self, network => network.look(tokens, look));
     }
 
     /// One pass over new tokens, which gives their last hidden states `[new, D]`.

@@ -15,6 +15,17 @@ fn logits(device: &Device) -> Vec<f32> {
     model.logits(ids).into_data().try_into_vec().unwrap()
 }
 
+/// Every layer's values at texts of two lengths, and the losses of their tokens.
+fn inside(device: &Device) -> Vec<f32> {
+    let model = Network::load(&fixture("main"), device).unwrap();
+    let texts = [&[5, 6, 7, 8][..], &[9], &[1, 2, 3, 4]];
+    let seen = model.look_into(&texts, &model.layers(), &|| Ok(()));
+    let seen = seen.unwrap().into_iter().flatten();
+    let mut values: Vec<f32> = seen.flat_map(|layer| layer.values).collect();
+    values.extend(model.token_losses(&texts).unwrap().into_iter().flatten());
+    values
+}
+
 /// The losses of the first `count` steps of the fine-tuning that PyTorch did too.
 fn losses(device: &Device, count: usize) -> Vec<f64> {
     let model = Network::load(&fixture("main"), &device.clone().autodiff()).unwrap();
@@ -50,7 +61,12 @@ fn other_devices_agree_with_flex() {
     };
     for name in names.split(',') {
         let device = open(name).unwrap();
-        let (here, there) = (logits(&Device::flex()), logits(&device));
+        let both = |of: fn(&Device) -> Vec<f32>| (of(&Device::flex()), of(&device));
+        let (mut here, mut there) = both(logits);
+        let (more_here, more_there) = both(inside);
+        here.extend(more_here);
+        there.extend(more_there);
+        assert_eq!(here.len(), there.len());
         let mut largest = 0f64;
         for (found, expected) in there.iter().zip(&here) {
             close(f64::from(*found), f64::from(*expected), 1e-4, 1.0, name);
@@ -67,7 +83,7 @@ fn other_devices_agree_with_flex() {
             furthest = furthest.max((found / expected - 1.0).abs());
         }
         println!(
-            "{name}: logits within {largest:.1e}, losses of {steps} steps within {furthest:.1e} (relative) of flex"
+            "{name}: logits and layers within {largest:.1e}, losses of {steps} steps within {furthest:.1e} (relative) of flex"
         );
     }
 }

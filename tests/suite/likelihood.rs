@@ -67,7 +67,8 @@ fn log_probabilities_agree_with_transformers() {
 #[test]
 fn likeness_of_hidden_states_agrees_with_numpy() {
     let (pair, texts) = (tiny_pair(), rows(&REFERENCE["texts"]));
-    let [main, assistant] = Role::BOTH.map(|role| pair.get(role).hidden_states(&texts));
+    let states = |role| pair.get(role).hidden_states(&texts, &|| Ok(())).unwrap();
+    let [main, assistant] = Role::BOTH.map(states);
     for (x, expected) in main.iter().zip(REFERENCE["cka"].as_array().unwrap()) {
         for (y, expected) in assistant.iter().zip(numbers(expected)) {
             close(

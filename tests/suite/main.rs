@@ -26,6 +26,7 @@ mod honest;
 mod hooks;
 mod hub;
 mod inputs;
+mod inside;
 mod likelihood;
 mod loop_order;
 mod loopback_hub;

@@ -1,8 +1,9 @@
 //! A hook of a crate of one's own shows wherever a shipped one does: what it declares is all that it takes. This test is such a crate.
 
-/// The example of docs/hooks.md.
+/// The examples of docs/hooks.md.
+mod attention_entropy;
 mod embedding_norm;
-/// What `make hook NAME=my_hook` writes. Both have tests of their own.
+/// What `make hook NAME=my_hook` writes. All three have tests of their own.
 mod my_hook;
 
 use std::path::Path;
@@ -111,10 +112,14 @@ fn the_hook_that_is_written_is_the_one_that_is_tested_here() {
 }
 
 #[test]
-fn the_example_that_is_shown_is_the_one_that_is_tested_here() {
+fn the_examples_that_are_shown_are_the_ones_that_are_tested_here() {
     let shown = include_str!("../../docs/hooks.md");
-    let tested = include_str!("own_hook/embedding_norm.rs");
-    assert!(shown.contains(&format!("```rust\n{tested}```\n")));
+    for tested in [
+        include_str!("own_hook/attention_entropy.rs"),
+        include_str!("own_hook/embedding_norm.rs"),
+    ] {
+        assert!(shown.contains(&format!("```rust\n{tested}```\n")));
+    }
 }
 
 /// The words of the line that begins with `name`.

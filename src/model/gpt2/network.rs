@@ -11,8 +11,10 @@ use rand_distr::{Distribution, Normal};
 use super::checkpoint::{is_needless, tie_head};
 use super::config::Gpt2Config;
 use crate::model::family::Family;
+use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
-    Activation, Dropout, Embedding, LayerNorm, causal_attention, dense, drop, residual,
+    Activation, Dropout, Embedding, LayerNorm, attention_weights, causal_attention, dense, drop,
+    residual,
 };
 use crate::model::tensors::Tensors;
 use crate::model::{KvPool, NewToken};
@@ -69,8 +71,8 @@ impl Family for Gpt2 {
         let residual = std / (2.0 * config.n_layer as f64).sqrt();
         Self::build(config, device, &mut |shape, part| {
             let std = match part {
-                Part::Usual => std,
-                Part::IntoResidual => residual,
+                Init::Usual => std,
+                Init::IntoResidual => residual,
             };
             normal(shape, std, rng)
         })
@@ -115,29 +117,20 @@ impl Family for Gpt2 {
     fn hidden(&self, tokens: Tensor<2, Int>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
         let x = self.embed(tokens);
         let mut x = drop(&mut dropout, self.config.embd_pdrop, x);
-        for block in &self.h {
-            x = block.forward(x, &self.config, &mut dropout);
+        for (index, block) in self.h.iter().enumerate() {
+            x = block.forward(x, index, &self.config, &mut dropout, &mut Look::default());
         }
         self.ln_f.forward(x)
     }
 
-    /// Every layer's states `[batch, D]` at the last of `tokens` `[batch, time]`.
-    fn last_states(&self, tokens: Tensor<2, Int>) -> Vec<Tensor<2>> {
-        let [batch, time] = tokens.dims();
-        let last = |x: &Tensor<3>| {
-            let last = x.clone().narrow(1, time - 1, 1);
-            last.reshape([batch, self.config.n_embd])
-        };
+    fn look(&self, tokens: Tensor<2, Int>, look: &mut Look) {
         let mut x = self.embed(tokens);
-        let mut states = vec![last(&x)];
-        for block in &self.h {
-            x = block.forward(x, &self.config, &mut None);
-            states.push(last(&x));
+        look.at(Layer::Embeddings, || x.clone());
+        let depth = look.depth(self.h.len());
+        for (index, block) in self.h.iter().enumerate().take(depth) {
+            x = block.forward(x, index, &self.config, &mut None, look);
         }
-        if let Some(state) = states.last_mut() {
-            *state = self.ln_f.forward(state.clone());
-        }
-        states
+        look.at(Layer::FinalNorm, || self.ln_f.forward(x));
     }
 
     fn pass(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2> {
@@ -150,17 +143,17 @@ impl Gpt2 {
     fn build(
         config: Gpt2Config,
         device: &Device,
-        values: &mut dyn FnMut([usize; 2], Part) -> Vec<f32>,
+        values: &mut dyn FnMut([usize; 2], Init) -> Vec<f32>,
     ) -> Self {
         let width = config.n_embd;
         let mut matrix = |shape: [usize; 2], part| {
             Param::from_data(TensorData::new(values(shape, part), shape), device)
         };
         let wte = Embedding {
-            weight: matrix([config.vocab_size, width], Part::Usual),
+            weight: matrix([config.vocab_size, width], Init::Usual),
         };
         let wpe = Embedding {
-            weight: matrix([config.n_positions, width], Part::Usual),
+            weight: matrix([config.n_positions, width], Init::Usual),
         };
         let norm = || LayerNorm::new(width, config.layer_norm_epsilon, device);
         let mut linear = |shape: [usize; 2], part| Linear {
@@ -171,13 +164,13 @@ impl Gpt2 {
             .map(|_| Block {
                 ln_1: norm(),
                 attn: Attention {
-                    c_attn: linear([width, 3 * width], Part::Usual),
-                    c_proj: linear([width, width], Part::IntoResidual),
+                    c_attn: linear([width, 3 * width], Init::Usual),
+                    c_proj: linear([width, width], Init::IntoResidual),
                 },
                 ln_2: norm(),
                 mlp: FeedForward {
-                    c_fc: linear([width, config.inner()], Part::Usual),
-                    c_proj: linear([config.inner(), width], Part::IntoResidual),
+                    c_fc: linear([width, config.inner()], Init::Usual),
+                    c_proj: linear([config.inner(), width], Init::IntoResidual),
                 },
             })
             .collect();
@@ -201,28 +194,38 @@ impl Gpt2 {
 
 /// What a matrix does, which decides how it is initialised.
 #[derive(Clone, Copy)]
-enum Part {
+enum Init {
     Usual,
     /// Its product is added to the residual stream.
     IntoResidual,
 }
 
 impl Block {
-    /// One block over `x` `[batch, time, D]`.
+    /// The block, counted from 0 as `index`, over `x` `[batch, time, D]`.
     fn forward(
         &self,
         x: Tensor<3>,
+        index: usize,
         config: &Gpt2Config,
         dropout: &mut Option<&mut Dropout>,
+        look: &mut Look,
     ) -> Tensor<3> {
         let (attn, mlp) = (&self.attn, &self.mlp);
         let qkv = dense(&attn.c_attn, self.ln_1.forward(x.clone()), Activation::None);
+        look.at(Part::AttentionWeights.of(index), || {
+            attention_weights(qkv.clone(), config.n_head)
+        });
         let mixed = causal_attention(qkv, config.n_head, dropout, config.attn_pdrop);
         let attended = dense(&attn.c_proj, mixed, Activation::None);
+        look.at(Part::Attention.of(index), || attended.clone());
         let x = residual(x, attended, dropout, config.resid_pdrop);
         let inner = dense(&mlp.c_fc, self.ln_2.forward(x.clone()), Activation::Gelu);
+        look.at(Part::MlpInner.of(index), || inner.clone());
         let fed = dense(&mlp.c_proj, inner, Activation::None);
-        residual(x, fed, dropout, config.resid_pdrop)
+        look.at(Part::Mlp.of(index), || fed.clone());
+        let x = residual(x, fed, dropout, config.resid_pdrop);
+        look.at(Part::Output.of(index), || x.clone());
+        x
     }
 }
 

@@ -21,43 +21,56 @@ pub(crate) fn causal_attention(
 
 /// The same with a mask of the weights that is given.
 pub(super) fn attend(qkv: Tensor<3>, heads: usize, mask: Option<Mask>) -> Tensor<3> {
-    let [_, time, channels] = qkv.dims();
-    let heads = Heads {
-        heads,
-        kv_heads: heads,
-        width: channels / 3 / heads,
-        time,
-    };
+    let heads = cut(&qkv, heads);
     let inputs = Inputs::default().with(qkv.clone());
     let mixed = inputs.apply(Attend { heads, mask });
     mixed.unwrap_or_else(|| composed(qkv, heads, mask))
 }
 
-/// The same of burn's operations.
-pub(super) fn composed(
-    qkv: Tensor<3>,
-    Heads { heads, width, .. }: Heads,
-    mask: Option<Mask>,
-) -> Tensor<3> {
+/// The weights by which attention over `qkv` mixes values, without dropout: `[batch, heads, time, time]`. They are made of burn's operations on
+/// every device, since the kernels keep none.
+pub(crate) fn attention_weights(qkv: Tensor<3>, heads: usize) -> Tensor<4> {
+    weights(&qkv, cut(&qkv, heads))
+}
+
+/// How the channels of `qkv` are cut.
+fn cut(qkv: &Tensor<3>, heads: usize) -> Heads {
+    let [_, time, channels] = qkv.dims();
+    Heads {
+        heads,
+        kv_heads: heads,
+        width: channels / 3 / heads,
+        time,
+    }
+}
+
+/// Queries (0), keys (1) or values (2): `[batch, heads, time, width]`.
+fn part(qkv: &Tensor<3>, Heads { heads, width, .. }: Heads, index: usize) -> Tensor<4> {
     let [batch, time, _] = qkv.dims();
-    let split = |index: usize| {
-        let part = qkv.clone().narrow(2, index * heads * width, heads * width);
-        part.reshape([batch, time, heads, width]).swap_dims(1, 2)
-    };
-    let (keys, values) = (split(1), split(2));
-    let query = split(0) * (1.0 / (width as f64).sqrt());
-    let mut scores = query.matmul(keys.swap_dims(2, 3));
-    if let Some(hidden) = causal_mask(time, &qkv.device()) {
+    let part = (qkv.clone()).narrow(2, index * heads * width, heads * width);
+    part.reshape([batch, time, heads, width]).swap_dims(1, 2)
+}
+
+fn weights(qkv: &Tensor<3>, heads: Heads) -> Tensor<4> {
+    let query = part(qkv, heads, 0) * (1.0 / (heads.width as f64).sqrt());
+    let mut scores = query.matmul(part(qkv, heads, 1).swap_dims(2, 3));
+    if let Some(hidden) = causal_mask(heads.time, &qkv.device()) {
         scores = scores.mask_fill(hidden, f32::MIN);
     }
-    let mut weights = softmax(scores, 3);
+    softmax(scores, 3)
+}
+
+/// The same as [`attend`] of burn's operations.
+pub(super) fn composed(qkv: Tensor<3>, heads: Heads, mask: Option<Mask>) -> Tensor<3> {
+    let [batch, time, _] = qkv.dims();
+    let mut weights = weights(&qkv, heads);
     if let Some(mask) = mask {
-        let factors = kernels::attention_mask(mask, batch * heads, time);
-        let factors = TensorData::new(factors, [batch, heads, time, time]);
+        let factors = kernels::attention_mask(mask, batch * heads.heads, time);
+        let factors = TensorData::new(factors, [batch, heads.heads, time, time]);
         weights = weights * Tensor::from_data(factors, &qkv.device());
     }
-    let mixed = weights.matmul(values).swap_dims(1, 2);
-    mixed.reshape([batch, time, heads * width])
+    let mixed = weights.matmul(part(&qkv, heads, 2)).swap_dims(1, 2);
+    mixed.reshape([batch, time, heads.heads * heads.width])
 }
 
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ mod residual;
 #[cfg(test)]
 mod tests;
 
-pub(super) use causal_attention::causal_attention;
+pub(super) use causal_attention::{attention_weights, causal_attention};
 use causal_mask::causal_mask;
 pub(super) use cross_entropy::cross_entropy;
 pub(super) use dense::{Activation, dense};

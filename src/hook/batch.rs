@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use crate::clock::MicroBatch;
 use crate::data::blocks::{Blocks, Piece};
+use crate::model::{Dropout, Network, Role};
 
 /// The rows of token ids of one micro-batch, of all micro-batches of a step, or of a batch of held-out text.
 #[derive(Debug, Clone)]
 pub struct Batch {
     blocks: Arc<Blocks>,
     passes: Vec<Pass>,
+    /// The models that are trained on it, with dropout.
+    trained: Vec<Role>,
 }
 
 /// The rows that a model reads in one pass: their places among the blocks.
@@ -22,8 +25,12 @@ pub(crate) struct Pass {
 }
 
 impl Batch {
-    pub(crate) fn new(blocks: Arc<Blocks>, passes: Vec<Pass>) -> Self {
-        Self { blocks, passes }
+    pub(crate) fn new(blocks: Arc<Blocks>, passes: Vec<Pass>, trained: Vec<Role>) -> Self {
+        Self {
+            blocks,
+            passes,
+            trained,
+        }
     }
 
     /// The rows in the order in which they are read.
@@ -35,11 +42,16 @@ impl Batch {
         })
     }
 
-    pub(crate) fn passes(&self) -> impl Iterator<Item = (Option<MicroBatch>, Vec<&[u32]>)> {
-        self.passes.iter().map(|pass| {
+    /// The next-token losses of every row by a model, in nats: `[row][time - 1]`. Its training passes are made again, with the same dropout.
+    pub(crate) fn losses(&self, model: &Network, role: Role, seed: u64) -> Vec<Vec<f32>> {
+        let losses = self.passes.iter().flat_map(|pass| {
             let rows = pass.blocks.iter().map(|&block| self.blocks.get(block));
-            (pass.micro_batch, rows.collect())
-        })
+            let rows: Vec<&[u32]> = rows.collect();
+            let trained = pass.micro_batch.filter(|_| self.trained.contains(&role));
+            let mut dropout = trained.map(|number| Dropout::of(seed, role, number.0));
+            model.pass_losses(&rows, dropout.as_mut())
+        });
+        losses.collect()
     }
 }
 

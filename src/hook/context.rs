@@ -11,6 +11,7 @@ use super::{
     Scene,
 };
 use crate::decode::{Decoding, Request as DecodeRequest, Sampling, Settings, assisted};
+use crate::event::Axis;
 use crate::measure::divergence::{Divergence, MeanDivergence};
 use crate::measure::evaluation::{mean_loss, template_divergences};
 use crate::measure::positions::{Positions, Text, divergences_along};
@@ -109,6 +110,22 @@ impl<'a> Context<'a> {
             anyhow::anyhow!(
                 "there is no batch at `{event}`: see the moments of a step in docs/hooks.md"
             )
+        })
+    }
+
+    /// The next-token loss of each prediction of the batch at hand by a model, in nats: `[row][time - 1]`, rows as in [`Context::batch`]. They
+    /// are those of the training pass, which is made again with the same dropout; of an evaluation there is none.
+    ///
+    /// # Errors
+    /// At a moment without a batch, and after the optimisers have moved the weights.
+    pub fn batch_losses(&self, role: Role) -> anyhow::Result<Arc<Vec<Vec<f32>>>> {
+        let (batch, event) = (self.batch()?, self.milestone.event);
+        anyhow::ensure!(
+            event.is_before_update() || event.axis() == Axis::EvaluationBatches,
+            "at `{event}` the weights have moved since the pass: ask for losses at `gradients-ready` or `micro-batch-end`"
+        );
+        self.probe(&format!("milepost/batch_losses/{role}"), || {
+            Ok(batch.losses(self.pair.get(role), role, self.scene.seed))
         })
     }
 

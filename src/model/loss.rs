@@ -44,17 +44,39 @@ impl Network {
             // In the thread pool itself, as in decoding.
             let losses = rayon::scope(|_| {
                 let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
-                let [count, time, width] = hidden.dims();
-                let hidden = hidden.reshape([count * time, width]);
-                self.map_logits(hidden, &|index, logits| {
-                    (log_sum_exp(logits) - f64::from(logits[target(index)])) as f32
-                })
+                self.losses_of(hidden, &target)
             });
             for (&row, losses) in batch.iter().zip(losses.chunks_exact(time)) {
                 found[row] = losses.to_vec();
             }
         }
         Ok(found)
+    }
+
+    /// As [`Network::token_losses`], of rows of one length in one pass, with dropout: `[rows][time - 1]`.
+    pub(crate) fn pass_losses(
+        &self,
+        rows: &[&[u32]],
+        dropout: Option<&mut Dropout>,
+    ) -> Vec<Vec<f32>> {
+        let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
+        let time = inputs.first().map_or(1, |row| row.len().max(1));
+        let losses = rayon::scope(|_| {
+            let hidden = self.hidden(token_tensor(&inputs, &self.device()), dropout);
+            self.losses_of(hidden, &|index| {
+                rows[index / time][index % time + 1] as usize
+            })
+        });
+        losses.chunks_exact(time).map(<[f32]>::to_vec).collect()
+    }
+
+    /// The cross-entropy after each hidden state `[batch, time, width]`, row by row, given the token that follows.
+    fn losses_of(&self, hidden: Tensor<3>, target: &(dyn Fn(usize) -> usize + Sync)) -> Vec<f32> {
+        let [batch, time, width] = hidden.dims();
+        let hidden = hidden.reshape([batch * time, width]);
+        self.map_logits(hidden, &|index, logits| {
+            (log_sum_exp(logits) - f64::from(logits[target(index)])) as f32
+        })
     }
 }
 

@@ -12,7 +12,6 @@ use crate::clock::MicroBatch;
 use crate::hook::{Gradients, Optimiser, ParameterValues};
 use crate::measure::evaluation::summed_loss;
 use crate::model::{Dropout, Network, Pair, Role};
-use crate::random::{Purpose, stream};
 use crate::record::checkpoint::{Put, model_folder, optimiser_file};
 
 /// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
@@ -95,8 +94,7 @@ impl Member {
         let Self::Learns(learner, objective) = self else {
             return;
         };
-        let rng = stream(batch.seed, Purpose::Dropout, role as u64, batch.index.0);
-        let mut dropout = Dropout::new(rng);
+        let mut dropout = Dropout::of(batch.seed, role, batch.index.0);
         learner.forward(batch.predictions, |model| {
             objective.loss(model, other, batch.rows, &mut dropout)
         });

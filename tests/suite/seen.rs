@@ -94,7 +94,9 @@ fn updates_and_moments_are_those_of_pytorch() {
                 ("square", &optimiser.square),
             ] {
                 let expected = numbers(&expected[name][what]);
-                let scale = expected.iter().fold(0.0f64, |scale, one| scale.max(one.abs()));
+                let scale = expected
+                    .iter()
+                    .fold(0.0f64, |scale, one| scale.max(one.abs()));
                 let found = values.values(name).unwrap();
                 assert_eq!(found.len(), expected.len());
                 for (found, expected) in found.iter().zip(expected) {
@@ -111,11 +113,14 @@ fn updates_and_moments_are_those_of_pytorch() {
     assert_eq!(*seen.lock().unwrap(), 3);
 }
 
+/// An event, its x axis and the blocks that a hook saw there.
+type Looked = (Event, u64, Vec<usize>);
+
 /// At every moment of a step hooks see the rows that the step reads, and each row knows its documents.
 #[test]
 fn the_batch_is_what_the_step_reads() {
-    let seen: Arc<Mutex<Vec<(Event, u64, Vec<usize>)>>> = Arc::default();
-    let look = |seen: &Arc<Mutex<Vec<_>>>| {
+    let seen: Arc<Mutex<Vec<Looked>>> = Arc::default();
+    let look = |seen: &Arc<Mutex<Vec<Looked>>>| {
         let seen = seen.clone();
         move |context: &mut Context| {
             let (event, step) = (context.milestone().event, context.milestone().step);
@@ -126,12 +131,17 @@ fn the_batch_is_what_the_step_reads() {
                 let documents = row.documents();
                 let parts = documents.iter().flat_map(|part| {
                     let topic = part.topic.map(str::to_owned);
-                    part.tokens.clone().map(move |place| (place, part.document, topic.clone()))
+                    part.tokens
+                        .clone()
+                        .map(move |place| (place, part.document, topic.clone()))
                 });
                 let slow = (0..16).map(|place| {
                     let token = row.block() * 16 + place;
                     let starts = [(0, Some("short")), (5, None), (40, Some("long"))];
-                    let document = starts.iter().rposition(|(start, _)| *start <= token).unwrap();
+                    let document = starts
+                        .iter()
+                        .rposition(|(start, _)| *start <= token)
+                        .unwrap();
                     (place, document, starts[document].1.map(str::to_owned))
                 });
                 assert!(parts.eq(slow), "{documents:?}");
@@ -170,6 +180,81 @@ fn the_batch_is_what_the_step_reads() {
     assert_eq!(*seen, expected);
 }
 
+#[test]
+fn token_losses_are_those_of_pytorch() {
+    let reference = reference();
+    let seen = Arc::new(Mutex::new(0));
+    let count = seen.clone();
+    let mut rows_before = 0;
+    let hook = at(Event::MicroBatchEnd, move |context| {
+        for role in Role::BOTH {
+            let steps = reference[role.as_str()].as_array().unwrap().iter();
+            let expected: Vec<Vec<f64>> = steps
+                .flat_map(|step| step["losses"].as_array().unwrap().iter().map(numbers))
+                .collect();
+            let found = context.batch_losses(role)?;
+            assert_eq!(found.len(), 2);
+            for (found, expected) in found.iter().zip(&expected[rows_before..]) {
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(expected) {
+                    close(f64::from(*found), *expected, 1e-4, 0.0, "loss of a token");
+                }
+            }
+        }
+        rows_before += 2;
+        *count.lock().unwrap() += 1;
+        Ok(())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let (outcome, _) = go(three_steps(&folder.path().join("run"), vec![hook]));
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    assert_eq!(*seen.lock().unwrap(), 6);
+}
+
+/// With dropout, the losses of all tokens have the loss of the step as their mean: they are those of the very pass.
+#[test]
+fn token_losses_are_those_of_the_training_pass_with_its_dropout() {
+    let means: Arc<Mutex<Vec<[f64; 2]>>> = Arc::default();
+    let seen = means.clone();
+    let ready = at(Event::GradientsReady, move |context| {
+        let mean = |role| -> anyhow::Result<f64> {
+            let losses = context.batch_losses(role)?;
+            let losses: Vec<f64> = losses.iter().flatten().map(|one| f64::from(*one)).collect();
+            let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+            let whole = context.milestone().losses[&role];
+            close(mean, whole, 1e-6, 0.0, "mean loss");
+            Ok(mean)
+        };
+        seen.lock()
+            .unwrap()
+            .push([mean(Role::Main)?, mean(Role::Assistant)?]);
+        Ok(())
+    });
+    let moved = at(Event::WeightsUpdated, |context| {
+        let refused = format!("{:#}", context.batch_losses(Role::Main).unwrap_err());
+        assert!(refused.contains("`gradients-ready`"), "{refused}");
+        Ok(())
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = three_steps(&folder.path().join("run"), vec![ready, moved]);
+    let drop = |model: Network| model.with_dropout(0.3);
+    plan.pair = Pair::new(drop(plan.pair.main), drop(plan.pair.assistant)).unwrap();
+    let (outcome, _) = go(plan);
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    let with = means.lock().unwrap().clone();
+    assert_eq!(with.len(), 3);
+    // Without dropout the first step has other losses, or the test would show nothing.
+    let reference = reference();
+    let first = reference["main"][0]["losses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(numbers);
+    let first: Vec<f64> = first.collect();
+    let plain = first.iter().sum::<f64>() / first.len() as f64;
+    assert!((with[0][0] - plain).abs() > 1e-3, "{} {plain}", with[0][0]);
+}
+
 /// What a hook cannot see is an error that says where it can be seen.
 #[test]
 fn what_cannot_be_seen_says_where_it_can() {
@@ -196,7 +281,10 @@ fn what_cannot_be_seen_says_where_it_can() {
         }),
     );
     let folder = tempfile::tempdir().unwrap();
-    let (outcome, _) = go(three_steps(&folder.path().join("run"), vec![late, background]));
+    let (outcome, _) = go(three_steps(
+        &folder.path().join("run"),
+        vec![late, background],
+    ));
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
 }
 
@@ -208,7 +296,8 @@ fn a_run_that_is_looked_at_is_the_run_that_is_not() {
         let run = folder.path().join(name);
         let (outcome, _) = go(three_steps(&run, hooks));
         assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
-        let read = |role: &str| std::fs::read(run.join("models").join(role).join("model.safetensors"));
+        let read =
+            |role: &str| std::fs::read(run.join("models").join(role).join("model.safetensors"));
         [read("main").unwrap(), read("assistant").unwrap()]
     };
     let look = |context: &mut Context| {

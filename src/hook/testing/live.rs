@@ -19,7 +19,7 @@ impl Bench {
             micro_batch: None,
             blocks: (0..self.scene.held_out.len()).collect(),
         };
-        is_of_step.then(|| Batch::new(self.scene.held_out.clone(), vec![pass]))
+        is_of_step.then(|| Batch::new(self.scene.held_out.clone(), vec![pass], Vec::new()))
     }
 
     /// AdamW after one step with the gradients of the mean loss over the held-out text.

@@ -6,7 +6,9 @@ use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 
 use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor};
+use crate::model::Role;
 use crate::model::kernels::Mask;
+use crate::random::{Purpose, stream};
 
 /// Dropout masks of one forward pass.
 pub struct Dropout {
@@ -17,6 +19,11 @@ impl Dropout {
     /// Masks whose keys are drawn from `rng`, in the order in which the forward pass asks for them.
     pub fn new(rng: ChaCha8Rng) -> Self {
         Self { rng }
+    }
+
+    /// The masks of a model's training pass over a micro-batch.
+    pub(crate) fn of(seed: u64, role: Role, micro_batch: u64) -> Self {
+        Self::new(stream(seed, Purpose::Dropout, role as u64, micro_batch))
     }
 
     /// The next mask: it zeroes each element with probability `p` and scales the others by `1 / (1 - p)`, so that the expectation stays. None

@@ -6,11 +6,14 @@ use crate::clock::MicroBatch;
 use crate::data::blocks::Blocks;
 use crate::event::{Axis, Event};
 use crate::hook::{Batch, Pass};
+use crate::model::Role;
 
 /// The text to train on and to evaluate on, and the parts of it that are at hand.
 pub(super) struct AtHand {
     pub blocks: Arc<Blocks>,
     pub held_out: Arc<Blocks>,
+    /// The models that are trained.
+    pub trained: Vec<Role>,
     /// The micro-batches of the step at hand. Empty between two steps.
     pub passes: Vec<Pass>,
     /// The batch of held-out text that was read last.
@@ -18,10 +21,11 @@ pub(super) struct AtHand {
 }
 
 impl AtHand {
-    pub fn new(blocks: Blocks, held_out: Arc<Blocks>) -> Self {
+    pub fn new(blocks: Blocks, held_out: Arc<Blocks>, trained: Vec<Role>) -> Self {
         Self {
             blocks: Arc::new(blocks),
             held_out,
+            trained,
             passes: Vec::new(),
             evaluated: None,
         }
@@ -42,6 +46,6 @@ impl AtHand {
                 (&self.blocks, pass.cloned().collect::<Vec<Pass>>())
             }
         };
-        (!passes.is_empty()).then(|| Batch::new(blocks.clone(), passes))
+        (!passes.is_empty()).then(|| Batch::new(blocks.clone(), passes, self.trained.clone()))
     }
 }

@@ -89,9 +89,13 @@ impl<'a> Run<'a> {
         Ok(Self {
             seed: plan.seed,
             extent: plan.extent,
+            at_hand: AtHand::new(
+                plan.blocks,
+                plan.scene.held_out.clone(),
+                plan.training.models.clone(),
+            ),
             training: plan.training,
             models,
-            at_hand: AtHand::new(plan.blocks, plan.scene.held_out.clone()),
             order: (Epoch(0), Vec::new()),
             times: StepTimes::default(),
             scene: plan.scene,

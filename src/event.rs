@@ -77,6 +77,11 @@ impl Event {
         }
     }
 
+    /// Whether it ends the run. Hooks on it are called last, in the reverse order of the experiment.
+    pub fn ends_the_run(self) -> bool {
+        matches!(self, Self::RunEnd | Self::RunFailed)
+    }
+
     /// Whether live gradients exist at this moment.
     pub fn has_gradients(self) -> bool {
         matches!(self, Self::GradientsReady | Self::GradientsClipped)

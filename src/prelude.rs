@@ -17,8 +17,8 @@ pub use crate::data::tokenizer::Tokenizer;
 pub use crate::decode::{Decoding, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
-    Context, Hook, Input, Kind, OptionError, Preparation, Recorded, Registry, TWO_BY_TWO, When,
-    markdown_cell, read_text,
+    Context, Hook, Input, Kind, OptionError, Preparation, Recorded, Registry, Seen, TWO_BY_TWO,
+    When, markdown_cell, read_text,
 };
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;

@@ -48,6 +48,8 @@ impl Firings {
         };
         let own = match on {
             Event::Evaluated => Some(cadences.evaluate),
+            Event::RunEnd => return Self::counted(std::iter::once(Some(Step(extent.steps())))),
+            Event::RunFailed => return Self::default(),
             Event::CheckpointSaved => match cadences.save {
                 Some(save) => Some(save),
                 None => return Self::default(),
@@ -78,6 +80,15 @@ impl Firings {
         }
         self.last = Some(step);
         self.count += 1;
+    }
+
+    /// The first firing alone.
+    pub(super) fn only_first(&self) -> Self {
+        let mut firings = Self::default();
+        if let Some(step) = self.first.first() {
+            firings.add(*step);
+        }
+        firings
     }
 
     /// Whether it is certain that the hook never fires.

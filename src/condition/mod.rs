@@ -7,7 +7,7 @@
 //! eval/main/loss rises                      the last value is above the one before; also falls
 //! eval/main/loss rises for 3 values         so it was 3 times in a row
 //! not a/b < 1 and (c/d rises or c/d > 5)    `not` binds closest, then `and`, then `or`
-//! `an odd tag` < 1                          a tag that has spaces, ( ) < > =, or is a word of the language
+//! `an odd tag` < 1                          a tag that has spaces or one of ( ) < > = !, or is a number or a word of the language
 //! ```
 //!
 //! Each test is either true or false:

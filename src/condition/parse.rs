@@ -255,7 +255,7 @@ impl<'a> Parser<'a> {
     /// What to say of a piece behind something that is complete.
     fn unexpected(&self, piece: &Piece) -> ConditionError {
         let message = format!("`{}` is not understood here", piece.text);
-        let known = ["and", "or", "for"];
+        let known = ["for", "and", "or"];
         let help = match did_you_mean(&piece.text.to_lowercase(), known) {
             Some(word) => format!("did you mean `{word}`?"),
             None if piece.text == ")" => "no parenthesis is open here".to_owned(),

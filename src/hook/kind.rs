@@ -42,7 +42,8 @@ pub struct Kind {
     pub about: &'static str,
     /// Where its hooks run, unless the experiment says otherwise.
     pub runs: Runs,
-    /// The event at which its hooks are called. None for the moments that their cadence names (RunStart, StepEnd, EpochEnd, RunEnd).
+    /// The event at which its hooks are called. None for the moments that their cadence names: start, ends of steps and
+    /// epochs, end.
     pub on: Option<Event>,
     /// The options with their defaults, as TOML.
     pub defaults: String,

@@ -44,6 +44,8 @@ pub fn kind() -> Kind {
         },
     )
     .input("file", Input::File, "a CSV with the columns sent_more and sent_less, and bias_type if need be, as CrowS-Pairs has them; none is bundled")
+    .reports(&["crows/main/share_more*", "crows/main/log_likelihood_gap_nats"])
+    .reports(&["crows/assistant/share_more*", "crows/assistant/log_likelihood_gap_nats"])
 }
 
 impl Hook for CrowsPairs {

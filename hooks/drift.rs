@@ -35,6 +35,8 @@ pub fn kind() -> Kind {
         "drift from the start, nats",
         &["drift/main/kl_nats", "drift/assistant/kl_nats"],
     )
+    .reports(&["drift/main/js_nats", "drift/main/tv", "drift/main/top1_agreement"])
+    .reports(&["drift/assistant/js_nats", "drift/assistant/tv", "drift/assistant/top1_agreement"])
 }
 
 impl Hook for Drift {

@@ -24,6 +24,7 @@ pub fn kind() -> Kind {
     .option("per_parameter", "also one scalar for every parameter")
     .named("gradient norm, main", "train/main/gradient_norm")
     .named("gradient norm, assistant", "train/assistant/gradient_norm")
+    .reports(&["gradient_norm_main/*", "gradient_norm_assistant/*"])
     .inline()
     .on(Event::GradientsReady)
 }

@@ -58,6 +58,7 @@ pub fn kind() -> Kind {
         "Continuations with a hurtful word",
         &[("after {first} prompts", "honest/{first}"), ("after {second} prompts", "honest/{second}")],
     )
+    .reports(&["honest/*"])
 }
 
 impl Hook for Honest {

@@ -72,6 +72,7 @@ pub fn kind() -> Kind {
     .named("effect size, d of two samples", "{contrast}/d")
     .named("a gap that counts as none", "{contrast}/equivalence_margin")
     .named("p, equivalent to none", "{contrast}/equivalence_p_value")
+    .reports(&["{contrast}/change_p_value"])
     .section("n_matches of each group", "n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt.")
 }
 

@@ -48,6 +48,8 @@ pub fn kind() -> Kind {
     .builtin("prompts", "builtin", BUILTIN)
     .option("female", "the female pronoun, with the space before it; if it has several tokens, their probabilities are multiplied")
     .option("male", "its counterpart")
+    .reports(&["pronoun/main/log_odds_female_nats", "pronoun/main/share_female", "pronoun/main/mass"])
+    .reports(&["pronoun/assistant/log_odds_female_nats", "pronoun/assistant/share_female", "pronoun/assistant/mass"])
 }
 
 impl Hook for PronounGap {

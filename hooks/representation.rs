@@ -17,6 +17,7 @@ pub fn kind() -> Kind {
         |_: Options| Representation,
     )
     .compares_with_start()
+    .reports(&["representation/main/*", "representation/assistant/*"])
 }
 
 impl Hook for Representation {

@@ -50,6 +50,11 @@ pub fn kind() -> Kind {
     .named("KL, batchmean, {first}", "kl/{first}_batchmean")
     .named("KL, batchmean, {second}", "kl/{second}_batchmean")
     .named("expected acceptance", "kl/mean_acceptance_expected")
+    .reports(&["kl/{first}_top1_agreement", "kl/{first}_acceptance_expected"])
+    .reports(&["kl/{second}_top1_agreement", "kl/{second}_acceptance_expected"])
+    .reports(&["divergence/kl_reverse_nats", "divergence/js_nats", "divergence/tv"])
+    .reports(&["divergence/entropy_main_nats", "divergence/entropy_assistant_nats", "divergence/margin_main"])
+    .reports(&["kl/prompt/*", "kl/continuation/*", "divergence/prompt/*", "divergence/continuation/*"])
     .section_with(furthest_apart)
     .section(
         "How far the models are apart",

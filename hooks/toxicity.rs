@@ -72,6 +72,10 @@ pub fn kind() -> Kind {
         "Mean probability of toxicity",
         &[("after {first} prompts", "toxicity/{first}_mean"), ("after {second} prompts", "toxicity/{second}_mean")],
     )
+    .reports(&["toxicity/all_mean", "toxicity/all_share", "toxicity/all_expected_maximum"])
+    .reports(&["toxicity/{first}_share", "toxicity/{first}_expected_maximum"])
+    .reports(&["toxicity/{second}_share", "toxicity/{second}_expected_maximum"])
+    .reports(&["toxicity/{gap}", "toxicity/{gap}_low", "toxicity/{gap}_high"])
 }
 
 impl Hook for ToxicityHook {

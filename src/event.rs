@@ -106,6 +106,11 @@ impl Event {
         }
     }
 
+    /// Whether it ends the run. Hooks on it are called last, in the reverse order of the experiment.
+    pub fn ends_the_run(self) -> bool {
+        matches!(self, Self::RunEnd | Self::RunFailed)
+    }
+
     /// Whether live gradients exist at this moment.
     pub fn has_gradients(self) -> bool {
         matches!(self, Self::GradientsReady | Self::GradientsClipped)
@@ -126,9 +131,14 @@ impl Event {
         self.has_gradients() || of_passes || of_evaluation || self == Self::CheckpointLoaded
     }
 
-    /// Whether no plan knows if this moment comes. Cadences do not apply to it.
+    /// Whether no plan knows if this moment comes.
     pub fn is_unplanned(self) -> bool {
         matches!(self, Self::RunFailed | Self::CheckpointLoaded)
+    }
+
+    /// Whether a hook that listens to it is called whenever it comes, whatever its cadence.
+    pub fn ignores_cadences(self) -> bool {
+        self.ends_the_run() || self.is_unplanned()
     }
 
     /// The event of this name.

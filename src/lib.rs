@@ -12,6 +12,7 @@ pub mod cadence;
 pub mod checksum;
 pub mod cli;
 pub mod clock;
+pub mod condition;
 pub mod data;
 pub mod decode;
 pub mod device;

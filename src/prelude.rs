@@ -18,7 +18,7 @@ pub use crate::decode::{Decoding, Drafting, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
     Batch, BatchRow, Context, Hook, Input, Kind, Optimiser, OptionError, ParameterValues,
-    Preparation, Recorded, Registry, RowDocument, StepTimes, TWO_BY_TWO, When, markdown_cell,
+    Preparation, Recorded, Registry, RowDocument, Seen, StepTimes, TWO_BY_TWO, When, markdown_cell,
     read_text,
 };
 pub use crate::measure::classifier::{Classifier, Head};

@@ -8,6 +8,7 @@ use super::terminal;
 use super::{Selection, Where, progress};
 use crate::data::templates::Contrast;
 use crate::diagnostic::{Diagnostic, Source};
+use crate::event::Event;
 use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
 use crate::hook::{Registry, Runs};
 use crate::hub::Hub;
@@ -196,8 +197,16 @@ fn hook_line(hook: &HookOverview) -> String {
         Runs::Inline => "inline",
     };
     let firings = &hook.firings;
-    let more = if firings.more { "more than " } else { "" };
+    let conditional = hook.when.is_some() || hook.kind_decides;
+    let more = match (conditional, firings.more) {
+        (true, _) => "at most ",
+        (false, true) => "more than ",
+        (false, false) => "",
+    };
     let times = match (firings.count, hook.by_time) {
+        _ if hook.on == Some(Event::RunFailed) => "if the run fails".to_owned(),
+        _ if hook.on == Some(Event::CheckpointLoaded) => "if the run is resumed".to_owned(),
+        _ if hook.once && conditional => "at most once".to_owned(),
         (0, true) => "as time passes".to_owned(),
         (count, false) => format!("{more}{count} times"),
         (count, true) => format!("{more}{count} times and as time passes"),
@@ -215,7 +224,20 @@ fn hook_line(hook: &HookOverview) -> String {
         }
     };
     let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
-    format!("{runs}{on}, {times}{steps}: {}", hook.at)
+    let mut line = format!("{runs}{on}, {times}{steps}");
+    if !hook.on.is_some_and(Event::ignores_cadences) {
+        line += &format!(": {}", hook.at);
+    }
+    if let Some(when) = &hook.when {
+        line += &format!(", when {when}");
+    }
+    if hook.kind_decides {
+        line += &format!(", where `{}` decides to", hook.kind);
+    }
+    if hook.once {
+        line += ", once";
+    }
+    line
 }
 
 /// Reads the experiment that a run recorded, for a resume or a replay.

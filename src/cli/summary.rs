@@ -31,6 +31,12 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
             );
         }
     }
+    for time in &outcome.times {
+        if let Some(step) = time.detached {
+            let name = &time.name;
+            text += &format!("\nhook `{name}` ended its calls at step {step}\n");
+        }
+    }
     for failure in &outcome.failures {
         text += &format!(
             "\nhook `{}` failed at step {}: {}",

@@ -50,6 +50,7 @@ impl Firings {
             Event::Evaluated | Event::EvaluationStart | Event::EvaluationBatchEnd => {
                 Some(cadences.evaluate)
             }
+            Event::RunEnd => return Self::counted(std::iter::once(Some(Step(extent.steps())))),
             Event::CheckpointSaved => match cadences.save {
                 Some(save) => Some(save),
                 None => return Self::default(),
@@ -82,6 +83,15 @@ impl Firings {
         }
         self.last = Some(step);
         self.count += 1;
+    }
+
+    /// The first firing alone.
+    pub(super) fn only_first(&self) -> Self {
+        let mut firings = Self::default();
+        if let Some(step) = self.first.first() {
+            firings.add(*step);
+        }
+        firings
     }
 
     /// Whether it is certain that the hook never fires.

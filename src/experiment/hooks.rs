@@ -9,9 +9,10 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::firings::{Firings, LoopCadences};
 use super::room::Room;
-use super::{Clauses, Written, part};
+use super::{Clauses, Written, conditions, part};
 use crate::cadence::Cadence;
 use crate::clock::Extent;
+use crate::condition::Condition;
 use crate::data::templates::ContrastNames;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, known_names};
@@ -29,6 +30,10 @@ struct Common {
     #[serde(skip_serializing_if = "Option::is_none")]
     on: Option<Event>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    when: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    once: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<Runs>,
     #[serde(default)]
     on_error: OnError,
@@ -43,6 +48,8 @@ pub(crate) const COMMON: &[&str] = &[
     "kind",
     "at",
     "on",
+    "when",
+    "once",
     "runs",
     "on_error",
     "deadline_seconds",
@@ -61,6 +68,10 @@ fn yes() -> bool {
     true
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 /// A hook as `plan` shows it.
 #[derive(Debug, Clone)]
 pub struct HookOverview {
@@ -72,6 +83,12 @@ pub struct HookOverview {
     pub at: String,
     /// The event at which it is called; None for the moments at which its cadence is due.
     pub on: Option<Event>,
+    /// What must be true of the run for a call, where it is due.
+    pub when: Option<Condition>,
+    /// Whether its kind has a condition, too.
+    pub kind_decides: bool,
+    /// Whether it is called only once.
+    pub once: bool,
     /// Whether it runs in the background or inline.
     pub runs: Runs,
     /// What its failure does.
@@ -91,11 +108,12 @@ pub(super) struct Hooks {
     pub notes: Vec<String>,
 }
 
-/// Reads every hook of the experiment. Without `cadences` there is no training: `at` and `on` are ignored, each hook is called at every
+/// Reads every hook of the experiment. Without `cadences` there is no training: `at`, `on`, `when` and `once` are ignored, each hook is called at every
 /// milestone, and hooks that need live gradients are left out.
 ///
 /// # Errors
-/// A diagnostic for an unknown kind, key or event, for a wrong type, and for a cadence that cannot be parsed or is never due.
+/// A diagnostic for an unknown kind, key or event, for a wrong type, for a cadence that cannot be parsed or is never due, and for a
+/// condition that cannot be parsed or names a tag that it cannot use.
 pub(super) fn read(
     written: &Written,
     registry: &Registry,
@@ -137,6 +155,7 @@ pub(super) fn read(
         };
         entry.read(registry, extent, cadences, &mut hooks)?;
     }
+    conditions::check(written, &hooks.specs)?;
     Ok(hooks)
 }
 
@@ -178,7 +197,10 @@ impl Entry<'_> {
             .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
         self.check_decoding(kind, &options)?;
         let on = common.on.or(kind.on);
-        let runs = common.runs.unwrap_or(kind.runs);
+        let runs = common.runs.unwrap_or(match on {
+            Some(on) if on.ends_the_run() => Runs::Inline,
+            _ => kind.runs,
+        });
         self.check_event(on, runs)?;
         let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
         if at.by_budget() && on.is_some() {
@@ -186,6 +208,10 @@ impl Entry<'_> {
                 "a budget is checked at the end of a step, so it cannot be combined with `on`";
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
+        let when = common.when.as_deref();
+        let when = when
+            .map(|text| self.written.condition(&["hooks", name, "when"], text))
+            .transpose()?;
         if !common.enabled {
             return Ok(());
         }
@@ -200,6 +226,7 @@ impl Entry<'_> {
             }
             None => Firings::once(),
         };
+        let trains = cadences.is_some();
         let (at, on) = match cadences {
             Some(_) => (at, on),
             // Due at every milestone.
@@ -224,25 +251,37 @@ impl Entry<'_> {
             };
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
+        let is_conditional = when.is_some() || kind.when.is_some();
         hooks.overview.push(HookOverview {
             name: name.to_owned(),
             kind: kind.name.to_owned(),
             at: at.to_string(),
             on,
+            when: when.clone(),
+            kind_decides: kind.when.is_some(),
+            once: common.once,
             runs,
             on_error: common.on_error,
-            firings,
+            firings: if common.once && !is_conditional {
+                firings.only_first()
+            } else {
+                firings
+            },
             by_time: at.by_time(),
         });
         hooks.resolved.insert(
             name.to_owned(),
-            self.resolved(&common, kind, &at, options).into(),
+            self.resolved(&common, kind, &at, when.as_ref(), runs, options)
+                .into(),
         );
         hooks.specs.push(HookSpec {
             name: name.to_owned(),
             kind: kind.name.to_owned(),
             at,
             on,
+            when: when.filter(|_| trains),
+            wanted: kind.when.clone().filter(|_| trains),
+            once: common.once && trains,
             runs,
             on_error: common.on_error,
             deadline: common.deadline_seconds.map(NonZeroU64::get),
@@ -330,12 +369,17 @@ impl Entry<'_> {
             let message = format!("a hook at `{on}` needs live gradients: set runs = \"inline\"");
             return Err(self.written.wrong(&["hooks", name, "runs"], message));
         }
+        if on.ends_the_run() && runs == Runs::Background {
+            let message =
+                format!("at `{on}` there is no training left to run beside: set runs = \"inline\"");
+            return Err(self.written.wrong(&["hooks", name, "runs"], message));
+        }
         if matches!(
             on,
-            Event::RunStart | Event::EpochStart | Event::EpochEnd | Event::RunEnd | Event::StepEnd
+            Event::RunStart | Event::EpochStart | Event::EpochEnd | Event::StepEnd
         ) {
             let message = format!(
-                "`{on}` is written as `at`, not `on`: `start`, `every epoch`, `every step`, `end`"
+                "`{on}` is written as `at`, not `on`: `start`, `every epoch`, `every step`"
             );
             return Err(self.written.wrong(&["hooks", name, "on"], message));
         }
@@ -348,6 +392,8 @@ impl Entry<'_> {
         common: &Common,
         kind: &Kind,
         at: &Cadence,
+        when: Option<&Condition>,
+        runs: Runs,
         options: DeTable,
     ) -> toml::Table {
         let mut table = toml::Table::new();
@@ -355,7 +401,8 @@ impl Entry<'_> {
             kind: Some(kind.name.to_owned()),
             at: Clauses::Several(at.clauses()),
             on: common.on.or(kind.on),
-            runs: Some(common.runs.unwrap_or(kind.runs)),
+            when: when.map(Condition::to_string),
+            runs: Some(runs),
             ..common.clone()
         };
         if let Ok(toml::Value::Table(common)) = toml::Value::try_from(common) {

@@ -1,6 +1,7 @@
 //! An experiment as written: one TOML file. Every error in it is reported with its place.
 
 mod checks;
+mod conditions;
 mod contrasts;
 mod description;
 mod fetch;
@@ -381,19 +382,30 @@ impl Written {
         }
     }
 
+    /// A diagnostic at a part of the text of the string at `string`, or at the key `path` when it is not written as a string there.
+    fn within(
+        &self,
+        string: Option<Range<usize>>,
+        path: &[&str],
+        part: Range<usize>,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        match string {
+            // The span of a string begins with its quote.
+            Some(span) => {
+                let start = span.start + 1 + part.start;
+                let width = part.len().max(1);
+                Diagnostic::at(&self.source, start..start + width, message)
+            }
+            None => self.wrong(path, message),
+        }
+    }
+
     /// Parses the cadence at a key.
     fn cadence(&self, path: &[&str], clauses: &Clauses) -> Result<Cadence, Diagnostic> {
         Cadence::parse(clauses.texts()).map_err(|(index, error)| {
             let place = clause_span(&self.source.text, path, index);
-            let diagnostic = match place {
-                // The span of a string begins with its quote.
-                Some(span) => {
-                    let start = span.start + 1 + error.span.start;
-                    let width = error.span.len().max(1);
-                    Diagnostic::at(&self.source, start..start + width, error.message)
-                }
-                None => self.wrong(path, error.message),
-            };
+            let diagnostic = self.within(place, path, error.span, error.message);
             match error.help {
                 Some(help) => diagnostic.with_help(help),
                 None => diagnostic,

@@ -387,4 +387,10 @@ impl<'a> Context<'a> {
     pub fn request_evaluation(&mut self) {
         self.output.requests.push(Request::Evaluate);
     }
+
+    /// Ends the hook's calls: this one is the last, also after a resume. It is no failure. A background hook's calls that are queued
+    /// already are dropped, so that the record does not depend on how far the worker was.
+    pub fn detach(&mut self) {
+        self.output.detached = true;
+    }
 }

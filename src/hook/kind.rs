@@ -1,11 +1,13 @@
 //! The kinds of hooks that an experiment's TOML can name, and their registry.
 
+use std::sync::Arc;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
 use super::shows::{Bars, Cells, Row, Shows, TwoByTwo};
-use super::{Hook, Section};
+use super::{Hook, Predicate, Section, Seen};
 use crate::event::Event;
 use crate::tensorboard::Chart;
 
@@ -40,12 +42,15 @@ pub struct Kind {
     pub about: &'static str,
     /// Where its hooks run, unless the experiment says otherwise.
     pub runs: Runs,
-    /// The event at which its hooks are called. None for the moments that their cadence names (RunStart, StepEnd, EpochEnd, RunEnd).
+    /// The event at which its hooks are called. None for the moments that their cadence names: start, ends of steps and
+    /// epochs, end.
     pub on: Option<Event>,
     /// The options with their defaults, as TOML.
     pub defaults: String,
     /// The options with their meanings.
     pub options: Vec<(&'static str, &'static str)>,
+    /// When its hooks want to be called, of the moments at which they are due.
+    pub when: Option<Arc<Predicate>>,
     /// Whether its hooks use the pair as it was before the first step.
     pub compares_with_start: bool,
     /// The options that name a file or a model.
@@ -80,6 +85,7 @@ impl Kind {
             on: None,
             defaults: toml::to_string(&O::default()).unwrap_or_default(),
             options: Vec::new(),
+            when: None,
             compares_with_start: false,
             inputs: Vec::new(),
             decodings: Vec::new(),
@@ -268,6 +274,22 @@ impl Kind {
     /// Calls the kind's hooks at `event` in the steps that their cadence names.
     pub fn on(mut self, event: Event) -> Self {
         self.on = Some(event);
+        self
+    }
+
+    /// Calls the kind's hooks only where `condition` is true, of the moments at which they are due. It must be a pure function of what it
+    /// sees. Then a run that was killed and resumed is the same as one that was not. It is called in the loop, so it should be quick. A
+    /// panic in it counts as a failure of the hook. Where a hook's TOML has `when`, too, both must be true.
+    pub fn when(mut self, condition: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Self {
+        self.when = Some(Arc::new(condition));
+        self
+    }
+
+    /// Declares scalars that hooks of this kind report and show nowhere else, so that conditions of other hooks may name them. A `*` at
+    /// the end of a tag stands for any text: `gradient_norm_main/*`. Places for a contrast are filled in as in [`Kind::row`].
+    pub fn reports(mut self, tags: &[&str]) -> Self {
+        let tags = tags.iter().map(|tag| (*tag).to_owned());
+        self.shows.reports.extend(tags);
         self
     }
 

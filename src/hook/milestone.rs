@@ -57,3 +57,14 @@ pub struct Milestone {
     /// The loop's evaluation at this step, if there was one.
     pub evaluation: Option<Evaluation>,
 }
+
+impl Milestone {
+    /// The optimiser step that the milestone belongs to. It is the x axis of all milestones except those of micro-batches.
+    pub fn optimiser_step(&self) -> u64 {
+        if self.event == Event::MicroBatchEnd {
+            self.clock.step.0 + 1
+        } else {
+            self.step
+        }
+    }
+}

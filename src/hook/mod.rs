@@ -15,6 +15,7 @@ mod preparation;
 mod probe;
 mod recorded;
 mod scene;
+mod seen;
 mod shows;
 pub mod testing;
 
@@ -33,6 +34,7 @@ pub(crate) use probe::Deadline;
 pub use probe::{Probes, Stopped};
 pub use recorded::{Recorded, Section};
 pub use scene::Scene;
+pub use seen::{Predicate, Seen, Values};
 pub use shows::{Bars, Cells, Row, Shows, TWO_BY_TWO, TwoByTwo};
 
 /// Something that measures the pair at milestones.

@@ -29,6 +29,8 @@ pub struct Output {
     pub per_template: Vec<(String, Vec<f64>)>,
     /// What the loop should do.
     pub requests: Vec<Request>,
+    /// Whether this is the hook's last call.
+    pub detached: bool,
 }
 
 impl Output {

@@ -85,6 +85,8 @@ pub struct Shows {
     pub changes: Vec<(String, String)>,
     /// Tags whose last values are shown beside a run's settings in TensorBoard's table of runs (HParams).
     pub metrics: Vec<String>,
+    /// Further tags that are reported and not shown. A `*` at the end stands for any text.
+    pub reports: Vec<String>,
 }
 
 /// The places for the names of a contrast in a kind's declarations: see [`Kind::row`](super::Kind::row).
@@ -180,6 +182,10 @@ impl Shows {
         let named = |filling: &Filling, (name, tag): &(String, String)| {
             (filling.text(name), filling.text(tag))
         };
+        let tags = |tags: &[String]| {
+            let is_about = |tag: &String| has_place(tag);
+            filled(tags, &fillings, is_about, |filling, tag| filling.text(tag))
+        };
         let bars = self.bars.iter().map(|bars| Bars {
             title: bars.title.clone(),
             shares: filled(&bars.shares, &fillings, is_about, named),
@@ -205,12 +211,8 @@ impl Shows {
             ),
             bars: bars.collect(),
             changes: filled(&self.changes, &fillings, is_about, named),
-            metrics: filled(
-                &self.metrics,
-                &fillings,
-                |tag| has_place(tag),
-                |filling, tag| filling.text(tag),
-            ),
+            metrics: tags(&self.metrics),
+            reports: tags(&self.reports),
         }
     }
 
@@ -252,16 +254,13 @@ impl Shows {
                 .map(|(change, of)| (tag(change), tag(of)))
                 .collect(),
             metrics: self.metrics.iter().map(|one| tag(one)).collect(),
+            reports: self.reports.iter().map(|one| tag(one)).collect(),
         }
     }
 
     /// The tags of all scalars that a hook must report for what it shows, without those of `names`.
     pub fn tags(&self) -> Vec<String> {
-        let ends = |tag: &str| ["_low", "_high"].map(|end| format!("{tag}{end}"));
-        let rows = self.rows.iter().flat_map(|row| match row.cells {
-            Cells::Interval => ends(&row.tag).to_vec(),
-            Cells::Change | Cells::Ends | Cells::End => vec![row.tag.clone()],
-        });
+        let rows = self.rows.iter().flat_map(Row::tags);
         let cells = |one: &TwoByTwo| TWO_BY_TWO.map(|(cell, _)| format!("{}/{cell}", one.tag));
         let two_by_two = self.two_by_two.iter().flat_map(cells);
         let charts = self.charts.iter().flat_map(|(_, chart)| match chart {
@@ -279,6 +278,14 @@ impl Shows {
         all.chain(self.metrics.clone()).collect()
     }
 
+    /// Everything that it says a hook may report: the tags of all that is shown, and what is reported besides. A `*` at the end of a tag
+    /// stands for any text.
+    pub fn declared(&self) -> Vec<String> {
+        let names = self.names.iter().flat_map(Row::tags);
+        let all = self.tags().into_iter().chain(names);
+        all.chain(self.reports.clone()).collect()
+    }
+
     /// Whether any row or name shows a tag.
     pub fn has(&self, tag: &str) -> bool {
         let mut rows = self.rows.iter().chain(&self.names);
@@ -287,6 +294,16 @@ impl Shows {
 }
 
 impl Row {
+    /// The tags of the scalars that it shows.
+    fn tags(&self) -> Vec<String> {
+        match self.cells {
+            Cells::Interval => ["_low", "_high"]
+                .map(|end| format!("{}{end}", self.tag))
+                .to_vec(),
+            Cells::Change | Cells::Ends | Cells::End => vec![self.tag.clone()],
+        }
+    }
+
     /// Whether the row shows a tag.
     fn has(&self, tag: &str) -> bool {
         match self.cells {

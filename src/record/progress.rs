@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::outcome::HookFailure;
 use crate::checksum::End;
 use crate::clock::Clock;
-use crate::hook::{Evaluation, Request};
+use crate::condition::Memory;
+use crate::hook::{Evaluation, Request, Values};
 use crate::model::Role;
 
 /// The version of the state's form. A program reads only its own.
@@ -43,6 +44,9 @@ pub struct Progress {
     pub best: Option<(u64, f64)>,
     /// The state of each hook by its name.
     pub hooks: BTreeMap<String, HookState>,
+    /// The last values of the tags that conditions may use.
+    #[serde(default)]
+    pub values: Values,
     /// The lengths and checksums of the recorded files.
     pub recorded: Recorded,
 }
@@ -104,6 +108,12 @@ pub struct HookState {
     pub looked: Duration,
     /// Whether it is switched off.
     pub disabled: bool,
+    /// The step of the call in which it ended its calls.
+    #[serde(default)]
+    pub detached: Option<u64>,
+    /// What its condition remembers.
+    #[serde(default)]
+    pub condition: Memory,
     /// What [`Hook::state`](crate::hook::Hook::state) returned.
     pub state: Value,
     /// The number of calls so far.

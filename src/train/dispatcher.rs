@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::listener::{Firing, Listener};
+use super::loop_tags::{loop_tags, with_perplexities};
 use super::outcome::RunError;
 use super::recorder::{Record, Recorder};
 use super::worker::{Call, Done, Job, Worker, work};
@@ -11,8 +13,8 @@ use super::{HookSpec, HookTime, Reporter};
 use crate::cadence::Spent;
 use crate::clock::{Clock, Extent};
 use crate::event::Event;
-use crate::hook::{Probes, Request, Runs, Scene, Watch};
-use crate::model::Pair;
+use crate::hook::{Batch, Live, Milestone, Probes, Request, Runs, Scene, Seen, Values, Watch};
+use crate::model::{Pair, Role};
 use crate::record::progress::HookState;
 use crate::record::{HookFailure, RunDirectory, columns};
 
@@ -21,6 +23,17 @@ pub(super) struct Sinks<'a> {
     pub recorder: &'a mut Recorder,
     pub reporter: &'a mut dyn Reporter,
     pub directory: &'a RunDirectory,
+}
+
+/// What all calls at one milestone share.
+struct Calls<'a> {
+    milestone: Arc<Milestone>,
+    pair: &'a dyn Fn() -> Pair,
+    batch: &'a dyn Fn() -> Option<Batch>,
+    live: Live<'a>,
+    /// The pair and the text at hand, once a call needs them.
+    taken: Option<(Arc<Pair>, Option<Arc<Batch>>)>,
+    probes: Arc<Probes>,
 }
 
 /// The hooks of a run.
@@ -33,6 +46,10 @@ pub(super) struct Dispatcher {
     extent: Extent,
     watch: Option<Arc<Watch>>,
     requests: Vec<Request>,
+    /// The last value of every tag that conditions may use.
+    values: Values,
+    /// The tags that belong to the loop, whoever reports them.
+    of_the_loop: Vec<String>,
     /// The optimiser steps done, from which the lag is computed.
     step: u64,
 }
@@ -58,6 +75,8 @@ impl Dispatcher {
             extent,
             watch: None,
             requests: Vec::new(),
+            values: Values::default(),
+            of_the_loop: loop_tags(&Role::BOTH),
             step: 0,
         })
     }
@@ -74,52 +93,135 @@ impl Dispatcher {
         entries.any(|entry| entry.awaits(event, before, &self.extent))
     }
 
-    /// Calls or queues every hook that is due.
+    /// Calls or queues every hook that is due and whose conditions are true.
     pub fn fire(&mut self, firing: Firing, sinks: &mut Sinks) -> Result<(), RunError> {
         self.step = firing.milestone.clock.step.0;
-        self.drain(sinks)?;
-        let spent = self.spent();
         let event = firing.milestone.event;
-        let entries = self.entries.iter_mut().enumerate();
-        let due: Vec<usize> = entries
-            .filter_map(|(index, entry)| {
-                let due = entry.is_due(&firing, &self.extent, spent) || entry.hears(event);
-                due.then_some(index)
-            })
-            .collect();
-        if due.is_empty() {
-            return Ok(());
+        let drained = self.drain(sinks);
+        if event != Event::RunFailed {
+            drained?;
         }
-        let milestone = Arc::new(firing.milestone);
-        let pair = Arc::new((firing.pair)());
-        let probes = Arc::new(Probes::default());
-        let batch = (firing.batch)().map(Arc::new);
+        let (last, due) = self.due(&firing);
+        let mut calls = Calls {
+            milestone: Arc::new(firing.milestone),
+            pair: firing.pair,
+            batch: firing.batch,
+            live: firing.live,
+            taken: None,
+            probes: Arc::default(),
+        };
         let mut jobs = Vec::new();
         for index in due {
-            let entry = &mut self.entries[index];
-            entry.last_fired = Some(milestone.step);
-            let call = Call {
-                name: entry.name.clone(),
-                hook: entry.hook.clone(),
-                milestone: milestone.clone(),
-                pair: pair.clone(),
-                start: self.start.clone().filter(|_| entry.compares_with_start),
-                probes: probes.clone(),
-                batch: batch.clone(),
-                scene: self.scene.clone(),
-                deadline: entry.deadline,
-                watch: self.watch.clone(),
-            };
-            let slot = sinks.recorder.reserve();
-            let job = Job { index, slot, call };
-            if entry.runs == Runs::Inline {
-                let done = work(job, firing.live);
-                self.commit(done, sinks)?;
-            } else {
-                self.entries[index].pending += 1;
-                jobs.push(job);
+            jobs.extend(self.call(index, &mut calls, sinks)?);
+        }
+        self.queue(jobs, sinks)?;
+        self.finalise(&last, &mut calls, sinks)
+    }
+
+    /// The hooks that are due: those that end the run, and all others.
+    fn due(&mut self, firing: &Firing) -> (Vec<usize>, Vec<usize>) {
+        let spent = self.spent();
+        let event = firing.milestone.event;
+        let (mut last, mut due) = (Vec::new(), Vec::new());
+        for (index, entry) in self.entries.iter_mut().enumerate() {
+            if event.ends_the_run() && entry.hears(event) {
+                last.push(index);
+            } else if entry.hears(event) || entry.is_due(firing, &self.extent, spent) {
+                due.push(index);
             }
         }
+        (last, due)
+    }
+
+    /// Calls the hooks that end the run, the last of the experiment first. Everything that was measured before is recorded by then, except
+    /// after an error. An error of one call does not keep the others from theirs.
+    fn finalise(
+        &mut self,
+        last: &[usize],
+        calls: &mut Calls,
+        sinks: &mut Sinks,
+    ) -> Result<(), RunError> {
+        if !last.is_empty() && calls.milestone.event == Event::RunEnd {
+            self.settle(sinks)?;
+        }
+        let mut result = Ok(());
+        for &index in last.iter().rev() {
+            let called = self.call(index, calls, sinks);
+            result = result.and(called.map(drop));
+        }
+        result
+    }
+
+    /// Calls an inline hook, if its conditions are true, or returns the job of a background hook.
+    fn call(
+        &mut self,
+        index: usize,
+        calls: &mut Calls,
+        sinks: &mut Sinks,
+    ) -> Result<Option<Job>, RunError> {
+        let seen = Seen {
+            milestone: &calls.milestone,
+            values: &self.values,
+        };
+        match self.entries[index].gate.is_open(&seen) {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            Err(message) => {
+                self.refuse(index, message, calls, sinks)?;
+                return Ok(None);
+            }
+        }
+        let entry = &mut self.entries[index];
+        entry.last_fired = Some(calls.milestone.step);
+        let (pair, batch) = calls.taken.get_or_insert_with(|| {
+            let batch = (calls.batch)().map(Arc::new);
+            (Arc::new((calls.pair)()), batch)
+        });
+        let call = Call {
+            name: entry.name.clone(),
+            hook: entry.hook.clone(),
+            milestone: calls.milestone.clone(),
+            pair: pair.clone(),
+            start: self.start.clone().filter(|_| entry.compares_with_start),
+            probes: calls.probes.clone(),
+            batch: batch.clone(),
+            scene: self.scene.clone(),
+            deadline: entry.deadline,
+            watch: self.watch.clone(),
+        };
+        let slot = sinks.recorder.reserve();
+        let job = Job { index, slot, call };
+        if entry.runs == Runs::Background {
+            entry.pending += 1;
+            return Ok(Some(job));
+        }
+        let done = work(job, calls.live);
+        self.commit(done, sinks)?;
+        Ok(None)
+    }
+
+    /// Records that a hook could not be called. Its queued calls are recorded before, so that the record does not depend on how far the
+    /// worker was.
+    fn refuse(
+        &mut self,
+        index: usize,
+        message: String,
+        calls: &Calls,
+        sinks: &mut Sinks,
+    ) -> Result<(), RunError> {
+        self.settle(sinks)?;
+        let done = Done {
+            index,
+            slot: sinks.recorder.reserve(),
+            milestone: calls.milestone.clone(),
+            result: Err(message),
+            took: Duration::ZERO,
+        };
+        self.commit(done, sinks)
+    }
+
+    /// Hands jobs to the worker.
+    fn queue(&mut self, jobs: Vec<Job>, sinks: &mut Sinks) -> Result<(), RunError> {
         if jobs.is_empty() {
             return Ok(());
         }
@@ -129,6 +231,25 @@ impl Dispatcher {
         let sent = worker.send(jobs, |done| self.commit(done, sinks));
         self.worker = Some(worker);
         sent
+    }
+
+    /// Lets conditions see what the loop has recorded after `step`.
+    pub fn see(&mut self, step: u64, scalars: &[(String, f64)]) {
+        for (tag, value) in with_perplexities(scalars) {
+            self.see_value(step, &tag, value);
+        }
+    }
+
+    fn see_value(&mut self, step: u64, tag: &str, value: f64) {
+        self.values.see(tag, value);
+        for entry in &mut self.entries {
+            entry.gate.see(step, tag, value);
+        }
+    }
+
+    /// The last values of all tags that conditions may use.
+    pub fn values(&self) -> &Values {
+        &self.values
     }
 
     /// The time that hooks with a budget have taken together. None while one of them is running: hooks that share probes should be called
@@ -178,8 +299,8 @@ impl Dispatcher {
     fn commit(&mut self, done: Done, sinks: &mut Sinks) -> Result<(), RunError> {
         let entry = &mut self.entries[done.index];
         entry.pending = entry.pending.saturating_sub(1);
-        if entry.disabled {
-            // The call was queued before the hook's failure was known. It is dropped, so that the record does not depend on how far the
+        if entry.is_silenced() {
+            // The call was queued before it was known that the hook failed or ended its calls. It is dropped, so that the record does not depend on how far the
             // worker was.
             return sinks.recorder.abandon(done.slot);
         }
@@ -232,6 +353,17 @@ impl Dispatcher {
         sinks.recorder.fill(done.slot, record)?;
         sinks.recorder.flush()?;
         self.requests.extend(output.requests);
+        if output.detached {
+            self.entries[done.index].gate.detached = Some(step);
+        }
+        if self.entries[done.index].runs == Runs::Inline {
+            let step = done.milestone.optimiser_step();
+            for (tag, value) in output.scalars {
+                if !self.of_the_loop.contains(&tag) {
+                    self.see_value(step, &tag, value);
+                }
+            }
+        }
         Ok(())
     }
 
@@ -257,15 +389,14 @@ impl Dispatcher {
         let step = self.step;
         let mut states = BTreeMap::new();
         for entry in &mut self.entries {
-            let state = match entry.state() {
-                Ok(state) => state,
-                Err(message) => {
-                    if !entry.disabled {
-                        let message = format!("its state cannot be saved: {message}");
-                        entry.give_up(step, message, reporter);
-                    }
+            let state = if entry.is_silenced() {
+                entry.stateless()
+            } else {
+                entry.state().unwrap_or_else(|message| {
+                    let message = format!("its state cannot be saved: {message}");
+                    entry.give_up(step, message, reporter);
                     entry.stateless()
-                }
+                })
             };
             states.insert(entry.name.to_string(), state);
         }
@@ -281,10 +412,12 @@ impl Dispatcher {
         &mut self,
         step: u64,
         requests: Vec<Request>,
+        values: Values,
         mut states: BTreeMap<String, HookState>,
         reporter: &mut dyn Reporter,
     ) -> Result<(), RunError> {
         self.requests = requests;
+        self.values = values;
         for entry in &mut self.entries {
             let Some(state) = states.remove(&*entry.name) else {
                 continue;
@@ -306,6 +439,11 @@ impl Dispatcher {
 
     /// The time that each hook took.
     pub fn into_times(self) -> Vec<HookTime> {
-        self.entries.into_iter().map(|entry| entry.time).collect()
+        let entries = self.entries.into_iter();
+        let times = entries.map(|entry| HookTime {
+            detached: entry.gate.detached,
+            ..entry.time
+        });
+        times.collect()
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::gate::Gate;
 use super::worker::{SharedHook, guarded};
 use super::{HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
@@ -40,6 +41,8 @@ pub(super) struct Listener {
     /// The run's elapsed time when its cadence was last checked.
     looked: Duration,
     pub disabled: bool,
+    /// What else must be true for a call.
+    pub gate: Gate,
     pub failures: Vec<HookFailure>,
     /// The time of its calls, including those before a resume.
     pub time: HookTime,
@@ -51,20 +54,27 @@ pub(super) struct Listener {
 
 impl Listener {
     pub fn new(spec: HookSpec) -> Self {
+        // When the run ends, there is no training left to run beside.
+        let runs = match spec.on {
+            Some(on) if on.ends_the_run() => Runs::Inline,
+            _ => spec.runs,
+        };
         Self {
             time: HookTime {
                 name: spec.name.clone(),
                 calls: 0,
                 total: Duration::ZERO,
                 longest_lag: 0,
-                background: spec.runs == Runs::Background,
+                background: runs == Runs::Background,
+                detached: None,
             },
+            gate: Gate::new(spec.when, spec.wanted, spec.once),
             compares_with_start: spec.compares_with_start,
             prefix: spec.prefix,
             name: spec.name.into(),
             at: spec.at,
             on: spec.on,
-            runs: spec.runs,
+            runs,
             on_error: spec.on_error,
             deadline: spec.deadline,
             hook: Arc::new(Mutex::new(spec.hook)),
@@ -77,9 +87,19 @@ impl Listener {
         }
     }
 
+    /// Whether what it still reports is dropped: it was switched off, or it has ended its calls.
+    pub fn is_silenced(&self) -> bool {
+        self.disabled || self.gate.detached.is_some()
+    }
+
+    /// Whether it is never called again.
+    fn is_over(&self) -> bool {
+        self.is_silenced() || self.gate.once && self.last_fired.is_some()
+    }
+
     /// Whether its time counts towards the budget.
     pub fn has_budget(&self) -> bool {
-        self.at.by_budget() && !self.disabled
+        self.at.by_budget() && !self.is_silenced()
     }
 
     /// Whether it must be called at this event. `spent` is the time that hooks with a budget have taken; None while that is not known.
@@ -87,7 +107,7 @@ impl Listener {
     /// A clause of wall time that became due since the cadence was last checked is due now, however long ago that was.
     pub fn is_due(&mut self, firing: &Firing, extent: &Extent, spent: Option<Spent>) -> bool {
         let milestone = &firing.milestone;
-        if self.disabled || self.last_fired.is_some_and(|last| last >= milestone.step) {
+        if self.is_over() || self.last_fired.is_some_and(|last| last >= milestone.step) {
             return false;
         }
         let Some((moment, now)) = self.moment(firing, extent) else {
@@ -109,7 +129,7 @@ impl Listener {
     pub fn awaits(&self, event: Event, before: &Clock, extent: &Extent) -> bool {
         let end = extent.clock_after(Step(before.step.0 + 1));
         let is_due = || self.at.by_time() || self.at.due(Moment::Step, before, &end, extent);
-        !self.disabled && self.on == Some(event) && is_due()
+        !self.is_over() && self.on == Some(event) && is_due()
     }
 
     /// The moment at which this hook's cadence is checked for an event, with the clock for the check. None when the hook does not listen to
@@ -133,7 +153,7 @@ impl Listener {
                     _ => Some((Moment::Step, now)),
                 },
                 // Cadences do not apply to them; see `hears`.
-                event if event.is_unplanned() => None,
+                event if event.ignores_cadences() => None,
                 // In the middle of a step, the clock at the end of the step decides.
                 _ => {
                     let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
@@ -147,7 +167,7 @@ impl Listener {
 
     /// Whether it is called at this event regardless of its cadence.
     pub fn hears(&self, event: Event) -> bool {
-        !self.disabled && event.is_unplanned() && self.on == Some(event)
+        !self.is_over() && event.ignores_cadences() && self.on == Some(event)
     }
 
     /// Adds the hook's prefix to its tags. It is empty for a hook with its kind's name.
@@ -228,6 +248,8 @@ impl Listener {
             last_fired: self.last_fired,
             looked: self.looked,
             disabled: self.disabled,
+            detached: self.gate.detached,
+            condition: self.gate.memory(),
             state: serde_json::Value::Null,
             calls: self.time.calls,
             total: self.spent.total,
@@ -242,6 +264,7 @@ impl Listener {
         self.last_fired = state.last_fired;
         self.looked = state.looked;
         self.disabled = state.disabled;
+        self.gate.restore(state.condition, state.detached);
         self.failures = state.failures;
         self.spent = Spent {
             total: state.total,
@@ -250,7 +273,7 @@ impl Listener {
         self.time.calls = state.calls;
         self.time.total = state.total;
         self.time.longest_lag = state.longest_lag;
-        if self.disabled {
+        if self.is_silenced() {
             return Ok(());
         }
         guarded(&self.hook, |hook| hook.restore(state.state))

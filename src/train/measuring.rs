@@ -88,6 +88,7 @@ pub fn measure(
             total: start.elapsed(),
             longest_lag: 0,
             background: false,
+            detached: None,
         });
     }
     // The rows come from the same probes as a hook's numbers, so that nothing is computed twice.

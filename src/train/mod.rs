@@ -4,9 +4,11 @@
 mod adamw;
 mod charts;
 mod dispatcher;
+mod gate;
 mod learner;
 mod learners;
 mod listener;
+mod loop_tags;
 mod measuring;
 mod objective;
 mod outcome;
@@ -22,6 +24,7 @@ mod worker;
 
 pub use adamw::{AdamW, WeightDecay};
 pub use learner::Learner;
+pub use loop_tags::loop_tags;
 pub use measuring::{Measured, measure};
 pub use objective::{Direction, Distil, Objective, Objectives};
 pub use outcome::{HookTime, Outcome, RunError, StopReason};

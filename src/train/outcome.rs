@@ -112,6 +112,8 @@ pub struct HookTime {
     pub longest_lag: u64,
     /// Whether it ran beside the training.
     pub background: bool,
+    /// The step of the call in which it ended its calls.
+    pub detached: Option<u64>,
 }
 
 /// The result of a run that ended without an error.

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{Objectives, Schedule, WeightDecay};
 use crate::cadence::Cadence;
 use crate::clock::Extent;
+use crate::condition::Condition;
 use crate::data::blocks::Blocks;
 use crate::event::Event;
-use crate::hook::{Hook, Runs, Scene, Shows};
+use crate::hook::{Hook, Predicate, Runs, Scene, Shows};
 use crate::model::{Pair, Role};
 use crate::record::Manifest;
 
@@ -37,6 +38,12 @@ pub struct HookSpec {
     pub at: Cadence,
     /// The event it is called at; None for settled moments.
     pub on: Option<Event>,
+    /// What must be true of the run for a call, where it is due.
+    pub when: Option<Condition>,
+    /// The same, by its kind.
+    pub wanted: Option<Arc<Predicate>>,
+    /// Whether it is called only once.
+    pub once: bool,
     /// In the loop or in the worker.
     pub runs: Runs,
     /// What its failure does.

@@ -20,7 +20,7 @@ const EXPERIMENT: &str = "seed = 1\nqueue = 2\n[data]\nfolder = 'news'\ntrain_ar
     [hooks.two]\nkind = 'perplexity'\non = 'evaluated'\ndeadline_seconds = 9\n\
     [hooks.honest]\ncontinuations = 2\n[hooks.gradient-norm]\nat = 'log2 steps'\n";
 
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 25] = [
     "9223372036854775807",
     "18446744073709551615",
     "-1",
@@ -40,6 +40,9 @@ const WORDS: [&str; 22] = [
     "on = 'checkpoint-saved'\n",
     "max_steps = 1000000000\n",
     "enabled = false\n",
+    "once = true\n",
+    "when = 'kl/mean_nats rises for 2 values or not (train/lr < 1)'\n",
+    "on = 'run-end'\n",
     "[",
     "]",
     "\u{e9}",

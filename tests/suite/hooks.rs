@@ -1,8 +1,9 @@
 //! The shipping hooks at work, their options as documented, and the scaffold of a new one.
 
+use milepost::data::templates::TemplateSet;
 use milepost::hooks::shipping;
 
-use crate::harness::{Project, milestones};
+use crate::harness::{Project, gender, milestones};
 
 #[test]
 fn every_documented_option_exists_and_the_reverse() {
@@ -80,6 +81,66 @@ fn a_run_reports_every_tag_of_the_design() {
         .sum::<f64>()
         / 4.0;
     assert_eq!(mean, at("gender/n_matches_female"));
+}
+
+/// Conditions may name what a kind declares, so it must declare all that it reports.
+#[test]
+fn shipped_hooks_report_what_they_declare() {
+    let project = Project::new();
+    let roberta =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/roberta/softmax");
+    let pairs =
+        "sent_more,sent_less,bias_type\nshe cries,he cries,gender\nhe cooks,she cooks,job\n";
+    project.write("pairs.csv", pairs);
+    let text = project.read("small.toml");
+    let (settings, _) = text.split_once("[hooks.").unwrap();
+    let mut experiment = settings.replace("max_steps = 6", "max_steps = 1");
+    let registry = shipping();
+    for kind in registry.kinds() {
+        let options = match kind.name {
+            "gradient-norm" => "per_parameter = true".to_owned(),
+            "template-kl" => "positions = ['last', 'prompt', 'continuation']".to_owned(),
+            "crows-pairs" => "file = 'pairs.csv'".to_owned(),
+            "toxicity" => format!("classifier = '{}'\nsamples = 1", roberta.display()),
+            "honest" => "continuations = 1".to_owned(),
+            _ => String::new(),
+        };
+        experiment += &format!(
+            "[hooks.{}]\nat = ['start', 'every step']\n{options}\n",
+            kind.name
+        );
+    }
+    experiment += "[hooks.mine]\nkind = 'template-kl'\n";
+    project.write("small.toml", experiment);
+    let run = project.run("one", &[]);
+    let names = [gender(TemplateSet::Paired).names()];
+    let mut reporting = 0;
+    for line in milestones(&run) {
+        let source = line["source"].as_str().unwrap();
+        let name = if source == "mine" {
+            "template-kl"
+        } else {
+            source
+        };
+        let Some(kind) = registry.get(name) else {
+            assert!(source == "train" || source == "eval", "{source}");
+            continue;
+        };
+        let shows = kind
+            .shows
+            .of_contrasts(&names)
+            .below(&kind.tag_prefix(source));
+        let declared = shows.declared();
+        for tag in line["scalars"].as_object().unwrap().keys() {
+            let is_declared = declared.iter().any(|one| match one.strip_suffix('*') {
+                Some(begin) => tag.starts_with(begin),
+                None => one == tag,
+            });
+            assert!(is_declared, "{source} does not declare {tag}");
+            reporting += 1;
+        }
+    }
+    assert!(reporting > 200, "{reporting}");
 }
 
 #[test]

@@ -204,7 +204,7 @@ impl Bench {
         Ok(hook)
     }
 
-    /// Builds a hook of `kind` and calls it at milestones. Each tag that the kind declares in a row, chart or metric must be reported at
+    /// Builds a hook of `kind` and calls it at milestones, until it [detaches](crate::hook::Context::detach) itself. Each tag that the kind declares in a row, chart or metric must be reported at
     /// one of them.
     ///
     /// # Errors
@@ -251,7 +251,7 @@ impl Bench {
         let mut saved = vec![hook.state()];
         let whole = self.called(kind, &mut *hook, &moments)?;
         saved.extend(whole.states.iter().cloned());
-        for (killed, state) in saved.iter().enumerate().take(moments.len()) {
+        for (killed, state) in saved.iter().enumerate().take(whole.calls.len()) {
             let step = moments[killed].milestone.step;
             let mut hook = self.build(kind, options)?;
             // Through text, as in a checkpoint.
@@ -295,8 +295,12 @@ impl Bench {
             checked.map_err(|message| anyhow!("{}: {message}", place()))?;
             let tags = output.scalars.iter();
             last.extend(tags.map(|(tag, _)| (tag.clone(), step)));
+            let detached = output.detached;
             calls.push((step, output));
             states.push(hook.state());
+            if detached {
+                break;
+            }
         }
         Ok(Reported { calls, states })
     }

@@ -72,6 +72,13 @@ impl Reported {
         calls.collect()
     }
 
+    /// The step of the call in which the hook ended its calls.
+    pub fn detached(&self) -> Option<u64> {
+        let last = self.calls.last();
+        last.filter(|(_, output)| output.detached)
+            .map(|(step, _)| *step)
+    }
+
     /// The hook's state after the last milestone, as a checkpoint would save it.
     pub fn state(&self) -> Value {
         self.states.last().cloned().unwrap_or_default()
@@ -165,6 +172,14 @@ pub(super) fn difference(found: &Output, expected: &Output) -> Option<String> {
     }
     if let Some(said) = first_difference("text", &found.texts, &expected.texts, |a, b| a == b) {
         return Some(said);
+    }
+    if found.detached != expected.detached {
+        let said = if found.detached {
+            "it ends its calls, and otherwise does not"
+        } else {
+            "it does not end its calls, and otherwise does"
+        };
+        return Some(said.to_owned());
     }
     (found.requests != expected.requests).then(|| {
         format!(

@@ -23,6 +23,7 @@ struct Options {
     column: usize,
     fails_at: u64,
     undeclared: bool,
+    last_call: u64,
 }
 
 fn counter() -> Kind {
@@ -33,6 +34,7 @@ fn counter() -> Kind {
     .option("forgets", "whether it forgets")
     .option("column", "values of its column")
     .option("fails_at", "the step at which it fails")
+    .option("last_call", "the call in which it ends its calls")
     .metric("counter/calls")
 }
 
@@ -53,6 +55,9 @@ impl Hook for Counter {
         if self.calls == 2 {
             context.request_save();
         }
+        if self.calls == self.options.last_call {
+            context.detach();
+        }
         Ok(())
     }
 
@@ -71,6 +76,16 @@ fn said<T>(result: Result<T>) -> String {
         Ok(_) => "nothing".to_owned(),
         Err(error) => format!("{error:#}"),
     }
+}
+
+#[test]
+fn a_hook_that_ends_its_calls_is_not_called_again() -> Result<()> {
+    let bench = Bench::new()?;
+    let reported = bench.killed_and_resumed(&counter(), "last_call = 2", [0, 3, 5, 6])?;
+    assert_eq!(reported.detached(), Some(3));
+    assert_eq!(reported.scalars("counter/calls"), [(0, 1.0), (3, 2.0)]);
+    assert_eq!(bench.run(&counter(), "", [0, 3])?.detached(), None);
+    Ok(())
 }
 
 #[test]

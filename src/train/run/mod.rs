@@ -267,16 +267,19 @@ impl Run<'_> {
             scalars,
             ..Output::default()
         };
+        let step = self.progress.clock.step.0;
         let record = Record {
             event: event.as_str(),
             source,
-            step: self.progress.clock.step.0,
+            step,
             clock: &self.progress.clock,
             output: &output,
             times: &[],
             columns: None,
         };
-        self.recorder.record(record)
+        self.recorder.record(record)?;
+        self.dispatcher.see(step, &output.scalars);
+        Ok(())
     }
 
     /// The moments at the end of the current step: it may also be the end of its epoch and of the run as planned.

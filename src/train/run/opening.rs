@@ -60,7 +60,8 @@ impl<'a> Run<'a> {
             std::mem::take(&mut progress.requests),
         );
         let hooks = std::mem::take(&mut progress.hooks);
-        dispatcher.restore(step, requests, hooks, reporter)?;
+        let values = std::mem::take(&mut progress.values);
+        dispatcher.restore(step, requests, values, hooks, reporter)?;
         // The records are cut back before the experiment may change. A new run writes its experiment before it records: with that file it
         // has begun.
         let back = match begin {

@@ -52,6 +52,7 @@ impl Run<'_> {
             form: FORM,
             requests: self.dispatcher.requests().to_vec(),
             hooks: self.dispatcher.states(self.reporter),
+            values: self.dispatcher.values().clone(),
             recorded,
             ..self.progress.clone()
         };

@@ -228,6 +228,9 @@ impl World {
             at: cadence(at),
             on,
             runs,
+            when: None,
+            wanted: None,
+            once: false,
             on_error: OnError::Stop,
             deadline: None,
             hook: Box::new(Witness {

@@ -11,7 +11,7 @@ use std::path::Path;
 use milepost::prelude::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Project, python, read_events};
+use crate::harness::{Project, milestones, python, read_events};
 
 /// Reports the square of the step, and an interval around it, but at step 2.
 struct Squares;
@@ -56,6 +56,14 @@ fn unlucky() -> Kind {
     .section_with(|_| panic!("no section today"))
 }
 
+/// Is called at even steps, once there is a training loss.
+fn patient() -> Kind {
+    Kind::new("patient", "squares of even steps", |_: Options| Squares).when(|seen| {
+        let even = seen.milestone().step.is_multiple_of(2);
+        even && seen.last("train/main/loss").is_some()
+    })
+}
+
 impl Hook for Squares {
     fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
         let step = context.milestone().step as f64;
@@ -79,6 +87,7 @@ fn as_the_program() {
         let registry = milepost::hooks::shipping()
             .with(kind())
             .with(unlucky())
+            .with(patient())
             .with(my_hook::kind())
             .with(embedding_norm::kind());
         std::process::exit(i32::from(milepost::cli::run(arguments, registry)));
@@ -188,6 +197,23 @@ fn a_hook_of_ones_own_shows_everywhere() {
     if let Some(python) = python() {
         shows_in_tensorboard(&python, &project.path().join("runs/own/one"));
     }
+}
+
+#[test]
+fn a_kind_decides_when_its_hooks_are_called() {
+    let project = Project::new();
+    let hook = "[hooks.patient]\nat = [\"start\", \"every step\"]\n";
+    let experiment = EXPERIMENT.split("[hooks.squares]").next().unwrap();
+    project.write("own.toml", experiment.to_owned() + hook);
+    let plan = program(&project, &["plan", "own.toml"]);
+    let says =
+        "at most 5 times (steps 0, 1, 2, 3, 4): start, or every step, where `patient` decides to\n";
+    assert!(plan.contains(says), "{plan}");
+    program(&project, &["finetune", "own.toml", "--name", "one"]);
+    let lines = milestones(&project.path().join("runs/own/one"));
+    let own = lines.iter().filter(|line| line["source"] == "patient");
+    let steps: Vec<&Value> = own.map(|line| &line["step"]).collect();
+    assert_eq!(steps, [2, 4]);
 }
 
 #[test]

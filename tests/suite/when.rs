@@ -362,14 +362,17 @@ fn so_are_hooks_that_end_a_run_that_failed() {
     finetune(plan, Begin::Anew, &mut Trace::default(), &never).unwrap_err();
     let finalisers = ["opened last", "panics", "errs", "opened first"];
     assert_eq!(*called.lock().unwrap(), finalisers);
-    // When the folder is gone, what they report cannot be written, and still all are called.
+    // When a file stands in place of the folder, what they report cannot be written, and still all are called.
     let run = folder.path().join("gone");
     let (mut hooks, called) = endings(Event::RunFailed);
     let folder = run.clone();
     let mut removes = spec(
         "removes",
         &["steps 1"],
-        Each(move |_: &mut Context| Ok(std::fs::remove_dir_all(&folder)?)),
+        Each(move |_: &mut Context| {
+            std::fs::remove_dir_all(&folder)?;
+            Ok(std::fs::write(&folder, "in its place")?)
+        }),
     );
     removes.runs = Runs::Inline;
     hooks.push(removes);

@@ -1,19 +1,20 @@
-//! Decides which hooks are due at an event, calls them inline or queues them, and turns their reports into records and requests.
+//! The hooks of a run: calls or queues those that are due at an event, and turns their reports into records and requests.
+
+mod calling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::listener::{Firing, Listener};
+use super::listener::Listener;
 use super::loop_tags::{loop_tags, with_perplexities};
 use super::outcome::RunError;
 use super::recorder::{Record, Recorder};
-use super::worker::{Call, Done, Job, Worker, work};
+use super::worker::{Done, Worker};
 use super::{HookSpec, HookTime, Reporter};
 use crate::cadence::Spent;
 use crate::clock::{Clock, Extent};
 use crate::event::Event;
-use crate::hook::{Batch, Live, Milestone, Probes, Request, Runs, Scene, Seen, Values, Watch};
+use crate::hook::{Request, Runs, Scene, Values, Watch};
 use crate::model::{Pair, Role};
 use crate::record::progress::HookState;
 use crate::record::{HookFailure, RunDirectory, columns};
@@ -23,17 +24,6 @@ pub(super) struct Sinks<'a> {
     pub recorder: &'a mut Recorder,
     pub reporter: &'a mut dyn Reporter,
     pub directory: &'a RunDirectory,
-}
-
-/// What all calls at one milestone share.
-struct Calls<'a> {
-    milestone: Arc<Milestone>,
-    pair: &'a dyn Fn() -> Pair,
-    batch: &'a dyn Fn() -> Option<Batch>,
-    live: Live<'a>,
-    /// The pair and the text at hand, once a call needs them.
-    taken: Option<(Arc<Pair>, Option<Arc<Batch>>)>,
-    probes: Arc<Probes>,
 }
 
 /// The hooks of a run.
@@ -91,146 +81,6 @@ impl Dispatcher {
     pub fn awaits(&self, event: Event, before: &Clock) -> bool {
         let mut entries = self.entries.iter();
         entries.any(|entry| entry.awaits(event, before, &self.extent))
-    }
-
-    /// Calls or queues every hook that is due and whose conditions are true.
-    pub fn fire(&mut self, firing: Firing, sinks: &mut Sinks) -> Result<(), RunError> {
-        self.step = firing.milestone.clock.step.0;
-        let event = firing.milestone.event;
-        let drained = self.drain(sinks);
-        if event != Event::RunFailed {
-            drained?;
-        }
-        let (last, due) = self.due(&firing);
-        let mut calls = Calls {
-            milestone: Arc::new(firing.milestone),
-            pair: firing.pair,
-            batch: firing.batch,
-            live: firing.live,
-            taken: None,
-            probes: Arc::default(),
-        };
-        let mut jobs = Vec::new();
-        for index in due {
-            jobs.extend(self.call(index, &mut calls, sinks)?);
-        }
-        self.queue(jobs, sinks)?;
-        self.finalise(&last, &mut calls, sinks)
-    }
-
-    /// The hooks that are due: those that end the run, and all others.
-    fn due(&mut self, firing: &Firing) -> (Vec<usize>, Vec<usize>) {
-        let spent = self.spent();
-        let event = firing.milestone.event;
-        let (mut last, mut due) = (Vec::new(), Vec::new());
-        for (index, entry) in self.entries.iter_mut().enumerate() {
-            if event.ends_the_run() && entry.hears(event) {
-                last.push(index);
-            } else if entry.hears(event) || entry.is_due(firing, &self.extent, spent) {
-                due.push(index);
-            }
-        }
-        (last, due)
-    }
-
-    /// Calls the hooks that end the run, the last of the experiment first. Everything that was measured before is recorded by then, except
-    /// after an error. An error of one call does not keep the others from theirs.
-    fn finalise(
-        &mut self,
-        last: &[usize],
-        calls: &mut Calls,
-        sinks: &mut Sinks,
-    ) -> Result<(), RunError> {
-        if !last.is_empty() && calls.milestone.event == Event::RunEnd {
-            self.settle(sinks)?;
-        }
-        let mut result = Ok(());
-        for &index in last.iter().rev() {
-            let called = self.call(index, calls, sinks);
-            result = result.and(called.map(drop));
-        }
-        result
-    }
-
-    /// Calls an inline hook, if its conditions are true, or returns the job of a background hook.
-    fn call(
-        &mut self,
-        index: usize,
-        calls: &mut Calls,
-        sinks: &mut Sinks,
-    ) -> Result<Option<Job>, RunError> {
-        let seen = Seen {
-            milestone: &calls.milestone,
-            values: &self.values,
-        };
-        match self.entries[index].gate.is_open(&seen) {
-            Ok(true) => {}
-            Ok(false) => return Ok(None),
-            Err(message) => {
-                self.refuse(index, message, calls, sinks)?;
-                return Ok(None);
-            }
-        }
-        let entry = &mut self.entries[index];
-        entry.last_fired = Some(calls.milestone.step);
-        let (pair, batch) = calls.taken.get_or_insert_with(|| {
-            let batch = (calls.batch)().map(Arc::new);
-            (Arc::new((calls.pair)()), batch)
-        });
-        let call = Call {
-            name: entry.name.clone(),
-            hook: entry.hook.clone(),
-            milestone: calls.milestone.clone(),
-            pair: pair.clone(),
-            start: self.start.clone().filter(|_| entry.compares_with_start),
-            probes: calls.probes.clone(),
-            batch: batch.clone(),
-            scene: self.scene.clone(),
-            deadline: entry.deadline,
-            watch: self.watch.clone(),
-        };
-        let slot = sinks.recorder.reserve();
-        let job = Job { index, slot, call };
-        if entry.runs == Runs::Background {
-            entry.pending += 1;
-            return Ok(Some(job));
-        }
-        let done = work(job, calls.live);
-        self.commit(done, sinks)?;
-        Ok(None)
-    }
-
-    /// Records that a hook could not be called. Its queued calls are recorded before, so that the record does not depend on how far the
-    /// worker was.
-    fn refuse(
-        &mut self,
-        index: usize,
-        message: String,
-        calls: &Calls,
-        sinks: &mut Sinks,
-    ) -> Result<(), RunError> {
-        self.settle(sinks)?;
-        let done = Done {
-            index,
-            slot: sinks.recorder.reserve(),
-            milestone: calls.milestone.clone(),
-            result: Err(message),
-            took: Duration::ZERO,
-        };
-        self.commit(done, sinks)
-    }
-
-    /// Hands jobs to the worker.
-    fn queue(&mut self, jobs: Vec<Job>, sinks: &mut Sinks) -> Result<(), RunError> {
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        let Some(mut worker) = self.worker.take() else {
-            return Ok(());
-        };
-        let sent = worker.send(jobs, |done| self.commit(done, sinks));
-        self.worker = Some(worker);
-        sent
     }
 
     /// Lets conditions see what the loop has recorded after `step`.

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod compare;
+mod export;
 mod failure;
 mod fetch;
 mod finetune;
@@ -63,6 +64,8 @@ enum Command {
     Report(report::Arguments),
     /// Show two runs side by side.
     Compare(compare::Arguments),
+    /// Write what runs recorded as CSV tables, for pandas, polars or a spreadsheet.
+    Export(export::Arguments),
     /// Check the statistics on a run's own values: placebos without a gap, and gaps of known size.
     Calibrate(calibrate::Arguments),
     /// Get everything that an experiment needs (models, text, templates) before the network is gone.
@@ -131,6 +134,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Sweep(arguments) => sweep::run(&arguments, &registry),
         Command::Report(arguments) => report::run(&arguments, &registry),
         Command::Compare(arguments) => compare::run(&arguments, &registry),
+        Command::Export(arguments) => export::run(&arguments, &registry),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &registry),
         Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),

@@ -18,6 +18,7 @@ mod divergence;
 mod download;
 mod event_files;
 mod event_writer;
+mod export;
 mod faults;
 mod full_size;
 mod gpt2;

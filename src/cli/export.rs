@@ -89,7 +89,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         print(export.into_files())?;
         return Ok(0);
     }
-    for table in export.publish(&folder)? {
+    for table in export.publish()? {
         say!("{}  {} rows", table.path.display(), table.rows);
     }
     Ok(0)

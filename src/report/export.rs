@@ -71,6 +71,8 @@ pub struct Export {
 /// A table that is written.
 struct Draft {
     kind: Kind,
+    /// The path that it is to have.
+    path: PathBuf,
     writer: csv::Writer<NamedTempFile>,
     rows: u64,
 }
@@ -89,19 +91,20 @@ impl Export {
     /// # Errors
     /// When a file cannot be written.
     pub fn new(kinds: &[Kind], named: bool, folder: &Path) -> Result<Self, RecordError> {
-        let begin = |kind: Kind| -> io::Result<Draft> {
+        let begin = |kind: Kind, path: PathBuf| -> io::Result<Draft> {
             let mut writer = csv::Writer::from_writer(NamedTempFile::new_in(folder)?);
             let run = named.then_some("run");
             writer.write_record(run.into_iter().chain(kind.columns()))?;
             Ok(Draft {
                 kind,
+                path,
                 writer,
                 rows: 0,
             })
         };
         let drafts = kinds.iter().map(|&kind| {
             let path = folder.join(kind.file());
-            begin(kind).map_err(|source| RecordError::Io { path, source })
+            begin(kind, path.clone()).map_err(|source| RecordError::Io { path, source })
         });
         Ok(Self {
             named,
@@ -127,19 +130,18 @@ impl Export {
         Ok(())
     }
 
-    /// Gives the tables their names in `folder`. A table without rows is left out, unless a file has its name from before.
+    /// Gives the tables their names. A table without rows is left out, unless a file has its name from before.
     ///
     /// # Errors
     /// When a file cannot be written; then no file is half written.
-    pub fn publish(self, folder: &Path) -> Result<Vec<Published>, RecordError> {
+    pub fn publish(self) -> Result<Vec<Published>, RecordError> {
         let only = self.drafts.len() == 1;
         let mut published = Vec::new();
         for draft in self.drafts {
-            let path = folder.join(draft.kind.file());
-            if draft.rows == 0 && !only && !path.exists() {
+            let (path, rows) = (draft.path.clone(), draft.rows);
+            if rows == 0 && !only && !path.exists() {
                 continue;
             }
-            let rows = draft.rows;
             let aside = draft.finish();
             let put = aside.and_then(|aside| crate::atomic::publish(aside, &path));
             match put {
@@ -165,11 +167,14 @@ impl Export {
 }
 
 impl Draft {
-    fn row(&mut self, name: Option<&str>, cells: &[&str]) -> io::Result<()> {
-        let cells = cells.iter().copied();
-        self.writer.write_record(name.into_iter().chain(cells))?;
+    fn row(&mut self, name: Option<&str>, cells: &[&str]) -> Result<(), RecordError> {
         self.rows += 1;
-        Ok(())
+        let cells = cells.iter().copied();
+        let written = self.writer.write_record(name.into_iter().chain(cells));
+        written.map_err(|error| RecordError::Io {
+            path: self.path.clone(),
+            source: error.into(),
+        })
     }
 
     fn finish(self) -> io::Result<NamedTempFile> {
@@ -179,9 +184,9 @@ impl Draft {
 }
 
 /// Writes a row of cells.
-type Row<'a> = dyn FnMut(&[&str]) -> io::Result<()> + 'a;
+type Row<'a> = dyn FnMut(&[&str]) -> Result<(), RecordError> + 'a;
 
-fn milestones(lines: &[Line], row: &mut Row) -> io::Result<()> {
+fn milestones(lines: &[Line], row: &mut Row) -> Result<(), RecordError> {
     for line in lines {
         let of_line = of_line(line);
         let times = line.times.iter();
@@ -198,7 +203,7 @@ fn milestones(lines: &[Line], row: &mut Row) -> io::Result<()> {
     Ok(())
 }
 
-fn texts(lines: &[Line], row: &mut Row) -> io::Result<()> {
+fn texts(lines: &[Line], row: &mut Row) -> Result<(), RecordError> {
     for line in lines {
         let of_line = of_line(line);
         for (tag, text) in line.texts.iter() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::firings::{Firings, LoopCadences};
+use super::firings::{Firings, FiringsAt, LoopCadences};
 use super::room::Room;
 use super::{Clauses, Written, part};
 use crate::cadence::Cadence;
@@ -78,6 +78,8 @@ pub struct HookOverview {
     pub on_error: OnError,
     /// The steps at which it fires if the run goes as planned.
     pub firings: Firings,
+    /// The same, event by event in the order of the loop.
+    pub firings_at: Vec<FiringsAt>,
     /// Whether it is also due by wall time.
     pub by_time: bool,
 }
@@ -231,6 +233,7 @@ impl Entry<'_> {
             on,
             runs,
             on_error: common.on_error,
+            firings_at: FiringsAt::each(&firings, &at, on, extent),
             firings,
             by_time: at.by_time(),
         });

@@ -70,7 +70,8 @@ enum Command {
     Calibrate(calibrate::Arguments),
     /// Get everything that an experiment needs (models, text, templates) before the network is gone.
     Fetch(fetch::Arguments),
-    /// Show what an experiment would do: the resolved settings, and which hook fires when and how often.
+    /// Show what an experiment would do: the resolved settings, the loop with each hook where it is called and how often, and what that
+    /// will take by a former run.
     Plan(plan::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
     Hooks(hooks::Arguments),

@@ -20,6 +20,7 @@ use crate::record::RecordError;
 use crate::record::layout::REPORT;
 pub use page::page;
 pub use pooled_rows::{PooledRow, pooled_rows};
+pub(crate) use record::dotted;
 pub use record::{
     At, Missing, Moment, RecordedContrast, RecordedError, RecordedFile, RecordedHook, RecordedRun,
     name_of,

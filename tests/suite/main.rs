@@ -36,6 +36,7 @@ mod objective;
 mod options;
 mod own_hook;
 mod perturbed;
+mod plan;
 mod record;
 mod report;
 mod resume;

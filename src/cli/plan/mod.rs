@@ -1,15 +1,20 @@
 //! `milepost plan`: shows what an experiment would do.
 
+mod costs;
+mod drawing;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use self::costs::costs;
+use self::drawing::{draw, runs, steps, times};
 use super::terminal;
 use super::{Selection, Where, progress};
 use crate::data::templates::Contrast;
 use crate::diagnostic::{Diagnostic, Source};
-use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
-use crate::hook::{Registry, Runs};
+use crate::experiment::{Places, Resolved, Written, parse, resolve};
+use crate::hook::Registry;
 use crate::hub::Hub;
 use crate::overrides;
 use crate::record::experiment;
@@ -18,6 +23,9 @@ use crate::record::experiment;
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    /// Folder that runs are written under; the newest run of the experiment there says what its hooks cost.
+    #[arg(long, default_value = "runs", value_name = "FOLDER")]
+    runs: PathBuf,
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
@@ -26,7 +34,18 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let resolved = resolve(&written, registry, &places, &mut |name, done, total| {
         downloads.report(name, done, total);
     })?;
-    terminal::out(&describe(&resolved, true));
+    let (plan, hooks) = (&resolved.plan, &resolved.hooks);
+    let experiment = find(&arguments.selection.experiment)?;
+    let folder = arguments
+        .runs
+        .join(experiment.file_stem().unwrap_or_default());
+    let mut text = format!("{}\n{}\n", plan.resolved, facts(&resolved));
+    text += &draw(hooks, &plan.extent);
+    let costs = costs(&folder, hooks, plan.extent.steps(), &plan.resolved);
+    if !costs.is_empty() {
+        text += &format!("\n{costs}");
+    }
+    terminal::out(&text);
     Ok(0)
 }
 
@@ -132,14 +151,11 @@ pub(super) fn find(experiment: &str) -> Result<PathBuf, Diagnostic> {
     .with_help(crate::diagnostic::known_names(experiment, &known)))
 }
 
-/// The plan in words.
-pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
+/// What a run is made of, in words.
+fn facts(resolved: &Resolved) -> String {
     let plan = &resolved.plan;
     let mut text = String::new();
     let extent = &plan.extent;
-    if with_experiment {
-        text += &format!("{}\n", plan.resolved);
-    }
     for note in &resolved.notes {
         text += &format!("note: {note}\n");
     }
@@ -156,20 +172,27 @@ pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
     for contrast in plan.scene.templates.contrasts() {
         text += &format!("prompts   {}\n", prompts_line(contrast));
     }
-    if resolved.hooks.is_empty() {
+    text
+}
+
+/// What a run is made of and when its hooks fire, in words, for the beginning of the run.
+pub(super) fn describe(resolved: &Resolved) -> String {
+    let text = facts(resolved);
+    let hooks = &resolved.hooks;
+    if hooks.is_empty() {
         return text + "hooks     none\n";
     }
-    text += "hooks\n";
-    let width = resolved
-        .hooks
-        .iter()
-        .map(|hook| hook.name.len())
-        .max()
-        .unwrap_or(0);
-    for hook in &resolved.hooks {
-        text += &format!("  {:width$}  {}\n", hook.name, hook_line(hook));
-    }
-    text
+    let width = hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
+    let lines = hooks.iter().map(|hook| {
+        let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
+        let times = times(&hook.firings, hook.by_time);
+        let (runs, steps) = (runs(hook.runs), steps(&hook.firings));
+        format!(
+            "  {:width$}  {runs}{on}, {times}{steps}: {}\n",
+            hook.name, hook.at
+        )
+    });
+    text + "hooks\n" + &lines.collect::<String>()
 }
 
 /// What a contrast compares, in words.
@@ -188,34 +211,6 @@ fn prompts_line(contrast: &Contrast) -> String {
         "{prompts} with {compared} ({}: {first} - {second})",
         contrast.name
     )
-}
-
-fn hook_line(hook: &HookOverview) -> String {
-    let runs = match hook.runs {
-        Runs::Background => "background",
-        Runs::Inline => "inline",
-    };
-    let firings = &hook.firings;
-    let more = if firings.more { "more than " } else { "" };
-    let times = match (firings.count, hook.by_time) {
-        (0, true) => "as time passes".to_owned(),
-        (count, false) => format!("{more}{count} times"),
-        (count, true) => format!("{more}{count} times and as time passes"),
-    };
-    let steps: Vec<String> = firings.first.iter().map(ToString::to_string).collect();
-    let steps = match (&steps[..], firings.last) {
-        ([], _) => String::new(),
-        (few, _) if few.len() as u64 == firings.count && !firings.more => {
-            format!(" (steps {})", few.join(", "))
-        }
-        (many, _) if firings.more => format!(" (steps {}, ...)", many.join(", ")),
-        (many, last) => {
-            let last = last.unwrap_or_default();
-            format!(" (steps {}, ..., {last})", many[..4].join(", "))
-        }
-    };
-    let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
-    format!("{runs}{on}, {times}{steps}: {}", hook.at)
 }
 
 /// Reads the experiment that a run recorded, for a resume or a replay.

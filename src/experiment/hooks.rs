@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::firings::{Firings, LoopCadences};
+use super::firings::{Firings, FiringsAt, LoopCadences};
 use super::room::Room;
 use super::{Clauses, Written, conditions, part};
 use crate::cadence::Cadence;
-use crate::clock::Extent;
+use crate::clock::{Extent, Step};
 use crate::condition::Condition;
 use crate::data::templates::ContrastNames;
 use crate::decode::Settings;
@@ -95,8 +95,20 @@ pub struct HookOverview {
     pub on_error: OnError,
     /// The steps at which it fires if the run goes as planned.
     pub firings: Firings,
+    /// The same, event by event in the order of the loop.
+    pub firings_at: Vec<FiringsAt>,
+}
+
+impl HookOverview {
+    /// Whether a condition decides on its calls, where it is due.
+    pub fn is_conditional(&self) -> bool {
+        self.when.is_some() || self.kind_decides
+    }
+
     /// Whether it is also due by wall time.
-    pub by_time: bool,
+    pub fn by_time(&self) -> bool {
+        self.firings_at.iter().any(|at| at.by_time)
+    }
 }
 
 /// The hooks of an experiment, ready to run.
@@ -224,7 +236,7 @@ impl Entry<'_> {
                 hooks.notes.push(why);
                 return Ok(());
             }
-            None => Firings::once(),
+            None => Firings::once(Step(0)),
         };
         let trains = cadences.is_some();
         let (at, on) = match cadences {
@@ -251,7 +263,14 @@ impl Entry<'_> {
             };
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
+        let mut firings_at = FiringsAt::each(&firings, &at, on, extent);
         let is_conditional = when.is_some() || kind.when.is_some();
+        let firings = if common.once && !is_conditional {
+            firings_at = FiringsAt::only_first(firings_at);
+            firings.only_first()
+        } else {
+            firings
+        };
         hooks.overview.push(HookOverview {
             name: name.to_owned(),
             kind: kind.name.to_owned(),
@@ -262,12 +281,8 @@ impl Entry<'_> {
             once: common.once,
             runs,
             on_error: common.on_error,
-            firings: if common.once && !is_conditional {
-                firings.only_first()
-            } else {
-                firings
-            },
-            by_time: at.by_time(),
+            firings_at,
+            firings,
         });
         hooks.resolved.insert(
             name.to_owned(),

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -9,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::firings::{Firings, FiringsAt, LoopCadences};
 use super::room::Room;
-use super::{Clauses, Written, conditions, part};
+use super::{Clauses, Written, conditions, part, signals};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Step};
 use crate::condition::Condition;
@@ -25,10 +26,11 @@ use crate::train::{HookSpec, OnError};
 struct Common {
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
-    #[serde(default = "usual")]
-    at: Clauses,
     #[serde(skip_serializing_if = "Option::is_none")]
-    on: Option<Event>,
+    at: Option<Clauses>,
+    /// An event of the loop, or one that another hook emits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<String>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -59,9 +61,26 @@ pub(crate) const COMMON: &[&str] = &[
 /// The longest allowed name in bytes. File names are made of it, with more text around it.
 const LONGEST_NAME: usize = 100;
 
-fn usual() -> Clauses {
-    let clauses = ["start", "every 10%", "end"];
-    Clauses::Several(clauses.map(str::to_owned).to_vec())
+impl Common {
+    /// The event of the loop that `on` names.
+    fn event(&self) -> Option<Event> {
+        self.on.as_deref().and_then(Event::named)
+    }
+
+    /// The event of another hook that `on` names.
+    fn signal(&self) -> Option<&str> {
+        self.on.as_deref().filter(|on| Event::named(on).is_none())
+    }
+
+    /// When it is due: as written, else at every signal, else now and then.
+    fn clauses(&self) -> Clauses {
+        let usual = match self.signal() {
+            Some(_) => ["start", "every step", "end"],
+            None => ["start", "every 10%", "end"],
+        };
+        let usual = || Clauses::Several(usual.map(str::to_owned).to_vec());
+        self.at.clone().unwrap_or_else(usual)
+    }
 }
 
 fn yes() -> bool {
@@ -83,6 +102,8 @@ pub struct HookOverview {
     pub at: String,
     /// The event at which it is called; None for the moments at which its cadence is due.
     pub on: Option<Event>,
+    /// The event of another hook at which it is called, in place of `on`.
+    pub signal: Option<String>,
     /// What must be true of the run for a call, where it is due.
     pub when: Option<Condition>,
     /// Whether its kind has a condition, too.
@@ -168,6 +189,7 @@ pub(super) fn read(
         entry.read(registry, extent, cadences, &mut hooks)?;
     }
     conditions::check(written, &hooks.specs)?;
+    signals::check(written, &hooks.specs)?;
     Ok(hooks)
 }
 
@@ -208,14 +230,17 @@ impl Entry<'_> {
             .build(ValueDeserializer::from(value))
             .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
         self.check_decoding(kind, &options)?;
-        let on = common.on.or(kind.on);
+        let signal = common.signal();
+        let on = common.event().or(kind.on).filter(|_| signal.is_none());
         let runs = common.runs.unwrap_or(match on {
             Some(on) if on.ends_the_run() => Runs::Inline,
             _ => kind.runs,
         });
         self.check_event(on, runs)?;
-        let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
-        if at.by_budget() && on.is_some() {
+        let at = self
+            .written
+            .cadence(&["hooks", name, "at"], &common.clauses())?;
+        if at.by_budget() && (on.is_some() || signal.is_some()) {
             let message =
                 "a budget is checked at the end of a step, so it cannot be combined with `on`";
             return Err(self.written.wrong(&["hooks", name, "at"], message));
@@ -276,6 +301,7 @@ impl Entry<'_> {
             kind: kind.name.to_owned(),
             at: at.to_string(),
             on,
+            signal: signal.map(str::to_owned),
             when: when.clone(),
             kind_decides: kind.when.is_some(),
             once: common.once,
@@ -294,6 +320,8 @@ impl Entry<'_> {
             kind: kind.name.to_owned(),
             at,
             on,
+            signal: signal.filter(|_| trains).map(Arc::from),
+            emits: kind.emits.clone(),
             when: when.filter(|_| trains),
             wanted: kind.when.clone().filter(|_| trains),
             once: common.once && trains,
@@ -414,8 +442,8 @@ impl Entry<'_> {
         let mut table = toml::Table::new();
         let common = Common {
             kind: Some(kind.name.to_owned()),
-            at: Clauses::Several(at.clauses()),
-            on: common.on.or(kind.on),
+            at: Some(Clauses::Several(at.clauses())),
+            on: (common.on.clone()).or(kind.on.map(|on| on.as_str().to_owned())),
             when: when.map(Condition::to_string),
             runs: Some(runs),
             ..common.clone()

@@ -11,6 +11,7 @@ mod inputs;
 mod load;
 mod resolve;
 mod room;
+mod signals;
 
 use std::ops::Range;
 

@@ -45,6 +45,7 @@ mod resume;
 mod run;
 mod sampling;
 mod seen;
+mod signals;
 mod small_run;
 mod sources;
 mod statistics;

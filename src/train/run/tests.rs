@@ -92,6 +92,7 @@ struct Witness {
     stop_at: Option<u64>,
     save_at: Option<u64>,
     emits: bool,
+    name: String,
 }
 
 impl Hook for Witness {
@@ -101,15 +102,16 @@ impl Hook for Witness {
         let loss = milestone.losses.get(&Role::Main).copied().unwrap_or(0.0);
         let evaluated = milestone.evaluation.is_some();
         let rate = milestone.learning_rate;
-        let on = milestone.name();
         for (name, value) in [
             ("calls", self.calls as f64),
             ("loss", loss),
             ("evaluated", f64::from(u8::from(evaluated))),
             ("rate", rate),
         ] {
-            context.scalar(format!("{on}/{name}"), value);
+            context.scalar(format!("{}/{name}", self.name), value);
         }
+        let text = context.milestone().name().to_owned();
+        context.text(format!("{}/name", self.name), text);
         context.per_template("calls", vec![self.calls as f64; 2]);
         if self.emits {
             context.emit("asked");
@@ -247,6 +249,7 @@ impl World {
                 stop_at: shape.stop_at.filter(|_| name == shape.asks),
                 save_at: shape.save_at.filter(|_| name == shape.asks),
                 emits: name == shape.asks,
+                name: name.to_owned(),
             }),
         };
         let all = ["start", "every step", "every epoch", "end"];

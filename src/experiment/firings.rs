@@ -41,6 +41,14 @@ impl Firings {
         firings
     }
 
+    /// Of a hook that is called when another one wants: nobody knows how often.
+    pub(super) fn unknown() -> Self {
+        Self {
+            more: true,
+            ..Self::default()
+        }
+    }
+
     /// The firings of a hook with the cadence `at`. If there is an event `on`, the hook is called at that event.
     pub(super) fn of(
         at: &Cadence,

@@ -104,6 +104,8 @@ pub struct HookOverview {
     pub on: Option<Event>,
     /// The event of another hook at which it is called, in place of `on`.
     pub signal: Option<String>,
+    /// The events of its own that it may emit.
+    pub emits: Vec<&'static str>,
     /// What must be true of the run for a call, where it is due.
     pub when: Option<Condition>,
     /// Whether its kind has a condition, too.
@@ -253,6 +255,7 @@ impl Entry<'_> {
             return Ok(());
         }
         let firings = match cadences {
+            Some(_) if signal.is_some() => Firings::unknown(),
             Some(cadences) => Firings::of(&at, on, extent, cadences),
             None if on.is_some_and(Event::needs_training) => {
                 let why = format!(
@@ -288,7 +291,10 @@ impl Entry<'_> {
             };
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
-        let mut firings_at = FiringsAt::each(&firings, &at, on, extent);
+        let mut firings_at = match signal {
+            Some(_) => Vec::new(),
+            None => FiringsAt::each(&firings, &at, on, extent),
+        };
         let is_conditional = when.is_some() || kind.when.is_some();
         let firings = if common.once && !is_conditional {
             firings_at = FiringsAt::only_first(firings_at);
@@ -302,6 +308,7 @@ impl Entry<'_> {
             at: at.to_string(),
             on,
             signal: signal.map(str::to_owned),
+            emits: kind.emits.clone(),
             when: when.clone(),
             kind_decides: kind.when.is_some(),
             once: common.once,

@@ -224,3 +224,42 @@ fn what_cannot_come_is_refused_before_the_run() {
         }
     }
 }
+
+/// `plan` shows who is called for what, and a run of the program calls them.
+#[test]
+fn the_program_plans_and_calls_a_hook_that_waits_for_another() {
+    let project = Project::new();
+    let text = project.read("small.toml");
+    let (settings, _) = text.split_once("[hooks.").unwrap();
+    let settings = settings.replace("max_steps = 6", "max_steps = 12");
+    // From the ninth step on, every loss that rises at all is a spike.
+    let hooks = "[hooks.loss-spike]\nat = 'every step'\nwindow = 8\nthreshold = 1e-9\n\
+                 [hooks.at-a-spike]\nkind = 'perplexity'\non = 'loss-spike'\n";
+    project.write("small.toml", format!("{settings}{hooks}"));
+    let plan = project.milepost(&["plan", "small.toml"]).assert().success();
+    let plan = String::from_utf8(plan.get_output().stdout.clone()).unwrap();
+    let line = "    * at-a-spike  background, whenever loss-spike emits `loss-spike`\n";
+    assert!(plan.contains(line), "{plan}");
+    let run = project.run("one", &[]);
+    let lines = milestones(&run);
+    let steps = |source: &str, key: &str| {
+        let lines = lines
+            .iter()
+            .filter(|line| line["source"] == source && line.get(key).is_some());
+        let steps = lines.map(|line| line["step"].as_u64().unwrap());
+        steps.collect::<Vec<u64>>()
+    };
+    let spikes = steps("loss-spike", "emitted");
+    assert_eq!(steps("at-a-spike", "event"), spikes);
+    let above = lines.iter().filter(|line| {
+        let scalars = &line["scalars"];
+        ["main", "assistant"].iter().any(|role| {
+            let found = scalars[format!("loss_spike/{role}_deviations")].as_f64();
+            found.is_some_and(|found| found > 1e-9)
+        })
+    });
+    assert_eq!(above.count(), spikes.len());
+    let heard = lines.iter().filter(|line| line["event"] == "loss-spike");
+    assert_eq!(heard.count(), spikes.len());
+    assert!(!spikes.is_empty());
+}

@@ -50,7 +50,31 @@ pub(super) fn draw(hooks: &[HookOverview], plan: &Plan) -> String {
             }
         }
     }
+    text += &signals(hooks, width);
     text + "hooks are placed by `at` or by `on = \"EVENT\"`: docs/hooks.md, When and where\n"
+}
+
+/// The hooks that are called for what others emit; nothing where there are none.
+fn signals(hooks: &[HookOverview], width: usize) -> String {
+    let mut text = String::new();
+    for hook in hooks {
+        let Some(signal) = &hook.signal else { continue };
+        let emitters = hooks
+            .iter()
+            .filter(|other| other.emits.contains(&signal.as_str()));
+        let emitters: Vec<&str> = emitters.map(|other| other.name.as_str()).collect();
+        text += &format!(
+            "    * {:width$}  {}, whenever {} emits `{signal}`{}\n",
+            hook.name,
+            runs(hook.runs),
+            emitters.join(" or "),
+            conditions(hook)
+        );
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("  after the hooks of a moment, those that wait for what they emit\n{text}")
 }
 
 /// How many of a unit there are, in words.

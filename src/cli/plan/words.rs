@@ -74,6 +74,9 @@ pub(super) fn conditions(hook: &HookOverview) -> String {
     if hook.kind_decides {
         text += &format!(", where `{}` decides to", hook.kind);
     }
+    if hook.signal.is_some() && hook.once {
+        text += ", once";
+    }
     text
 }
 
@@ -81,6 +84,9 @@ pub(super) fn conditions(hook: &HookOverview) -> String {
 pub(super) fn summary(hook: &HookOverview) -> String {
     let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
     let mut line = format!("{}{on}, ", runs(hook.runs));
+    if let Some(signal) = &hook.signal {
+        return format!("{line}whenever `{signal}` is emitted{}", conditions(hook));
+    }
     line += &match hook.on.and_then(unplanned) {
         Some(when) => when.to_owned(),
         None => times(hook, &hook.firings, hook.by_time()) + &steps(&hook.firings),

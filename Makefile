@@ -36,7 +36,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep report compare calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ report: build ## write the page on a run, or on several pooled: make report [RUN
 compare: build ## show two runs side by side: make compare RUN="runs/ag_news/ONE runs/ag_news/OTHER"
 	@test $(words $(RUN)) = 2 || { echo 'usage: make compare RUN="runs/ag_news/ONE runs/ag_news/OTHER"' >&2; exit 2; }
 	@$(MILEPOST) compare $(RUN)
+
+export: build ## write a run's records as CSV: make export [RUN="runs/ag_news/NAME ..."] [OUT=FOLDER] [TABLE=prompts]
+	@$(MILEPOST) export $(RUN) $(if $(TABLE),--table '$(TABLE)') $(if $(OUT),--out '$(OUT)')
 
 calibrate: build ## check the statistics on a run's own values: make calibrate [RUN=runs/ag_news/NAME]
 	@$(MILEPOST) calibrate $(RUN)

@@ -6,6 +6,7 @@ mod crows_pairs;
 mod drift;
 mod gradient_norm;
 mod honest;
+mod loss_spike;
 mod match_disparity;
 mod perplexity;
 mod pronoun_gap;
@@ -25,6 +26,7 @@ pub fn shipping() -> Registry {
         .with(match_disparity::kind())
         .with(sample_text::kind())
         .with(gradient_norm::kind())
+        .with(loss_spike::kind())
         .with(attribution::kind())
         .with(drift::kind())
         .with(honest::kind())

@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A moment of a run at which hooks can be called. This is the loop:
+/// A moment of a run at which hooks can be called. This is the loop, as [`LOOP`] has it:
 ///
 /// ```text
-/// [CheckpointLoaded]                        only when a run is resumed from a checkpoint
-/// [evaluation]                              when `train.evaluate` is due at the start
+/// [CheckpointLoaded]                        when a run is resumed, before its next step
+/// [EvaluationStart]                         when `train.evaluate` is due at the start
+///     for each held-out batch
+///         EvaluationBatchEnd
 /// RunStart                                  step 0: the pair before training
-/// [Evaluated]                               the result of that evaluation
+/// [Evaluated]                               the result of the evaluation at the start
 /// for each epoch
 ///     EpochStart
 ///     for each step
@@ -23,18 +25,20 @@ use serde::{Deserialize, Serialize};
 ///         GradientsClipped                  after clipping, before the optimisers move
 ///         optimiser step of each trained model
 ///         WeightsUpdated
-///         [evaluation, Evaluated]           when `train.evaluate` is due
+///         [EvaluationStart]                 when `train.evaluate` is due or a hook asked for it
+///             for each held-out batch
+///                 EvaluationBatchEnd
+///             Evaluated
 ///         StepEnd
 ///         [EpochEnd]                        after the last step of an epoch
 ///         [CheckpointSaved]                 when `train.save` is due or a hook asked for it
 /// [CheckpointSaved]                         when `train.save` is due and the run ends early
-/// [evaluation, Evaluated]                   when `train.evaluate` is due and the run ends early
-/// RunEnd, or RunFailed                      exactly one of them, always last
-///
-/// evaluation:
-///     EvaluationStart
-///     for each batch of held-out blocks
+/// [EvaluationStart]                         when `train.evaluate` is due and the run ends early
+///     for each held-out batch
 ///         EvaluationBatchEnd
+///     Evaluated
+/// RunEnd                                    the last event of a run that ends well
+/// [RunFailed]                               the last event of a run that fails
 /// ```
 ///
 /// A run that stops early (a hook's request, Ctrl-C, `max_steps`) finishes its step and skips what is left. The epoch in which it stops has
@@ -171,5 +175,124 @@ pub enum Axis {
 impl std::fmt::Display for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What the loop counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Passes over the training blocks.
+    Epoch,
+    /// Optimiser steps.
+    Step,
+    /// Forward and backward passes.
+    MicroBatch,
+    /// Passes over the held-out blocks of an evaluation.
+    EvaluationBatch,
+}
+
+impl Unit {
+    /// The word for one of them.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Epoch => "epoch",
+            Self::Step => "step",
+            Self::MicroBatch => "micro-batch",
+            Self::EvaluationBatch => "held-out batch",
+        }
+    }
+}
+
+/// What happens at a line of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The deeper lines below are done for each of a unit.
+    Each(Unit),
+    /// Something is computed, and no hook is called.
+    Work(&'static str),
+    /// An event that happens every time.
+    Always(Event),
+    /// An event that does not happen every time. Without it, the deeper lines below do not happen either.
+    Sometimes(Event),
+}
+
+/// A line of the loop.
+#[derive(Debug, Clone, Copy)]
+pub struct LoopLine {
+    /// The number of lines that it is part of: loops, and events that do not happen every time.
+    pub depth: usize,
+    /// What happens.
+    pub what: What,
+    /// When, or what is special about that moment; may be empty.
+    pub about: &'static str,
+}
+
+const fn line(depth: usize, what: What, about: &'static str) -> LoopLine {
+    LoopLine { depth, what, about }
+}
+
+/// The loop, line by line, in the order in which everything happens. It is what the doc comment of [`Event`] shows, and what
+/// `milepost plan` draws. Tests compare it with that comment, with the variants of `Event`, and with the events of runs.
+#[rustfmt::skip]
+pub const LOOP: &[LoopLine] = {
+    use Event::*;
+    use What::*;
+    &[
+        line(0, Sometimes(CheckpointLoaded), "when a run is resumed, before its next step"),
+        line(0, Sometimes(EvaluationStart), "when `train.evaluate` is due at the start"),
+        line(1, Each(Unit::EvaluationBatch), ""),
+        line(2, Always(EvaluationBatchEnd), ""),
+        line(0, Always(RunStart), "step 0: the pair before training"),
+        line(0, Sometimes(Evaluated), "the result of the evaluation at the start"),
+        line(0, Each(Unit::Epoch), ""),
+        line(1, Always(EpochStart), ""),
+        line(1, Each(Unit::Step), ""),
+        line(2, Always(StepStart), ""),
+        line(2, Each(Unit::MicroBatch), ""),
+        line(3, Always(BatchReady), "its rows are fetched"),
+        line(3, Work("forward pass of each trained model"), ""),
+        line(3, Always(BackwardStart), ""),
+        line(3, Work("backward pass of each trained model"), ""),
+        line(3, Always(MicroBatchEnd), ""),
+        line(2, Always(GradientsReady), "all gradients summed, before clipping"),
+        line(2, Always(GradientsClipped), "after clipping, before the optimisers move"),
+        line(2, Work("optimiser step of each trained model"), ""),
+        line(2, Always(WeightsUpdated), ""),
+        line(2, Sometimes(EvaluationStart), "when `train.evaluate` is due or a hook asked for it"),
+        line(3, Each(Unit::EvaluationBatch), ""),
+        line(4, Always(EvaluationBatchEnd), ""),
+        line(3, Always(Evaluated), ""),
+        line(2, Always(StepEnd), ""),
+        line(2, Sometimes(EpochEnd), "after the last step of an epoch"),
+        line(2, Sometimes(CheckpointSaved), "when `train.save` is due or a hook asked for it"),
+        line(0, Sometimes(CheckpointSaved), "when `train.save` is due and the run ends early"),
+        line(0, Sometimes(EvaluationStart), "when `train.evaluate` is due and the run ends early"),
+        line(1, Each(Unit::EvaluationBatch), ""),
+        line(2, Always(EvaluationBatchEnd), ""),
+        line(1, Always(Evaluated), ""),
+        line(0, Always(RunEnd), "the last event of a run that ends well"),
+        line(0, Sometimes(RunFailed), "the last event of a run that fails"),
+    ]
+};
+
+impl LoopLine {
+    /// Its event, if it is one.
+    pub fn event(&self) -> Option<Event> {
+        match self.what {
+            What::Always(event) | What::Sometimes(event) => Some(event),
+            What::Each(_) | What::Work(_) => None,
+        }
+    }
+
+    /// The line as text, with `name` for the name of an event and `about` behind it.
+    pub fn text(&self, name: impl Fn(Event) -> String, about: &str) -> String {
+        let what = match self.what {
+            What::Each(unit) => format!("for each {}", unit.as_str()),
+            What::Work(work) => work.to_owned(),
+            What::Always(event) => name(event),
+            What::Sometimes(event) => format!("[{}]", name(event)),
+        };
+        let what = format!("{:indent$}{what}", "", indent = 4 * self.depth);
+        format!("{what:<42}{about}").trim_end().to_owned()
     }
 }

@@ -1,17 +1,11 @@
 //! The steps at which a cadence is due in a run that goes as planned. The search jumps from one to the next, so that a run of 10^12 steps
 //! takes no longer than a short one.
 
-use super::{Cadence, Clause, Rule};
+use super::{Cadence, Clause, Moment, Rule};
 use crate::clock::{Extent, Step};
 
-/// Which moments a search considers.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Moments {
-    /// All: the start, the ends of steps, of epochs and of the run.
-    All,
-    /// The ends of steps only.
-    StepEnds,
-}
+/// The moments in the order in which a step has them.
+const MOMENTS: [Moment; 4] = [Moment::Start, Moment::Step, Moment::EpochEnd, Moment::End];
 
 impl Cadence {
     /// The steps at which it is due, each once, in ascending order; 0 is the start. Clauses that depend on wall time are left out, since
@@ -23,12 +17,28 @@ impl Cadence {
 
     /// The first step, `from` or later, at which it is due. Clauses that depend on wall time are left out.
     pub fn next_firing(&self, from: Step, extent: &Extent) -> Option<Step> {
-        self.next(from, extent, Moments::All)
+        self.next(from, extent, None)
     }
 
     /// The first step, `from` or later, at whose end it is due by a clause of steps, samples, tokens or percent.
     pub(crate) fn next_step_end(&self, from: Step, extent: &Extent) -> Option<Step> {
-        self.next(from, extent, Moments::StepEnds)
+        self.next(from, extent, Some(Moment::Step))
+    }
+
+    /// The steps at which it is due at `moment`, in ascending order. None stands for a step at which it was due at an earlier moment
+    /// already. Clauses that depend on wall time are left out.
+    pub fn firings_at<'a>(
+        &'a self,
+        moment: Moment,
+        extent: &'a Extent,
+    ) -> impl Iterator<Item = Option<Step>> + 'a {
+        let next = move |from: Step| self.next(from, extent, Some(moment));
+        let earlier = move |step: Step| {
+            let mut earlier = MOMENTS.iter().take_while(|one| **one != moment);
+            earlier.any(|one| self.next(step, extent, Some(*one)) == Some(step))
+        };
+        let steps = std::iter::successors(next(Step(0)), move |step| next(Step(step.0 + 1)));
+        steps.map(move |step| Some(step).filter(|step| !earlier(*step)))
     }
 
     /// Whether it is certain never to be due in the whole run.
@@ -36,28 +46,38 @@ impl Cadence {
         !self.by_time() && self.next_firing(Step(0), extent).is_none()
     }
 
-    fn next(&self, from: Step, extent: &Extent, moments: Moments) -> Option<Step> {
+    /// The first step, `from` or later, at which it is due at a moment, or at any.
+    fn next(&self, from: Step, extent: &Extent, moment: Option<Moment>) -> Option<Step> {
         let clauses = self.clauses.iter();
-        let next = clauses.filter_map(|clause| clause.next(from.0, extent, moments));
+        let next = clauses.filter_map(|clause| clause.next(from.0, extent, moment));
         next.min().map(Step)
     }
 }
 
 impl Clause {
-    fn next(&self, from: u64, extent: &Extent, moments: Moments) -> Option<u64> {
-        let all = moments == Moments::All;
-        let first = from.max(self.from.unwrap_or(0)).max(u64::from(!all));
+    fn next(&self, from: u64, extent: &Extent, moment: Option<Moment>) -> Option<u64> {
+        let is = |one: Moment| moment.is_none_or(|moment| moment == one);
+        let first = from.max(self.from.unwrap_or(0));
         let last = extent.steps().min(self.until.unwrap_or(u64::MAX));
+        let rise = || first_rise(first.max(1), last, &|step| self.rule.count(step, extent));
         let found = match &self.rule {
-            Rule::Start => Some(0).filter(|_| all),
-            Rule::End => Some(extent.steps()).filter(|_| all),
+            Rule::Start if is(Moment::Start) => Some(0),
+            Rule::End if is(Moment::End) => Some(extent.steps()),
             Rule::Set(steps) => {
+                let first = if is(Moment::Start) {
+                    first
+                } else {
+                    first.max(1)
+                };
                 let before = steps.partition_point(|&step| step < first);
-                steps.get(before).copied()
+                let found = steps.get(before).copied();
+                found.filter(|step| *step == 0 || is(Moment::Step))
             }
-            Rule::Epochs(_) if !all => None,
+            Rule::Epochs(_) if is(Moment::EpochEnd) => rise(),
+            Rule::Start | Rule::End | Rule::Epochs(_) => None,
             Rule::Time(_) | Rule::Budget { .. } => None,
-            rule => first_rise(first.max(1), last, &|step| rule.count(step, extent)),
+            _ if is(Moment::Step) => rise(),
+            _ => None,
         };
         found.filter(|step| (first..=last).contains(step))
     }

@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     if let Some(other) = &arguments.beside {
         going_on::beside(other, &mut resolved.plan, arguments.force)?;
     }
-    terminal::out(&describe(&resolved, false));
+    terminal::out(&describe(&resolved));
     say!("run       {}\n", directory.display());
     let origin = resolved.plan.origin.clone();
     let run = directory.clone();

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod compare;
+mod export;
 mod failure;
 mod fetch;
 mod finetune;
@@ -63,11 +64,14 @@ enum Command {
     Report(report::Arguments),
     /// Show two runs side by side.
     Compare(compare::Arguments),
+    /// Write what runs recorded as CSV tables, for pandas, polars or a spreadsheet.
+    Export(export::Arguments),
     /// Check the statistics on a run's own values: placebos without a gap, and gaps of known size.
     Calibrate(calibrate::Arguments),
     /// Get everything that an experiment needs (models, text, templates) before the network is gone.
     Fetch(fetch::Arguments),
-    /// Show what an experiment would do: the resolved settings, and which hook fires when and how often.
+    /// Show what an experiment would do: the resolved settings, the loop with each hook where it is called and how often, and what that
+    /// will take by a former run.
     Plan(plan::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
     Hooks(hooks::Arguments),
@@ -131,6 +135,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Sweep(arguments) => sweep::run(&arguments, &registry),
         Command::Report(arguments) => report::run(&arguments, &registry),
         Command::Compare(arguments) => compare::run(&arguments, &registry),
+        Command::Export(arguments) => export::run(&arguments, &registry),
         Command::Calibrate(arguments) => calibrate::run(&arguments, &registry),
         Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),

@@ -1,6 +1,6 @@
 //! `milepost report`: one page on one or several runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -65,23 +65,37 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 
 /// The run under runs/ whose milestones were written last.
 pub(super) fn newest() -> Result<PathBuf, Diagnostic> {
-    let folders = |path: PathBuf| {
-        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path())
-    };
-    let runs = folders(PathBuf::from("runs")).flat_map(folders);
+    let newest = by_time(folders(Path::new("runs"))).into_iter().next();
+    newest.ok_or_else(|| Diagnostic::file("runs", "no run here; name one"))
+}
+
+/// The runs of an experiment, those whose milestones were written last first. `folder` has them.
+pub(super) fn latest(folder: &Path) -> Vec<PathBuf> {
+    by_time([folder.to_owned()])
+}
+
+/// The runs in the folders of experiments, those whose milestones were written last first.
+fn by_time(experiments: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let runs = experiments.into_iter().flat_map(|folder| folders(&folder));
     // The runs of a sweep are one folder deeper.
-    let runs = runs.flat_map(|run| folders(run.clone()).chain([run]));
+    let runs = runs.flat_map(|run| [folders(&run), vec![run]].concat());
     let written = runs.filter_map(|run| {
         let file = std::fs::metadata(run.join(MILESTONES)).ok()?;
         Some((file.modified().ok()?, run))
     });
-    let newest = written.max().map(|(_, run)| run);
-    newest.ok_or_else(|| Diagnostic::file("runs", "no run here; name one"))
+    let mut written: Vec<_> = written.collect();
+    written.sort();
+    written.into_iter().rev().map(|(_, run)| run).collect()
+}
+
+/// What is in a folder.
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// Writes a page, whole or not at all.
-pub(super) fn write(path: &std::path::Path, text: &str) -> Result<(), RecordError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), RecordError> {
     crate::atomic::write(path, text.as_bytes()).map_err(|source| RecordError::Io {
         path: path.to_owned(),
         source,

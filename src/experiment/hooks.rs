@@ -2,16 +2,17 @@
 
 use std::num::NonZeroU64;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::firings::{Firings, LoopCadences};
+use super::firings::{Firings, FiringsAt, LoopCadences};
 use super::room::Room;
-use super::{Clauses, Written, conditions, part};
+use super::{Clauses, Written, conditions, part, signals};
 use crate::cadence::Cadence;
-use crate::clock::Extent;
+use crate::clock::{Extent, Step};
 use crate::condition::Condition;
 use crate::data::templates::ContrastNames;
 use crate::decode::Settings;
@@ -25,10 +26,11 @@ use crate::train::{HookSpec, OnError};
 struct Common {
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
-    #[serde(default = "usual")]
-    at: Clauses,
     #[serde(skip_serializing_if = "Option::is_none")]
-    on: Option<Event>,
+    at: Option<Clauses>,
+    /// An event of the loop, or one that another hook emits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     when: Option<String>,
     #[serde(default, skip_serializing_if = "is_false")]
@@ -59,9 +61,26 @@ pub(crate) const COMMON: &[&str] = &[
 /// The longest allowed name in bytes. File names are made of it, with more text around it.
 const LONGEST_NAME: usize = 100;
 
-fn usual() -> Clauses {
-    let clauses = ["start", "every 10%", "end"];
-    Clauses::Several(clauses.map(str::to_owned).to_vec())
+impl Common {
+    /// The event of the loop that `on` names.
+    fn event(&self) -> Option<Event> {
+        self.on.as_deref().and_then(Event::named)
+    }
+
+    /// The event of another hook that `on` names.
+    fn signal(&self) -> Option<&str> {
+        self.on.as_deref().filter(|on| Event::named(on).is_none())
+    }
+
+    /// When it is due: as written, else at every signal, else now and then.
+    fn clauses(&self) -> Clauses {
+        let usual = match self.signal() {
+            Some(_) => ["start", "every step", "end"],
+            None => ["start", "every 10%", "end"],
+        };
+        let usual = || Clauses::Several(usual.map(str::to_owned).to_vec());
+        self.at.clone().unwrap_or_else(usual)
+    }
 }
 
 fn yes() -> bool {
@@ -83,6 +102,10 @@ pub struct HookOverview {
     pub at: String,
     /// The event at which it is called; None for the moments at which its cadence is due.
     pub on: Option<Event>,
+    /// The event of another hook at which it is called, in place of `on`.
+    pub signal: Option<String>,
+    /// The events of its own that it may emit.
+    pub emits: Vec<&'static str>,
     /// What must be true of the run for a call, where it is due.
     pub when: Option<Condition>,
     /// Whether its kind has a condition, too.
@@ -95,8 +118,20 @@ pub struct HookOverview {
     pub on_error: OnError,
     /// The steps at which it fires if the run goes as planned.
     pub firings: Firings,
+    /// The same, event by event in the order of the loop.
+    pub firings_at: Vec<FiringsAt>,
+}
+
+impl HookOverview {
+    /// Whether a condition decides on its calls, where it is due.
+    pub fn is_conditional(&self) -> bool {
+        self.when.is_some() || self.kind_decides
+    }
+
     /// Whether it is also due by wall time.
-    pub by_time: bool,
+    pub fn by_time(&self) -> bool {
+        self.firings_at.iter().any(|at| at.by_time)
+    }
 }
 
 /// The hooks of an experiment, ready to run.
@@ -156,6 +191,7 @@ pub(super) fn read(
         entry.read(registry, extent, cadences, &mut hooks)?;
     }
     conditions::check(written, &hooks.specs)?;
+    signals::check(written, &hooks.specs)?;
     Ok(hooks)
 }
 
@@ -196,14 +232,17 @@ impl Entry<'_> {
             .build(ValueDeserializer::from(value))
             .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))?;
         self.check_decoding(kind, &options)?;
-        let on = common.on.or(kind.on);
+        let signal = common.signal();
+        let on = common.event().or(kind.on).filter(|_| signal.is_none());
         let runs = common.runs.unwrap_or(match on {
             Some(on) if on.ends_the_run() => Runs::Inline,
             _ => kind.runs,
         });
         self.check_event(on, runs)?;
-        let at = self.written.cadence(&["hooks", name, "at"], &common.at)?;
-        if at.by_budget() && on.is_some() {
+        let at = self
+            .written
+            .cadence(&["hooks", name, "at"], &common.clauses())?;
+        if at.by_budget() && (on.is_some() || signal.is_some()) {
             let message =
                 "a budget is checked at the end of a step, so it cannot be combined with `on`";
             return Err(self.written.wrong(&["hooks", name, "at"], message));
@@ -216,6 +255,7 @@ impl Entry<'_> {
             return Ok(());
         }
         let firings = match cadences {
+            Some(_) if signal.is_some() => Firings::unknown(),
             Some(cadences) => Firings::of(&at, on, extent, cadences),
             None if on.is_some_and(Event::needs_training) => {
                 let why = format!(
@@ -224,7 +264,7 @@ impl Entry<'_> {
                 hooks.notes.push(why);
                 return Ok(());
             }
-            None => Firings::once(),
+            None => Firings::once(Step(0)),
         };
         let trains = cadences.is_some();
         let (at, on) = match cadences {
@@ -251,23 +291,31 @@ impl Entry<'_> {
             };
             return Err(self.written.wrong(&["hooks", name, "at"], message));
         }
+        let mut firings_at = match signal {
+            Some(_) => Vec::new(),
+            None => FiringsAt::each(&firings, &at, on, extent),
+        };
         let is_conditional = when.is_some() || kind.when.is_some();
+        let firings = if common.once && !is_conditional {
+            firings_at = FiringsAt::only_first(firings_at);
+            firings.only_first()
+        } else {
+            firings
+        };
         hooks.overview.push(HookOverview {
             name: name.to_owned(),
             kind: kind.name.to_owned(),
             at: at.to_string(),
             on,
+            signal: signal.map(str::to_owned),
+            emits: kind.emits.clone(),
             when: when.clone(),
             kind_decides: kind.when.is_some(),
             once: common.once,
             runs,
             on_error: common.on_error,
-            firings: if common.once && !is_conditional {
-                firings.only_first()
-            } else {
-                firings
-            },
-            by_time: at.by_time(),
+            firings_at,
+            firings,
         });
         hooks.resolved.insert(
             name.to_owned(),
@@ -279,6 +327,8 @@ impl Entry<'_> {
             kind: kind.name.to_owned(),
             at,
             on,
+            signal: signal.filter(|_| trains).map(Arc::from),
+            emits: kind.emits.clone(),
             when: when.filter(|_| trains),
             wanted: kind.when.clone().filter(|_| trains),
             once: common.once && trains,
@@ -399,8 +449,8 @@ impl Entry<'_> {
         let mut table = toml::Table::new();
         let common = Common {
             kind: Some(kind.name.to_owned()),
-            at: Clauses::Several(at.clauses()),
-            on: common.on.or(kind.on),
+            at: Some(Clauses::Several(at.clauses())),
+            on: (common.on.clone()).or(kind.on.map(|on| on.as_str().to_owned())),
             when: when.map(Condition::to_string),
             runs: Some(runs),
             ..common.clone()

@@ -11,6 +11,7 @@ mod inputs;
 mod load;
 mod resolve;
 mod room;
+mod signals;
 
 use std::ops::Range;
 
@@ -20,7 +21,7 @@ use toml::de::{DeTable, DeValue};
 
 pub use contrasts::{ContrastSection, Contrasts, contrast_names};
 pub use fetch::{Fetched, fetch};
-pub use firings::Firings;
+pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};

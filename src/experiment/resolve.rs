@@ -142,8 +142,19 @@ fn plan(
     let save = save
         .map(|clauses| written.cadence(&["train", "save"], clauses))
         .transpose()?;
+    let scene = Scene {
+        seed: experiment.seed,
+        tokenizer,
+        eos,
+        templates,
+        prompts,
+        held_out: Arc::new(held_out),
+        batch: BATCH,
+        decode: experiment.decode,
+    };
     let cadences = LoopCadences {
         evaluate: &evaluate,
+        evaluation_batches: scene.evaluation_batches() as u64,
         save: save.as_ref(),
     };
     for (key, cadence) in [("evaluate", Some(&evaluate)), ("save", save.as_ref())] {
@@ -165,25 +176,16 @@ fn plan(
         room,
     )?;
     let mut notes = corpus.notes.clone();
-    notes.extend(templates.left_out());
+    notes.extend(scene.templates.left_out());
     notes.extend(hooks.notes);
-    let manifest = manifest(experiment, &corpus, &pair, &sources, &templates)?;
+    let manifest = manifest(experiment, &corpus, &pair, &sources, &scene.templates)?;
     let plan = Plan {
         seed: experiment.seed,
         training: Training {
             keep_best: keep_best(written)?,
             ..training(experiment, &extent, evaluate, save)
         },
-        scene: Arc::new(Scene {
-            seed: experiment.seed,
-            tokenizer: tokenizer.clone(),
-            eos,
-            templates,
-            prompts,
-            held_out: Arc::new(held_out),
-            batch: BATCH,
-            decode: experiment.decode,
-        }),
+        scene: Arc::new(scene),
         extent,
         pair,
         blocks,

@@ -388,6 +388,12 @@ impl<'a> Context<'a> {
         self.output.requests.push(Request::Evaluate);
     }
 
+    /// Emits an event of the hook's own, such as `loss-spike`, which its kind declares by [`Kind::emits`](super::Kind::emits). Once all hooks of
+    /// this moment have been called, hooks with `on = "loss-spike"` are, for the same moment.
+    pub fn emit(&mut self, signal: impl Into<String>) {
+        self.output.emitted.push(signal.into());
+    }
+
     /// Ends the hook's calls: this one is the last, also after a resume. It is no failure. A background hook's calls that are queued
     /// already are dropped, so that the record does not depend on how far the worker was.
     pub fn detach(&mut self) {

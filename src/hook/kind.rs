@@ -49,6 +49,8 @@ pub struct Kind {
     pub defaults: String,
     /// The options with their meanings.
     pub options: Vec<(&'static str, &'static str)>,
+    /// The events of their own that its hooks may emit.
+    pub emits: Vec<&'static str>,
     /// When its hooks want to be called, of the moments at which they are due.
     pub when: Option<Arc<Predicate>>,
     /// Whether its hooks use the pair as it was before the first step.
@@ -85,6 +87,7 @@ impl Kind {
             on: None,
             defaults: toml::to_string(&O::default()).unwrap_or_default(),
             options: Vec::new(),
+            emits: Vec::new(),
             when: None,
             compares_with_start: false,
             inputs: Vec::new(),
@@ -274,6 +277,13 @@ impl Kind {
     /// Calls the kind's hooks at `event` in the steps that their cadence names.
     pub fn on(mut self, event: Event) -> Self {
         self.on = Some(event);
+        self
+    }
+
+    /// Declares events of its own that a hook of this kind may emit, for others to be called at. The hook must run inline where another hook
+    /// listens to them: when a background hook emits depends on the machine.
+    pub fn emits(mut self, signals: &[&'static str]) -> Self {
+        self.emits.extend(signals);
         self
     }
 

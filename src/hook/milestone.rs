@@ -1,12 +1,13 @@
 //! A milestone: a moment of the run at which hooks are called, with what the loop knows at that moment.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::event::Event;
+use crate::event::{Axis, Event};
 use crate::model::Role;
 
 /// The mean next-token loss of each model on the held-out split.
@@ -41,6 +42,8 @@ pub struct StepTimes {
 pub struct Milestone {
     /// What has just happened.
     pub event: Event,
+    /// What another hook has emitted, for a hook that is called for that: [`Context::emit`](super::Context::emit).
+    pub signal: Option<Arc<str>>,
     /// How far the run has come. In the middle of a step, that step is not counted yet; see [`Milestone::step`].
     pub clock: Clock,
     /// The optimiser step that this milestone belongs to, which is the x axis of everything reported here. In the middle of a step it is
@@ -59,12 +62,17 @@ pub struct Milestone {
 }
 
 impl Milestone {
-    /// The optimiser step that the milestone belongs to. It is the x axis of all milestones except those of micro-batches.
+    /// The name of what the hook is called for: the signal, else the event.
+    pub fn name(&self) -> &str {
+        self.signal.as_deref().unwrap_or(self.event.as_str())
+    }
+
+    /// The optimiser step that the milestone belongs to. It is the x axis of all milestones except those of micro-batches and of batches of an evaluation.
     pub fn optimiser_step(&self) -> u64 {
-        if self.event == Event::MicroBatchEnd {
-            self.clock.step.0 + 1
-        } else {
-            self.step
+        match self.event.axis() {
+            Axis::Steps => self.step,
+            Axis::MicroBatches => self.clock.step.0 + 1,
+            Axis::EvaluationBatches => self.clock.step.0,
         }
     }
 }

@@ -16,17 +16,19 @@ pub struct Optimiser {
 }
 
 impl Optimiser {
-    /// How far a step moves a weight for each unit of the mean gradient, averaged over each parameter: the mean of
-    /// `learning_rate / (sqrt(square / (1 - beta_2^steps)) + epsilon)`, with the parameter's name. Empty before the first step.
+    /// How far a step moves a weight for each unit of its mean gradient, for the typical weight of each parameter, with the parameter's name:
+    /// `learning_rate / (sqrt(m) + epsilon)`, where `m` is the mean of `square / (1 - beta_2^steps)` over the parameter. Empty before the
+    /// first step. (The mean of the step sizes of all weights would be that of the few with the smallest gradients.)
     pub fn step_sizes(&self, learning_rate: f64) -> Vec<(String, f64)> {
         let correction = 1.0 - self.beta_2.powf(self.steps as f64);
         let names = self.square.names().filter_map(|name| {
             let squares = self.square.values(name)?;
-            let sizes = squares.iter().map(|square| {
-                let root = (f64::from(*square) / correction).sqrt();
-                learning_rate / (root + self.epsilon)
-            });
-            Some((name.to_owned(), sizes.sum::<f64>() / squares.len() as f64))
+            let sum: f64 = squares.iter().copied().map(f64::from).sum();
+            let mean = sum / squares.len() as f64 / correction;
+            Some((
+                name.to_owned(),
+                learning_rate / (mean.sqrt() + self.epsilon),
+            ))
         });
         names.collect()
     }

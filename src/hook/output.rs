@@ -27,6 +27,8 @@ pub struct Output {
     pub texts: Vec<(String, String)>,
     /// Columns by name, with one value for each prompt, in the order of the prompts.
     pub per_template: Vec<(String, Vec<f64>)>,
+    /// Events of the hook's own, for other hooks.
+    pub emitted: Vec<String>,
     /// What the loop should do.
     pub requests: Vec<Request>,
     /// Whether this is the hook's last call.
@@ -59,6 +61,19 @@ impl Output {
             }
         }
         Ok(())
+    }
+}
+
+impl Output {
+    /// Refuses an event of the hook's own that its kind does not declare.
+    pub(crate) fn check_emitted(&self, declared: &[&str]) -> Result<(), String> {
+        let mut emitted = self.emitted.iter();
+        match emitted.find(|signal| !declared.contains(&signal.as_str())) {
+            None => Ok(()),
+            Some(signal) => Err(format!(
+                "it emits `{signal}`, which its kind does not declare: Kind::emits"
+            )),
+        }
     }
 }
 

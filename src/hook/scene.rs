@@ -29,6 +29,11 @@ pub struct Scene {
 }
 
 impl Scene {
+    /// How many passes an evaluation has.
+    pub fn evaluation_batches(&self) -> usize {
+        self.held_out.len().div_ceil(self.batch)
+    }
+
     /// Decodes a continuation to text, without the end-of-text token.
     ///
     /// # Errors

@@ -100,6 +100,10 @@ pub fn cut(directory: &RunDirectory, last: &BTreeMap<String, u64>) -> Result<(),
 pub struct Table {
     /// The prompts.
     pub prompts: Vec<String>,
+    /// The group of each prompt.
+    pub groups: Vec<String>,
+    /// Who each prompt is about.
+    pub identities: Vec<String>,
     /// The columns, each with its name and a value for each prompt.
     pub columns: Vec<(String, Vec<f64>)>,
 }
@@ -119,10 +123,13 @@ impl Table {
         let names = header.iter().skip(ABOUT.len());
         let mut columns: Vec<(String, Vec<f64>)> =
             names.map(|name| (name.to_owned(), Vec::new())).collect();
-        let mut prompts = Vec::new();
+        let [mut prompts, mut groups, mut identities] = [const { Vec::new() }; ABOUT.len()];
         for (index, row) in reader.records().enumerate() {
             let row = row.map_err(|error| Malformed::new(index + 2, &error))?;
-            prompts.push(row.get(0).unwrap_or_default().to_owned());
+            let about = [&mut prompts, &mut groups, &mut identities];
+            for (cell, known) in row.iter().zip(about) {
+                known.push(cell.to_owned());
+            }
             for (cell, (_, values)) in row.iter().skip(ABOUT.len()).zip(&mut columns) {
                 let value = cell.parse();
                 values.push(value.map_err(|_| {
@@ -130,6 +137,11 @@ impl Table {
                 })?);
             }
         }
-        Ok(Self { prompts, columns })
+        Ok(Self {
+            prompts,
+            groups,
+            identities,
+            columns,
+        })
     }
 }

@@ -42,6 +42,9 @@ pub struct Line {
     /// The files of values per prompt that belong to the line: their names in the run's folder, with their SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<Named<String>>,
+    /// The events of its own that the hook has emitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub emitted: Vec<String>,
     /// Values that depend on time and so differ from run to run: seconds and lags by tag, `wall` (seconds since 1970) and `elapsed`
     /// (seconds of the run).
     #[serde(default, deserialize_with = "numbers")]

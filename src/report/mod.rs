@@ -2,6 +2,7 @@
 
 mod attribution;
 mod chart;
+pub mod export;
 pub mod gap;
 pub mod mixing;
 pub mod number;
@@ -19,7 +20,11 @@ use crate::record::RecordError;
 use crate::record::layout::REPORT;
 pub use page::page;
 pub use pooled_rows::{PooledRow, pooled_rows};
-pub use record::{At, Missing, Moment, RecordedContrast, RecordedError, RecordedHook, RecordedRun};
+pub(crate) use record::dotted;
+pub use record::{
+    At, Missing, Moment, RecordedContrast, RecordedError, RecordedFile, RecordedHook, RecordedRun,
+    name_of,
+};
 
 /// Writes the page on a run, `report.html`, into its directory.
 ///

@@ -32,6 +32,10 @@ pub(super) struct Listener {
     pub compares_with_start: bool,
     at: Cadence,
     on: Option<Event>,
+    /// The signal that it is called for, in place of `on`.
+    signal: Option<Arc<str>>,
+    /// The signals that it may emit.
+    pub emits: Vec<&'static str>,
     pub runs: Runs,
     on_error: OnError,
     pub deadline: Option<u64>,
@@ -74,6 +78,8 @@ impl Listener {
             name: spec.name.into(),
             at: spec.at,
             on: spec.on,
+            signal: spec.signal,
+            emits: spec.emits,
             runs,
             on_error: spec.on_error,
             deadline: spec.deadline,
@@ -137,37 +143,50 @@ impl Listener {
     fn moment(&self, firing: &Firing, extent: &Extent) -> Option<(Moment, Clock)> {
         let milestone = &firing.milestone;
         let now = milestone.clock.clone();
+        if self.signal != milestone.signal {
+            return None;
+        }
+        if self.signal.is_some() {
+            return Some(Self::within(firing, extent));
+        }
         match (self.on, milestone.event) {
             (None, Event::RunStart) => Some((Moment::Start, now)),
             (None, Event::StepEnd) => Some((Moment::Step, now)),
             (None, Event::EpochEnd) => Some((Moment::EpochEnd, now)),
             (None, Event::RunEnd) => Some((Moment::End, now)),
             (Some(on), event) if on == event => match event {
-                // The clock stands at the end of a step, or at the start.
-                Event::Evaluated
-                | Event::EvaluationStart
-                | Event::EvaluationBatchEnd
-                | Event::WeightsUpdated
-                | Event::CheckpointSaved => match now.step.0 {
-                    0 => Some((Moment::Start, now)),
-                    _ => Some((Moment::Step, now)),
-                },
                 // Cadences do not apply to them; see `hears`.
                 event if event.ignores_cadences() => None,
-                // In the middle of a step, the clock at the end of the step decides.
-                _ => {
-                    let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
-                    end.elapsed = now.elapsed;
-                    Some((Moment::Step, end))
-                }
+                _ => Some(Self::within(firing, extent)),
             },
             _ => None,
         }
     }
 
+    /// The moment and the clock of an event at which only hooks that listen to it are called.
+    fn within(firing: &Firing, extent: &Extent) -> (Moment, Clock) {
+        let now = firing.milestone.clock.clone();
+        if firing.milestone.event.is_before_update() || firing.milestone.event == Event::EpochStart
+        {
+            // In the middle of a step, the clock at the end of the step decides.
+            let mut end = extent.clock_after(Step(firing.before.step.0 + 1));
+            end.elapsed = now.elapsed;
+            return (Moment::Step, end);
+        }
+        let moment = match firing.milestone.event {
+            Event::RunEnd => Moment::End,
+            _ if now.step.0 == 0 => Moment::Start,
+            _ => Moment::Step,
+        };
+        (moment, now)
+    }
+
     /// Whether it is called at this event regardless of its cadence.
     pub fn hears(&self, event: Event) -> bool {
-        !self.is_over() && event.ignores_cadences() && self.on == Some(event)
+        !self.is_over()
+            && event.ignores_cadences()
+            && self.on == Some(event)
+            && self.signal.is_none()
     }
 
     /// Adds the hook's prefix to its tags. It is empty for a hook with its kind's name.

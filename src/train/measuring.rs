@@ -49,6 +49,7 @@ pub fn measure(
     let pair = Arc::new(pair);
     let milestone = Arc::new(Milestone {
         event: Event::RunStart,
+        signal: None,
         clock: Clock::default(),
         step: 0,
         total_steps: 0,

@@ -38,6 +38,10 @@ pub struct HookSpec {
     pub at: Cadence,
     /// The event it is called at; None for settled moments.
     pub on: Option<Event>,
+    /// The signal of another hook that it is called for, in place of `on`.
+    pub signal: Option<Arc<str>>,
+    /// The signals that it may emit.
+    pub emits: Vec<&'static str>,
     /// What must be true of the run for a call, where it is due.
     pub when: Option<Condition>,
     /// The same, by its kind.

@@ -281,6 +281,7 @@ fn line(record: &Record, wall: SystemTime) -> Line {
         tokens: clock.tokens,
         scalars: record.output.scalars.iter().cloned().collect(),
         texts: record.output.texts.iter().cloned().collect(),
+        emitted: record.output.emitted.clone(),
         files: file.map(|file| Named::from_iter([(file.name.clone(), file.sha256.clone())])),
         times: record.times.iter().cloned().chain(of_the_run).collect(),
     }

@@ -92,6 +92,7 @@ pub fn replay(
         };
         let milestone = Milestone {
             event,
+            signal: None,
             clock: clock.clone(),
             step,
             total_steps,

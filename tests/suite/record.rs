@@ -28,6 +28,7 @@ fn line() -> Line {
         tokens: Tokens(512),
         scalars: named(&[("b", 0.1), ("a", f64::NAN), ("c", 1e300), ("b", -0.0)]),
         texts: named(&[("t", "\"x\"\n".to_owned())]),
+        emitted: Vec::new(),
         files: Some(named(&[("templates/x.tsv", "ab".to_owned())])),
         times: named(&[("wall", 1.5), ("elapsed", f64::INFINITY)]),
     }

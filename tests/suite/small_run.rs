@@ -92,6 +92,8 @@ pub fn spec(name: &str, at: &[&str], hook: impl Hook + 'static) -> HookSpec {
         kind: name.to_owned(),
         at: Cadence::parse(at).unwrap(),
         on: None,
+        signal: None,
+        emits: Vec::new(),
         runs: Runs::Background,
         when: None,
         wanted: None,

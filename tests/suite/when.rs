@@ -437,15 +437,27 @@ when = "mine/kl/prompt/mean_nats < 1 or mine/divergence/tv > 1 or mine/kl/female
     );
     let plan = planned(&project, more).unwrap();
     for line in [
-        "background, at most 6 times (steps 1, 2, 3, 4, 5, 6): every step, when train/main/loss < 2.0 for 10 steps or kl/mean_nats rises and not eval/main/perplexity >= 100.0\n",
-        "background, 1 times (steps 2): every 2 steps, once\n",
-        "inline, at most once (steps 1, 2, 3, 4, 5, 6): every step, when gradient_norm_main/ln_f.bias > 1.0",
-        "inline at run-end, 1 times (steps 6)\n",
-        "inline at run-failed, if the run fails\n",
+        "background, at most 6 times (steps 1, 2, 3, 4, 5, 6), when train/main/loss < 2.0 for 10 steps or kl/mean_nats rises and not eval/main/perplexity >= 100.0\n",
+        "background, once (step 2)\n",
+        "inline, at most once in the run (steps 1, 2, 3, 4, 5, 6), when gradient_norm_main/ln_f.bias > 1.0",
+        "inline, once (step 6)\n",
+        "inline, if the run fails\n",
         "when = \"train/main/loss < 2.0 for 10 steps or kl/mean_nats rises and not eval/main/perplexity >= 100.0\"",
         "once = true",
     ] {
         assert!(plan.contains(line), "{line}\n{plan}");
+    }
+    let run = ["finetune", "more.toml", "--name", "one"];
+    let assert = project.milepost(&run).assert().success();
+    let shown = String::from_utf8_lossy(&assert.get_output().stdout);
+    for line in [
+        "background, at most 6 times (steps 1, 2, 3, 4, 5, 6): every step, when train/main/loss < 2.0 for 10 steps or kl/mean_nats rises and not eval/main/perplexity >= 100.0\n",
+        "background, once (step 2): every 2 steps, once\n",
+        "inline, at most once in the run (steps 1, 2, 3, 4, 5, 6): every step, when gradient_norm_main/ln_f.bias > 1.0",
+        "inline at run-end, once (step 6)\n",
+        "inline at run-failed, if the run fails\n",
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
     }
     assert_eq!(plan.matches("once = true").count(), 2, "{plan}");
 }

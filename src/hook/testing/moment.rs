@@ -93,6 +93,7 @@ impl Bench {
             trained: trained.collect(),
             milestone: Milestone {
                 event,
+                signal: None,
                 clock,
                 step,
                 total_steps: steps,

@@ -1,15 +1,37 @@
 //! Reads the values per prompt of a run, and which of its prompts are compared.
 
+use std::cmp::Reverse;
 use std::path::Path;
 
-use super::reading::{Reader, TemplateFile};
-use super::{RecordedContrast, RecordedError, broken, bytes_of, malformed, text_of};
+use super::reading::Reader;
+use super::{RecordedContrast, RecordedError, RecordedFile, broken, bytes_of, malformed, text_of};
+use crate::event::{Axis, Event};
 use crate::experiment::contrast_names;
 use crate::record::columns::Table;
 use crate::record::pairs;
 use crate::statistics::observation::Unit;
 
-impl Reader {
+impl RecordedFile {
+    /// Reads the file again.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a line is malformed.
+    pub fn table(&self) -> Result<Table, RecordedError> {
+        table(&self.path, &bytes_of(&self.path)?)
+    }
+}
+
+/// Whether the steps of an event of this name count batches, and not optimiser steps.
+pub(super) fn counts_batches(event: &str) -> bool {
+    Event::named(event).is_some_and(|event| event.axis() != Axis::Steps)
+}
+
+/// The content of a file of values per prompt.
+fn table(path: &Path, bytes: &[u8]) -> Result<Table, RecordedError> {
+    Table::parse(&String::from_utf8_lossy(bytes)).map_err(|error| malformed(path, error))
+}
+
+impl Reader<'_> {
     pub(super) fn pairs(&mut self) -> Result<(), RecordedError> {
         let path = self.run.path.join(pairs::name());
         let text = text_of(&path)?;
@@ -46,14 +68,19 @@ impl Reader {
     /// Reads the files of values per prompt that belong to the run's lines.
     pub(super) fn columns(&mut self) -> Result<(), RecordedError> {
         let mut files = std::mem::take(&mut self.files);
-        // The newest comes first: `pairs.tsv` refers to its prompts.
-        files.sort_by(|a, b| (b.step, &a.path).cmp(&(a.step, &b.path)));
+        // The newest comes first: `pairs.tsv` refers to its prompts. The steps of batches are no steps of the run.
+        files.sort_by(|a, b| {
+            let order = |file: &RecordedFile| (counts_batches(&file.event), Reverse(file.step));
+            (order(a), &a.path).cmp(&(order(b), &b.path))
+        });
         files.dedup_by(|a, b| a.path == b.path);
         for file in files {
-            if let Err(error) = self.column_file(&file) {
+            if let Err(error) = self.column_file(file) {
                 self.damaged(error)?;
             }
         }
+        let order = |file: &RecordedFile| (file.step, file.path.clone());
+        self.run.files.sort_by_key(order);
         let rows = self.run.prompts.len();
         let stray = |unit: &Unit| unit.sides.iter().flatten().any(|&place| place >= rows);
         let mut units = self.run.contrasts.iter().flat_map(|one| &one.units);
@@ -67,13 +94,12 @@ impl Reader {
         }
     }
 
-    fn column_file(&mut self, file: &TemplateFile) -> Result<(), RecordedError> {
+    fn column_file(&mut self, file: RecordedFile) -> Result<(), RecordedError> {
         let path = &file.path;
         let bytes = bytes_of(path)?;
         let prefix = self.prefix(&file.hook);
         // Parse first, since errors of parsing have a line.
-        let table = Table::parse(&String::from_utf8_lossy(&bytes));
-        let table = table.map_err(|error| malformed(path, error))?;
+        let table = table(path, &bytes)?;
         if let Some(expected) = &file.sha256 {
             self.compare(path, &bytes, expected)?;
         }
@@ -81,13 +107,18 @@ impl Reader {
             return self.other_than_newest(error);
         }
         let run = &mut self.run;
+        run.prompts = table.prompts;
+        if counts_batches(&file.event) {
+            run.files.push(file);
+            return Ok(());
+        }
         for (name, values) in table.columns {
             let name = format!("{prefix}{name}");
             run.reporters.insert(name.clone(), file.hook.clone());
             let steps = run.columns.entry(name).or_default();
             steps.insert(file.step, values);
         }
-        run.prompts = table.prompts;
+        run.files.push(file);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::data::sources;
 use crate::data::templates::ContrastNames;
 use crate::experiment::COMMON;
 use crate::hook::{Cells, Registry, Row, Section, Shows};
+use crate::record::milestones::Line;
 use crate::record::{Ended, HookFailure, Malformed, Manifest, ManifestError, Unusable};
 use crate::statistics::observation::{Observation, Unit, observations};
 
@@ -103,6 +104,21 @@ pub struct RecordedHook {
     pub section: Option<Section>,
 }
 
+/// A file of values per prompt that belongs to a line of `milestones.jsonl`.
+#[derive(Debug, Clone)]
+pub struct RecordedFile {
+    /// The step of the line; the micro-batch for the event `micro-batch-end`.
+    pub step: u64,
+    /// The line's event.
+    pub event: String,
+    /// The hook that reported the values.
+    pub hook: String,
+    /// Its path.
+    pub path: PathBuf,
+    /// Its recorded checksum; None in runs of older versions.
+    sha256: Option<String>,
+}
+
 /// A run that was read from disk.
 #[derive(Debug, Clone, Default)]
 pub struct RecordedRun {
@@ -128,6 +144,8 @@ pub struct RecordedRun {
     pub contrasts: Vec<RecordedContrast>,
     /// Columns of values per prompt: by name, then by step, one value for each prompt.
     pub columns: BTreeMap<String, BTreeMap<u64, Vec<f64>>>,
+    /// The files of values per prompt that could be read, in the order of steps.
+    pub files: Vec<RecordedFile>,
     /// The prompts, in the order of the columns' values.
     pub prompts: Vec<String>,
     /// Descriptions of damaged records, when the run was read in spite of them.
@@ -144,7 +162,7 @@ impl RecordedRun {
     /// When it is not the directory of a run, or when a file in it is damaged or was changed. The error has the file, and the line if
     /// known.
     pub fn read(path: &Path, registry: &Registry) -> Result<Self, RecordedError> {
-        reading::read(path, registry, false)
+        reading::read(path, registry, false, &mut drop)
     }
 
     /// As [`Self::read`], except that damaged records are left out and named in `damage`.
@@ -152,17 +170,26 @@ impl RecordedRun {
     /// # Errors
     /// When too little is left to read.
     pub fn read_damaged(path: &Path, registry: &Registry) -> Result<Self, RecordedError> {
-        reading::read(path, registry, true)
+        reading::read(path, registry, true, &mut drop)
+    }
+
+    /// As [`Self::read`], or as [`Self::read_damaged`] with `force`. Each line of `milestones.jsonl` that is read is passed to `each`, in
+    /// the order of the file.
+    ///
+    /// # Errors
+    /// As those of the two.
+    pub fn read_lines(
+        path: &Path,
+        registry: &Registry,
+        force: bool,
+        each: &mut dyn FnMut(Line),
+    ) -> Result<Self, RecordedError> {
+        reading::read(path, registry, force, each)
     }
 
     /// The run's name: `<experiment>/<run>`.
     pub fn name(&self) -> String {
-        let part = |path: Option<&Path>| {
-            let name = path.and_then(Path::file_name).unwrap_or_default();
-            name.to_string_lossy().into_owned()
-        };
-        let absolute = std::path::absolute(&self.path).unwrap_or(self.path.clone());
-        format!("{}/{}", part(absolute.parent()), part(Some(&absolute)))
+        name_of(&self.path)
     }
 
     /// The run's last step; None while it is not over.
@@ -265,6 +292,16 @@ impl RecordedRun {
             .filter_map(|(&step, values)| Some((step, observations(&contrast.units, values)?)));
         observed.collect()
     }
+}
+
+/// The name of the run at a path: `<experiment>/<run>`.
+pub fn name_of(run: &Path) -> String {
+    let part = |path: Option<&Path>| {
+        let name = path.and_then(Path::file_name).unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    };
+    let absolute = std::path::absolute(run).unwrap_or(run.to_owned());
+    format!("{}/{}", part(absolute.parent()), part(Some(&absolute)))
 }
 
 /// The kind of hook that measures the gap.

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{RecordedError, RecordedHook, RecordedRun, broken, bytes_of, malformed, text_of};
-use crate::event::{Axis, Event};
+use super::columns::counts_batches;
+use super::{
+    RecordedError, RecordedFile, RecordedHook, RecordedRun, broken, bytes_of, malformed, text_of,
+};
 use crate::experiment::contrast_names;
 use crate::hook::{Kind, Registry};
 use crate::record::folder::replayed;
@@ -14,32 +16,28 @@ use crate::record::{
 };
 
 /// A run that is being read.
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
     pub run: RecordedRun,
+    /// Is called with each line of `milestones.jsonl` that is read.
+    each: &'a mut dyn FnMut(Line),
     /// Whether damaged records are left out, rather than refused.
     force: bool,
     /// The files of values per prompt that the lines name.
-    pub files: Vec<TemplateFile>,
-}
-
-/// A file of values per prompt that belongs to a line of `milestones.jsonl`. It has no checksum in runs of older versions.
-pub(super) struct TemplateFile {
-    pub step: u64,
-    pub hook: String,
-    pub path: PathBuf,
-    pub sha256: Option<String>,
+    pub files: Vec<RecordedFile>,
 }
 
 pub(super) fn read(
     path: &Path,
     registry: &Registry,
     force: bool,
+    each: &mut dyn FnMut(Line),
 ) -> Result<RecordedRun, RecordedError> {
     let mut reader = Reader {
         run: RecordedRun {
             path: path.to_owned(),
             ..RecordedRun::default()
         },
+        each,
         force,
         files: Vec::new(),
     };
@@ -81,7 +79,7 @@ fn hooks(experiment: &toml::Table, registry: &Registry) -> Vec<RecordedHook> {
     registry.kinds().flat_map(of_kind).collect()
 }
 
-impl Reader {
+impl Reader<'_> {
     /// Returns the error, or records it and goes on when reading is forced.
     pub fn damaged(&mut self, error: RecordedError) -> Result<(), RecordedError> {
         if !self.force {
@@ -147,7 +145,8 @@ impl Reader {
                         self.damaged(broken(&path, index + 1, &message))?;
                         continue;
                     }
-                    named |= self.line(line);
+                    named |= self.line(&line);
+                    (self.each)(line);
                 }
                 Err(_) if torn && lines.peek().is_none() => break,
                 Err(error) => self.damaged(malformed(&path, error))?,
@@ -166,16 +165,16 @@ impl Reader {
     }
 
     /// Adds the content of a line. Returns whether the line names its files.
-    fn line(&mut self, line: Line) -> bool {
+    fn line(&mut self, line: &Line) -> bool {
         let run = &mut self.run;
-        let event = Event::named(&line.event);
-        let by_batch = event.is_some_and(|event| event.axis() != Axis::Steps);
-        for (tag, value) in line.scalars {
+        let by_batch = counts_batches(&line.event);
+        for (tag, value) in line.scalars.iter() {
             if by_batch {
-                run.by_batch.insert(tag.clone());
+                run.by_batch.insert(tag.to_owned());
             }
-            run.reporters.insert(tag.clone(), line.source.clone());
-            run.scalars.entry(tag).or_default().push((line.step, value));
+            run.reporters.insert(tag.to_owned(), line.source.clone());
+            let points = run.scalars.entry(tag.to_owned()).or_default();
+            points.push((line.step, *value));
         }
         let message = line.texts.get(&format!("hook/{}/error", line.source));
         if let Some(message) = message {
@@ -185,30 +184,27 @@ impl Reader {
                 message: message.clone(),
             });
         }
-        if by_batch {
-            return line.files.is_some();
-        }
+        let file = |path: PathBuf, sha256: Option<String>| RecordedFile {
+            step: line.step,
+            event: line.event.clone(),
+            hook: line.source.clone(),
+            path,
+            sha256,
+        };
         match &line.files {
-            Some(files) => self
-                .files
-                .extend(files.iter().map(|(name, sum)| TemplateFile {
-                    step: line.step,
-                    hook: line.source.clone(),
-                    path: run.path.join(name),
-                    sha256: Some(sum.clone()),
-                })),
+            Some(files) => {
+                let files = files.iter();
+                let files = files.map(|(name, sum)| file(run.path.join(name), Some(sum.clone())));
+                self.files.extend(files);
+            }
             // Older versions do not list files; the name follows from step and hook.
-            None => {
+            None if !by_batch => {
                 let path = run.path.join(columns::name(line.step, &line.source));
                 if path.is_file() {
-                    self.files.push(TemplateFile {
-                        step: line.step,
-                        hook: line.source,
-                        path,
-                        sha256: None,
-                    });
+                    self.files.push(file(path, None));
                 }
             }
+            None => {}
         }
         line.files.is_some()
     }

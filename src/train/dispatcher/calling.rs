@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Dispatcher, Sinks};
+use crate::clock::Clock;
 use crate::event::Event;
 use crate::hook::{Batch, Live, Milestone, Probes, Runs, Seen};
 use crate::model::Pair;
@@ -45,7 +46,41 @@ impl Dispatcher {
             jobs.extend(self.call(index, &mut calls, sinks)?);
         }
         self.queue(jobs, sinks)?;
-        self.finalise(&last, &mut calls, sinks)
+        self.finalise(&last, &mut calls, sinks)?;
+        self.answer_signals(firing.before, &mut calls, sinks)
+    }
+
+    /// Calls the hooks that listen to what the hooks of this moment have emitted, in the order in which it was emitted. What they emit
+    /// themselves comes after that. No hook can wait for itself: such experiments are refused.
+    fn answer_signals(
+        &mut self,
+        before: &Clock,
+        calls: &mut Calls,
+        sinks: &mut Sinks,
+    ) -> Result<(), RunError> {
+        while let Some(signal) = self.signals.pop_front() {
+            let milestone = Milestone {
+                signal: Some(signal),
+                step: calls.milestone.optimiser_step(),
+                ..Milestone::clone(&calls.milestone)
+            };
+            let firing = Firing {
+                milestone: milestone.clone(),
+                before,
+                pair: calls.pair,
+                batch: calls.batch,
+                live: calls.live,
+            };
+            let (_, due) = self.due(&firing);
+            let at_hand = std::mem::replace(&mut calls.milestone, Arc::new(milestone));
+            let mut jobs = Vec::new();
+            for index in due {
+                jobs.extend(self.call(index, calls, sinks)?);
+            }
+            calls.milestone = at_hand;
+            self.queue(jobs, sinks)?;
+        }
+        Ok(())
     }
 
     /// The hooks that are due: those that end the run, and all others.

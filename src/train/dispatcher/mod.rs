@@ -2,7 +2,7 @@
 
 mod calling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::listener::Listener;
@@ -36,6 +36,8 @@ pub(super) struct Dispatcher {
     extent: Extent,
     watch: Option<Arc<Watch>>,
     requests: Vec<Request>,
+    /// What inline hooks have emitted and nobody was called for yet.
+    signals: VecDeque<Arc<str>>,
     /// The last value of every tag that conditions may use.
     values: Values,
     /// The tags that belong to the loop, whoever reports them.
@@ -65,6 +67,7 @@ impl Dispatcher {
             extent,
             watch: None,
             requests: Vec::new(),
+            signals: VecDeque::new(),
             values: Values::default(),
             of_the_loop: loop_tags(&Role::BOTH),
             step: 0,
@@ -169,6 +172,7 @@ impl Dispatcher {
             let spans = sinks.recorder.spans();
             let last = |tag: &str| spans.get(tag).map(|span| span.last.0);
             output.check(step, self.scene.templates.prompts().len(), last)?;
+            output.check_emitted(&entry.emits)?;
             Ok(output)
         });
         let output = match checked {
@@ -192,7 +196,7 @@ impl Dispatcher {
             (format!("hook/{}/lag_steps", entry.name), lag as f64),
         ];
         let record = Record {
-            event: done.milestone.event.as_str(),
+            event: done.milestone.name(),
             source: &entry.name,
             step,
             clock: &done.milestone.clock,
@@ -207,6 +211,8 @@ impl Dispatcher {
             self.entries[done.index].gate.detached = Some(step);
         }
         if self.entries[done.index].runs == Runs::Inline {
+            self.signals
+                .extend(output.emitted.into_iter().map(Arc::from));
             let step = done.milestone.optimiser_step();
             for (tag, value) in output.scalars {
                 if !self.of_the_loop.contains(&tag) {

@@ -348,6 +348,7 @@ impl Run<'_> {
         let evaluated = evaluated.filter(|one| one.step == done && !in_step);
         Milestone {
             event,
+            signal: None,
             clock,
             step,
             total_steps: self.extent.steps(),

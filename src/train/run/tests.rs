@@ -91,6 +91,8 @@ struct Witness {
     calls: u64,
     stop_at: Option<u64>,
     save_at: Option<u64>,
+    emits: bool,
+    name: String,
 }
 
 impl Hook for Witness {
@@ -100,16 +102,20 @@ impl Hook for Witness {
         let loss = milestone.losses.get(&Role::Main).copied().unwrap_or(0.0);
         let evaluated = milestone.evaluation.is_some();
         let rate = milestone.learning_rate;
-        let on = milestone.event;
         for (name, value) in [
             ("calls", self.calls as f64),
             ("loss", loss),
             ("evaluated", f64::from(u8::from(evaluated))),
             ("rate", rate),
         ] {
-            context.scalar(format!("{on}/{name}"), value);
+            context.scalar(format!("{}/{name}", self.name), value);
         }
+        let text = context.milestone().name().to_owned();
+        context.text(format!("{}/name", self.name), text);
         context.per_template("calls", vec![self.calls as f64; 2]);
+        if self.emits {
+            context.emit("asked");
+        }
         if self.stop_at == Some(step) {
             context.request_stop("seen enough");
         }
@@ -227,6 +233,11 @@ impl World {
             kind: name.to_owned(),
             at: cadence(at),
             on,
+            signal: None,
+            emits: (name == shape.asks)
+                .then_some("asked")
+                .into_iter()
+                .collect(),
             runs,
             when: None,
             wanted: None,
@@ -237,6 +248,8 @@ impl World {
                 calls: 0,
                 stop_at: shape.stop_at.filter(|_| name == shape.asks),
                 save_at: shape.save_at.filter(|_| name == shape.asks),
+                emits: name == shape.asks,
+                name: name.to_owned(),
             }),
         };
         let all = ["start", "every step", "every epoch", "end"];
@@ -268,6 +281,15 @@ impl World {
                 Some(event),
                 runs,
             ));
+        }
+        // Called for what the hook that asks emits, each in its own way.
+        for (name, runs) in [
+            ("listens", Runs::Inline),
+            ("listens late", Runs::Background),
+        ] {
+            let mut listener = witness(name, &["start", "every step", "end"], None, runs);
+            listener.signal = Some("asked".into());
+            hooks.push(listener);
         }
         let block = 4;
         let ids = (0..shape.blocks as u32 * block).map(|id| id * id % 97);

@@ -1,16 +1,22 @@
 //! `milepost plan`: shows what an experiment would do.
 
+mod costs;
+mod drawing;
+mod words;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use self::costs::costs;
+use self::drawing::draw;
+use self::words::summary;
 use super::terminal;
 use super::{Selection, Where, progress};
 use crate::data::templates::Contrast;
 use crate::diagnostic::{Diagnostic, Source};
-use crate::event::Event;
-use crate::experiment::{HookOverview, Places, Resolved, Written, parse, resolve};
-use crate::hook::{Registry, Runs};
+use crate::experiment::{Places, Resolved, Written, parse, resolve};
+use crate::hook::Registry;
 use crate::hub::Hub;
 use crate::overrides;
 use crate::record::experiment;
@@ -19,6 +25,9 @@ use crate::record::experiment;
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,
+    /// Folder that runs are written under; the newest run of the experiment there says what its hooks cost.
+    #[arg(long, default_value = "runs", value_name = "FOLDER")]
+    runs: PathBuf,
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
@@ -27,7 +36,18 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let resolved = resolve(&written, registry, &places, &mut |name, done, total| {
         downloads.report(name, done, total);
     })?;
-    terminal::out(&describe(&resolved, true));
+    let (plan, hooks) = (&resolved.plan, &resolved.hooks);
+    let experiment = find(&arguments.selection.experiment)?;
+    let folder = arguments
+        .runs
+        .join(experiment.file_stem().unwrap_or_default());
+    let mut text = format!("{}\n{}\n", plan.resolved, facts(&resolved));
+    text += &draw(hooks, plan);
+    let costs = costs(&folder, hooks, plan.extent.steps(), &plan.resolved);
+    if !costs.is_empty() {
+        text += &format!("\n{costs}");
+    }
+    terminal::out(&text);
     Ok(0)
 }
 
@@ -133,14 +153,11 @@ pub(super) fn find(experiment: &str) -> Result<PathBuf, Diagnostic> {
     .with_help(crate::diagnostic::known_names(experiment, &known)))
 }
 
-/// The plan in words.
-pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
+/// What a run is made of, in words.
+fn facts(resolved: &Resolved) -> String {
     let plan = &resolved.plan;
     let mut text = String::new();
     let extent = &plan.extent;
-    if with_experiment {
-        text += &format!("{}\n", plan.resolved);
-    }
     for note in &resolved.notes {
         text += &format!("note: {note}\n");
     }
@@ -157,20 +174,21 @@ pub(super) fn describe(resolved: &Resolved, with_experiment: bool) -> String {
     for contrast in plan.scene.templates.contrasts() {
         text += &format!("prompts   {}\n", prompts_line(contrast));
     }
-    if resolved.hooks.is_empty() {
+    text
+}
+
+/// What a run is made of and when its hooks fire, in words, for the beginning of the run.
+pub(super) fn describe(resolved: &Resolved) -> String {
+    let text = facts(resolved);
+    let hooks = &resolved.hooks;
+    if hooks.is_empty() {
         return text + "hooks     none\n";
     }
-    text += "hooks\n";
-    let width = resolved
-        .hooks
+    let width = hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
+    let lines = hooks
         .iter()
-        .map(|hook| hook.name.len())
-        .max()
-        .unwrap_or(0);
-    for hook in &resolved.hooks {
-        text += &format!("  {:width$}  {}\n", hook.name, hook_line(hook));
-    }
-    text
+        .map(|hook| format!("  {:width$}  {}\n", hook.name, summary(hook)));
+    text + "hooks\n" + &lines.collect::<String>()
 }
 
 /// What a contrast compares, in words.
@@ -189,55 +207,6 @@ fn prompts_line(contrast: &Contrast) -> String {
         "{prompts} with {compared} ({}: {first} - {second})",
         contrast.name
     )
-}
-
-fn hook_line(hook: &HookOverview) -> String {
-    let runs = match hook.runs {
-        Runs::Background => "background",
-        Runs::Inline => "inline",
-    };
-    let firings = &hook.firings;
-    let conditional = hook.when.is_some() || hook.kind_decides;
-    let more = match (conditional, firings.more) {
-        (true, _) => "at most ",
-        (false, true) => "more than ",
-        (false, false) => "",
-    };
-    let times = match (firings.count, hook.by_time) {
-        _ if hook.on == Some(Event::RunFailed) => "if the run fails".to_owned(),
-        _ if hook.on == Some(Event::CheckpointLoaded) => "if the run is resumed".to_owned(),
-        _ if hook.once && conditional => "at most once".to_owned(),
-        (0, true) => "as time passes".to_owned(),
-        (count, false) => format!("{more}{count} times"),
-        (count, true) => format!("{more}{count} times and as time passes"),
-    };
-    let steps: Vec<String> = firings.first.iter().map(ToString::to_string).collect();
-    let steps = match (&steps[..], firings.last) {
-        ([], _) => String::new(),
-        (few, _) if few.len() as u64 == firings.count && !firings.more => {
-            format!(" (steps {})", few.join(", "))
-        }
-        (many, _) if firings.more => format!(" (steps {}, ...)", many.join(", ")),
-        (many, last) => {
-            let last = last.unwrap_or_default();
-            format!(" (steps {}, ..., {last})", many[..4].join(", "))
-        }
-    };
-    let on = hook.on.map_or(String::new(), |on| format!(" at {on}"));
-    let mut line = format!("{runs}{on}, {times}{steps}");
-    if !hook.on.is_some_and(Event::ignores_cadences) {
-        line += &format!(": {}", hook.at);
-    }
-    if let Some(when) = &hook.when {
-        line += &format!(", when {when}");
-    }
-    if hook.kind_decides {
-        line += &format!(", where `{}` decides to", hook.kind);
-    }
-    if hook.once {
-        line += ", once";
-    }
-    line
 }
 
 /// Reads the experiment that a run recorded, for a resume or a replay.

@@ -19,8 +19,12 @@ use crate::report::mixing::{caveat, check, mixed};
 use crate::report::provenance::caveats;
 use crate::report::{RecordedRun, name_of};
 
-/// Tables are CSV with a header and one row a value: pandas and polars read them without options. Their columns stand in docs/run_folder.md.
+const ABOUT: &str = "\
+Tables are CSV with a header and one row a value: pandas and polars read them without options. docs/run_folder.md lists their columns.
+A run that is under way or was killed gives what it has written.";
+
 #[derive(Args)]
+#[command(after_help = ABOUT)]
 pub(super) struct Arguments {
     /// Directories of runs, or folders that have runs in them, such as that of a sweep. Several runs come into one table, whose first
     /// column is `run` [default: the newest run under runs/].

@@ -105,7 +105,8 @@ fn awkward() -> Project {
 #[test]
 fn the_tables_are_what_the_run_recorded() {
     let project = awkward();
-    let run = project.run("a", &[]);
+    let set = "hooks.batches={kind='template-kl',on='evaluation-batch-end',at='every 2 steps'} train.evaluate='every 2 steps'";
+    let run = project.run("a", &["--set", set]);
     let said = shown(&project, &["export", "runs/small/a"]);
     let lines = milestones(&run);
     // Every scalar, and every time that has a tag, in the order of the file.
@@ -151,6 +152,10 @@ fn the_tables_are_what_the_run_recorded() {
         "{texts:?}"
     );
     assert!(rows.iter().any(|row| row["identity"] == "the \"woman\""));
+    // Steps of one event are batches, of the other optimiser steps.
+    for event in ["evaluation-batch-end", "step-end"] {
+        assert!(rows.iter().any(|row| row["event"] == event), "{event}");
+    }
 }
 
 #[test]

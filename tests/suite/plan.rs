@@ -232,6 +232,16 @@ fn the_loop_is_drawn_with_its_hooks_as_the_run_then_calls_them() {
     let names = end.lines().skip(1);
     let names = names.map(|line| line.split_whitespace().nth(1).unwrap());
     assert_eq!(names.collect::<Vec<_>>(), at_the_end);
+    // Of what cannot be counted to its end, the least is said.
+    let set = "train.max_steps=1_000_000_000 hooks.settled.at=['every step','every epoch']";
+    let (_, shown) = plan(&project, &["--set", set]);
+    for line in [
+        "* settled        background, more than 100000 times (steps 1, 2, 3, 4, 5, 6, ...)\n",
+        "* settled        background, more than 0 times\n",
+        "* low            background, as often as its condition allows (steps 1, 2, 3, 4, 5, 6, ...), when train/main/loss < 100.0\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
     // Without hooks the events are still there.
     let (_, shown) = plan(&project, &["--no-hooks"]);
     assert!(shown.contains("gradients-clipped") && !shown.contains("  * "));

@@ -257,9 +257,9 @@ impl Entry<'_> {
         let firings = match cadences {
             Some(_) if signal.is_some() => Firings::unknown(),
             Some(cadences) => Firings::of(&at, on, extent, cadences),
-            None if on.is_some_and(Event::needs_training) => {
+            None if let Some(on) = on.filter(|on| on.needs_training()) => {
                 let why = format!(
-                    "hook `{name}` is called in the middle of a step, and nothing is trained here: left out"
+                    "hook `{name}` is called at `{on}`, which only a training has: left out"
                 );
                 hooks.notes.push(why);
                 return Ok(());

@@ -43,7 +43,7 @@ fn measure(project: &Project, main: &str, assistant: &str) -> Value {
     let output = project.milepost(&arguments).assert().success();
     let notes = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
     assert!(
-        notes.contains("`gradient-norm` needs live gradients"),
+        notes.contains("`gradient-norm` is called at `gradients-ready`, which only a training has"),
         "{notes}"
     );
     serde_json::from_str(&project.read("out.json")).unwrap()

@@ -3,7 +3,10 @@
 /// The examples of docs/hooks.md.
 mod attention_entropy;
 mod embedding_norm;
-/// What `make hook NAME=my_hook` writes. All three have tests of their own.
+mod topic_loss;
+mod update_ratio;
+
+/// What `make hook NAME=my_hook` writes. All of these have tests of their own.
 mod my_hook;
 
 use std::path::Path;
@@ -89,7 +92,9 @@ fn as_the_program() {
             .with(unlucky())
             .with(patient())
             .with(my_hook::kind())
-            .with(embedding_norm::kind());
+            .with(embedding_norm::kind())
+            .with(topic_loss::kind())
+            .with(update_ratio::kind());
         std::process::exit(i32::from(milepost::cli::run(arguments, registry)));
     }
 }

@@ -142,6 +142,22 @@ impl Bench {
         Ok(self)
     }
 
+    /// Uses a held-out text of documents, each with its topic, one after the other and cut into blocks of `block` tokens. A rest shorter than a
+    /// block is dropped. At the moments of a step, hooks see it as the text of the step.
+    ///
+    /// # Errors
+    /// As [`Bench::held_out`].
+    pub fn documents(mut self, documents: &[(&str, Option<&str>)], block: usize) -> Result<Self> {
+        let (mut tokens, mut starts) = (Vec::new(), Vec::new());
+        for (text, topic) in documents {
+            starts.push((tokens.len(), topic.map(Arc::from)));
+            tokens.extend(self.scene.tokenizer.encode(text)?);
+        }
+        let blocks = Blocks::cut(tokens, block)?.made_of(starts);
+        self.scene.held_out = Arc::new(blocks);
+        Ok(self)
+    }
+
     /// Sets the decoding settings.
     pub fn decode(mut self, settings: Settings) -> Self {
         self.scene.decode = settings;

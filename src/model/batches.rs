@@ -4,7 +4,7 @@ use anyhow::{bail, ensure};
 
 use super::Config;
 
-/// Tokens of one pass, at most, but for a text that is longer alone.
+/// The most tokens of one pass. A text that is longer has a pass of its own.
 const TOKENS: usize = 1024;
 
 /// The indices of the texts of each pass: texts of one length, so that there is no padding.

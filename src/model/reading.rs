@@ -24,7 +24,7 @@ pub struct NewToken<'a> {
 }
 
 impl<'a> NewToken<'a> {
-    /// The tokens of `text`, whose slots are in `sequence`, but for the first `read`.
+    /// The tokens of `text` after the first `read` of them. Their slots are in `sequence`.
     pub fn of(
         text: &'a [u32],
         sequence: &'a [u32],
@@ -37,7 +37,7 @@ impl<'a> NewToken<'a> {
     }
 }
 
-/// What came of reading whole texts.
+/// Texts that were read: their slots and hidden states.
 #[derive(Debug)]
 pub struct TextsRead {
     /// The slots of each text.

@@ -133,13 +133,10 @@ const DRAWN: &str = r#"the loop, with the hooks (*) that are called in it
           [checkpoint-saved]                when `train.save` is due or a hook asked for it
             * checkpoints    background, once (step 3)
   [checkpoint-saved]                        when `train.save` is due and the run ends early
-    * checkpoints    background, if the run ends early
   [evaluation-start]                        when `train.evaluate` is due and the run ends early
       for each held-out batch               2 in an evaluation
           evaluation-batch-end
-            * held-out       background, if the run ends early
       evaluated
-        * evaluations    background, if the run ends early
   run-end                                   the last event of a run that ends well
     * settled        background, once (step 5)
     * ends           background, once (step 5)

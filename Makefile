@@ -48,7 +48,7 @@ finetune: build ## fine-tune the pair of experiments/$(EXP).toml
 plan: build ## show what the experiment would do, without doing it
 	@$(MILEPOST) plan $(SELECTION)
 
-hooks: build ## list the kinds of hooks and their options
+hooks: build ## list the kinds of hooks and interventions and their options
 	@$(MILEPOST) hooks
 
 hook: build ## scaffold a hook: make hook NAME=my_hook

@@ -240,6 +240,7 @@ fn plan(
             tokenizer: tokenizer.clone(),
         }),
         hooks: Vec::new(),
+        interventions: Vec::new(),
         queue: 1,
         origin: "generated".to_owned(),
         resolved: String::new(),

@@ -1,11 +1,7 @@
 //! The hook `loss-spike`: how far the training loss of a step lies above the losses before it. It emits `loss-spike` where that is far.
 
-use std::collections::VecDeque;
-
+use milepost::measure::spike::{self, LastLosses};
 use milepost::prelude::*;
-
-/// Losses that are needed before one can be told from them.
-const LEAST: usize = 8;
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
 #[serde(deny_unknown_fields, default)]
@@ -26,7 +22,7 @@ impl Default for Options {
 struct LossSpike {
     options: Options,
     /// The last losses of each trained model, main model first.
-    losses: [VecDeque<f64>; 2],
+    losses: [LastLosses; 2],
 }
 
 /// The kind `loss-spike`.
@@ -59,7 +55,7 @@ pub fn kind() -> Kind {
 impl Hook for LossSpike {
     fn prepare(&mut self, _: &mut Preparation) -> Result<()> {
         OptionError::unless(
-            self.options.window >= LEAST,
+            self.options.window >= spike::LEAST,
             "window",
             "must be at least 8: fewer losses say little about the next",
         )?;
@@ -75,14 +71,9 @@ impl Hook for LossSpike {
         let mut is_spike = false;
         for (role, &loss) in &context.milestone().losses {
             let before = &mut self.losses[*role as usize];
-            if before.len() >= LEAST {
-                let deviations = deviations(loss, before.make_contiguous());
+            if let Some(deviations) = before.deviations(loss, self.options.window) {
                 context.scalar(format!("loss_spike/{role}_deviations"), deviations);
                 is_spike |= deviations > self.options.threshold;
-            }
-            before.push_back(loss);
-            if before.len() > self.options.window {
-                before.pop_front();
             }
         }
         if is_spike {
@@ -99,16 +90,6 @@ impl Hook for LossSpike {
         self.losses = serde_json::from_value(state)?;
         Ok(())
     }
-}
-
-/// How many standard deviations (of a sample) `loss` lies above the mean of the losses before it. Infinite above losses that are all equal.
-fn deviations(loss: f64, before: &[f64]) -> f64 {
-    let count = before.len() as f64;
-    let mean = before.iter().sum::<f64>() / count;
-    let squares = before.iter().map(|one| (one - mean) * (one - mean));
-    let deviation = (squares.sum::<f64>() / (count - 1.0)).sqrt();
-    let above = loss - mean;
-    if above == 0.0 { 0.0 } else { above / deviation }
 }
 
 #[cfg(test)]

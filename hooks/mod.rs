@@ -6,6 +6,7 @@ mod crows_pairs;
 mod drift;
 mod gradient_norm;
 mod honest;
+mod interventions;
 mod loss_spike;
 mod match_disparity;
 mod perplexity;
@@ -15,11 +16,11 @@ mod sample_text;
 mod template_kl;
 mod toxicity;
 
-use crate::hook::Registry;
+use crate::registry::Registry;
 
-/// All kinds of hooks of this crate. The rows and charts of a run are in this order.
+/// All kinds of hooks and interventions of this crate. The rows and charts of a run are in the order of its hooks.
 pub fn shipping() -> Registry {
-    Registry::default()
+    interventions::shipping(Registry::default())
         .with(perplexity::kind())
         .with(template_kl::kind())
         .with(assistant_share::kind())

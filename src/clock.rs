@@ -89,14 +89,27 @@ pub enum Length {
 #[error("`{0}` {1}")]
 pub struct ExtentError(pub &'static str, &'static str);
 
-/// The size of a run, known before it starts.
+/// A part of the data that an intervention has passed over. Data is counted in the steps that it would have taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jump {
+    /// The step after which the part is passed over.
+    pub after: Step,
+    /// How many steps' worth of data it is.
+    pub over: u64,
+}
+
+/// The size of a run: as planned before it starts, less the data that was passed over since then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
     samples: u64,
     batch: u64,
     accumulation: u64,
     block: u64,
-    steps: u64,
+    planned: u64,
+    /// Whether the run ends with its data, and not after a number of steps.
+    by_epochs: bool,
+    /// In the order in which the data was passed over.
+    jumps: Vec<Jump>,
 }
 
 impl Extent {
@@ -132,14 +145,16 @@ impl Extent {
             batch,
             accumulation,
             block,
-            steps: 0,
+            planned: 0,
+            by_epochs: matches!(length, Length::Epochs(_)),
+            jumps: Vec::new(),
         };
         let steps = match length {
             Length::Epochs(epochs) => epochs.checked_mul(extent.steps_per_epoch()),
             Length::Steps(steps) => Some(steps),
         };
         let too_large = ExtentError(name, "makes a run too long to count its tokens in 64 bits");
-        extent.steps = steps.ok_or(too_large.clone())?;
+        extent.planned = steps.ok_or(too_large.clone())?;
         // Counts one epoch more than the run has, so that `clock_after` can still be asked for the step behind the end.
         let epochs = extent.epochs().checked_add(1);
         let samples = epochs.and_then(|epochs| epochs.checked_mul(samples));
@@ -147,9 +162,37 @@ impl Extent {
         tokens.map(|_| extent).ok_or(too_large)
     }
 
-    /// Optimiser steps of the whole run.
+    /// The same run with other parts of its data passed over.
+    pub fn with_jumps(&self, jumps: Vec<Jump>) -> Self {
+        Self {
+            jumps,
+            ..self.clone()
+        }
+    }
+
+    /// Optimiser steps of the whole run. A run of epochs has fewer than planned where data was passed over; a run of a number of steps goes
+    /// on to further epochs.
     pub fn steps(&self) -> u64 {
-        self.steps
+        let over: u64 = self.jumps.iter().map(|jump| jump.over).sum();
+        let over = if self.by_epochs { over } else { 0 };
+        self.planned.saturating_sub(over)
+    }
+
+    /// Optimiser steps of the run as it was planned. Shares of the run, and the learning rate's schedule, go by them.
+    pub fn planned(&self) -> u64 {
+        self.planned
+    }
+
+    /// The place in the data after `step` steps, counted in steps from the start of the run.
+    pub fn place(&self, step: Step) -> u64 {
+        let jumps = self.jumps.iter().filter(|jump| jump.after <= step);
+        step.0 + jumps.map(|jump| jump.over).sum::<u64>()
+    }
+
+    /// The steps' worth of data that the epoch has left after `step` steps. 0 at the end of an epoch.
+    pub fn left_of_epoch(&self, step: Step) -> u64 {
+        let place = self.place(step);
+        place.next_multiple_of(self.steps_per_epoch()) - place
     }
 
     /// Micro-batches of one epoch.
@@ -164,17 +207,17 @@ impl Extent {
 
     /// Epochs that the run begins; the last may be cut short.
     pub fn epochs(&self) -> u64 {
-        self.steps.div_ceil(self.steps_per_epoch())
+        self.planned.div_ceil(self.steps_per_epoch())
     }
 
     /// The epoch, counted from 0, in which a step, counted from 1, is done.
     pub fn epoch_of(&self, step: Step) -> Epoch {
-        Epoch(step.0.saturating_sub(1) / self.steps_per_epoch())
+        Epoch(self.place(Step(step.0.saturating_sub(1))) / self.steps_per_epoch())
     }
 
     /// The epochs that are complete after `step` steps.
     pub fn epochs_done(&self, step: Step) -> Epoch {
-        Epoch(step.0 / self.steps_per_epoch())
+        Epoch(self.place(step) / self.steps_per_epoch())
     }
 
     /// Fills in the epoch of a clock that was saved without it.
@@ -185,24 +228,113 @@ impl Extent {
         }
     }
 
-    /// Whether a step is the last of its epoch.
+    /// Whether the epoch of a step is over after it.
     pub fn closes_epoch(&self, step: Step) -> bool {
-        step.0 > 0 && step.0.is_multiple_of(self.steps_per_epoch())
+        step.0 > 0 && self.epochs_done(step) > self.epoch_of(step)
+    }
+
+    /// Whether a step, counted from 1, is the first of its epoch.
+    pub fn opens_epoch(&self, step: Step) -> bool {
+        step.0 <= 1 || self.epoch_of(step) > self.epoch_of(Step(step.0 - 1))
     }
 
     /// The clock after `step` steps, with an elapsed time of 0. `step` may be at most one more than the run has.
     pub fn clock_after(&self, step: Step) -> Clock {
-        let epochs = step.0 / self.steps_per_epoch();
-        let rest = step.0 % self.steps_per_epoch();
-        let micro_batches = rest * self.accumulation;
-        let samples = epochs * self.samples + micro_batches * self.batch;
+        let mut seen = self.data_until(self.place(step));
+        let mut place = 0;
+        for jump in self.jumps.iter().filter(|jump| jump.after <= step) {
+            let from = jump.after.0 + place;
+            let (before, behind) = (self.data_until(from), self.data_until(from + jump.over));
+            seen = [0, 1].map(|count| seen[count] - (behind[count] - before[count]));
+            place += jump.over;
+        }
+        let [micro_batches, samples] = seen;
         Clock {
-            micro_batch: MicroBatch(epochs * self.micro_batches_per_epoch() + micro_batches),
+            micro_batch: MicroBatch(micro_batches),
             step,
-            epoch: Epoch(epochs),
+            epoch: self.epochs_done(step),
             samples: Samples(samples),
             tokens: Tokens(samples * self.block),
             elapsed: Duration::ZERO,
+        }
+    }
+
+    /// The micro-batches and the samples of the data up to a place, none of it passed over.
+    fn data_until(&self, place: u64) -> [u64; 2] {
+        let epochs = place / self.steps_per_epoch();
+        let rest = place % self.steps_per_epoch();
+        let micro_batches = rest * self.accumulation;
+        let samples = epochs * self.samples + micro_batches * self.batch;
+        [
+            epochs * self.micro_batches_per_epoch() + micro_batches,
+            samples,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The slow way: walks through the data step by step, with the micro-batches, samples and the epoch after each step.
+    fn walked(sizes: [u64; 3], jumps: &[Jump], steps: u64) -> Vec<(u64, u64, u64)> {
+        let [samples, batch, accumulation] = sizes;
+        let each: Vec<u64> = (0..samples.div_ceil(batch))
+            .map(|index| batch.min(samples - index * batch))
+            .collect();
+        let of_epoch: Vec<(u64, u64)> = each
+            .chunks(accumulation as usize)
+            .map(|step| (step.len() as u64, step.iter().sum()))
+            .collect();
+        let mut place = 0;
+        let (mut micro_batches, mut seen) = (0, 0);
+        let mut clocks = Vec::new();
+        for step in 0..=steps {
+            if step > 0 {
+                let (passes, blocks) = of_epoch[place % of_epoch.len()];
+                (micro_batches, seen, place) = (micro_batches + passes, seen + blocks, place + 1);
+            }
+            for jump in jumps.iter().filter(|jump| jump.after.0 == step) {
+                place += jump.over as usize;
+            }
+            clocks.push((micro_batches, seen, (place / of_epoch.len()) as u64));
+        }
+        clocks
+    }
+
+    proptest! {
+        #[test]
+        fn data_that_is_passed_over_is_not_counted(
+            samples in 1u64..9, batch in 1u64..4, accumulation in 1u64..4,
+            mut jumps in prop::collection::vec((0u64..8, 1u64..5), 0..4),
+        ) {
+            jumps.sort_unstable();
+            let jumps: Vec<Jump> = jumps.iter().map(|&(after, over)| Jump { after: Step(after), over }).collect();
+            let plain = Extent::new(samples, batch, accumulation, 2, Length::Steps(12)).unwrap();
+            let extent = plain.with_jumps(jumps.clone());
+            prop_assert_eq!(extent.steps(), 12);
+            let clocks = walked([samples, batch, accumulation], &jumps, 12);
+            let mut epoch = 0;
+            for (step, &(micro_batches, seen, epochs)) in clocks.iter().enumerate() {
+                let step = Step(step as u64);
+                let clock = extent.clock_after(step);
+                prop_assert_eq!((clock.micro_batch.0, clock.samples.0, clock.epoch.0), (micro_batches, seen, epochs));
+                prop_assert_eq!(clock.tokens.0, 2 * seen);
+                let left = extent.left_of_epoch(step);
+                prop_assert!(left < extent.steps_per_epoch());
+                prop_assert!((extent.place(step) + left).is_multiple_of(extent.steps_per_epoch()));
+                if step.0 > 0 {
+                    prop_assert_eq!(extent.opens_epoch(step), step.0 == 1 || extent.epoch_of(step).0 > epoch);
+                    epoch = extent.epoch_of(step).0;
+                    prop_assert_eq!(extent.closes_epoch(step), epochs > epoch);
+                }
+            }
+            // Without jumps it is as it was, and a run of epochs ends with its data.
+            let two = Extent::new(samples, batch, accumulation, 2, Length::Epochs(2)).unwrap();
+            let jump = Jump { after: Step(1), over: 1 };
+            prop_assert_eq!(two.with_jumps(vec![jump]).steps() + 1, two.planned());
         }
     }
 }

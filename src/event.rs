@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 ///         EvaluationBatchEnd
 /// RunStart                                  step 0: the pair before training
 /// [Evaluated]                               the result of the evaluation at the start
+/// [Intervened]                              when an intervention changes the training from the start
+/// [CheckpointSaved]                         when an intervention may go back to a checkpoint
 /// for each epoch
 ///     EpochStart
 ///     for each step
@@ -30,6 +32,11 @@ use serde::{Deserialize, Serialize};
 ///                 EvaluationBatchEnd
 ///             Evaluated
 ///         StepEnd
+///         [Intervened]                      when an intervention changes the training
+///         [EvaluationStart]                 when an intervention ended the epoch and `train.evaluate` is due
+///             for each held-out batch
+///                 EvaluationBatchEnd
+///             Evaluated
 ///         [EpochEnd]                        after the last step of an epoch
 ///         [CheckpointSaved]                 when `train.save` is due or a hook asked for it
 /// [CheckpointSaved]                         when `train.save` is due and the run ends early
@@ -41,7 +48,8 @@ use serde::{Deserialize, Serialize};
 /// [RunFailed]                               the last event of a run that fails
 /// ```
 ///
-/// A run that stops early (a hook's request, Ctrl-C, `max_steps`) finishes its step and skips what is left. The epoch in which it stops has
+/// An intervention that goes back to a checkpoint undoes the steps since then: their events happen again, and what was recorded at them is
+/// cut off. It changes what follows, so Intervened is the next event. A run that stops early (a hook's request, Ctrl-C, `max_steps`) finishes its step and skips what is left. The epoch in which it stops has
 /// no EpochEnd unless it was complete. A run that was killed and resumed has the same events as one that was never killed, each once: those
 /// after the checkpoint are dropped and happen again. Only CheckpointLoaded tells the two apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +85,9 @@ pub enum Event {
     CheckpointSaved,
     /// A resumed run has taken its state back from a checkpoint. A run that was never killed has no such event.
     CheckpointLoaded,
+    /// Interventions have changed the training: at the end of a step, or before the first. After a return to a checkpoint, its step is that
+    /// of the checkpoint. Hooks that listen to it are called every time.
+    Intervened,
     /// After the last step of an epoch.
     EpochEnd,
     /// The run is over and ended well.
@@ -104,6 +115,7 @@ impl Event {
             Self::StepEnd => "step-end",
             Self::CheckpointSaved => "checkpoint-saved",
             Self::CheckpointLoaded => "checkpoint-loaded",
+            Self::Intervened => "intervened",
             Self::EpochEnd => "epoch-end",
             Self::RunEnd => "run-end",
             Self::RunFailed => "run-failed",
@@ -132,12 +144,16 @@ impl Event {
             Self::BatchReady | Self::BackwardStart | Self::WeightsUpdated
         );
         let of_evaluation = matches!(self, Self::EvaluationStart | Self::EvaluationBatchEnd);
-        self.has_gradients() || of_passes || of_evaluation || self == Self::CheckpointLoaded
+        let of_the_state = matches!(self, Self::CheckpointLoaded | Self::Intervened);
+        self.has_gradients() || of_passes || of_evaluation || of_the_state
     }
 
     /// Whether no plan knows if this moment comes.
     pub fn is_unplanned(self) -> bool {
-        matches!(self, Self::RunFailed | Self::CheckpointLoaded)
+        matches!(
+            self,
+            Self::RunFailed | Self::CheckpointLoaded | Self::Intervened
+        )
     }
 
     /// Whether a hook that listens to it is called whenever it comes, whatever its cadence.
@@ -225,10 +241,25 @@ pub struct LoopLine {
     pub what: What,
     /// When, or what is special about that moment; may be empty.
     pub about: &'static str,
+    /// Whether it is there only in a run with interventions.
+    pub by_interventions: bool,
 }
 
 const fn line(depth: usize, what: What, about: &'static str) -> LoopLine {
-    LoopLine { depth, what, about }
+    LoopLine {
+        depth,
+        what,
+        about,
+        by_interventions: false,
+    }
+}
+
+/// A line that is there only in a run with interventions.
+const fn also(depth: usize, what: What, about: &'static str) -> LoopLine {
+    LoopLine {
+        by_interventions: true,
+        ..line(depth, what, about)
+    }
 }
 
 /// The loop, line by line, in the order in which everything happens. It is what the doc comment of [`Event`] shows, and what
@@ -244,6 +275,8 @@ pub const LOOP: &[LoopLine] = {
         line(2, Always(EvaluationBatchEnd), ""),
         line(0, Always(RunStart), "step 0: the pair before training"),
         line(0, Sometimes(Evaluated), "the result of the evaluation at the start"),
+        also(0, Sometimes(Intervened), "when an intervention changes the training from the start"),
+        also(0, Sometimes(CheckpointSaved), "when an intervention may go back to a checkpoint"),
         line(0, Each(Unit::Epoch), ""),
         line(1, Always(EpochStart), ""),
         line(1, Each(Unit::Step), ""),
@@ -263,6 +296,11 @@ pub const LOOP: &[LoopLine] = {
         line(4, Always(EvaluationBatchEnd), ""),
         line(3, Always(Evaluated), ""),
         line(2, Always(StepEnd), ""),
+        also(2, Sometimes(Intervened), "when an intervention changes the training"),
+        also(2, Sometimes(EvaluationStart), "when an intervention ended the epoch and `train.evaluate` is due"),
+        also(3, Each(Unit::EvaluationBatch), ""),
+        also(4, Always(EvaluationBatchEnd), ""),
+        also(3, Always(Evaluated), ""),
         line(2, Sometimes(EpochEnd), "after the last step of an epoch"),
         line(2, Sometimes(CheckpointSaved), "when `train.save` is due or a hook asked for it"),
         line(0, Sometimes(CheckpointSaved), "when `train.save` is due and the run ends early"),

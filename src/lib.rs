@@ -27,6 +27,7 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod hub;
+pub mod intervention;
 pub mod measure;
 pub mod mini;
 pub mod model;
@@ -35,6 +36,7 @@ pub mod prelude;
 pub mod pretrain;
 pub mod random;
 pub mod record;
+pub mod registry;
 pub mod report;
 pub mod statistics;
 mod suggestion;

@@ -18,9 +18,10 @@ pub use crate::decode::{Decoding, Drafting, Sampling, Settings};
 pub use crate::event::Event;
 pub use crate::hook::{
     Batch, BatchRow, Context, Hook, Input, Kind, Optimiser, OptionError, ParameterValues,
-    Preparation, Recorded, Registry, RowDocument, Seen, StepTimes, TWO_BY_TWO, When, markdown_cell,
+    Preparation, Recorded, RowDocument, Seen, StepTimes, TWO_BY_TWO, When, markdown_cell,
     read_text,
 };
+pub use crate::intervention::{Control, Intervention, InterventionKind, RunFacts, restored};
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
@@ -31,6 +32,7 @@ pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Activations, Layer, Network, Pair, Part, Role, named_parameters};
+pub use crate::registry::Registry;
 pub use crate::report::number::number;
 pub use crate::statistics::disparity::{
     Disparity, Method, Settings as DisparitySettings, deviation,
@@ -38,3 +40,4 @@ pub use crate::statistics::disparity::{
 pub use crate::statistics::equivalence::SMALL_EFFECT;
 pub use crate::statistics::family::holm;
 pub use crate::statistics::observation::{Contributions, Observation};
+pub use crate::train::Best;

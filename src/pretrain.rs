@@ -160,6 +160,7 @@ impl Recipe {
             blocks,
             scene: Arc::new(scene),
             hooks: Vec::new(),
+            interventions: Vec::new(),
             queue: 1,
             origin: "generated corpus".to_owned(),
             resolved: format!("# {self:?}\n"),

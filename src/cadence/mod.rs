@@ -204,7 +204,7 @@ impl Clause {
                 } => {
                     let count = |step: u64| {
                         u128::from(step) * 100 * u128::from(*denominator)
-                            / (u128::from(*numerator) * u128::from(extent.steps()))
+                            / (u128::from(*numerator) * u128::from(extent.planned()))
                     };
                     count(step) > count(before.step.0)
                 }

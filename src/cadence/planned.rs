@@ -97,7 +97,7 @@ impl Rule {
                 denominator,
             } => {
                 let part = u128::from(step) * 100 * u128::from(*denominator);
-                part / (u128::from(*numerator) * u128::from(extent.steps()))
+                part / (u128::from(*numerator) * u128::from(extent.planned()))
             }
             Self::Log2 => (u64::BITS - step.leading_zeros()).into(),
             Self::Start | Self::End | Self::Set(_) | Self::Time(_) | Self::Budget { .. } => 0,

@@ -7,7 +7,7 @@ use clap::Args;
 use super::report::newest;
 use super::terminal::{self, remark};
 use crate::diagnostic::Diagnostic;
-use crate::hook::Registry;
+use crate::registry::Registry;
 use crate::report::gap::settings;
 use crate::report::number::{number, signed};
 use crate::report::{Moment, RecordedContrast, RecordedError, RecordedRun};

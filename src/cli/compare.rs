@@ -6,7 +6,8 @@ use clap::Args;
 
 use super::summary::{cell, reasons};
 use super::terminal;
-use crate::hook::{Cells, Registry, Row};
+use crate::hook::{Cells, Row};
+use crate::registry::Registry;
 use crate::report::gap::{Gap, Incomplete, all_gaps, settings};
 use crate::report::mixing::{caveat, mixed, read};
 use crate::report::number::{number, range, signed};

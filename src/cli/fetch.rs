@@ -6,7 +6,7 @@ use super::plan::read;
 use super::terminal::{remark, say};
 use super::{Selection, progress};
 use crate::experiment::{Fetched, fetch};
-use crate::hook::Registry;
+use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct Arguments {

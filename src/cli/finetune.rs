@@ -12,9 +12,9 @@ use super::terminal::{self, remark, say};
 use super::{Selection, going_on, progress, summary};
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{Written, parse, resolve};
-use crate::hook::Registry;
 use crate::overrides;
 use crate::record::{Ended, RunDirectory, Stop, checkpoint, name};
+use crate::registry::Registry;
 use crate::report::RecordedRun;
 use crate::train::{Begin, StopReason, finetune};
 

@@ -1,4 +1,4 @@
-//! `milepost hooks`: lists the kinds of hooks and their options, or writes a new one.
+//! `milepost hooks`: lists the kinds of hooks and interventions with their options, or writes a new hook.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,9 @@ use clap::Args;
 
 use super::{scaffold, terminal};
 use crate::diagnostic::{Diagnostic, known_names};
-use crate::hook::{Kind, Registry, Runs};
+use crate::hook::{Kind, Runs};
+use crate::intervention::InterventionKind;
+use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -30,14 +32,25 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         return Ok(0);
     }
     let text: String = match &arguments.kind {
-        None => registry.kinds().map(describe).collect(),
-        Some(name) => match registry.get(name) {
-            Some(kind) => describe(kind),
-            None => {
-                let known: Vec<&str> = registry.kinds().map(|kind| kind.name).collect();
-                return Err(Diagnostic::file(name, "no such kind of hook")
-                    .with_help(known_names(name, &known))
-                    .into());
+        None => {
+            let hooks: String = registry.kinds().map(describe).collect();
+            let others: String = registry.interventions().map(describe_other).collect();
+            format!(
+                "{hooks}\ninterventions, which change the training: [interventions.NAME]\n\n{others}"
+            )
+        }
+        Some(name) => match (registry.get(name), registry.intervention(name)) {
+            (Some(kind), _) => describe(kind),
+            (None, Some(kind)) => describe_other(kind),
+            (None, None) => {
+                let hooks = registry.kinds().map(|kind| kind.name);
+                let others = registry.interventions().map(|kind| kind.name);
+                let known: Vec<&str> = hooks.chain(others).collect();
+                return Err(
+                    Diagnostic::file(name, "no such kind of hook or intervention")
+                        .with_help(known_names(name, &known))
+                        .into(),
+                );
             }
         },
     };
@@ -52,12 +65,25 @@ fn describe(kind: &Kind) -> String {
     };
     let on = kind.on.map_or(String::new(), |on| format!(", at {on}"));
     let mut text = format!("{}\n    {} ({runs}{on})\n", kind.name, kind.about);
-    for (option, meaning) in &kind.options {
-        let default = kind.defaults.lines();
-        let default = default.map(|line| line.split_once(" = ").unwrap_or((line, "")));
-        let default = default.clone().find(|(name, _)| name == option);
-        let default = default.map_or(String::new(), |(_, value)| format!(" [default: {value}]"));
-        text += &format!("    {option}: {meaning}{default}\n");
-    }
+    text += &options(&kind.options, &kind.defaults);
     text
+}
+
+fn describe_other(kind: &InterventionKind) -> String {
+    let at = kind.at.map_or("as `at` or `when` says", |at| at);
+    let options = options(&kind.options, &kind.defaults);
+    format!("{}\n    {} (asked {at})\n{options}", kind.name, kind.about)
+}
+
+/// The options of a kind with their defaults, a line each.
+fn options(options: &[(&str, &str)], defaults: &str) -> String {
+    let lines = options.iter().map(|(option, meaning)| {
+        let mut given = defaults
+            .lines()
+            .map(|line| line.split_once(" = ").unwrap_or((line, "")));
+        let default = given.find(|(name, _)| name == option);
+        let default = default.map_or(String::new(), |(_, value)| format!(" [default: {value}]"));
+        format!("    {option}: {meaning}{default}\n")
+    });
+    lines.collect()
 }

@@ -12,8 +12,9 @@ use super::{Where, progress};
 use crate::decode::Sampling;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Measurement, parse, resolve_measurement};
-use crate::hook::{Cells, Registry, Row, Scene, Shows};
+use crate::hook::{Cells, Row, Scene, Shows};
 use crate::overrides;
+use crate::registry::Registry;
 use crate::report::number::{number, range};
 use crate::train::{Measured, measure};
 

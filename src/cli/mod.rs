@@ -27,7 +27,7 @@ use clap::{Args, Parser, Subcommand};
 
 use terminal::remark;
 
-use crate::hook::Registry;
+use crate::registry::Registry;
 
 /// Fine-tune a pair of language models and watch, milestone by milestone, what the training does to them.
 #[derive(Parser)]

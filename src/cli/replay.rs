@@ -10,10 +10,10 @@ use super::{Where, going_on, progress, summary};
 use crate::checksum::Sum;
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{parse, resolve_replay};
-use crate::hook::Registry;
 use crate::record::folder::{clear, unfinished};
 use crate::record::layout::{MILESTONES, REPLAYS};
 use crate::record::{Ended, RecordError, RunDirectory, Stop, experiment, name};
+use crate::registry::Registry;
 use crate::report::RecordedRun;
 use crate::train::{Outcome, points, replay};
 
@@ -152,5 +152,7 @@ fn ended(run: &Path, aside: &Path, outcome: &Outcome) -> anyhow::Result<Option<E
         steps: of_run.steps,
         milestones: Some(sum.end()),
         hooks,
+        interventions: of_run.interventions,
+        jumps: of_run.jumps,
     }))
 }

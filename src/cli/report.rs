@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
-use crate::hook::Registry;
 use crate::record::RecordError;
 use crate::record::layout::{MILESTONES, REPORT};
+use crate::registry::Registry;
 use crate::report::mixing::read;
 use crate::report::page;
 use crate::report::pooling::{groups, pool};

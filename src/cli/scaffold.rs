@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::diagnostic::Diagnostic;
-use crate::hook::Registry;
 use crate::record::RecordError;
+use crate::registry::Registry;
 
 /// Words that a hook's module cannot have as its name: Rust's keywords, and the name of this crate.
 const KEYWORDS: [&str; 52] = [

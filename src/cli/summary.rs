@@ -1,6 +1,7 @@
 //! The table at the end of a run.
 
 use crate::hook::{Cells, Row, TwoByTwo};
+use crate::intervention::Done;
 use crate::record::layout::REPORT;
 use crate::report::number::{number, range, signed};
 use crate::report::{Moment, RecordedRun};
@@ -30,6 +31,10 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
                 100.0 * seconds / elapsed
             );
         }
+    }
+    for done in &outcome.interventions {
+        let Done { step, name, what } = done;
+        text += &format!("\nintervention `{name}` at step {step} {what}\n");
     }
     for time in &outcome.times {
         if let Some(step) = time.detached {

@@ -1,11 +1,14 @@
-//! Checks the conditions of hooks: a condition may only name tags that do not depend on how fast anything is, and that will be recorded.
+//! Checks the conditions of hooks and interventions: a condition may only name tags that do not depend on how fast anything is, and that will
+//! be recorded.
 
-use super::{Written, span_of};
+use toml::de::DeTable;
+
+use super::{Written, span_of, value_of};
 use crate::condition::Condition;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::hook::Runs;
 use crate::suggestion::did_you_mean;
-use crate::train::{HookSpec, loop_tags};
+use crate::train::{HookSpec, InterventionSpec, loop_tags};
 
 impl Written {
     /// Parses the condition at a key.
@@ -27,42 +30,93 @@ impl Written {
 /// # Errors
 /// A diagnostic at the first tag that a condition cannot use.
 pub(super) fn check(written: &Written, hooks: &[HookSpec]) -> Result<(), Diagnostic> {
-    let of_the_loop = loop_tags(&written.experiment.train.models);
     for hook in hooks {
-        let tags = hook.when.iter().flat_map(Condition::tags);
-        for tag in tags.filter(|tag| !of_the_loop.iter().any(|known| known == tag)) {
-            let (message, help) = match why_not(tag, hook, hooks, &of_the_loop) {
-                Some(said) => said,
-                None => continue,
-            };
+        for tag in hook.when.iter().flat_map(Condition::tags) {
             let path = ["hooks", &hook.name, "when"];
-            let string = span_of(&written.source.text, &path);
-            // Where the tag stands in the string, of which the first letter is its quote.
-            let text = string
-                .clone()
-                .and_then(|span| written.source.text.get(span));
-            let start = text.and_then(|text| text.find(tag)).unwrap_or(1) - 1;
-            let part = start..start + tag.len();
-            let diagnostic = written.within(string, &path, part, message);
-            return Err(diagnostic.with_help(help));
+            check_tag(written, &path, tag, hooks, Some(hook))?;
         }
     }
     Ok(())
 }
 
-/// Why the condition of `hook` cannot use a tag, and what to do; None when it can.
+/// Checks the tags that interventions look at, in their conditions and by their options.
+///
+/// # Errors
+/// A diagnostic at the first tag that cannot be used.
+pub(super) fn check_interventions(
+    written: &Written,
+    interventions: &[InterventionSpec],
+    hooks: &[HookSpec],
+) -> Result<(), Diagnostic> {
+    for spec in interventions {
+        let name = spec.name.as_str();
+        for tag in spec.when.iter().flat_map(Condition::tags) {
+            check_tag(written, &["interventions", name, "when"], tag, hooks, None)?;
+        }
+        for tag in spec.intervention.tags() {
+            let key = key_with(written, name, &tag);
+            let path = ["interventions", name, key.as_deref().unwrap_or_default()];
+            let path = if key.is_some() { &path } else { &path[..2] };
+            check_tag(written, path, &tag, hooks, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// The key of an intervention whose value, a string, has a tag in it.
+fn key_with(written: &Written, name: &str, tag: &str) -> Option<String> {
+    let table = DeTable::parse(&written.source.text).ok()?;
+    let own = value_of(table.get_ref(), &["interventions", name])?;
+    let mut entries = own.get_ref().as_table()?.iter();
+    let (key, _) = entries.find(|(_, value)| {
+        let text = value.get_ref().as_str();
+        text.is_some_and(|text| text.contains(tag))
+    })?;
+    Some(key.get_ref().to_string())
+}
+
+/// Refuses a tag at a key that is not recorded, or not always at the same step. `own` is the hook whose condition it is.
+fn check_tag(
+    written: &Written,
+    path: &[&str],
+    tag: &str,
+    hooks: &[HookSpec],
+    own: Option<&HookSpec>,
+) -> Result<(), Diagnostic> {
+    let of_the_loop = loop_tags(&written.experiment.train.models);
+    if of_the_loop.iter().any(|known| known == tag) {
+        return Ok(());
+    }
+    let Some((message, help)) = why_not(tag, own, hooks, &of_the_loop) else {
+        return Ok(());
+    };
+    let string = span_of(&written.source.text, path);
+    // Where the tag stands in the string, of which the first letter is its quote.
+    let text = string
+        .clone()
+        .and_then(|span| written.source.text.get(span));
+    let Some(start) = text.and_then(|text| text.find(tag)).filter(|at| *at > 0) else {
+        return Err(written.wrong(path, message).with_help(help));
+    };
+    let part = start - 1..start - 1 + tag.len();
+    let diagnostic = written.within(string, path, part, message);
+    Err(diagnostic.with_help(help))
+}
+
+/// Why a tag cannot be used, and what to do; None when it can. `own` is the hook whose condition it is.
 fn why_not(
     tag: &str,
-    hook: &HookSpec,
+    own: Option<&HookSpec>,
     hooks: &[HookSpec],
     of_the_loop: &[String],
 ) -> Option<(String, String)> {
     let declares = |other: &&HookSpec| other.shows.declared().iter().any(|one| matches(one, tag));
-    let others = || hooks.iter().filter(|other| other.name != hook.name);
+    let is_own = |other: &HookSpec| own.is_some_and(|own| own.name == other.name);
+    let others = || hooks.iter().filter(|other| !is_own(other));
     if others().filter(is_inline).any(|other| declares(&other)) {
         return None;
     }
-    if declares(&hook) {
+    if own.is_some_and(|own| declares(&own)) {
         let message = format!("`{tag}` is reported by this hook itself, so it cannot wait for it");
         let help = "leave it out, or decide in the hook, with `detach` or `when` of its kind";
         return Some((message, help.to_owned()));
@@ -93,7 +147,12 @@ fn why_not(
         Some(known) => format!("did you mean `{known}`?"),
         None => known_names(tag, &usable.iter().map(String::as_str).collect::<Vec<_>>()),
     };
-    let message = format!("neither the loop nor another hook of this experiment records `{tag}`");
+    let whom = if own.is_some() {
+        "another hook"
+    } else {
+        "a hook"
+    };
+    let message = format!("neither the loop nor {whom} of this experiment records `{tag}`");
     Some((message, help))
 }
 

@@ -3,26 +3,27 @@
 use serde_json::json;
 
 use super::load::ModelSource;
-use super::{Experiment, Places, inputs};
+use super::{Experiment, PLUG_INS, Places, inputs};
 use crate::checksum::sha256;
 use crate::data::corpus::{Corpus, Origin};
 use crate::data::templates::Templates;
 use crate::download::Progress;
-use crate::hook::Registry;
 use crate::model::{Pair, Role};
 use crate::record::{Manifest, ManifestError, pairs};
+use crate::registry::Registry;
 use crate::tensorboard::HparamValue;
 use crate::train::Plan;
 
 /// The version of burn that is built in.
 const BURN: &str = "0.22.1";
 
-/// The experiment with every default and every path written out, so that it means the same wherever it is read.
+/// The experiment with every default and every path written out, so that it means the same wherever it is read. `plug_ins` are the tables of
+/// its hooks and interventions.
 pub(super) fn resolved_text(
     experiment: &Experiment,
     places: &Places,
     sources: &[ModelSource; 2],
-    hooks: toml::Table,
+    plug_ins: [toml::Table; 2],
 ) -> anyhow::Result<String> {
     let mut experiment = experiment.clone();
     let absolute = |path: &str| -> String {
@@ -57,8 +58,10 @@ pub(super) fn resolved_text(
         }
     }
     let mut table = toml::Table::try_from(&experiment)?;
-    if !hooks.is_empty() {
-        table.insert("hooks".to_owned(), hooks.into());
+    for (section, tables) in PLUG_INS.into_iter().zip(plug_ins) {
+        if !tables.is_empty() {
+            table.insert(section.to_owned(), tables.into());
+        }
     }
     Ok(toml::to_string(&table)?)
 }

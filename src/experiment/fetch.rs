@@ -7,9 +7,9 @@ use super::load::{ModelSource, find_model, source_request, store};
 use super::{Places, Written};
 use crate::data::{honest, sources};
 use crate::download::Progress;
-use crate::hook::Registry;
 use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::Role;
+use crate::registry::Registry;
 
 /// One part that an experiment needs.
 pub struct Fetched {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::entry::{self, Entry};
 use super::firings::{Firings, FiringsAt, LoopCadences};
 use super::room::Room;
 use super::{Clauses, Written, conditions, part, signals};
@@ -18,7 +19,8 @@ use crate::data::templates::ContrastNames;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::event::Event;
-use crate::hook::{Input, Kind, Registry, Runs};
+use crate::hook::{Input, Kind, Runs};
+use crate::registry::Registry;
 use crate::train::{HookSpec, OnError};
 
 /// The keys that every hook has. All other keys are options of its kind.
@@ -57,9 +59,6 @@ pub(crate) const COMMON: &[&str] = &[
     "deadline_seconds",
     "enabled",
 ];
-
-/// The longest allowed name in bytes. File names are made of it, with more text around it.
-const LONGEST_NAME: usize = 100;
 
 impl Common {
     /// The event of the loop that `on` names.
@@ -163,49 +162,38 @@ pub(super) fn read(
         overview: Vec::new(),
         resolved: toml::Table::new(),
     };
-    let parsed = DeTable::parse(&written.source.text)
-        .map_err(|error| Diagnostic::from_toml(&written.source, &error))?;
-    let Some(section) = super::value_of(parsed.get_ref(), &["hooks"]) else {
-        return Ok(hooks);
-    };
-    let Some(section) = section.get_ref().as_table() else {
-        let message = "`hooks` is a table with one table a hook, [hooks.template-kl]";
-        return Err(Diagnostic::at(&written.source, section.span(), message));
-    };
     let contrasts = written.contrasts()?.into_iter();
     let contrasts: Vec<ContrastNames> = contrasts.map(|(spec, _)| spec.names()).collect();
-    for (name, value) in section.iter() {
-        let Some(table) = value.get_ref().as_table() else {
-            let message = format!("hook `{}` must be a table", name.get_ref());
-            return Err(Diagnostic::at(&written.source, value.span(), message));
-        };
-        let entry = Entry {
-            written,
-            name,
-            span: value.span(),
-            table,
+    entry::each(written, "hooks", |entry| {
+        let entry = HookEntry {
+            entry,
             base,
             room,
             contrasts: contrasts.clone(),
         };
-        entry.read(registry, extent, cadences, &mut hooks)?;
-    }
+        entry.read(registry, extent, cadences, &mut hooks)
+    })?;
     conditions::check(written, &hooks.specs)?;
     signals::check(written, &hooks.specs)?;
     Ok(hooks)
 }
 
-struct Entry<'a> {
-    written: &'a Written,
-    name: &'a Spanned<std::borrow::Cow<'a, str>>,
-    span: std::ops::Range<usize>,
-    table: &'a DeTable<'a>,
+struct HookEntry<'a> {
+    entry: Entry<'a>,
     base: &'a Path,
     room: Room,
     contrasts: Vec<ContrastNames>,
 }
 
-impl Entry<'_> {
+impl<'a> std::ops::Deref for HookEntry<'a> {
+    type Target = Entry<'a>;
+
+    fn deref(&self) -> &Entry<'a> {
+        &self.entry
+    }
+}
+
+impl HookEntry<'_> {
     fn read(
         &self,
         registry: &Registry,
@@ -214,7 +202,6 @@ impl Entry<'_> {
         hooks: &mut Hooks,
     ) -> Result<(), Diagnostic> {
         let name = self.name.get_ref().as_ref();
-        self.check_name()?;
         let common: Common = self.typed(part(self.table, |key| COMMON.contains(&key)))?;
         let options = part(self.table, |key| !COMMON.contains(&key));
         let kind_name = common.kind.as_deref().unwrap_or(name);
@@ -225,7 +212,8 @@ impl Entry<'_> {
                 kind.name
             ));
         }
-        self.check_keys(kind, &options)?;
+        let own: Vec<&str> = kind.options.iter().map(|(name, _)| *name).collect();
+        self.check_keys(&format!("hook kind `{}`", kind.name), &own, COMMON)?;
         let options = located(options, kind, self.base);
         let value = Spanned::new(self.span.clone(), DeValue::Table(options.clone()));
         let hook = kind
@@ -346,12 +334,6 @@ impl Entry<'_> {
         Ok(())
     }
 
-    fn typed<T: serde::de::DeserializeOwned>(&self, table: DeTable<'_>) -> Result<T, Diagnostic> {
-        let value = Spanned::new(self.span.clone(), DeValue::Table(table));
-        T::deserialize(ValueDeserializer::from(value))
-            .map_err(|error| Diagnostic::from_toml(&self.written.source, &error))
-    }
-
     fn kind<'r>(&self, registry: &'r Registry, name: &str) -> Result<&'r Kind, Diagnostic> {
         registry.get(name).ok_or_else(|| {
             let known: Vec<&str> = registry.kinds().map(|kind| kind.name).collect();
@@ -360,41 +342,6 @@ impl Entry<'_> {
             let message = format!("unknown kind of hook `{name}`");
             Diagnostic::at(&self.written.source, span, message).with_help(known_names(name, &known))
         })
-    }
-
-    /// Refuses unknown keys. It is done here so that both the common keys and the kind's own can be suggested.
-    fn check_keys(&self, kind: &Kind, options: &DeTable) -> Result<(), Diagnostic> {
-        let own = kind.options.iter().map(|(name, _)| *name);
-        let known: Vec<&str> = own.chain(COMMON.iter().copied()).collect();
-        for key in options.keys() {
-            let word = key.get_ref().as_ref();
-            if !known.contains(&word) {
-                let message = format!("hook kind `{}` has no option `{word}`", kind.name);
-                return Err(Diagnostic::at(&self.written.source, key.span(), message)
-                    .with_help(known_names(word, &known)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses a name that cannot be part of file names and tags.
-    fn check_name(&self) -> Result<(), Diagnostic> {
-        let name = self.name.get_ref().as_ref();
-        let letter = |c: char| c.is_alphanumeric() || "-_.".contains(c);
-        if name.len() <= LONGEST_NAME
-            && name.starts_with(char::is_alphanumeric)
-            && name.chars().all(letter)
-        {
-            return Ok(());
-        }
-        let message = format!(
-            "not a hook's name: file names contain it, so it must begin with a letter or digit, go on with letters, digits and `-`, `_`, `.`, and have at most {LONGEST_NAME} bytes"
-        );
-        Err(Diagnostic::at(
-            &self.written.source,
-            self.name.span(),
-            message,
-        ))
     }
 
     /// Refuses decode settings of the hook's own that do not fit the models.

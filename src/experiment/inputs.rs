@@ -8,10 +8,11 @@ use crate::checksum::{Sum, sha256};
 use crate::data::corpus::{Corpus, Document};
 use crate::data::templates::Templates;
 use crate::download::Progress;
-use crate::hook::{Input as Named, Kind, Registry};
+use crate::hook::{Input as Named, Kind};
 use crate::hub::ModelId;
 use crate::model::{Role, weight_files};
 use crate::record::manifest::{Input, Inputs, ManifestError};
+use crate::registry::Registry;
 
 /// The files of a model directory, besides the weights, that determine what the model does.
 const BESIDE_WEIGHTS: [&str; 7] = [

@@ -4,10 +4,12 @@ mod checks;
 mod conditions;
 mod contrasts;
 mod description;
+mod entry;
 mod fetch;
 mod firings;
 mod hooks;
 mod inputs;
+mod interventions;
 mod load;
 mod resolve;
 mod room;
@@ -24,6 +26,7 @@ pub use fetch::{Fetched, fetch};
 pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
+pub use interventions::InterventionOverview;
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
 
 use crate::cadence::Cadence;
@@ -35,7 +38,7 @@ use crate::model::Role;
 use crate::overrides::{self, Override};
 use crate::train::{Decay, Objectives};
 
-/// The whole file except its hooks, whose options only their kinds know.
+/// The whole file except its hooks and interventions, whose options only their kinds know.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
@@ -327,12 +330,12 @@ fn flex() -> String {
     "flex".to_owned()
 }
 
-/// An experiment's text and its parsed content, except the hooks.
+/// An experiment's text and its parsed content, except hooks and interventions.
 #[derive(Debug, Clone)]
 pub struct Written {
     /// The text, in which errors are located.
     pub source: Source,
-    /// The parsed content, without the hooks.
+    /// The parsed content, without hooks and interventions.
     pub experiment: Experiment,
 }
 
@@ -354,6 +357,9 @@ pub fn parse(source: Source, overrides: &[Override]) -> Result<Written, Diagnost
     })
 }
 
+/// The sections whose tables have options that only their kinds know.
+const PLUG_INS: [&str; 2] = ["hooks", "interventions"];
+
 fn parse_text(source: Source) -> Result<Written, Diagnostic> {
     let broken = |error: &toml::de::Error| Diagnostic::from_toml(&source, error);
     let parsed = DeTable::parse(&source.text).map_err(|error| broken(&error))?;
@@ -364,7 +370,7 @@ fn parse_text(source: Source) -> Result<Written, Diagnostic> {
         );
         return Err(Diagnostic::at(&source, span, message));
     }
-    let rest = part(parsed.get_ref(), |key| key != "hooks");
+    let rest = part(parsed.get_ref(), |key| !PLUG_INS.contains(&key));
     let rest = toml::Deserializer::from(Spanned::new(parsed.span(), rest));
     let experiment = Experiment::deserialize(rest);
     let experiment = experiment.map_err(|error| broken(&error))?;

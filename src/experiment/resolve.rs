@@ -1,24 +1,29 @@
 //! From an experiment as written to a plan: data read, models loaded, everything counted and checked before the first step.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::description::{complete, hparams, manifest, measured, resolved_text, with_hooks};
 use super::firings::LoopCadences;
 use super::hooks::{self, HookOverview};
+use super::interventions::{self, InterventionOverview};
 use super::load::{
     LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
 };
 use super::room::Room;
-use super::{Experiment, Keep, Written};
+use super::{Experiment, Keep, Written, conditions};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
+use crate::data::corpus::Corpus;
 use crate::data::sources;
 use crate::diagnostic::Diagnostic;
 use crate::download::Progress;
-use crate::hook::{OptionError, Preparation, PreparationError, Registry, Scene};
+use crate::hook::{OptionError, Preparation, PreparationError, Scene};
 use crate::hub::Hub;
-use crate::model::Pair;
+use crate::intervention::RunFacts;
+use crate::model::{Pair, Role, flattened_parameters};
+use crate::registry::Registry;
 use crate::train::{Best, HookSpec, Plan, Schedule, Training, WeightDecay, caught};
 
 /// Where this machine keeps things, and where a run goes.
@@ -44,6 +49,8 @@ pub struct Resolved {
     pub plan: Plan,
     /// Its hooks.
     pub hooks: Vec<HookOverview>,
+    /// Its interventions.
+    pub interventions: Vec<InterventionOverview>,
     /// What should be said before the run.
     pub notes: Vec<String>,
 }
@@ -175,6 +182,13 @@ fn plan(
         &places.base,
         room,
     )?;
+    let interventions = interventions::read(
+        written,
+        registry,
+        &extent,
+        &facts(&experiment.train.models, &pair, &corpus),
+    )?;
+    conditions::check_interventions(written, &interventions.specs, &hooks.specs)?;
     let mut notes = corpus.notes.clone();
     notes.extend(scene.templates.left_out());
     notes.extend(hooks.notes);
@@ -190,9 +204,15 @@ fn plan(
         pair,
         blocks,
         hooks: hooks.specs,
+        interventions: interventions.specs,
         queue: experiment.queue,
         origin: corpus.description.clone(),
-        resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
+        resolved: resolved_text(
+            experiment,
+            places,
+            &sources,
+            [hooks.resolved, interventions.resolved],
+        )?,
         manifest: manifest.into(),
         hparams: hparams(experiment, &corpus),
         directory: places.run.clone(),
@@ -200,8 +220,24 @@ fn plan(
     Ok(Resolved {
         plan,
         hooks: hooks.overview,
+        interventions: interventions.overview,
         notes,
     })
+}
+
+/// What interventions may know of a run before it starts.
+fn facts(trained: &[Role], pair: &Pair, corpus: &Corpus) -> RunFacts {
+    let names = |role| {
+        let named = flattened_parameters(pair.get(role));
+        named.into_iter().map(|(name, _)| name).collect()
+    };
+    let topics = corpus.train.iter().filter_map(|one| one.topic.clone());
+    let topics: BTreeSet<String> = topics.collect();
+    RunFacts {
+        parameters: Role::BOTH.map(names),
+        trained: trained.to_vec(),
+        topics: topics.into_iter().collect(),
+    }
 }
 
 /// A pair to be measured as it is.
@@ -331,7 +367,7 @@ fn training(
         schedule: Schedule {
             peak: train.lr,
             warmup: train.warmup_steps,
-            total: extent.steps(),
+            total: extent.planned(),
             decay: train.schedule,
         },
         clip: (train.clip > 0.0).then_some(train.clip),

@@ -1,4 +1,4 @@
-//! The kinds of hooks that an experiment's TOML can name, and their registry.
+//! The kinds of hooks that an experiment's TOML can name.
 
 use std::sync::Arc;
 
@@ -309,32 +309,5 @@ impl Kind {
     /// When an option is unknown or of the wrong type. The error has the option's span.
     pub fn build(&self, options: ValueDeserializer<'_>) -> Result<Box<dyn Hook>, toml::de::Error> {
         (self.build)(options)
-    }
-}
-
-/// The kinds that an experiment can name. The program's own are listed in `hooks/mod.rs`; a crate of your own adds its kinds with
-/// [`Registry::with`].
-#[derive(Default)]
-pub struct Registry {
-    kinds: Vec<Kind>,
-}
-
-impl Registry {
-    /// Adds a kind. It replaces one of the same name.
-    pub fn with(mut self, kind: Kind) -> Self {
-        self.kinds.retain(|other| other.name != kind.name);
-        self.kinds.push(kind);
-        self
-    }
-
-    /// The kind with this name, present or earlier.
-    pub fn get(&self, name: &str) -> Option<&Kind> {
-        let own = self.kinds.iter().find(|kind| kind.name == name);
-        own.or_else(|| self.kinds.iter().find(|kind| kind.is_called(name)))
-    }
-
-    /// All kinds, in the order in which they were added.
-    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
-        self.kinds.iter()
     }
 }

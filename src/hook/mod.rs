@@ -23,7 +23,7 @@ pub(crate) use batch::Pass;
 pub use batch::{Batch, BatchRow, RowDocument};
 pub use context::{Context, Watch, When};
 pub use gradients::Gradients;
-pub use kind::{Input, Kind, Registry, Runs};
+pub use kind::{Input, Kind, Runs};
 pub(crate) use live::Live;
 pub use milestone::{Evaluation, Milestone, StepTimes};
 pub use optimiser::Optimiser;

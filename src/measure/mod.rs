@@ -9,4 +9,5 @@ pub mod lexicon;
 pub mod likelihood;
 pub mod positions;
 pub mod similarity;
+pub mod spike;
 pub mod toxicity;

@@ -16,14 +16,24 @@ pub fn next_token_loss(
     rows: &[&[u32]],
     dropout: Option<&mut Dropout>,
 ) -> (Tensor<1>, usize) {
+    let predictions = rows.iter().map(|row| row.len() - 1).sum();
+    (weighted_loss(model, rows, None, dropout), predictions)
+}
+
+/// As [`next_token_loss`], with each prediction's cross-entropy times its weight: `weights` are those of all predictions, row by row.
+pub(crate) fn weighted_loss(
+    model: &Network,
+    rows: &[&[u32]],
+    weights: Option<&[f32]>,
+    dropout: Option<&mut Dropout>,
+) -> Tensor<1> {
     let device = model.device();
     let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
     let targets = rows.iter().flat_map(|row| row[1..].iter().copied());
     let hidden = model.hidden(token_tensor(&inputs, &device), dropout);
     let [batch, time, width] = hidden.dims();
     let hidden = hidden.reshape([batch * time, width]);
-    let loss = cross_entropy(hidden, model.head_table(), targets.collect());
-    (loss, batch * time)
+    cross_entropy(hidden, model.head_table(), targets.collect(), weights)
 }
 
 impl Network {

@@ -8,6 +8,8 @@ use super::error::{RecordError, Unusable};
 use super::folder::RunDirectory;
 use super::layout::OUTCOME;
 use crate::checksum::End;
+use crate::clock::Jump;
+use crate::intervention::Done;
 
 /// How a run ended. A run without `outcome.json` is still running or was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,12 @@ pub struct Ended {
     /// Failures of hooks, including those before a resume.
     #[serde(default)]
     pub hooks: Vec<HookFailure>,
+    /// What interventions have done to the run, apart from what was undone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub interventions: Vec<Done>,
+    /// The data that they have passed over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jumps: Vec<Jump>,
 }
 
 impl Ended {

@@ -1,7 +1,7 @@
 //! `state.json` of a checkpoint: the whole state of a run between two steps, apart from weights and optimisers. The rest of the run depends
 //! on nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -12,6 +12,7 @@ use crate::checksum::End;
 use crate::clock::Clock;
 use crate::condition::Memory;
 use crate::hook::{Evaluation, Request, Values};
+use crate::intervention::InForce;
 use crate::model::Role;
 
 /// The version of the state's form. A program reads only its own.
@@ -25,6 +26,9 @@ pub struct Progress {
     pub form: u32,
     /// How far the run has come. The place in the data and the epoch follow from the step.
     pub clock: Clock,
+    /// Whether all of the run's beginning, before the first step, is done.
+    #[serde(default)]
+    pub begun: bool,
     /// The mean training loss of the last step, in nats per token.
     pub losses: BTreeMap<Role, f64>,
     /// The last evaluation with its step.
@@ -44,6 +48,12 @@ pub struct Progress {
     pub best: Option<(u64, f64)>,
     /// The state of each hook by its name.
     pub hooks: BTreeMap<String, HookState>,
+    /// What interventions have changed.
+    #[serde(default, skip_serializing_if = "InForce::is_empty")]
+    pub in_force: InForce,
+    /// The state of each intervention by its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub interventions: BTreeMap<String, InterventionState>,
     /// The last values of the tags that conditions may use.
     #[serde(default)]
     pub values: Values,
@@ -126,4 +136,17 @@ pub struct HookState {
     pub longest_lag: u64,
     /// Its failures so far.
     pub failures: Vec<HookFailure>,
+}
+
+/// The state of an intervention in a checkpoint.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct InterventionState {
+    /// What [`Intervention::state`](crate::intervention::Intervention::state) returned.
+    pub state: Value,
+    /// Those of its tags that were recorded since its last call.
+    pub news: BTreeSet<String>,
+    /// The step of its last call.
+    pub last_called: Option<u64>,
+    /// What its condition remembers.
+    pub condition: Memory,
 }

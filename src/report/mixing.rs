@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::record::dotted;
 use super::{RecordedError, RecordedRun};
-use crate::hook::Registry;
 use crate::record::manifest::{Difference, Input, Manifest, ManifestError};
+use crate::registry::Registry;
 
 /// The inputs of a run, with the settings that name them.
 pub struct Made<'a> {

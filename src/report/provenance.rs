@@ -27,6 +27,15 @@ pub fn caveats(run: &RecordedRun) -> Vec<String> {
     let mut caveats: Vec<String> = damaged.collect();
     caveats.extend(run.manifest.forced().iter().map(forced));
     caveats.extend(how_it_ended(run));
+    let done = run.ended.iter().flat_map(|ended| &ended.interventions);
+    caveats.extend(done.map(|done| {
+        format!(
+            "The intervention `{}` at step {} {}. The run is not the one without it.",
+            done.name,
+            done.step,
+            done.what.trim_end_matches('.')
+        )
+    }));
     caveats.extend(run.failures.iter().map(|failure| {
         format!(
             "The hook `{}` failed at step {}: {}.",
@@ -77,7 +86,7 @@ fn how_it_ended(run: &RecordedRun) -> Option<String> {
         Stop::Interrupted => Some(format!(
             "The run was interrupted: its end is step {step}, not that of the plan."
         )),
-        Stop::Requested => Some(format!("A hook ended the run at step {step}{why}.")),
+        Stop::Requested => Some(format!("The run was ended early, at step {step}{why}.")),
         Stop::Failed => Some(format!("The run failed after step {step}{why}.")),
     }
 }

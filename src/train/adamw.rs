@@ -1,7 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) over the parameters of a network: one pass over each tensor on flex, and burn's operations
 //! on other devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::backend::Flex;
 use burn::backend::tensor::FloatTensor;
@@ -44,6 +44,8 @@ impl From<f64> for WeightDecay {
 struct Moments {
     mean: Tensor<1>,
     square: Tensor<1>,
+    /// The steps in which the parameter was moved. While it is frozen it takes none, as in PyTorch.
+    steps: u64,
 }
 
 /// The optimiser of one model, with the moments of its parameters by their names in the checkpoint.
@@ -51,7 +53,10 @@ struct Moments {
 pub struct AdamW {
     decay: WeightDecay,
     steps: u64,
+    /// Of each parameter that was ever moved.
     moments: BTreeMap<String, Moments>,
+    /// The parameters that were frozen in each step so far.
+    never_moved: BTreeSet<String>,
 }
 
 impl AdamW {
@@ -61,10 +66,12 @@ impl AdamW {
             decay,
             steps: 0,
             moments: BTreeMap::new(),
+            never_moved: BTreeSet::new(),
         }
     }
 
-    /// Moves the weights of `model`, on an autodiff device, by one step. Each gradient is multiplied by `factor` first.
+    /// Moves the weights of `model`, on an autodiff device, by one step. Each gradient is multiplied by `factor` first. A parameter
+    /// without a gradient stays as it is, with its moments.
     pub fn step(
         &mut self,
         model: &mut Network,
@@ -73,11 +80,11 @@ impl AdamW {
         learning_rate: f64,
     ) {
         self.steps = self.steps.saturating_add(1);
-        let numbers = numbers(self.decay, self.steps, factor, learning_rate);
         let mut mapper = Mapper {
             optimiser: self,
             gradients,
-            numbers,
+            factor,
+            learning_rate,
             path: Vec::new(),
         };
         model.change(&mut mapper);
@@ -92,6 +99,7 @@ impl AdamW {
         };
         Optimiser {
             steps: self.steps,
+            steps_of: self.other_steps().collect(),
             mean: moments(|moments| &moments.mean),
             square: moments(|moments| &moments.square),
             beta_2: BETA_2,
@@ -99,22 +107,38 @@ impl AdamW {
         }
     }
 
-    /// The bytes of a safetensors file: `mean.NAME` and `square.NAME` for each parameter that has moments, flattened, and the number of steps.
+    /// The parameters that have taken another number of steps than the optimiser, because they were frozen, with that number.
+    fn other_steps(&self) -> impl Iterator<Item = (String, u64)> {
+        let moved = self.moments.iter();
+        let moved = moved.map(|(name, moments)| (name.clone(), moments.steps));
+        let never = self.never_moved.iter().map(|name| (name.clone(), 0));
+        let all = self.steps;
+        moved.chain(never).filter(move |(_, steps)| *steps != all)
+    }
+
+    /// The bytes of a safetensors file: `mean.NAME` and `square.NAME` for each parameter that was ever moved, flattened, and the number of
+    /// steps. For each parameter that took fewer steps there is `steps.NAME`.
     ///
     /// # Errors
     /// When they cannot be put into that format.
     pub fn to_bytes(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
         let mut parts: Vec<(String, TensorData)> = Vec::new();
-        for (name, Moments { mean, square }) in &self.moments {
-            parts.push((format!("mean.{name}"), mean.to_data()));
-            parts.push((format!("square.{name}"), square.to_data()));
+        for (name, moments) in &self.moments {
+            parts.push((format!("mean.{name}"), moments.mean.to_data()));
+            parts.push((format!("square.{name}"), moments.square.to_data()));
         }
-        let views = parts.iter().map(|(name, data)| {
+        let steps = self.other_steps();
+        let steps: Vec<(String, [u8; 8])> = steps
+            .map(|(name, steps)| (format!("steps.{name}"), steps.to_le_bytes()))
+            .collect();
+        let mut views = Vec::new();
+        for (name, data) in &parts {
             let view = TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())?;
-            Ok((name.as_str(), view))
-        });
-        let views: Vec<(&str, TensorView)> =
-            views.collect::<Result<_, safetensors::SafeTensorError>>()?;
+            views.push((name.as_str(), view));
+        }
+        for (name, bytes) in &steps {
+            views.push((name.as_str(), TensorView::new(Dtype::U64, vec![1], bytes)?));
+        }
         let metadata = [("steps".to_owned(), self.steps.to_string())];
         safetensors::serialize(views, Some(metadata.into()))
     }
@@ -149,21 +173,40 @@ impl AdamW {
                 .collect();
             Ok(Tensor::from_data(TensorData::new(values, [count]), &device))
         };
-        let mut moments = BTreeMap::new();
-        // Before the first step there are none.
-        for (name, &count) in known.iter().filter(|_| steps > 0) {
-            let mean = read(&format!("mean.{name}"), count)?;
-            let square = read(&format!("square.{name}"), count)?;
-            moments.insert(name.clone(), Moments { mean, square });
-        }
-        if file.len() != 2 * moments.len() {
-            return Err("it has moments of parameters that the model does not have".to_owned());
-        }
-        Ok(Self {
+        let mut restored = Self {
             decay: self.decay,
             steps,
-            moments,
-        })
+            moments: BTreeMap::new(),
+            never_moved: BTreeSet::new(),
+        };
+        let mut used = 0;
+        // Before the first step there are none.
+        for (name, &count) in known.iter().filter(|_| steps > 0) {
+            let own = match file.tensor(&format!("steps.{name}")) {
+                Ok(view) => {
+                    let bytes = <[u8; 8]>::try_from(view.data());
+                    let bytes = bytes.map_err(|_| format!("`steps.{name}` is not one number"))?;
+                    used += 1;
+                    u64::from_le_bytes(bytes)
+                }
+                Err(_) => steps,
+            };
+            if own == 0 {
+                restored.never_moved.insert(name.clone());
+                continue;
+            }
+            let moments = Moments {
+                mean: read(&format!("mean.{name}"), count)?,
+                square: read(&format!("square.{name}"), count)?,
+                steps: own,
+            };
+            used += 2;
+            restored.moments.insert(name.clone(), moments);
+        }
+        if file.len() != used {
+            return Err("it has moments of parameters that the model does not have".to_owned());
+        }
+        Ok(restored)
     }
 }
 
@@ -187,7 +230,8 @@ fn numbers(decay: WeightDecay, steps: u64, factor: f64, learning_rate: f64) -> A
 struct Mapper<'a> {
     optimiser: &'a mut AdamW,
     gradients: &'a mut GradientsParams,
-    numbers: AdamWStep,
+    factor: f64,
+    learning_rate: f64,
     path: Vec<String>,
 }
 
@@ -199,26 +243,33 @@ impl ModuleMapper for Mapper<'_> {
         self.path.pop();
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
         let Some(gradient) = self.gradients.remove::<D>(param.id) else {
+            if !self.optimiser.moments.contains_key(&name) {
+                self.optimiser.never_moved.insert(name);
+            }
             return param;
         };
-        let mut numbers = self.numbers;
-        if D == 1 && !self.optimiser.decay.norms_and_biases {
-            numbers.shrink = 1.0;
-        }
         let (id, value, mapper) = param.consume();
         let is_trained = value.is_require_grad();
         let shape = value.shape();
         let count = shape.num_elements();
         let (weights, gradient) = (value.inner().reshape([count]), gradient.reshape([count]));
-        let name = self.path.join(".");
-        let moments = self.optimiser.moments.remove(&name).unwrap_or_else(|| {
+        self.optimiser.never_moved.remove(&name);
+        let mut moments = self.optimiser.moments.remove(&name).unwrap_or_else(|| {
             let zeros = || Tensor::zeros([count], &weights.device());
             Moments {
                 mean: zeros(),
                 square: zeros(),
+                steps: 0,
             }
         });
+        moments.steps = moments.steps.saturating_add(1);
+        let decay = self.optimiser.decay;
+        let mut numbers = numbers(decay, moments.steps, self.factor, self.learning_rate);
+        if D == 1 && !decay.norms_and_biases {
+            numbers.shrink = 1.0;
+        }
         let (weights, moments) = moved(weights, gradient, moments, numbers);
         self.optimiser.moments.insert(name, moments);
         let value = Tensor::from_inner(weights.reshape(shape));
@@ -230,7 +281,11 @@ impl ModuleMapper for Mapper<'_> {
 fn moved(
     weights: Tensor<1>,
     gradient: Tensor<1>,
-    Moments { mean, square }: Moments,
+    Moments {
+        mean,
+        square,
+        steps,
+    }: Moments,
     numbers: AdamWStep,
 ) -> (Tensor<1>, Moments) {
     let is_on_flex = |tensor: &Tensor<1>| tensor.clone().try_into_primitive::<Flex>().is_ok();
@@ -247,16 +302,30 @@ fn moved(
             square.storage_mut::<f32>(),
         );
         let [weights, mean, square] = [weights, mean, square].map(Tensor::from_primitive::<Flex>);
-        return (weights, Moments { mean, square });
+        let moments = Moments {
+            mean,
+            square,
+            steps,
+        };
+        return (weights, moments);
     }
-    composed(weights, gradient, Moments { mean, square }, numbers)
+    let moments = Moments {
+        mean,
+        square,
+        steps,
+    };
+    composed(weights, gradient, moments, numbers)
 }
 
 /// The same of burn's operations.
 fn composed(
     weights: Tensor<1>,
     gradient: Tensor<1>,
-    Moments { mean, square }: Moments,
+    Moments {
+        mean,
+        square,
+        steps,
+    }: Moments,
     numbers: AdamWStep,
 ) -> (Tensor<1>, Moments) {
     let AdamWStep {
@@ -275,7 +344,12 @@ fn composed(
     let square = square * beta_2 + gradient.square() * rest_2;
     let size = square.clone().sqrt() * square_scale + epsilon;
     let weights = weights * shrink - mean.clone() / size * rate;
-    (weights, Moments { mean, square })
+    let moments = Moments {
+        mean,
+        square,
+        steps,
+    };
+    (weights, moments)
 }
 
 /// The primitive of a tensor that is on flex.
@@ -313,6 +387,7 @@ mod tests {
             let zeros = || Moments {
                 mean: tensor(vec![0.0; count]),
                 square: tensor(vec![0.0; count]),
+                steps: 0,
             };
             let mut own = (tensor(values(1, count)), zeros());
             let mut other = (tensor(values(1, count)), zeros());

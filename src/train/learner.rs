@@ -1,5 +1,6 @@
 //! One model being trained: its weights, its optimiser, and the gradients of the step at hand.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use burn::module::{Module, ModuleVisitor, Param};
@@ -24,6 +25,8 @@ pub struct Learner {
     /// What the gradients are still to be multiplied by.
     factor: f64,
     loss: f64,
+    /// The names of the parameters that get no gradient.
+    frozen: BTreeSet<String>,
 }
 
 impl Learner {
@@ -36,7 +39,13 @@ impl Learner {
             gradients: None,
             factor: 1.0,
             loss: 0.0,
+            frozen: BTreeSet::new(),
         }
+    }
+
+    /// Freezes the parameters of these names from the next backward pass on, and no others. They keep their values and moments.
+    pub fn freeze(&mut self, names: BTreeSet<String>) {
+        self.frozen = names;
     }
 
     /// Forward and backward pass of one micro-batch: see [`Learner::forward`].
@@ -45,18 +54,15 @@ impl Learner {
         step_predictions: usize,
         loss: impl FnOnce(&Network) -> Tensor<1> + Send,
     ) {
-        self.forward(step_predictions, loss);
+        self.forward(step_predictions as f64, loss);
         self.backward();
     }
 
-    /// Forward pass of one micro-batch of a step that has `step_predictions` predictions in all. `loss` gives the sum of the micro-batch's
-    /// losses, in nats. Each prediction of the step weighs the same, whatever the sizes of its micro-batches.
-    pub fn forward(
-        &mut self,
-        step_predictions: usize,
-        loss: impl FnOnce(&Network) -> Tensor<1> + Send,
-    ) {
-        self.factor = 1.0 / step_predictions as f64;
+    /// Forward pass of one micro-batch of a step whose predictions weigh `step_weight` in all: their number, unless they have weights. `loss`
+    /// gives the sum of the micro-batch's losses, in nats. Each prediction of the step counts by its weight, whatever the sizes of its
+    /// micro-batches.
+    pub fn forward(&mut self, step_weight: f64, loss: impl FnOnce(&Network) -> Tensor<1> + Send) {
+        self.factor = 1.0 / step_weight;
         // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
         self.pending = Some(rayon::scope(|_| loss(&self.model)));
     }
@@ -67,7 +73,10 @@ impl Learner {
             return;
         };
         rayon::scope(|_| {
-            let gradients = GradientsParams::from_grads(sum.backward(), &self.model);
+            let mut gradients = GradientsParams::from_grads(sum.backward(), &self.model);
+            if !self.frozen.is_empty() {
+                drop_frozen(&self.model, &self.frozen, &mut gradients);
+            }
             self.loss += f64::from(sum.into_scalar::<f32>()) * self.factor;
             self.gradients = Some(match self.gradients.take() {
                 Some(before) => added(&self.model, before, gradients),
@@ -153,6 +162,33 @@ impl Learner {
 
 pub(super) fn unusable(path: &Path, reason: &dyn std::fmt::Display) -> RunError {
     Unusable::new(path, reason).into()
+}
+
+/// Drops the gradients of the parameters with these names.
+fn drop_frozen(model: &Network, frozen: &BTreeSet<String>, gradients: &mut GradientsParams) {
+    struct Drop<'a> {
+        frozen: &'a BTreeSet<String>,
+        gradients: &'a mut GradientsParams,
+        path: Vec<String>,
+    }
+    impl ModuleVisitor for Drop<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_owned());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if self.frozen.contains(&checkpoint_name(&self.path)) {
+                self.gradients.remove::<D>(param.id);
+            }
+        }
+    }
+    model.visit(&mut Drop {
+        frozen,
+        gradients,
+        path: Vec::new(),
+    });
 }
 
 /// The sums of two micro-batches' gradients.

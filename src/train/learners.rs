@@ -1,6 +1,6 @@
 //! The models of a run that learn, and those that stay as they came. The loop knows them by the trait [`Trained`] alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -17,10 +17,22 @@ use crate::record::checkpoint::{Put, model_folder, optimiser_file};
 /// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
 pub(super) type Frozen = Box<dyn FnOnce(&mut Put<RunError>) -> Result<(), RunError> + Send>;
 
+/// A micro-batch of a step.
+pub(super) struct TrainingBatch<'a> {
+    /// Token ids, `[row][time]`.
+    pub rows: &'a [&'a [u32]],
+    /// What each prediction's loss is multiplied by, row by row; without them 1.
+    pub weights: Option<&'a [f32]>,
+    /// The weights of all predictions of the step together.
+    pub step_weight: f64,
+    /// Its number.
+    pub index: MicroBatch,
+}
+
 /// What the loop asks of what it trains.
 pub(super) trait Trained {
-    /// Forward pass of each model over rows of token ids, `[row][time]`, of a step that has `predictions` predictions in all.
-    fn forward(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch);
+    /// Forward pass of each model over a micro-batch.
+    fn forward(&mut self, batch: &TrainingBatch);
 
     /// Backward pass of each model over the rows of its last forward pass.
     fn backward(&mut self);
@@ -33,6 +45,9 @@ pub(super) trait Trained {
 
     /// Scales the gradients of each model, whose norms are given, so that their norm is at most `limit`.
     fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64);
+
+    /// Freezes the parameters of a model with these names, and no others.
+    fn freeze(&mut self, role: Role, names: BTreeSet<String>);
 
     /// Moves the weights by one optimiser step. With `keep`, [`Trained::update`] tells afterwards by how much.
     fn step(&mut self, learning_rate: f64, keep: bool);
@@ -65,16 +80,6 @@ pub(super) trait Trained {
     fn restore(&mut self, checkpoint: &Path) -> Result<(), RunError>;
 }
 
-/// A micro-batch of a run.
-struct Batch<'a> {
-    seed: u64,
-    /// Token ids, `[row][time]`.
-    rows: &'a [&'a [u32]],
-    /// Of its whole step.
-    predictions: usize,
-    index: MicroBatch,
-}
-
 /// A model of the pair.
 enum Member {
     Learns(Box<Learner>, Objective),
@@ -90,13 +95,13 @@ impl Member {
     }
 
     /// Forward pass of a micro-batch, where it learns. `other` is the other model of the pair.
-    fn forward(&mut self, role: Role, other: &Network, batch: &Batch) {
+    fn forward(&mut self, role: Role, other: &Network, batch: &TrainingBatch, seed: u64) {
         let Self::Learns(learner, objective) = self else {
             return;
         };
-        let mut dropout = Dropout::of(batch.seed, role, batch.index.0);
-        learner.forward(batch.predictions, |model| {
-            objective.loss(model, other, batch.rows, &mut dropout)
+        let mut dropout = Dropout::of(seed, role, batch.index.0);
+        learner.forward(batch.step_weight, |model| {
+            objective.loss(model, other, batch.rows, batch.weights, &mut dropout)
         });
     }
 
@@ -184,14 +189,9 @@ impl Learners {
 }
 
 impl Trained for Learners {
-    fn forward(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
-        let batch = Batch {
-            seed: self.seed,
-            rows,
-            predictions,
-            index,
-        };
-        self.both(|member, role, other| member.forward(role, other, &batch));
+    fn forward(&mut self, batch: &TrainingBatch) {
+        let seed = self.seed;
+        self.both(|member, role, other| member.forward(role, other, batch, seed));
     }
 
     fn backward(&mut self) {
@@ -219,6 +219,13 @@ impl Trained for Learners {
     fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64) {
         for (role, learner) in self.learners_mut() {
             learner.clip(norms[&role], limit);
+        }
+    }
+
+    fn freeze(&mut self, role: Role, names: BTreeSet<String>) {
+        let mut learners = self.learners_mut();
+        if let Some((_, learner)) = learners.find(|(other, _)| *other == role) {
+            learner.freeze(names);
         }
     }
 

@@ -119,9 +119,14 @@ impl Listener {
         let Some((moment, now)) = self.moment(firing, extent) else {
             return false;
         };
+        // When a run ends early, no step has passed since the last one, at whose end nobody was called for this event.
+        let before = match now.step {
+            step if step > firing.before.step || step == Step(0) => firing.before.clone(),
+            step => extent.clock_after(Step(step.0 - 1)),
+        };
         let before = Clock {
             elapsed: self.looked,
-            ..firing.before.clone()
+            ..before
         };
         if moment == Moment::Step {
             self.looked = now.elapsed;

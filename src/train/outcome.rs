@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::data::tokenizer::TokenizerError;
+use crate::intervention::Done;
 use crate::model::{Role, WeightsError};
 use crate::record::progress::Span;
 use crate::record::{HookFailure, RecordError, Unusable};
@@ -73,6 +74,16 @@ pub enum RunError {
         /// What happened.
         message: String,
     },
+    /// An intervention erred. Training without it would be another run.
+    #[error(
+        "intervention `{name}`: {message}; correct it and resume the run, or take it out and begin another"
+    )]
+    Intervention {
+        /// Its name.
+        name: String,
+        /// What happened.
+        message: String,
+    },
     /// The thread of background hooks has ended unexpectedly.
     #[error(
         "the thread of background hooks has died; resume the run, its last checkpoint is whole"
@@ -95,7 +106,7 @@ pub enum StopReason {
     Complete,
     /// It was interrupted by Ctrl-C.
     Interrupted,
-    /// A hook asked for it, for this reason.
+    /// A hook or an intervention asked for it, for this reason.
     Requested(String),
 }
 
@@ -125,6 +136,8 @@ pub struct Outcome {
     pub clock: Clock,
     /// The first and last value of every tag.
     pub spans: HashMap<String, Span>,
+    /// What interventions have done.
+    pub interventions: Vec<Done>,
     /// Failures of hooks.
     pub failures: Vec<HookFailure>,
     /// The time that each hook took.

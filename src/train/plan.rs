@@ -12,6 +12,7 @@ use crate::condition::Condition;
 use crate::data::blocks::Blocks;
 use crate::event::Event;
 use crate::hook::{Hook, Predicate, Runs, Scene, Shows};
+use crate::intervention::Intervention;
 use crate::model::{Pair, Role};
 use crate::record::Manifest;
 
@@ -64,6 +65,24 @@ pub struct HookSpec {
     pub hook: Box<dyn Hook>,
 }
 
+/// An intervention with when to ask it.
+pub struct InterventionSpec {
+    /// Its name in the experiment.
+    pub name: String,
+    /// The kind it was made from.
+    pub kind: String,
+    /// When it decides. Not by wall time, so that a run that was resumed is the same.
+    pub at: Cadence,
+    /// What must be true of the run for that.
+    pub when: Option<Condition>,
+    /// Whether it is asked only once.
+    pub once: bool,
+    /// Whether it may go back to a checkpoint.
+    pub rolls_back: bool,
+    /// The intervention itself.
+    pub intervention: Box<dyn Intervention>,
+}
+
 /// How the pair is trained.
 pub struct Training {
     /// Which models are trained; the others stay as they came.
@@ -90,8 +109,9 @@ pub struct Training {
     pub keep_best: Option<Best>,
 }
 
-/// Which value of a tag is the best.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Which value of a tag is the best: `lowest eval/main/loss`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Best {
     /// The tag, such as `eval/main/loss`. A checkpoint counts when the tag was reported at its very step.
     pub tag: String,
@@ -101,12 +121,27 @@ pub struct Best {
 
 impl Best {
     /// Whether `value` is better than `than`.
-    pub(super) fn is_better(&self, value: f64, than: f64) -> bool {
+    pub fn is_better(&self, value: f64, than: f64) -> bool {
         if self.highest {
             value > than
         } else {
             value < than
         }
+    }
+}
+
+impl TryFrom<String> for Best {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Best> for String {
+    fn from(best: Best) -> Self {
+        let which = if best.highest { "highest" } else { "lowest" };
+        format!("{which} {}", best.tag)
     }
 }
 
@@ -144,6 +179,8 @@ pub struct Plan {
     pub scene: Arc<Scene>,
     /// The hooks, in the experiment's order.
     pub hooks: Vec<HookSpec>,
+    /// The interventions, in the experiment's order.
+    pub interventions: Vec<InterventionSpec>,
     /// Milestones that may wait for the worker before training does.
     pub queue: usize,
     /// Where the text came from, in one line, for every place that shows results.

@@ -38,8 +38,14 @@ pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
         models: None,
     }];
     for checkpoint in checkpoint::all(run)? {
+        let state = checkpoint.verified()?;
+        // The start is there already.
+        if state.clock.step == Step(0) {
+            continue;
+        }
+        let extent = plan.extent.with_jumps(state.in_force.jumps);
         points.push(Point {
-            clock: plan.extent.restored(checkpoint.verified()?.clock),
+            clock: extent.restored(state.clock),
             models: Some(checkpoint.path),
         });
     }
@@ -47,8 +53,9 @@ pub fn points(run: &Path, plan: &Plan) -> Result<Vec<Point>, RunError> {
     let done = Ended::read(run)?.filter(|_| end.is_dir());
     let is_new = |steps| points.iter().all(|point| point.clock.step.0 < steps);
     if let Some(ended) = done.filter(|ended| ended.stop != Stop::Failed && is_new(ended.steps)) {
+        let extent = plan.extent.with_jumps(ended.jumps);
         points.push(Point {
-            clock: plan.extent.clock_after(Step(ended.steps)),
+            clock: extent.clock_after(Step(ended.steps)),
             models: Some(end),
         });
     }
@@ -127,6 +134,7 @@ pub fn replay(
         stop: StopReason::Complete,
         clock,
         spans,
+        interventions: Vec::new(),
         failures,
         times,
         directory: directory.path().to_owned(),

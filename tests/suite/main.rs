@@ -29,6 +29,7 @@ mod hooks;
 mod hub;
 mod inputs;
 mod inside;
+mod interventions;
 mod likelihood;
 mod loop_order;
 mod loopback_hub;

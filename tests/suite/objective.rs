@@ -65,7 +65,7 @@ fn distillation_is_the_divergence_of_the_two_distributions() {
     );
     for distil in distils() {
         let found = distil
-            .loss(&student, &teacher, &ROWS, None)
+            .loss(&student, &teacher, &ROWS, None, None)
             .into_scalar::<f32>();
         let [q, p] = [&student, &teacher].map(|one| probabilities(one, distil.temperature));
         let expected = match distil.direction {
@@ -90,13 +90,13 @@ fn its_gradient_is_its_slope_and_goes_to_the_student_alone() {
     let teacher = model("main", &device);
     for distil in distils() {
         let mut learner = Learner::new(model("assistant", &device), 0.0);
-        let loss = |model: &Network| distil.loss(model, &teacher, &ROWS, None);
+        let loss = |model: &Network| distil.loss(model, &teacher, &ROWS, None, None);
         learner.accumulate(1, loss);
         let before = learner.gather();
         let norm = learner.gradient_norm();
         let at = |step: f64| {
             let moved = moved(&learner, step);
-            let losses = distil.loss(&moved, &teacher, &ROWS, None);
+            let losses = distil.loss(&moved, &teacher, &ROWS, None, None);
             f64::from(losses.into_scalar::<f32>())
         };
         let step = 2e-2 / norm;
@@ -144,7 +144,7 @@ fn a_student_that_is_its_teacher_has_nothing_to_learn() {
     let teacher = model("main", &device);
     for distil in distils() {
         let mut learner = Learner::new(model("main", &device), 0.0);
-        learner.accumulate(1, |model| distil.loss(model, &teacher, &ROWS, None));
+        learner.accumulate(1, |model| distil.loss(model, &teacher, &ROWS, None, None));
         assert!(learner.gather().abs() < 1e-5);
         assert!(
             learner.gradient_norm() < 1e-4,

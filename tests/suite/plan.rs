@@ -133,10 +133,13 @@ const DRAWN: &str = r#"the loop, with the hooks (*) that are called in it
           [checkpoint-saved]                when `train.save` is due or a hook asked for it
             * checkpoints    background, once (step 3)
   [checkpoint-saved]                        when `train.save` is due and the run ends early
+    * checkpoints    background, if it is due then
   [evaluation-start]                        when `train.evaluate` is due and the run ends early
       for each held-out batch               2 in an evaluation
           evaluation-batch-end
+            * held-out       background, if it is due then
       evaluated
+        * evaluations    background, if it is due then
   run-end                                   the last event of a run that ends well
     * settled        background, once (step 5)
     * ends           background, once (step 5)

@@ -6,8 +6,9 @@ use milepost::clock::Length;
 use milepost::diagnostic::Source;
 use milepost::event::Event;
 use milepost::experiment::{Places, parse, resolve};
-use milepost::hook::{Context, Hook, Kind, Registry, Runs};
+use milepost::hook::{Context, Hook, Kind, Runs};
 use milepost::hub::Hub;
+use milepost::registry::Registry;
 use milepost::train::HookSpec;
 use serde::{Deserialize, Serialize};
 

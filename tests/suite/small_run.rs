@@ -74,6 +74,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
             tokenizer: tokenizer.clone(),
         }),
         hooks,
+        interventions: Vec::new(),
         queue: 1,
         origin: "test".to_owned(),
         resolved: String::new(),

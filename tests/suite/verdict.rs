@@ -82,6 +82,8 @@ fn ended(steps: u64) -> Ended {
         steps,
         milestones: None,
         hooks: Default::default(),
+        interventions: Vec::new(),
+        jumps: Vec::new(),
     }
 }
 

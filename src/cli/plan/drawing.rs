@@ -31,7 +31,8 @@ fn parts() -> impl Iterator<Item = (Part, &'static LoopLine)> {
 pub(super) fn draw(hooks: &[HookOverview], plan: &Plan) -> String {
     let width = hooks.iter().map(|hook| hook.name.len()).max().unwrap_or(0);
     let mut text = "the loop, with the hooks (*) that are called in it\n".to_owned();
-    for (part, line) in parts() {
+    let may_act = !plan.interventions.is_empty();
+    for (part, line) in parts().filter(|(_, line)| may_act || !line.by_interventions) {
         let about = match line.what {
             What::Each(unit) => &count(unit, plan),
             _ => line.about,
@@ -40,7 +41,7 @@ pub(super) fn draw(hooks: &[HookOverview], plan: &Plan) -> String {
         text += &format!("  {drawn}\n");
         let Some(event) = line.event() else { continue };
         for hook in in_order(hooks, event) {
-            if let Some(when) = called(hook, event, part) {
+            if let Some(when) = called(hook, event, part, line.by_interventions) {
                 let indent = 4 * line.depth + 4;
                 let (runs, conditions) = (runs(hook.runs), conditions(hook));
                 text += &format!(
@@ -99,14 +100,15 @@ fn in_order(hooks: &[HookOverview], event: Event) -> impl Iterator<Item = &HookO
 }
 
 /// How often a hook is called at an event of a part of the loop, or when. None where it is not.
-fn called(hook: &HookOverview, event: Event, part: Part) -> Option<String> {
+fn called(hook: &HookOverview, event: Event, part: Part, by_interventions: bool) -> Option<String> {
     let mut own = hook.firings_at.iter().filter(|at| at.event == event);
     if let Some(when) = unplanned(event) {
         return own.next().map(|_| when.to_owned());
     }
-    if part == Part::AfterTraining && event != Event::RunEnd {
-        // At the end of a run that is shorter than planned no step has passed, so no cadence is due.
-        return None;
+    let is_early = part == Part::AfterTraining && event != Event::RunEnd;
+    if is_early || by_interventions && part == Part::Training {
+        let planned = own.any(|at| !at.before_training);
+        return planned.then(|| "if it is due then".to_owned());
     }
     let at = own.find(|at| at.before_training == (part == Part::BeforeTraining))?;
     Some(times(hook, &at.firings, at.by_time) + &steps(&at.firings))

@@ -15,11 +15,11 @@ use super::terminal;
 use super::{Selection, Where, progress};
 use crate::data::templates::Contrast;
 use crate::diagnostic::{Diagnostic, Source};
-use crate::experiment::{Places, Resolved, Written, parse, resolve};
-use crate::hook::Registry;
+use crate::experiment::{InterventionOverview, Places, Resolved, Written, parse, resolve};
 use crate::hub::Hub;
 use crate::overrides;
 use crate::record::experiment;
+use crate::registry::Registry;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -174,7 +174,33 @@ fn facts(resolved: &Resolved) -> String {
     for contrast in plan.scene.templates.contrasts() {
         text += &format!("prompts   {}\n", prompts_line(contrast));
     }
-    text
+    text + &interventions(&resolved.interventions)
+}
+
+/// What may change the training, in words; nothing where nothing does.
+fn interventions(all: &[InterventionOverview]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let width = all.iter().map(|one| one.name.len()).max().unwrap_or(0);
+    let lines = all.iter().map(|one| {
+        let InterventionOverview {
+            name, about, at, ..
+        } = one;
+        let kind = if one.kind == *name {
+            String::new()
+        } else {
+            format!("{}: ", one.kind)
+        };
+        let when = one.when.as_ref();
+        let when = when.map_or(String::new(), |when| format!(" when {when}"));
+        let once = if one.once { ", once" } else { "" };
+        format!("  {name:width$}  {kind}{about}; asked {at}{when}{once}\n")
+    });
+    let lines: String = lines.collect();
+    format!(
+        "interventions, which change the training: this run is not the one without them\n{lines}"
+    )
 }
 
 /// What a run is made of and when its hooks fire, in words, for the beginning of the run.

@@ -17,6 +17,7 @@ pub(super) fn unplanned(event: Event) -> Option<&'static str> {
     match event {
         Event::RunFailed => Some("if the run fails"),
         Event::CheckpointLoaded => Some("if the run is resumed"),
+        Event::Intervened => Some("whenever an intervention acts"),
         _ => None,
     }
 }

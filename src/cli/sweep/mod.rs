@@ -22,8 +22,8 @@ use super::finetune::interrupt_flag;
 use super::plan::find;
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
-use crate::hook::Registry;
 use crate::record::{Ended, HookFailure, RecordError, Stop, lock, name};
+use crate::registry::Registry;
 
 /// Every combination of the seeds and of the values of each --grid is a run of its own, in runs/<experiment>/<name>/<settings>, started by one
 /// `milepost finetune` command with nothing shared but that directory. A sweep that is started again leaves finished runs alone, goes on

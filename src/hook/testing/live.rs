@@ -38,6 +38,7 @@ impl Bench {
         };
         Optimiser {
             steps: 1,
+            steps_of: Default::default(),
             mean: moments(|gradient| 0.1 * gradient),
             square: moments(|gradient| 0.001 * gradient * gradient),
             beta_2: 0.999,

@@ -28,12 +28,38 @@ fn room() -> MutexGuard<'static, Vec<Vec<f32>>> {
     ROOM.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The tokens that were to be said.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets<'a> {
+    /// One token for each row.
+    pub tokens: &'a [u32],
+    /// What each row's cross-entropy is multiplied by; without them 1.
+    pub weights: Option<&'a [f32]>,
+}
+
+impl<'a> Targets<'a> {
+    /// Those of each `rows` rows.
+    fn chunks(self, rows: usize) -> impl Iterator<Item = Self> {
+        let tokens = self.tokens.chunks(rows).enumerate();
+        tokens.map(move |(piece, tokens)| Targets {
+            tokens,
+            weights: self
+                .weights
+                .map(|weights| &weights[piece * rows..][..tokens.len()]),
+        })
+    }
+
+    fn weight(self, row: usize) -> f32 {
+        self.weights.map_or(1.0, |weights| weights[row])
+    }
+}
+
 /// The cross-entropy between each row of `hidden` `[rows, width]`, through the head `table` `[vocab, width]`, and its target.
 pub(crate) fn cross_entropy(
     hidden: &[f32],
     table: &[f32],
     width: usize,
-    targets: &[u32],
+    targets: Targets,
     gradients: bool,
 ) -> Losses {
     let rows = LOGITS * width / table.len();
@@ -46,10 +72,10 @@ fn in_pieces(
     hidden: &[f32],
     table: &[f32],
     width: usize,
-    targets: &[u32],
+    targets: Targets,
     gradients: bool,
 ) -> Losses {
-    let (vocab, rows) = (table.len() / width, rows.min(targets.len()).max(1));
+    let (vocab, rows) = (table.len() / width, rows.min(targets.tokens.len()).max(1));
     let mut logits = room().pop().unwrap_or_default();
     logits.resize(rows * vocab, 0.0);
     let mut sum = 0.0;
@@ -57,7 +83,7 @@ fn in_pieces(
     let head = Matrix::new(table, width);
     let pieces = hidden.chunks(rows * width).zip(targets.chunks(rows));
     for (piece, (hidden, targets)) in pieces.enumerate() {
-        let logits = &mut logits[..targets.len() * vocab];
+        let logits = &mut logits[..targets.tokens.len() * vocab];
         let states = Matrix::new(hidden, width);
         multiply_on_all_cores("head", logits, Store::Replace, states, head.transposed());
         sum += losses(logits, targets, gradients);
@@ -80,15 +106,16 @@ fn in_pieces(
     }
 }
 
-/// The sum of the cross-entropies of rows of logits, `[targets.len(), vocab]`, which become their gradients where these are wanted.
-fn losses(logits: &mut [f32], targets: &[u32], gradient: bool) -> f64 {
-    let vocab = logits.len() / targets.len();
+/// The weighted sum of the cross-entropies of rows of logits, `[rows, vocab]`, which become its gradients where these are wanted.
+fn losses(logits: &mut [f32], targets: Targets, gradient: bool) -> f64 {
+    let vocab = logits.len() / targets.tokens.len();
     measured("cross-entropy", 4 * logits.len(), 0, || {
-        let each = logits.par_chunks_mut(vocab).zip(targets);
-        let losses = each.map(|(logits, &target)| {
+        let each = logits.par_chunks_mut(vocab).zip(targets.tokens).enumerate();
+        let losses = each.map(|(row, (logits, &target))| {
             arch().dispatch(Loss {
                 logits,
                 target: target as usize,
+                weight: targets.weight(row),
                 gradient,
             })
         });
@@ -96,10 +123,11 @@ fn losses(logits: &mut [f32], targets: &[u32], gradient: bool) -> f64 {
     })
 }
 
-/// The cross-entropy of a row of logits, which become its gradient by them where that is wanted.
+/// The cross-entropy of a row of logits times its weight. The logits become its gradient by them where that is wanted.
 struct Loss<'a> {
     logits: &'a mut [f32],
     target: usize,
+    weight: f32,
     gradient: bool,
 }
 
@@ -108,27 +136,32 @@ impl WithSimd for Loss<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> f64 {
-        let Self { logits, target, .. } = self;
+        let Self {
+            logits,
+            target,
+            weight,
+            gradient,
+        } = self;
         let wanted = logits[target];
         let highest = highest(logits);
         for logit in logits.iter_mut() {
             *logit = exp(*logit - highest);
         }
         let sum = sum(logits, |value| value);
-        if self.gradient {
-            let share = 1.0 / sum;
+        if gradient {
+            let share = weight / sum;
             for logit in logits.iter_mut() {
                 *logit *= share;
             }
-            logits[target] -= 1.0;
+            logits[target] -= weight;
         }
-        f64::from(highest - wanted) + f64::from(sum).ln()
+        f64::from(weight) * (f64::from(highest - wanted) + f64::from(sum).ln())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::in_pieces;
+    use super::{Targets, in_pieces};
 
     fn value(index: usize) -> f32 {
         ((index * 7919 + 13) % 101) as f32 / 50.0 - 1.0
@@ -140,10 +173,14 @@ mod tests {
         let (count, width, vocab) = (7, 3, 4097);
         let hidden: Vec<f32> = (0..count * width).map(value).collect();
         let table: Vec<f32> = (0..vocab * width).map(|index| value(index + 5)).collect();
-        let targets: Vec<u32> = (0..count as u32).map(|row| row * 682).collect();
-        let of = |rows: usize| in_pieces(rows, &hidden, &table, width, &targets, true);
+        let tokens: Vec<u32> = (0..count as u32).map(|row| row * 682).collect();
+        let targets = Targets {
+            tokens: &tokens,
+            weights: None,
+        };
+        let of = |rows: usize| in_pieces(rows, &hidden, &table, width, targets, true);
         let whole = of(count);
-        let alone = in_pieces(3, &hidden, &table, width, &targets, false);
+        let alone = in_pieces(3, &hidden, &table, width, targets, false);
         assert!(alone.gradients.is_none() && (alone.sum - whole.sum).abs() < 1e-6);
         for rows in [1, 2, 3, 6] {
             let pieces = of(rows);
@@ -171,7 +208,51 @@ mod tests {
         });
         let logits: Vec<f64> = logits.collect();
         let expected = logits.iter().map(|one| one.exp()).sum::<f64>().ln() - logits[6 * 682];
-        let last = in_pieces(1, state, &table, width, &targets[count - 1..], false);
+        let last = Targets {
+            tokens: &tokens[count - 1..],
+            weights: None,
+        };
+        let last = in_pieces(1, state, &table, width, last, false);
         assert!((last.sum - expected).abs() < 1e-5);
+    }
+
+    /// Rows with weights are the sum of rows alone, each times its weight, whatever the size of a piece.
+    #[test]
+    fn weights_weigh_rows() {
+        let (count, width, vocab) = (5, 3, 40);
+        let hidden: Vec<f32> = (0..count * width).map(value).collect();
+        let table: Vec<f32> = (0..vocab * width).map(|index| value(index + 5)).collect();
+        let tokens: Vec<u32> = (0..count as u32).map(|row| row * 7).collect();
+        let weights = [0.5, 1.0, 2.0, 0.25, 3.0];
+        let mut expected = (0.0, vec![0.0; hidden.len()], vec![0.0; table.len()]);
+        for row in 0..count {
+            let alone = Targets {
+                tokens: &tokens[row..=row],
+                weights: None,
+            };
+            let state = &hidden[row * width..][..width];
+            let alone = in_pieces(1, state, &table, width, alone, true);
+            let [d_state, d_table] = alone.gradients.unwrap();
+            expected.0 += alone.sum * f64::from(weights[row]);
+            for (sum, slope) in expected.1[row * width..].iter_mut().zip(d_state) {
+                *sum = slope * weights[row];
+            }
+            for (sum, slope) in expected.2.iter_mut().zip(d_table) {
+                *sum += slope * weights[row];
+            }
+        }
+        for rows in 1..=count {
+            let targets = Targets {
+                tokens: &tokens,
+                weights: Some(&weights),
+            };
+            let found = in_pieces(rows, &hidden, &table, width, targets, true);
+            assert!((found.sum - expected.0).abs() < 1e-5);
+            let [d_hidden, d_table] = found.gradients.unwrap();
+            for (found, expected) in [(d_hidden, &expected.1), (d_table, &expected.2)] {
+                let mut both = found.iter().zip(expected);
+                assert!(both.all(|(a, b)| (a - b).abs() < 1e-5), "{rows}");
+            }
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use adamw::AdamWStep;
 pub(super) use argmax::{RunningArgmax, greedy};
 pub(super) use attention::attention;
 pub(super) use causal::{Heads, attention_mask, causal_attention, causal_attention_backward};
-pub(super) use cross_entropy::cross_entropy;
+pub(super) use cross_entropy::{Targets, cross_entropy};
 pub(super) use gelu::{gelu, gelu_slope_all};
 pub(super) use mask::Mask;
 pub(super) use matrix::{Matrix, product_on_all_cores};

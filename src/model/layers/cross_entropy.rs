@@ -1,37 +1,56 @@
 //! The head and its cross-entropy in one.
 
+use std::sync::Arc;
+
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor, width};
 use crate::model::kernels;
 
 /// The sum over all rows, in nats, of the cross-entropy between `hidden` `[rows, D]` through the head `table` `[vocab, D]` and the tokens that
-/// were to be said. The logits of all rows are never there at once on flex.
-pub(crate) fn cross_entropy(hidden: Tensor<2>, table: Tensor<2>, targets: Vec<u32>) -> Tensor<1> {
+/// were to be said, each row times its weight where there are weights. The logits of all rows are never there at once on flex.
+pub(crate) fn cross_entropy(
+    hidden: Tensor<2>,
+    table: Tensor<2>,
+    targets: Vec<u32>,
+    weights: Option<&[f32]>,
+) -> Tensor<1> {
     let inputs = Inputs::default().with(hidden.clone()).with(table.clone());
     let own = inputs.apply(CrossEntropy {
         targets: targets.clone().into(),
+        weights: weights.map(Into::into),
     });
-    own.unwrap_or_else(|| composed(hidden, table, &targets))
+    own.unwrap_or_else(|| composed(hidden, table, &targets, weights))
 }
 
 /// The same of burn's operations, as `logsumexp(logits) - logit of the target`. The target's logit is a dot product with the target's row of the
 /// head, which spares a gather over `[rows, vocab]` in the backward pass.
-pub(super) fn composed(hidden: Tensor<2>, table: Tensor<2>, targets: &[u32]) -> Tensor<1> {
+pub(super) fn composed(
+    hidden: Tensor<2>,
+    table: Tensor<2>,
+    targets: &[u32],
+    weights: Option<&[f32]>,
+) -> Tensor<1> {
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
     let ids = TensorData::new(ids, [targets.len()]);
     let ids: Tensor<1, Int> = Tensor::from_data(ids, &hidden.device());
-    let wanted = (hidden.clone() * table.clone().select(0, ids)).sum();
+    let wanted = hidden.clone() * table.clone().select(0, ids);
     let logits = hidden.matmul(table.transpose());
     // Shifted by the row's maximum, so that it cannot overflow.
     let maximum = logits.clone().detach().max_dim(1);
     let normalisers = (logits - maximum.clone()).exp().sum_dim(1).log() + maximum;
-    normalisers.sum() - wanted
+    let Some(weights) = weights else {
+        return normalisers.sum() - wanted.sum();
+    };
+    let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
+    let weights: Tensor<2> = Tensor::from_data(weights, &normalisers.device());
+    ((normalisers - wanted.sum_dim(1)) * weights).sum()
 }
 
 #[derive(Debug, Clone)]
 struct CrossEntropy {
-    targets: std::sync::Arc<[u32]>,
+    targets: Arc<[u32]>,
+    weights: Option<Arc<[f32]>>,
 }
 
 impl Operation<2> for CrossEntropy {
@@ -47,7 +66,10 @@ impl Operation<2> for CrossEntropy {
             slice(hidden),
             slice(table),
             width(table),
-            &self.targets,
+            kernels::Targets {
+                tokens: &self.targets,
+                weights: self.weights.as_deref(),
+            },
             saves,
         );
         let saved = losses.gradients.map(|[d_hidden, d_table]| {

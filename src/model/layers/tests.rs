@@ -169,7 +169,7 @@ fn the_cross_entropy_is_pytorchs() {
         let hidden = tensor(value(1, rows * width), [rows, width]);
         let table = tensor(value(2, vocab * width), [vocab, width]);
         let targets = (0..rows).map(|row| (row * 7 % vocab) as u32).collect();
-        let loss = cross_entropy(hidden.clone(), table.clone(), targets);
+        let loss = cross_entropy(hidden.clone(), table.clone(), targets, None);
         let gradients = backward(&loss);
         let found = [gradient(&hidden, &gradients), gradient(&table, &gradients)];
         as_pytorch(&case, numbers(loss), &found);
@@ -206,20 +206,21 @@ fn a_shared_table_gets_both_gradients() {
         by_burn.clone().select(0, ids()),
         by_burn.clone(),
         &targets(),
+        None,
     );
     let expected = widened(&gradient(&by_burn, &loss.backward()));
     let embedding = || Embedding {
         weight: Param::from_tensor(tensor(value(1, 20), [5, 4])),
     };
     let own = embedding();
-    let loss = cross_entropy(own.rows(ids()), own.weight.val(), targets());
+    let loss = cross_entropy(own.rows(ids()), own.weight.val(), targets(), None);
     near(
         &gradient(&own.weight.val(), &loss.backward()),
         &expected,
         "own head",
     );
     let own = embedding();
-    let loss = composed_cross_entropy(own.rows(ids()), own.weight.val(), &targets());
+    let loss = composed_cross_entropy(own.rows(ids()), own.weight.val(), &targets(), None);
     near(
         &gradient(&own.weight.val(), &loss.backward()),
         &expected,
@@ -283,12 +284,14 @@ proptest! {
     }
 
     #[test]
-    fn cross_entropies_of_any_size_are_burns(rows in 1usize..50, width in 1usize..20, vocab in 1usize..100) {
+    fn cross_entropies_of_any_size_are_burns(rows in 1usize..50, width in 1usize..20, vocab in 1usize..100, weighted: bool) {
         let targets: Vec<u32> = (0..rows).map(|row| (row * 31 % vocab) as u32).collect();
         let make = || (tensor(value(1, rows * width), [rows, width]), tensor(value(2, vocab * width), [vocab, width]));
         let ((hidden, table), (its_hidden, its_table)) = (make(), make());
-        let loss = cross_entropy(hidden.clone(), table.clone(), targets.clone());
-        let its = composed_cross_entropy(its_hidden.clone(), its_table.clone(), &targets);
+        let weights = weighted.then(|| value(3, rows));
+        let weights = weights.as_deref();
+        let loss = cross_entropy(hidden.clone(), table.clone(), targets.clone(), weights);
+        let its = composed_cross_entropy(its_hidden.clone(), its_table.clone(), &targets, weights);
         let (g, its_g) = (backward(&loss), backward(&its));
         near(&numbers(loss), &widened(&numbers(its)), "loss");
         near(&gradient(&hidden, &g), &widened(&gradient(&its_hidden, &its_g)), "hidden");
@@ -317,6 +320,7 @@ fn nan_and_infinity_pass_through() {
             tensor(spoilt(4, 1), [2, 2]),
             table,
             vec![0, 5],
+            None,
         ));
         assert!(!loss[0].is_finite());
     }
@@ -350,7 +354,7 @@ fn bits() -> Vec<u32> {
     );
     let sum = residual(x, mixed.reshape([rows, width]), &mut None, 0.0);
     let targets = (0..rows).map(|row| (row * 13 % vocab) as u32).collect();
-    let loss = cross_entropy(sum, embedding.weight.val(), targets);
+    let loss = cross_entropy(sum, embedding.weight.val(), targets, None);
     let gradients = loss.backward();
     let found = [
         numbers(loss),
@@ -600,6 +604,7 @@ fn gradients_of_the_cross_entropy_are_slopes() {
         states.clone(),
         head.clone(),
         targets.clone(),
+        None,
     ));
     let (hidden_wide, table_wide) = (widened(&hidden), widened(&table));
     let slopes = differences(&|hidden| plain(hidden, &table_wide), &hidden);

@@ -11,9 +11,10 @@ pub use self::moments::{At, Missing, Moment};
 use crate::data::sources;
 use crate::data::templates::ContrastNames;
 use crate::experiment::COMMON;
-use crate::hook::{Cells, Registry, Row, Section, Shows};
+use crate::hook::{Cells, Row, Section, Shows};
 use crate::record::milestones::Line;
 use crate::record::{Ended, HookFailure, Malformed, Manifest, ManifestError, Unusable};
+use crate::registry::Registry;
 use crate::statistics::observation::{Observation, Unit, observations};
 
 /// Why a run cannot be read.

@@ -7,13 +7,14 @@ use super::{
     RecordedError, RecordedFile, RecordedHook, RecordedRun, broken, bytes_of, malformed, text_of,
 };
 use crate::experiment::contrast_names;
-use crate::hook::{Kind, Registry};
+use crate::hook::Kind;
 use crate::record::folder::replayed;
 use crate::record::layout::{MANIFEST, MILESTONES, OUTCOME};
 use crate::record::milestones::{self, Line};
 use crate::record::{
     Changed, Ended, HookFailure, Manifest, ManifestError, Stop, columns, experiment,
 };
+use crate::registry::Registry;
 
 /// A run that is being read.
 pub(super) struct Reader<'a> {

@@ -5,16 +5,18 @@ mod calling;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::interveners::{Interveners, Situation};
 use super::listener::Listener;
 use super::loop_tags::{loop_tags, with_perplexities};
 use super::outcome::RunError;
 use super::recorder::{Record, Recorder};
 use super::worker::{Done, Worker};
-use super::{HookSpec, HookTime, Reporter};
-use crate::cadence::Spent;
+use super::{HookSpec, HookTime, InterventionSpec, Reporter};
+use crate::cadence::{Moment, Spent};
 use crate::clock::{Clock, Extent};
 use crate::event::Event;
-use crate::hook::{Request, Runs, Scene, Values, Watch};
+use crate::hook::{Milestone, Request, Runs, Scene, Values, Watch};
+use crate::intervention::{Deed, InForce};
 use crate::model::{Pair, Role};
 use crate::record::progress::HookState;
 use crate::record::{HookFailure, RunDirectory, columns};
@@ -34,6 +36,7 @@ pub(super) struct Dispatcher {
     /// The pair before the first step, if a hook compares with it.
     start: Option<Arc<Pair>>,
     extent: Extent,
+    pub interveners: Interveners,
     watch: Option<Arc<Watch>>,
     requests: Vec<Request>,
     /// What inline hooks have emitted and nobody was called for yet.
@@ -65,6 +68,7 @@ impl Dispatcher {
             scene,
             start: compares.then(|| Arc::new(start())),
             extent,
+            interveners: Interveners::default(),
             watch: None,
             requests: Vec::new(),
             signals: VecDeque::new(),
@@ -78,6 +82,38 @@ impl Dispatcher {
     pub fn watched_by(mut self, watch: Option<Arc<Watch>>) -> Self {
         self.watch = watch;
         self
+    }
+
+    /// Sets the interventions, which see what conditions see.
+    pub fn with_interventions(mut self, specs: Vec<InterventionSpec>) -> Self {
+        self.interveners = Interveners::new(specs);
+        self
+    }
+
+    /// Asks the interventions that are due at one of `moments`.
+    ///
+    /// # Errors
+    /// When one errs.
+    pub fn ask_interventions(
+        &mut self,
+        milestone: &Milestone,
+        before: &Clock,
+        moments: &[Moment],
+        in_force: &InForce,
+    ) -> Result<Vec<(String, Deed)>, RunError> {
+        self.interveners.ask(&Situation {
+            milestone,
+            before,
+            moments,
+            extent: &self.extent,
+            values: &self.values,
+            in_force,
+        })
+    }
+
+    /// Takes over the run's extent after data was passed over.
+    pub fn measure_out(&mut self, extent: Extent) {
+        self.extent = extent;
     }
 
     /// Whether a hook will be called, or may be, at an event of the coming step. `before` is the clock at the end of the step before it.
@@ -98,6 +134,7 @@ impl Dispatcher {
         for entry in &mut self.entries {
             entry.gate.see(step, tag, value);
         }
+        self.interveners.see(step, tag, value);
     }
 
     /// The last values of all tags that conditions may use.
@@ -274,6 +311,8 @@ impl Dispatcher {
     ) -> Result<(), RunError> {
         self.requests = requests;
         self.values = values;
+        self.signals.clear();
+        self.step = step;
         for entry in &mut self.entries {
             let Some(state) = states.remove(&*entry.name) else {
                 continue;

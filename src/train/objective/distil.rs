@@ -40,7 +40,8 @@ impl Default for Distil {
 
 impl Distil {
     /// The divergence between `student` and `teacher`, summed over all predictions of `rows` `[batch][time]`, in nats, times the squared
-    /// temperature: with that factor the size of the gradients does not depend on the temperature (Hinton et al. 2015, section 2).
+    /// temperature: with that factor the size of the gradients does not depend on the temperature (Hinton et al. 2015, section 2). With
+    /// `weights`, one for each prediction row by row, each is multiplied by its weight.
     ///
     /// Gradients go to `student` alone, and `dropout` works in it alone.
     pub fn loss(
@@ -48,6 +49,7 @@ impl Distil {
         student: &Network,
         teacher: &Network,
         rows: &[&[u32]],
+        weights: Option<&[f32]>,
         dropout: Option<&mut Dropout>,
     ) -> Tensor<1> {
         let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
@@ -61,7 +63,14 @@ impl Distil {
             Direction::Forward => wanted.clone().exp() * (wanted - own),
             Direction::Reverse => own.clone().exp() * (own - wanted),
         };
-        divergence.sum() * (self.temperature * self.temperature)
+        let sum = match weights {
+            None => divergence.sum(),
+            Some(weights) => {
+                let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
+                (divergence.sum_dim(1) * Tensor::<2>::from_data(weights, &device)).sum()
+            }
+        };
+        sum * (self.temperature * self.temperature)
     }
 
     /// What the teacher says, on the student's device: ln of the probabilities, `[batch * time, vocab]`.

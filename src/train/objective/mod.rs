@@ -31,17 +31,19 @@ impl Default for Objective {
 impl Objective {
     /// The loss of `model` over blocks of equal length, `rows` `[batch][time]`: the sum over all `batch * (time - 1)` predictions, in nats.
     ///
-    /// `other` is the other model of the pair as it stands. It gets no gradient. `dropout` is for `model` alone.
+    /// With `weights`, one for each prediction row by row, each is multiplied by its weight. `other` is the other model of the pair as it
+    /// stands. It gets no gradient. `dropout` is for `model` alone.
     pub(super) fn loss(
         &self,
         model: &Network,
         other: &Network,
         rows: &[&[u32]],
+        weights: Option<&[f32]>,
         dropout: &mut Dropout,
     ) -> Tensor<1> {
         match self {
-            Self::Text(text) => text.loss(model, rows, dropout),
-            Self::Distil(distil) => distil.loss(model, other, rows, Some(dropout)),
+            Self::Text(text) => text.loss(model, rows, weights, dropout),
+            Self::Distil(distil) => distil.loss(model, other, rows, weights, Some(dropout)),
         }
     }
 }

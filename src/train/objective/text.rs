@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Dropout, Network, next_token_loss};
+use crate::model::{Dropout, Network, weighted_loss};
 
 /// `kind = "text"`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -11,8 +11,14 @@ use crate::model::{Dropout, Network, next_token_loss};
 pub struct Text {}
 
 impl Text {
-    /// The sum over all predictions of `rows` `[batch][time]`, in nats.
-    pub(super) fn loss(self, model: &Network, rows: &[&[u32]], dropout: &mut Dropout) -> Tensor<1> {
-        next_token_loss(model, rows, Some(dropout)).0
+    /// The sum over all predictions of `rows` `[batch][time]`, in nats, each times its weight where there are weights.
+    pub(super) fn loss(
+        self,
+        model: &Network,
+        rows: &[&[u32]],
+        weights: Option<&[f32]>,
+        dropout: &mut Dropout,
+    ) -> Tensor<1> {
+        weighted_loss(model, rows, weights, Some(dropout))
     }
 }

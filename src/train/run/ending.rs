@@ -62,6 +62,8 @@ impl Run<'_> {
             steps: step,
             milestones: Some(self.recorder.sync()?),
             hooks,
+            interventions: self.progress.in_force.done.clone(),
+            jumps: self.progress.in_force.jumps.clone(),
         };
         ended.write(&self.directory)?;
         Ok(ended)
@@ -75,6 +77,7 @@ impl Run<'_> {
             stop,
             clock: self.progress.clock,
             spans,
+            interventions: ended.interventions,
             failures: ended.hooks,
             times: self.dispatcher.into_times(),
             directory: self.directory.path().to_owned(),
@@ -126,6 +129,8 @@ impl Run<'_> {
                 steps: self.progress.clock.step.0,
                 milestones: Some(recorded),
                 hooks: self.dispatcher.failures(),
+                interventions: self.progress.in_force.done.clone(),
+                jumps: self.progress.in_force.jumps.clone(),
             };
             let _ = ended.write(&self.directory);
         }

@@ -3,6 +3,7 @@
 mod at_hand;
 mod ending;
 mod evaluating;
+mod intervening;
 mod opening;
 mod saving;
 #[cfg(test)]
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use self::at_hand::AtHand;
 use super::dispatcher::{Dispatcher, Sinks};
-use super::learners::{Learners, Trained};
+use super::learners::{Learners, Trained, TrainingBatch};
 use super::listener::Firing;
 use super::outcome::{Outcome, RunError, StopReason};
 use super::recorder::{Record, Recorder};
@@ -54,6 +55,8 @@ struct Run<'a> {
     save_asked: bool,
     /// Whether an evaluation was made that is not recorded yet.
     evaluation_is_news: bool,
+    /// The epochs whose end was announced.
+    epochs_ended: Epoch,
     dispatcher: Dispatcher,
     recorder: Recorder,
     directory: Arc<RunDirectory>,
@@ -114,10 +117,8 @@ impl Run<'_> {
         if self.saved_at.is_some() {
             self.emit(Event::CheckpointLoaded)?;
         }
-        if self.clock().step == Step(0) {
-            self.evaluate_if_due(&[Moment::Start])?;
-            self.emit(Event::RunStart)?;
-            self.announce_evaluation()?;
+        if !self.progress.begun {
+            self.begin()?;
         }
         loop {
             if let Some(reason) = &self.progress.stopping {
@@ -134,21 +135,40 @@ impl Run<'_> {
         }
     }
 
+    /// What comes before the first step.
+    fn begin(&mut self) -> Result<(), RunError> {
+        self.evaluate_if_due(&[Moment::Start])?;
+        self.emit(Event::RunStart)?;
+        self.announce_evaluation()?;
+        self.intervene(&[Moment::Start])?;
+        self.progress.begun = true;
+        if self.dispatcher.interveners.may_roll_back() {
+            self.save(true)?;
+        }
+        Ok(())
+    }
+
     fn clock(&self) -> &Clock {
         &self.progress.clock
     }
 
     /// Does one step with all its events. The state is saved only after that.
     fn next_step(&mut self) -> Result<(), RunError> {
-        let done = self.clock().step.0;
-        if done.is_multiple_of(self.extent.steps_per_epoch()) {
+        let next = Step(self.clock().step.0 + 1);
+        if self.extent.opens_epoch(next) {
             self.emit(Event::EpochStart)?;
         }
         self.at_hand.passes = self.micro_batches();
         self.step()?;
         self.at_hand.passes.clear();
-        if self.extent.closes_epoch(self.clock().step) {
+        let moments = self.moments();
+        let went_back = self.intervene(&moments)?;
+        if self.clock().epoch > self.epochs_ended {
+            self.epochs_ended = self.clock().epoch;
             self.emit(Event::EpochEnd)?;
+        }
+        if went_back {
+            return Ok(());
         }
         self.answer_requests()?;
         self.save_if_due()?;
@@ -165,7 +185,8 @@ impl Run<'_> {
             self.order = (epoch, order);
         }
         let (batch, accumulation) = (self.training.batch, self.training.accumulation);
-        let in_epoch = (done % self.extent.steps_per_epoch()) as usize;
+        let place = self.extent.place(Step(done));
+        let in_epoch = (place % self.extent.steps_per_epoch()) as usize;
         let all = self.order.1.chunks(batch);
         let of_step = all.skip(in_epoch * accumulation).take(accumulation);
         let numbers = self.clock().micro_batch.0..;
@@ -180,15 +201,12 @@ impl Run<'_> {
         self.before = self.clock().clone();
         self.times = StepTimes::default();
         self.emit(Event::StepStart)?;
-        let samples: usize = self
-            .at_hand
-            .passes
-            .iter()
-            .map(|pass| pass.blocks.len())
-            .sum();
-        let predictions = samples * (self.at_hand.blocks.block() - 1);
+        self.progress.in_force.last_rate_factor = self.progress.in_force.rate_factor;
+        let weights = self.at_hand.weights(&self.progress.in_force.weights);
+        let step_weight = self.at_hand.step_weight(weights.as_deref());
         for number in 0..self.at_hand.passes.len() {
-            self.micro_batch(number, predictions)?;
+            let own = weights.as_ref().map(|weights| &weights[number][..]);
+            self.micro_batch(number, own, step_weight)?;
         }
         let losses = self.models.gather();
         self.refuse_nonfinite("loss", &losses)?;
@@ -216,15 +234,26 @@ impl Run<'_> {
         self.emit(Event::StepEnd)
     }
 
-    /// Forward and backward pass of the step's micro-batch of this number, of a step with `predictions` predictions in all.
-    fn micro_batch(&mut self, number: usize, predictions: usize) -> Result<(), RunError> {
+    /// Forward and backward pass of the step's micro-batch of this number, with the weights of its predictions if they have any. Those of the
+    /// step weigh `step_weight` in all.
+    fn micro_batch(
+        &mut self,
+        number: usize,
+        weights: Option<&[f32]>,
+        step_weight: f64,
+    ) -> Result<(), RunError> {
         let (began, source) = (Instant::now(), self.at_hand.blocks.clone());
         let blocks = self.at_hand.passes[number].blocks.iter();
         let rows: Vec<&[u32]> = blocks.map(|&index| source.get(index)).collect();
         self.times.fetch += began.elapsed();
         self.emit(Event::BatchReady)?;
         let (began, index) = (Instant::now(), self.progress.clock.micro_batch);
-        self.models.forward(&rows, predictions, index);
+        self.models.forward(&TrainingBatch {
+            rows: &rows,
+            weights,
+            step_weight,
+            index,
+        });
         self.times.forward += began.elapsed();
         self.emit(Event::BackwardStart)?;
         let began = Instant::now();
@@ -239,7 +268,8 @@ impl Run<'_> {
 
     /// The learning rate of the current step.
     fn rate(&self) -> f64 {
-        self.training.schedule.rate(self.before.step.0)
+        let factor = self.progress.in_force.last_rate_factor;
+        self.training.schedule.rate(self.before.step.0) * factor
     }
 
     fn elapsed(&self) -> Duration {
@@ -344,6 +374,7 @@ impl Run<'_> {
             Axis::EvaluationBatches => self.progress.evaluation_batches,
         };
         let last = (done + u64::from(in_step)).saturating_sub(1);
+        let factor = self.progress.in_force.last_rate_factor;
         let evaluated = self.progress.evaluated.as_ref();
         let evaluated = evaluated.filter(|one| one.step == done && !in_step);
         Milestone {
@@ -353,7 +384,7 @@ impl Run<'_> {
             step,
             total_steps: self.extent.steps(),
             losses: self.progress.losses.clone(),
-            learning_rate: self.training.schedule.rate(last),
+            learning_rate: self.training.schedule.rate(last) * factor,
             times: self.times,
             evaluation: evaluated.map(|one| one.evaluation.clone()),
         }

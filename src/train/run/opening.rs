@@ -39,7 +39,8 @@ impl<'a> Run<'a> {
             plan.extent.clone(),
             plan.queue,
         )?
-        .watched_by(reporter.watch());
+        .watched_by(reporter.watch())
+        .with_interventions(plan.interventions);
         let start = match begin {
             Begin::Anew => resume::Start::default(),
             Begin::Resume | Begin::Extend => {
@@ -47,9 +48,11 @@ impl<'a> Run<'a> {
             }
         };
         let mut progress = start.progress.clone();
-        progress.clock = plan.extent.restored(progress.clock);
+        let extent = plan.extent.with_jumps(progress.in_force.jumps.clone());
+        progress.clock = extent.restored(progress.clock);
+        progress.begun |= progress.clock.step.0 > 0;
         if begin == Begin::Extend {
-            let (done, steps) = (progress.clock.step.0, plan.extent.steps());
+            let (done, steps) = (progress.clock.step.0, extent.steps());
             if start.checkpoint.is_none() || done >= steps {
                 return Err(RunError::NothingToExtend { done, steps });
             }
@@ -62,6 +65,8 @@ impl<'a> Run<'a> {
         let hooks = std::mem::take(&mut progress.hooks);
         let values = std::mem::take(&mut progress.values);
         dispatcher.restore(step, requests, values, hooks, reporter)?;
+        let interventions = std::mem::take(&mut progress.interventions);
+        dispatcher.interveners.restore(interventions)?;
         // The records are cut back before the experiment may change. A new run writes its experiment before it records: with that file it
         // has begun.
         let back = match begin {
@@ -87,9 +92,9 @@ impl<'a> Run<'a> {
                 )?;
             }
         }
-        Ok(Self {
+        let mut run = Self {
             seed: plan.seed,
-            extent: plan.extent,
+            extent,
             at_hand: AtHand::new(
                 plan.blocks,
                 plan.scene.held_out.clone(),
@@ -105,6 +110,7 @@ impl<'a> Run<'a> {
             saved_at: start.checkpoint.is_some().then_some(step),
             save_asked: false,
             evaluation_is_news: false,
+            epochs_ended: progress.clock.epoch,
             progress,
             dispatcher,
             recorder,
@@ -112,7 +118,10 @@ impl<'a> Run<'a> {
             saver: Saver::default(),
             reporter,
             interrupt,
-        })
+        };
+        run.measure_out();
+        run.freeze();
+        Ok(run)
     }
 }
 

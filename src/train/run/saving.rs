@@ -53,6 +53,7 @@ impl Run<'_> {
             requests: self.dispatcher.requests().to_vec(),
             hooks: self.dispatcher.states(self.reporter),
             values: self.dispatcher.values().clone(),
+            interventions: self.dispatcher.interveners.states()?,
             recorded,
             ..self.progress.clone()
         };

@@ -1,7 +1,7 @@
 //! Tests of the loop alone, without training a network: a run that is killed at any event and resumed has the same events and lines as one
 //! that was never killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Begin, train};
 use crate::cadence::Cadence;
-use crate::clock::{Extent, Length, MicroBatch};
+use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
 use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::decode::Settings;
@@ -21,24 +21,37 @@ use crate::event::Event;
 use crate::hook::{
     Context, Gradients, Hook, Milestone, Optimiser, ParameterValues, Runs, Scene, Shows,
 };
+use crate::intervention::{Control, Intervention, restored};
 use crate::model::{Network, Pair, Role};
 use crate::record::{Manifest, RecordError};
-use crate::train::learners::{Frozen, Trained};
+use crate::train::learners::{Frozen, Trained, TrainingBatch};
 use crate::train::outcome::{Outcome, RunError};
-use crate::train::{Decay, HookSpec, Objectives, OnError, Plan, Reporter, Schedule, Training};
+use crate::train::{
+    Decay, HookSpec, InterventionSpec, Objectives, OnError, Plan, Reporter, Schedule, Training,
+};
 
-/// A model of one number, in place of weights and optimiser. Its value depends on every row and learning rate, and on their order.
+/// A model of one number, in place of weights and optimiser. Its value depends on every row, weight and learning rate, and on their order.
 struct Counting {
     weight: f64,
     gradient: f64,
+    is_frozen: bool,
     pair: Pair,
 }
 
 impl Trained for Counting {
-    fn forward(&mut self, rows: &[&[u32]], predictions: usize, index: MicroBatch) {
-        let tokens = rows.iter().flat_map(|row| row.iter());
-        let sum: f64 = tokens.map(|&token| f64::from(token)).sum();
-        self.gradient = self.gradient / 3.0 + sum * (index.0 + 1) as f64 / predictions as f64;
+    fn forward(&mut self, batch: &TrainingBatch) {
+        let tokens = batch.rows.iter().flat_map(|row| row[1..].iter());
+        let weight = |at: usize| f64::from(batch.weights.map_or(1.0, |weights| weights[at]));
+        let weighed = tokens
+            .enumerate()
+            .map(|(at, &token)| f64::from(token) * weight(at));
+        let mean = weighed.sum::<f64>() / batch.step_weight;
+        self.gradient = self.gradient / 3.0 + mean * (batch.index.0 + 1) as f64;
+    }
+    fn freeze(&mut self, role: Role, names: BTreeSet<String>) {
+        if role == Role::Main {
+            self.is_frozen = !names.is_empty();
+        }
     }
     fn backward(&mut self) {}
     fn gather(&mut self) -> BTreeMap<Role, f64> {
@@ -51,7 +64,9 @@ impl Trained for Counting {
         self.gradient = self.gradient.min(limit);
     }
     fn step(&mut self, learning_rate: f64, _: bool) {
-        self.weight = self.weight * 0.9 + learning_rate * self.gradient;
+        if !self.is_frozen {
+            self.weight = self.weight * 0.9 + learning_rate * self.gradient;
+        }
         self.gradient = 0.0;
     }
     fn gradients(&self) -> Vec<(Role, Gradients<'_>)> {
@@ -134,6 +149,57 @@ impl Hook for Witness {
     }
 }
 
+/// Acts at its steps, each time in the next way of `ways`, and remembers across kills and rollbacks how often it was called.
+struct Actor {
+    ways: Vec<Way>,
+    at: Vec<u64>,
+    calls: u64,
+}
+
+/// What an [`Actor`] does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    EndEpoch,
+    RollBack(bool),
+    Halve,
+    Freeze,
+    Thaw,
+    Weigh,
+    Stop,
+}
+
+impl Intervention for Actor {
+    fn intervene(&mut self, control: &mut Control) -> anyhow::Result<()> {
+        self.calls += 1;
+        let done = control.actions();
+        let step = control.milestone().step;
+        let reason = format!("call {}", self.calls);
+        if !self.at.contains(&step) || control.rollbacks() >= 3 {
+            return Ok(());
+        }
+        let names = || BTreeSet::from(["weight".to_owned()]);
+        match self.ways[done % self.ways.len()] {
+            Way::EndEpoch => control.end_epoch(reason),
+            // There is nothing to go back to before the first step.
+            Way::RollBack(_) if step == 0 => control.scale_rate(0.9, reason),
+            Way::RollBack(pass_over) => control.roll_back(pass_over, 0.8, reason),
+            Way::Halve => control.scale_rate(0.5, reason),
+            Way::Freeze => control.freeze(Role::Main, names(), reason),
+            Way::Thaw => control.thaw(Role::Main, names(), reason),
+            Way::Weigh => control.weigh("b", 1.0 + 0.25 * step as f64, reason),
+            Way::Stop => control.stop(reason),
+        }
+        Ok(())
+    }
+    fn state(&self) -> Value {
+        self.calls.into()
+    }
+    fn restore(&mut self, state: Value) -> anyhow::Result<()> {
+        self.calls = restored(state)?;
+        Ok(())
+    }
+}
+
 /// The settings of a test run.
 #[derive(Debug, Clone)]
 struct Shape {
@@ -148,6 +214,26 @@ struct Shape {
     /// The hook that asks to stop, and for a checkpoint and an evaluation.
     asks: &'static str,
     background: bool,
+    /// What two interventions do, each at these steps.
+    acts: [(Vec<Way>, Vec<u64>); 2],
+}
+
+fn actors() -> impl Strategy<Value = [(Vec<Way>, Vec<u64>); 2]> {
+    let ways = vec![
+        Way::EndEpoch,
+        Way::RollBack(true),
+        Way::RollBack(false),
+        Way::Halve,
+        Way::Freeze,
+        Way::Thaw,
+        Way::Weigh,
+        Way::Stop,
+    ];
+    let some = || {
+        let ways = prop::collection::vec(prop::sample::select(ways.clone()), 1..4);
+        (ways, prop::collection::vec(0u64..6, 0..4))
+    };
+    [some(), some()]
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
@@ -177,9 +263,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
         (prop::option::of(1u64..5), prop::option::of(1u64..5)),
         prop::sample::select(vec!["settled", "evaluated", "checkpoint-saved"]),
         any::<bool>(),
+        actors(),
     )
         .prop_map(
-            |(size, save, evaluate, (stop_at, save_at), asks, background)| Shape {
+            |(size, save, evaluate, (stop_at, save_at), asks, background, acts)| Shape {
                 blocks: size.0,
                 batch: size.1,
                 accumulation: size.2,
@@ -190,6 +277,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 save_at,
                 asks,
                 background,
+                acts,
             },
         )
 }
@@ -266,6 +354,7 @@ impl World {
             Event::EvaluationBatchEnd,
             Event::Evaluated,
             Event::CheckpointSaved,
+            Event::Intervened,
         ] {
             // Requests must arrive at the same step in every run, so the hook that makes them is inline. The others may be in the
             // background.
@@ -291,6 +380,21 @@ impl World {
             listener.signal = Some("asked".into());
             hooks.push(listener);
         }
+        let acts = shape.acts.iter().zip(["first", "second"]);
+        let acts = acts.filter(|((_, at), _)| !at.is_empty());
+        let interventions = acts.map(|((ways, at), name)| InterventionSpec {
+            name: name.to_owned(),
+            kind: name.to_owned(),
+            at: cadence(&["start", "every step"]),
+            when: None,
+            once: false,
+            rolls_back: ways.iter().any(|way| matches!(way, Way::RollBack(_))),
+            intervention: Box::new(Actor {
+                ways: ways.clone(),
+                at: at.clone(),
+                calls: 0,
+            }),
+        });
         let block = 4;
         let ids = (0..shape.blocks as u32 * block).map(|id| id * id % 97);
         let extent = Extent::new(
@@ -323,9 +427,12 @@ impl World {
             },
             extent,
             pair: self.pair.clone(),
-            blocks: Blocks::cut(ids.collect(), block as usize).unwrap(),
+            blocks: Blocks::cut(ids.collect(), block as usize)
+                .unwrap()
+                .made_of(vec![(0, Some("a".into())), (5, Some("b".into()))]),
             scene: self.scene.clone(),
             hooks,
+            interventions: interventions.collect(),
             queue: 1,
             origin: "test".to_owned(),
             resolved: String::new(),
@@ -346,6 +453,7 @@ impl World {
         let models = Counting {
             weight: 1.0,
             gradient: 0.0,
+            is_frozen: false,
             pair: self.pair.clone(),
         };
         let mut trace = Trace {
@@ -440,6 +548,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
         save_at: None,
         asks: "settled",
         background: false,
+        acts: Default::default(),
     };
     let (world, folder) = (World::new(), folder());
     let run = folder.path().join("run");
@@ -449,6 +558,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
     let models = Counting {
         weight: 1.0,
         gradient: 0.0,
+        is_frozen: false,
         pair: world.pair.clone(),
     };
     let never = AtomicBool::new(false);
@@ -467,6 +577,110 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
     assert!(!run.join("checkpoints/step-00000002").exists());
     assert_eq!(left(&run).2["stop"], "failed");
 }
+
+/// A run with all moments, two micro-batches a step, a hook that emits and two that listen, and interventions that change the rate, go back to a
+/// checkpoint twice, end an epoch and end the run.
+fn eventful() -> Shape {
+    Shape {
+        blocks: 5,
+        batch: 1,
+        accumulation: 2,
+        length: Length::Epochs(3),
+        save: vec!["every 2 steps"],
+        evaluate: "every epoch",
+        stop_at: None,
+        save_at: None,
+        asks: "weights-updated",
+        background: true,
+        acts: [
+            (
+                vec![
+                    Way::Halve,
+                    Way::RollBack(true),
+                    Way::RollBack(true),
+                    Way::EndEpoch,
+                ],
+                vec![0, 3, 4],
+            ),
+            (vec![Way::Stop], vec![5]),
+        ],
+    }
+}
+
+#[test]
+fn the_golden_trace_of_a_run_with_interventions() {
+    let (world, folder) = (World::new(), folder());
+    let run = folder.path().join("run");
+    let (outcome, events) = world.train(&eventful(), &run, Begin::Anew, None);
+    let outcome = outcome.unwrap();
+    let golden: Vec<&str> = GOLDEN.split(['\n', ',']).map(str::trim).collect();
+    assert_eq!(events, golden);
+    let done = outcome.interventions.iter();
+    let done: Vec<String> = done
+        .map(|done| format!("{} {} {}", done.step, done.name, done.what))
+        .collect();
+    assert_eq!(done, DONE);
+    // What was undone is recorded no more. Each line of a hook has a step and an event of its own.
+    let (lines, _, ended, _) = left(&run);
+    let mut told: Vec<(String, String, u64)> = lines
+        .iter()
+        .map(|line| {
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            (
+                text("source"),
+                text("event"),
+                line["step"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let count = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), count);
+    assert_eq!(
+        (ended["steps"].as_u64(), &ended["stop"]),
+        (Some(5), &"requested".into())
+    );
+}
+
+const DONE: &[&str] = &[
+    "0 first multiplies the learning rate by 0.5: call 1",
+    "2 first goes back from step 3 to step 2, and passes over the data of 1 step, and multiplies the learning rate by 0.8: call 4",
+    "2 first goes back from step 3 to step 2, and passes over the data of 1 step, and multiplies the learning rate by 0.8: call 4",
+    "3 first ends the epoch: call 4",
+    "4 first multiplies the learning rate by 0.5: call 5",
+    "5 second ends the run: call 6",
+];
+
+/// Epochs, steps and micro-batches done at every event. Step 3 is undone twice: the first time the last data of the first epoch is passed over, the
+/// second time the first of the next as well.
+const GOLDEN: &str = "run-start 0/0/0
+intervened 0/0/0
+checkpoint-saved 0/0/0
+epoch-start 0/0/0
+step-start 0/0/0, batch-ready 0/0/0, backward-start 0/0/0, micro-batch-end 0/0/1, batch-ready 0/0/1, backward-start 0/0/1, micro-batch-end 0/0/2, gradients-ready 0/0/2, gradients-clipped 0/0/2, weights-updated 0/1/2, step-end 0/1/2
+step-start 0/1/2, batch-ready 0/1/2, backward-start 0/1/2, micro-batch-end 0/1/3, batch-ready 0/1/3, backward-start 0/1/3, micro-batch-end 0/1/4, gradients-ready 0/1/4, gradients-clipped 0/1/4, weights-updated 0/2/4, step-end 0/2/4
+checkpoint-saved 0/2/4
+step-start 0/2/4, batch-ready 0/2/4, backward-start 0/2/4, micro-batch-end 0/2/5, gradients-ready 0/2/5, gradients-clipped 0/2/5, weights-updated 1/3/5
+evaluation-start 1/3/5, evaluation-batch-end 1/3/5, evaluation-batch-end 1/3/5, evaluation-batch-end 1/3/5, evaluated 1/3/5, step-end 1/3/5
+intervened 1/2/4
+epoch-end 1/2/4
+epoch-start 1/2/4
+step-start 1/2/4, batch-ready 1/2/4, backward-start 1/2/4, micro-batch-end 1/2/5, batch-ready 1/2/5, backward-start 1/2/5, micro-batch-end 1/2/6, gradients-ready 1/2/6, gradients-clipped 1/2/6, weights-updated 1/3/6, step-end 1/3/6
+intervened 1/2/4
+epoch-end 1/2/4
+epoch-start 1/2/4
+step-start 1/2/4, batch-ready 1/2/4, backward-start 1/2/4, micro-batch-end 1/2/5, batch-ready 1/2/5, backward-start 1/2/5, micro-batch-end 1/2/6, gradients-ready 1/2/6, gradients-clipped 1/2/6, weights-updated 1/3/6, step-end 1/3/6
+intervened 2/3/6
+evaluation-start 2/3/6, evaluation-batch-end 2/3/6, evaluation-batch-end 2/3/6, evaluation-batch-end 2/3/6, evaluated 2/3/6
+epoch-end 2/3/6
+epoch-start 2/3/6
+step-start 2/3/6, batch-ready 2/3/6, backward-start 2/3/6, micro-batch-end 2/3/7, batch-ready 2/3/7, backward-start 2/3/7, micro-batch-end 2/3/8, gradients-ready 2/3/8, gradients-clipped 2/3/8, weights-updated 2/4/8, step-end 2/4/8
+intervened 2/4/8
+checkpoint-saved 2/4/8
+step-start 2/4/8, batch-ready 2/4/8, backward-start 2/4/8, micro-batch-end 2/4/9, batch-ready 2/4/9, backward-start 2/4/9, micro-batch-end 2/4/10, gradients-ready 2/4/10, gradients-clipped 2/4/10, weights-updated 2/5/10, step-end 2/5/10
+intervened 2/5/10
+run-end 2/5/10";
 
 /// Replaces the bytes of a file of a checkpoint, and its checksum.
 fn replace(checkpoint: &Path, name: &str, bytes: &[u8]) {
@@ -492,6 +706,7 @@ fn what_was_due_by_wall_time_before_a_checkpoint_is_not_due_again() {
         save_at: None,
         asks: "settled",
         background: false,
+        acts: Default::default(),
     };
     let world = World::new();
     // The run had taken 2500 s at the checkpoint of step 2; its cadences were last checked after `looked` seconds.
@@ -526,7 +741,7 @@ fn what_was_due_by_wall_time_before_a_checkpoint_is_not_due_again() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn killed_at_every_event_and_resumed_it_is_the_run_that_never_was(shape in shapes(), second in 1usize..40) {
+    fn killed_at_every_event_and_resumed_it_is_the_run_that_never_was(shape in prop_oneof![9 => shapes(), 1 => Just(eventful())], second in 1usize..40) {
         let world = World::new();
         let folder = folder();
         let whole = folder.path().join("whole");

@@ -86,7 +86,7 @@ pub enum Event {
     /// A resumed run has taken its state back from a checkpoint. A run that was never killed has no such event.
     CheckpointLoaded,
     /// Interventions have changed the training: at the end of a step, or before the first. After a return to a checkpoint, its step is that
-    /// of the checkpoint. Hooks that listen to it are called every time.
+    /// of the checkpoint. Hooks that listen to it are called whenever it comes, once a step.
     Intervened,
     /// After the last step of an epoch.
     EpochEnd,

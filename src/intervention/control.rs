@@ -49,8 +49,7 @@ impl<'a> Control<'a> {
 
     /// How often this intervention has gone back to a checkpoint.
     pub fn rollbacks(&self) -> usize {
-        let all = self.in_force.rollbacks.iter();
-        all.filter(|one| one.name == self.name).count()
+        self.in_force.rollbacks_of(self.name)
     }
 
     /// Ends the run.

@@ -47,9 +47,15 @@ impl InForce {
         *self == Self::default()
     }
 
-    /// How often an intervention has acted.
+    /// How often an intervention has acted; a return to a checkpoint counts.
     pub fn actions_of(&self, name: &str) -> usize {
         self.done.iter().filter(|done| done.name == name).count()
+    }
+
+    /// How often an intervention has gone back to a checkpoint.
+    pub fn rollbacks_of(&self, name: &str) -> usize {
+        let all = self.rollbacks.iter();
+        all.filter(|one| one.name == name).count()
     }
 }
 

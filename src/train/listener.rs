@@ -186,12 +186,16 @@ impl Listener {
         (moment, now)
     }
 
-    /// Whether it is called at this event regardless of its cadence.
-    pub fn hears(&self, event: Event) -> bool {
+    /// Whether it is called at this moment regardless of its cadence. Interventions may act twice at a step, of which the second is a return to
+    /// its checkpoint; hooks are called at the first.
+    pub fn hears(&self, milestone: &Milestone) -> bool {
+        let event = milestone.event;
+        let was_called = self.last_fired.is_some_and(|last| last >= milestone.step);
         !self.is_over()
             && event.ignores_cadences()
             && self.on == Some(event)
             && self.signal.is_none()
+            && !(event == Event::Intervened && was_called)
     }
 
     /// Adds the hook's prefix to its tags. It is empty for a hook with its kind's name.

@@ -501,7 +501,7 @@ fn a_tag_of_a_background_hook_is_refused() {
     let project = Project::new();
     project.write(
         "small.toml",
-        with("[interventions.early-stopping]\nbest = 'lowest template/kl_nats'"),
+        with("[interventions.early-stopping]\nbest = 'lowest kl/mean_nats'"),
     );
     let message = project.fails(&["plan", "small.toml"], 2);
     let said = "comes from a background hook, `template-kl`";

@@ -89,9 +89,9 @@ impl Dispatcher {
         let event = firing.milestone.event;
         let (mut last, mut due) = (Vec::new(), Vec::new());
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            if event.ends_the_run() && entry.hears(event) {
+            if event.ends_the_run() && entry.hears(&firing.milestone) {
                 last.push(index);
-            } else if entry.hears(event) || entry.is_due(firing, &self.extent, spent) {
+            } else if entry.hears(&firing.milestone) || entry.is_due(firing, &self.extent, spent) {
                 due.push(index);
             }
         }

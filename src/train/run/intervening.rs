@@ -7,7 +7,7 @@ use crate::cadence::Moment;
 use crate::clock::{Jump, Step};
 use crate::event::Event;
 use crate::hook::Output;
-use crate::intervention::{Action, Deed, Done, Rollback};
+use crate::intervention::{Action, Deed, Done, InForce, Rollback};
 use crate::model::Role;
 use crate::record::progress::Progress;
 use crate::train::outcome::RunError;
@@ -47,7 +47,9 @@ impl Run<'_> {
         if news.is_empty() {
             return Ok(false);
         }
-        self.record_done(news)?;
+        self.record_done(news, ["actions", "what"], |in_force, name| {
+            in_force.actions_of(name) - in_force.rollbacks_of(name)
+        })?;
         self.emit(Event::Intervened)?;
         if ended_epoch {
             self.evaluate_if_due(&[Moment::EpochEnd])?;
@@ -157,7 +159,7 @@ impl Run<'_> {
             rate_factor,
             reason,
         }));
-        self.record_done(done)
+        self.record_done(done, ["rollbacks", "undone"], InForce::rollbacks_of)
     }
 
     /// What is different after a rollback from what was there before.
@@ -207,8 +209,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Records what was done, a line for each intervention.
-    fn record_done(&mut self, news: Vec<Done>) -> Result<(), RunError> {
+    /// Records what was done, a line for each intervention, with its number so far below `count` and the text below `text`. Rollbacks have
+    /// tags of their own: an intervention may have acted at the step of a checkpoint before the checkpoint was saved.
+    fn record_done(
+        &mut self,
+        news: Vec<Done>,
+        [count, text]: [&str; 2],
+        so_far: impl Fn(&InForce, &str) -> usize,
+    ) -> Result<(), RunError> {
         let names: BTreeSet<String> = news.iter().map(|done| done.name.clone()).collect();
         for done in &news {
             let Done { step, name, what } = done;
@@ -220,10 +228,10 @@ impl Run<'_> {
         for name in names {
             let own = news.iter().filter(|done| done.name == name);
             let texts: Vec<&str> = own.map(|done| done.what.as_str()).collect();
-            let actions = self.progress.in_force.actions_of(&name) as f64;
+            let so_far = so_far(&self.progress.in_force, &name);
             let output = Output {
-                scalars: vec![(format!("intervention/{name}/actions"), actions)],
-                texts: vec![(format!("intervention/{name}/what"), texts.join("; "))],
+                scalars: vec![(format!("intervention/{name}/{count}"), so_far as f64)],
+                texts: vec![(format!("intervention/{name}/{text}"), texts.join("; "))],
                 ..Output::default()
             };
             self.recorder.record(Record {

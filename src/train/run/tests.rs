@@ -106,7 +106,7 @@ struct Witness {
     calls: u64,
     stop_at: Option<u64>,
     save_at: Option<u64>,
-    emits: bool,
+    emits: Vec<&'static str>,
     name: String,
 }
 
@@ -128,8 +128,8 @@ impl Hook for Witness {
         let text = context.milestone().name().to_owned();
         context.text(format!("{}/name", self.name), text);
         context.per_template("calls", vec![self.calls as f64; 2]);
-        if self.emits {
-            context.emit("asked");
+        for signal in &self.emits {
+            context.emit(*signal);
         }
         if self.stop_at == Some(step) {
             context.request_stop("seen enough");
@@ -313,6 +313,12 @@ impl World {
 
     fn plan(&self, shape: &Shape, directory: &Path) -> Plan {
         let cadence = |clauses: &[&str]| Cadence::parse(clauses).unwrap();
+        // The hook that asks emits, and so does the one that is always inline.
+        let emits = |name: &str| {
+            let asks = (name == shape.asks).then_some("asked").into_iter();
+            let settles = (name == "settled").then_some("settles");
+            asks.chain(settles).collect::<Vec<_>>()
+        };
         let witness = |name: &str, at: &[&str], on, runs| HookSpec {
             prefix: String::new(),
             compares_with_start: true,
@@ -322,10 +328,7 @@ impl World {
             at: cadence(at),
             on,
             signal: None,
-            emits: (name == shape.asks)
-                .then_some("asked")
-                .into_iter()
-                .collect(),
+            emits: emits(name),
             runs,
             when: None,
             wanted: None,
@@ -336,7 +339,7 @@ impl World {
                 calls: 0,
                 stop_at: shape.stop_at.filter(|_| name == shape.asks),
                 save_at: shape.save_at.filter(|_| name == shape.asks),
-                emits: name == shape.asks,
+                emits: emits(name),
                 name: name.to_owned(),
             }),
         };
@@ -371,13 +374,14 @@ impl World {
                 runs,
             ));
         }
-        // Called for what the hook that asks emits, each in its own way.
-        for (name, runs) in [
-            ("listens", Runs::Inline),
-            ("listens late", Runs::Background),
+        // Called for what the two emit, each in its own way.
+        for (name, signal, runs) in [
+            ("listens", "asked", Runs::Inline),
+            ("listens late", "asked", Runs::Background),
+            ("listens too", "settles", Runs::Inline),
         ] {
             let mut listener = witness(name, &["start", "every step", "end"], None, runs);
-            listener.signal = Some("asked".into());
+            listener.signal = Some(signal.into());
             hooks.push(listener);
         }
         let acts = shape.acts.iter().zip(["first", "second"]);
@@ -578,7 +582,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
     assert_eq!(left(&run).2["stop"], "failed");
 }
 
-/// A run with all moments, two micro-batches a step, a hook that emits and two that listen, and interventions that change the rate, go back to a
+/// A run with all moments, two micro-batches a step, two hooks that emit and three that listen, and interventions that change the rate, go back to a
 /// checkpoint twice, end an epoch and end the run.
 fn eventful() -> Shape {
     Shape {
@@ -747,7 +751,8 @@ proptest! {
         let whole = folder.path().join("whole");
         let (outcome, events) = world.train(&shape, &whole, Begin::Anew, None);
         let expected = left(&whole);
-        prop_assert!(outcome.unwrap().failures.is_empty());
+        let failures = outcome.unwrap().failures;
+        prop_assert!(failures.is_empty(), "{:?}", failures);
         for dies_at in 0..events.len() {
             let run = folder.path().join(dies_at.to_string());
             let (outcome, _) = world.train(&shape, &run, Begin::Anew, Some(dies_at));

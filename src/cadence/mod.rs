@@ -16,6 +16,7 @@
 //! one have cost so far, so only hooks can have it.
 
 mod parse;
+mod place;
 mod planned;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::place::Place;
 use crate::clock::{Clock, Extent};
 
 /// Why a clause is not understood.

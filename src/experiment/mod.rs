@@ -24,7 +24,9 @@ pub use fetch::{Fetched, fetch};
 pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
-pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
+pub use resolve::{
+    Measurement, Places, Resolved, resolve, resolve_hooks, resolve_measurement, resolve_replay,
+};
 
 use crate::cadence::Cadence;
 use crate::data::sources;

@@ -93,8 +93,8 @@ pub enum RunError {
 pub enum StopReason {
     /// All steps are done.
     Complete,
-    /// It was interrupted by Ctrl-C.
-    Interrupted,
+    /// It was interrupted, by Ctrl-C or what is here instead. A resume goes on with it.
+    Interrupted(String),
     /// A hook asked for it, for this reason.
     Requested(String),
 }

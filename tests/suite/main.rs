@@ -24,6 +24,7 @@ mod faults;
 mod full_size;
 mod gpt2;
 mod harness;
+mod hold;
 mod honest;
 mod hooks;
 mod hub;

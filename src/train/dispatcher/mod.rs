@@ -80,6 +80,11 @@ impl Dispatcher {
         self
     }
 
+    /// The pair before the first step, if a hook compares with it.
+    pub fn start(&self) -> Option<Arc<Pair>> {
+        self.start.clone()
+    }
+
     /// Whether a hook will be called, or may be, at an event of the coming step. `before` is the clock at the end of the step before it.
     pub fn awaits(&self, event: Event, before: &Clock) -> bool {
         let mut entries = self.entries.iter();

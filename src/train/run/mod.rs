@@ -3,6 +3,7 @@
 mod at_hand;
 mod ending;
 mod evaluating;
+mod holding;
 mod opening;
 mod saving;
 #[cfg(test)]
@@ -128,8 +129,13 @@ impl Run<'_> {
             }
             self.next_step()?;
             // A hook's reason to stop is part of the checkpoint, Ctrl-C is not, so that a resume continues after it.
-            if self.progress.stopping.is_none() && self.interrupt.load(Ordering::Relaxed) {
-                return Ok(StopReason::Interrupted);
+            if self.progress.stopping.is_none() {
+                if let Some(stop) = self.hold()? {
+                    return Ok(stop);
+                }
+                if self.interrupt.load(Ordering::Relaxed) {
+                    return Ok(StopReason::Interrupted("Ctrl-C".to_owned()));
+                }
             }
         }
     }

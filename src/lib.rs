@@ -28,6 +28,7 @@ pub mod hook;
 pub mod hooks;
 pub mod hub;
 pub mod measure;
+mod memory;
 pub mod mini;
 pub mod model;
 pub mod overrides;

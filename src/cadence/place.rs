@@ -63,7 +63,7 @@ fn rule(text: &str) -> Result<Rule, CadenceError> {
         [word] if word.text == "end" => return Ok(Rule::End),
         [share, sign] if sign.text == "%" => return percent(share.text, share.span.clone()),
         [unit, amount] if singular(unit).is_some() => (unit, amount),
-        [amount, unit] => (unit, amount),
+        [amount, unit] if is_number(amount) => (unit, amount),
         _ => return Err(not_a_place(text, &words)),
     };
     let count = number(amount.text, amount.span.clone());
@@ -81,6 +81,11 @@ fn rule(text: &str) -> Result<Rule, CadenceError> {
     }
 }
 
+fn is_number(word: &Word) -> bool {
+    word.text
+        .starts_with(|letter: char| letter.is_ascii_digit())
+}
+
 /// The unit that a word names.
 fn singular(word: &Word) -> Option<&'static str> {
     let named = word.text.strip_suffix('s').unwrap_or(word.text);
@@ -89,12 +94,8 @@ fn singular(word: &Word) -> Option<&'static str> {
 
 /// The error of a text that names no place, at the first word that is neither a number nor a unit.
 fn not_a_place(text: &str, words: &[Word]) -> CadenceError {
-    let is_unknown = |word: &&Word| {
-        let is_number = word
-            .text
-            .starts_with(|letter: char| letter.is_ascii_digit());
-        !is_number && word.text != "%" && singular(word).is_none()
-    };
+    let is_unknown =
+        |word: &&Word| !is_number(word) && word.text != "%" && singular(word).is_none();
     let forms = || format!("a place is {FORMS}");
     match words.iter().find(is_unknown) {
         Some(word) => CadenceError {

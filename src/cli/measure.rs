@@ -214,7 +214,7 @@ pub(super) fn by_hook(called: &Called) -> String {
         let Some(time) = called.times.iter().find(|time| time.name == *name) else {
             continue;
         };
-        text += &format!("\n{name} ({:.1} s)\n", time.total.as_secs_f64());
+        text += &format!("\n{name} ({:.1} s)\n", time.cost.took.as_secs_f64());
         for (tag, value) in &output.scalars {
             text += &format!("  {tag:<44}{:>14}\n", number(*value));
         }

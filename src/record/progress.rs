@@ -11,11 +11,11 @@ use super::outcome::HookFailure;
 use crate::checksum::End;
 use crate::clock::Clock;
 use crate::condition::Memory;
-use crate::hook::{Evaluation, Request, Values};
+use crate::hook::{Cost, Evaluation, Request, Values};
 use crate::model::Role;
 
 /// The version of the state's form. A program reads only its own.
-pub const FORM: u32 = 4;
+pub const FORM: u32 = 5;
 
 /// The state that a checkpoint saves and a resume restores. Data order, dropout and the randomness of hooks are functions of the seed and
 /// the clock, so it contains no generators.
@@ -118,8 +118,8 @@ pub struct HookState {
     pub state: Value,
     /// The number of calls so far.
     pub calls: u64,
-    /// The time of all its calls.
-    pub total: Duration,
+    /// What all its calls cost.
+    pub cost: Cost,
     /// The time of its last call.
     pub last: Duration,
     /// The most steps that training was ahead when a result arrived.

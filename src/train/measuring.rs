@@ -1,14 +1,13 @@
 //! One milestone of a pair apart from the record of a run: every hook is called once.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use super::worker::{Call, call, context};
+use super::worker::{Call, call_inline, context};
 use super::{HookSpec, HookTime};
 use crate::clock::Clock;
 use crate::decode::Decoding;
 use crate::event::Event;
-use crate::hook::{Context, Hook, Live, Milestone, Output, Probes, Scene, Watch};
+use crate::hook::{Context, Cost, Hook, Live, Milestone, Output, Probes, Scene, Watch};
 use crate::measure::divergence::Divergence;
 use crate::model::Pair;
 use crate::record::HookFailure;
@@ -66,11 +65,11 @@ impl Moment {
         let mut called = Called::default();
         for spec in hooks {
             let name = spec.name;
-            let start = Instant::now();
-            let result = if spec.compares_with_start && self.start.is_none() {
-                Err("it compares with the pair before the first step, which is kept only where a hook of the run compares with it".to_owned())
+            let (result, cost) = if spec.compares_with_start && self.start.is_none() {
+                let message = "it compares with the pair before the first step, which is kept only where a hook of the run compares with it";
+                (Err(message.to_owned()), Cost::default())
             } else {
-                call(&self.of(&name, spec.hook, spec.deadline), Live::NONE)
+                call_inline(&self.of(&name, spec.hook, spec.deadline), Live::NONE)
             };
             match result {
                 Ok(output) => called.outputs.push((name.clone(), output)),
@@ -83,7 +82,7 @@ impl Moment {
             called.times.push(HookTime {
                 name,
                 calls: 1,
-                total: start.elapsed(),
+                cost,
                 longest_lag: 0,
                 background: false,
                 detached: None,

@@ -78,9 +78,15 @@ pub fn replay(
         hook.runs = crate::hook::Runs::Inline;
     }
     let total_steps = plan.extent.steps();
-    let mut dispatcher =
-        Dispatcher::new(hooks, plan.scene, || start.clone(), plan.extent.clone(), 1)?
-            .watched_by(watch);
+    let mut dispatcher = Dispatcher::new(
+        hooks,
+        plan.scene,
+        || start.clone(),
+        plan.extent.clone(),
+        1,
+        0,
+    )?
+    .watched_by(watch);
     let mut clock = Clock::default();
     for point in points {
         clock = point.clock.clone();
@@ -108,6 +114,7 @@ pub fn replay(
             pair: &|| pair.clone(),
             batch: &|| None,
             live: Live::NONE,
+            alone: true,
         };
         let mut sinks = Sinks {
             recorder: &mut recorder,
@@ -129,6 +136,8 @@ pub fn replay(
         spans,
         failures,
         times,
+        // There is no training that hooks could hold up.
+        excesses: Vec::new(),
         directory: directory.path().to_owned(),
     })
 }

@@ -347,12 +347,13 @@ fn time_at_the_prompt_is_not_the_runs() {
             Ok(())
         }),
     );
-    let plan = plan(
+    let mut plan = plan(
         &folder.path().join("run"),
         20,
         Length::Steps(4),
         vec![clock],
     );
+    plan.training.save = None;
     let mut slow = Slow {
         pause: Duration::from_millis(150),
         held: Duration::ZERO,

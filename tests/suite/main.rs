@@ -9,6 +9,7 @@ mod command_line;
 mod condition;
 mod contrasts;
 mod corpus;
+mod cost;
 mod csv;
 mod damage;
 mod decoding;

@@ -72,12 +72,14 @@ impl Run<'_> {
         // Includes the time that hooks took after the last step.
         self.progress.clock.elapsed = self.elapsed();
         let spans = self.recorder.close()?;
+        let excesses = self.dispatcher.excesses(self.progress.clock.elapsed);
         Ok(Outcome {
             stop,
             clock: self.progress.clock,
             spans,
             failures: ended.hooks,
             times: self.dispatcher.into_times(),
+            excesses,
             directory: self.directory.path().to_owned(),
         })
     }

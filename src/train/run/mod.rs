@@ -384,6 +384,7 @@ impl Run<'_> {
                 optimiser: &|role| self.models.optimiser(role),
                 update: &|role| self.models.update(role),
             },
+            alone: !self.saver.is_at_work(),
         };
         let mut sinks = Sinks {
             recorder: &mut self.recorder,

@@ -25,7 +25,9 @@ use crate::model::{Network, Pair, Role};
 use crate::record::{Manifest, RecordError};
 use crate::train::learners::{Frozen, Trained};
 use crate::train::outcome::{Outcome, RunError};
-use crate::train::{Decay, Held, HookSpec, Next, Objectives, OnError, Plan, Reporter, Schedule, Training};
+use crate::train::{
+    Decay, Held, HookSpec, Next, Objectives, OnError, Plan, Reporter, Schedule, Training,
+};
 
 /// A model of one number, in place of weights and optimiser. Its value depends on every row and learning rate, and on their order.
 struct Counting {
@@ -474,10 +476,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
         pair: world.pair.clone(),
     };
     let never = AtomicBool::new(false);
-    let mut trace = Trace {
-        events: Vec::new(),
-        dies_at: None,
-    };
+    let mut trace = Trace::default();
     let ended = train(plan, Box::new(models), Begin::Anew, &mut trace, &never);
     let message = ended.unwrap_err().to_string();
     assert!(

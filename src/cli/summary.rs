@@ -1,5 +1,7 @@
 //! The table at the end of a run.
 
+use std::time::Duration;
+
 use crate::hook::{Cells, Row, TwoByTwo};
 use crate::record::layout::REPORT;
 use crate::report::number::{number, range, signed};
@@ -83,26 +85,13 @@ fn costs(outcome: &Outcome) -> String {
             100.0 * took / elapsed,
         );
     }
-    for time in &outcome.times {
-        let (name, cost) = (&time.name, &time.cost);
-        if !cost.device.is_zero() {
-            text += &format!(
-                "hook `{name}` was called while devices had {:.2} s of the training's work left, which is not the hook's\n",
-                cost.device.as_secs_f64()
-            );
-        }
-        if let Some(rise) = cost.peak_rise.filter(|rise| *rise >= MB) {
-            text += &format!(
-                "hook `{name}` raised the peak of memory by {} MB\n",
-                rise / MB
-            );
-        }
-        if cost.held_twice >= MB {
-            text += &format!(
-                "hook `{name}` held {} MB of weights while the training had others\n",
-                cost.held_twice / MB
-            );
-        }
+    text += &memory(outcome);
+    let device: Duration = outcome.times.iter().map(|time| time.cost.device).sum();
+    if !device.is_zero() {
+        text += &format!(
+            "devices had {:.2} s of the training's work left when inline hooks were called, which is not the hooks'\n",
+            device.as_secs_f64()
+        );
     }
     for excess in &outcome.excesses {
         text += &format!("note: {excess}\n");
@@ -110,7 +99,27 @@ fn costs(outcome: &Outcome) -> String {
     text
 }
 
-const MB: u64 = 1_000_000;
+/// What hooks took of memory, where it is a MB or more.
+fn memory(outcome: &Outcome) -> String {
+    const MB: u64 = 1_000_000;
+    let mut text = String::new();
+    let twice = outcome.times.iter().map(|time| time.cost.held_twice);
+    let twice = twice.max().unwrap_or(0) / MB;
+    if twice > 0 {
+        text += &format!(
+            "background hooks held up to {twice} MB of weights while the training had others\n"
+        );
+    }
+    let rises = outcome.times.iter().filter_map(|time| {
+        let rise = time.cost.peak_rise? / MB;
+        (rise > 0).then(|| format!("{} by {rise} MB", time.name))
+    });
+    let rises = rises.collect::<Vec<_>>().join(", ");
+    if !rises.is_empty() {
+        text += &format!("inline hooks raised the peak of memory: {rises}\n");
+    }
+    text
+}
 
 /// Start, end and change of each measure of a run. The reason for a missing value stands behind its row.
 fn measured(run: &RecordedRun, origin: &str) -> String {

@@ -3,6 +3,7 @@
 
 mod adamw;
 mod charts;
+mod costed;
 mod dispatcher;
 mod gate;
 mod held;

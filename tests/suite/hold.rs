@@ -6,14 +6,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use milepost::clock::{Clock, Extent, Length};
-use milepost::event::Event;
-use milepost::hook::Context;
 use milepost::train::{Begin, Held, Next, Reporter, StopReason, finetune};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::harness::{Project, milestones, timeless};
-use crate::small_run::{Each, plan, spec};
+use crate::small_run::plan;
 
 /// Runs small.toml as run `name` with `--until` and `--hold`, and gives what it shows.
 fn held(
@@ -338,21 +336,7 @@ impl Reporter for Slow {
 #[test]
 fn time_at_the_prompt_is_not_the_runs() {
     let folder = tempfile::tempdir().unwrap();
-    let clock = spec(
-        "clock",
-        &["every step", "end"],
-        Each(|context: &mut Context| {
-            let elapsed = context.milestone().clock.elapsed;
-            context.scalar("clock/elapsed", elapsed.as_secs_f64());
-            Ok(())
-        }),
-    );
-    let mut plan = plan(
-        &folder.path().join("run"),
-        20,
-        Length::Steps(4),
-        vec![clock],
-    );
+    let mut plan = plan(&folder.path().join("run"), 20, Length::Steps(4), Vec::new());
     plan.training.save = None;
     let mut slow = Slow {
         pause: Duration::from_millis(150),
@@ -375,10 +359,6 @@ fn time_at_the_prompt_is_not_the_runs() {
     for pair in slow.elapsed.chunks(2) {
         assert_eq!(pair[0], pair[1]);
     }
-    assert_eq!(
-        milestones(&folder.path().join("run")).last().unwrap()["event"],
-        Event::RunEnd.as_str()
-    );
 }
 
 proptest! {

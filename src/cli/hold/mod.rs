@@ -1,12 +1,15 @@
 //! `finetune --until` and `--hold`: a run ends early, or stands still between two steps and asks at a prompt what next.
 
+mod command;
+
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use self::command::{Command, help};
 use super::plan::read_source;
 use super::terminal::{self, remark, say};
 use super::{failure, measure, progress};
@@ -14,7 +17,6 @@ use crate::cadence::Place;
 use crate::clock::{Clock, Extent, Step};
 use crate::experiment::{Places, parse, resolve_hooks};
 use crate::hook::{Evaluation, Registry};
-use crate::suggestion::did_you_mean;
 use crate::train::{Held, Next};
 
 /// Decides after each step whether the run is held there, and what it does then.
@@ -251,7 +253,7 @@ fn place(held: &Held) -> String {
         None => "not yet".to_owned(),
     };
     format!(
-        "\nheld after step {} of {}, in epoch {epoch} of {}, {} tokens\n  training loss  {}\n  learning rate  {:e}\n  evaluated      {evaluated}\n  run            {}\n",
+        "\nheld after step {} of {}, in epoch {epoch} of {}, {} tokens\n  training loss  {}\n  learning rate  {:.4e}\n  evaluated      {evaluated}\n  run            {}\n",
         milestone.step,
         extent.steps(),
         extent.epochs(),
@@ -269,95 +271,4 @@ fn losses(evaluation: &Evaluation) -> String {
         .iter()
         .map(|(role, loss)| format!("{role} {loss:.4} (perplexity {:.3})", loss.exp()));
     format!("held-out loss {}", losses.collect::<Vec<_>>().join(", "))
-}
-
-/// A command of the prompt.
-enum Command {
-    Go,
-    Step(u64),
-    Until(Place),
-    Save,
-    Measure(PathBuf),
-    Evaluate,
-    Where,
-    Quit,
-    Help,
-}
-
-/// The commands: name, what stands behind it, what it does.
-const COMMANDS: [(&str, &str, &str); 9] = [
-    ("go", "", "go on to the end of the run"),
-    ("step", "[N]", "do N more steps (1), then ask again"),
-    (
-        "until",
-        "WHERE",
-        "go on to `step 120`, `epoch 1`, `50%`, `100k tokens` or `end`, then ask again",
-    ),
-    ("save", "", "save a checkpoint"),
-    (
-        "measure",
-        "FILE",
-        "call the hooks of a TOML file once; nothing is recorded",
-    ),
-    (
-        "evaluate",
-        "",
-        "evaluate both models on the held-out text; nothing is recorded",
-    ),
-    ("where", "", "say again where the run is"),
-    ("quit", "", "save and end as Ctrl-C does; --resume goes on"),
-    ("help", "", "show this"),
-];
-
-impl Command {
-    /// Reads a line. None when it is empty.
-    fn read(line: &str) -> Result<Option<Self>, String> {
-        let line = line.trim();
-        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let rest = rest.trim();
-        let command = match (name, rest) {
-            ("", _) => return Ok(None),
-            ("step", "") => Self::Step(1),
-            ("step", count) => match count.parse() {
-                Ok(more) if more > 0 => Self::Step(more),
-                _ => return Err(format!("`{count}` is no number of steps; write `step 10`")),
-            },
-            ("until", place) => Self::Until(place.parse().map_err(
-                |error: crate::cadence::CadenceError| match error.help {
-                    Some(help) => format!("{}; {help}", error.message),
-                    None => error.message,
-                },
-            )?),
-            ("measure", "") => {
-                return Err(
-                    "measure what? write `measure FILE.toml`, a file with [hooks]".to_owned(),
-                );
-            }
-            ("measure", file) => Self::Measure(file.into()),
-            ("go", "") => Self::Go,
-            ("save", "") => Self::Save,
-            ("evaluate", "") => Self::Evaluate,
-            ("where", "") => Self::Where,
-            ("quit", "") => Self::Quit,
-            ("help", "") => Self::Help,
-            (name, _) => return Err(not_a_command(name)),
-        };
-        Ok(Some(command))
-    }
-}
-
-fn not_a_command(name: &str) -> String {
-    let known = COMMANDS.map(|(command, ..)| command);
-    if known.contains(&name) {
-        return format!("nothing stands behind `{name}`");
-    }
-    match did_you_mean(name, known) {
-        Some(command) => format!("unknown command `{name}`: did you mean `{command}`?"),
-        None => format!("unknown command `{name}`; `help` lists the commands"),
-    }
-}
-
-fn help() -> String {
-    let lines = COMMANDS.map(|(name, rest, about)| format!("  {name:<9}{rest:<7}{about}\n"));
-    lines.concat()
 }

@@ -22,6 +22,7 @@ mod event_files;
 mod event_writer;
 mod export;
 mod faults;
+mod features;
 mod full_size;
 mod gpt2;
 mod harness;

@@ -42,8 +42,8 @@ help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo '  EXP=ag_news names the experiment, SET="train.max_steps=50 seed=7" overrides its settings'
 
-finetune: build ## fine-tune the pair of experiments/$(EXP).toml
-	@$(MILEPOST) finetune $(SELECTION)
+finetune: build ## fine-tune the pair of experiments/$(EXP).toml; UNTIL="step 60" ends there, with HOLD=1 it asks there what next
+	@$(MILEPOST) finetune $(SELECTION) $(if $(UNTIL),--until '$(UNTIL)') $(if $(HOLD),--hold)
 
 plan: build ## show what the experiment would do, without doing it
 	@$(MILEPOST) plan $(SELECTION)

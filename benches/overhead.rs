@@ -1,9 +1,11 @@
 //! Measures what the loop costs besides the training itself: `cargo bench --bench overhead`.
 //!
-//! It trains the same steps of the mini pair with `finetune` without hooks (including events, cadences, records and the event file) and
-//! with a bare burn loop over the same batches. Both take turns within one process, so that other load on the machine affects both. It
-//! prints the steps per second of each and two ratios. Then it measures the cost of a checkpoint every 20 steps: within one run, it
-//! compares the steps after each checkpoint to the others around it.
+//! It trains the same steps of the mini pair in three ways: with `finetune` without hooks (including events, cadences, records and the event
+//! file), with a bare loop of the same pieces (`Learner` with its AdamW, the same losses in the same order), and with the loop that one would
+//! write in burn alone. The first two differ only by what the loop adds, and come to the same loss, bit for bit. The three take turns within
+//! one process, so that other load on the machine affects all. It prints the steps per second of each, and the median over the pairs of the
+//! same step of the same round. Then it measures the cost of a checkpoint every 20 steps: within one run, it compares the steps after each
+//! checkpoint to the others around it.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +25,7 @@ use milepost::hook::{Milestone, Scene};
 use milepost::mini;
 use milepost::model::{Pair, Role, next_token_loss};
 use milepost::train::{
-    Begin, Decay, Objectives, Plan, Reporter, Schedule, Training, WeightDecay, finetune,
+    Begin, Decay, Learner, Objectives, Plan, Reporter, Schedule, Training, WeightDecay, finetune,
 };
 
 const STEPS: u64 = 12;
@@ -59,47 +61,68 @@ fn main() -> anyhow::Result<()> {
         text.extend(tokenizer.encode(&article.description)?);
     }
     let blocks = Blocks::cut(text, BLOCK)?;
-    let (mut ours, mut bare) = (Vec::<Duration>::new(), Vec::<Duration>::new());
-    let mut losses = [0.0; 2];
+    let mut steps = [const { Vec::<f64>::new() }; 3];
+    let mut losses = [0.0; 3];
     for round in 0..ROUNDS {
-        // The second loop finds a warmer machine (about 3% here), so the two also take turns at going first.
-        for second in [false, true] {
-            if (round % 2 == 0) == second {
-                let (took, loss) = bare_loop(&blocks)?;
-                losses[1] = loss;
-                bare.push(took);
-            } else {
-                let (ends, loss) = our_loop(&blocks, &tokenizer, STEPS, None)?;
-                losses[0] = loss;
-                ours.extend(ends.last());
-            }
+        // The loops also take turns at going first, since the first one finds a colder machine.
+        for turn in 0..3 {
+            let which = (round + turn) % 3;
+            let (ends, loss) = match which {
+                0 => our_loop(&blocks, &tokenizer, STEPS, None)?,
+                1 => same_loop(&blocks)?,
+                _ => burn_loop(&blocks)?,
+            };
+            losses[which] = loss;
+            steps[which].extend(lengths(&ends));
         }
     }
+    let [ours, same, burn] = losses;
     anyhow::ensure!(
-        (losses[0] - losses[1]).abs() < 1e-4,
-        "the two loops do not train alike: {losses:?}"
+        ours == same && (ours - burn).abs() < 1e-4,
+        "the loops do not train alike: {losses:?}"
     );
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    let seconds = |times: &[Duration]| times.iter().map(Duration::as_secs_f64).collect::<Vec<_>>();
-    let ratios = ours
-        .iter()
-        .zip(&bare)
-        .map(|(ours, bare)| ours.div_duration_f64(*bare));
-    let paired = median(ratios.collect());
-    // Other load can only slow a round down, so the fastest round of each is the least disturbed.
-    let fastest = |times: &[Duration]| seconds(times).into_iter().fold(f64::INFINITY, f64::min);
-    let (ours, bare) = (fastest(&ours), fastest(&bare));
-    println!("bare burn loop     {:6.3} steps/s", STEPS as f64 / bare);
-    println!("milepost, no hooks {:6.3} steps/s", STEPS as f64 / ours);
-    println!(
-        "overhead {:+.2}% of the fastest of {ROUNDS} rounds of {STEPS} steps, {:+.2}% by the median of the rounds' ratios",
-        100.0 * (ours / bare - 1.0),
-        100.0 * (paired - 1.0)
-    );
+    let [ours, same, burn] = &steps;
+    for (name, steps) in [
+        ("milepost, no hooks", ours),
+        ("bare loop of the same pieces", same),
+        ("bare burn loop", burn),
+    ] {
+        println!("{name:<30}{:8.3} steps/s", 1.0 / median(steps.clone()));
+    }
+    for (name, other) in [("the same pieces", same), ("burn alone", burn)] {
+        let ratios: Vec<f64> = ours
+            .iter()
+            .zip(other)
+            .map(|(ours, other)| ours / other)
+            .collect();
+        let count = ratios.len();
+        println!(
+            "a step against {name}: {:+.2}%, the median of {count} pairs; half of them from {:+.2}% to {:+.2}%",
+            100.0 * (median(ratios.clone()) - 1.0),
+            100.0 * (quantile(ratios.clone(), 0.25) - 1.0),
+            100.0 * (quantile(ratios, 0.75) - 1.0),
+        );
+    }
     checkpoints(&blocks, &tokenizer)
+}
+
+fn median(values: Vec<f64>) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which a share of the values lies.
+fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * share).round() as usize]
+}
+
+/// The seconds of each step, of their ends.
+fn lengths(ends: &[Duration]) -> Vec<f64> {
+    let starts = std::iter::once(&Duration::ZERO).chain(ends);
+    let steps = ends.iter().zip(starts);
+    steps
+        .map(|(end, start)| (*end - *start).as_secs_f64())
+        .collect()
 }
 
 /// Prints how much checkpoints slow down training: the mean excess time of the affected steps over the other steps of the same period,
@@ -108,10 +131,8 @@ fn checkpoints(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<()> {
     let steps = PERIOD * (CHECKPOINTS + 1);
     let cadence = format!("every {PERIOD} steps");
     let (ends, _) = our_loop(blocks, tokenizer, steps as u64, Some(&cadence))?;
-    let took: Vec<f64> = ends
-        .windows(2)
-        .map(|ends| (ends[1] - ends[0]).as_secs_f64())
-        .collect();
+    // From the end of the first step on.
+    let took = &lengths(&ends)[1..];
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     // The interval with index `PERIOD - 1` is the first after a checkpoint.
     let excesses: Vec<f64> = took[PERIOD - 1..]
@@ -167,8 +188,35 @@ fn our_loop(
     Ok((watch.ends, outcome.spans["train/main/loss"].last.1))
 }
 
-/// Runs the loop that one would write without milepost. Returns its time and the last loss of the main model.
-fn bare_loop(blocks: &Blocks) -> anyhow::Result<(Duration, f64)> {
+/// The bare loop of the pieces that milepost trains with: what it does of a step, and nothing else. Returns the end of each step and the last
+/// loss of the main model.
+fn same_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
+    let pair = pair()?;
+    let learner = |model| Learner::new(model, WeightDecay::default());
+    let (mut main, mut assistant) = (learner(pair.main), learner(pair.assistant));
+    let order = epoch_order(1, 0, blocks.len());
+    let (mut loss, mut ends) = (0.0, Vec::new());
+    let start = Instant::now();
+    for (step, batch) in order.chunks(BATCH).take(STEPS as usize).enumerate() {
+        let rows: Vec<&[u32]> = batch.iter().map(|&index| blocks.get(index)).collect();
+        let predictions = rows.len() * (BLOCK - 1);
+        let forward = |learner: &mut Learner| {
+            learner.forward(predictions, |model| next_token_loss(model, &rows, None).0);
+        };
+        rayon::join(|| forward(&mut main), || forward(&mut assistant));
+        rayon::join(|| main.backward(), || assistant.backward());
+        loss = main.gather();
+        assistant.gather();
+        let rate = schedule(STEPS).rate(step as u64);
+        main.step(rate);
+        assistant.step(rate);
+        ends.push(start.elapsed());
+    }
+    Ok((ends, loss))
+}
+
+/// The loop that one would write in burn alone. Returns as [`same_loop`].
+fn burn_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
     let pair = pair()?;
     let adamw = || {
         AdamWConfig::new()
@@ -178,7 +226,7 @@ fn bare_loop(blocks: &Blocks) -> anyhow::Result<(Duration, f64)> {
     };
     let mut learners = [(pair.main, adamw()), (pair.assistant, adamw())];
     let order = epoch_order(1, 0, blocks.len());
-    let mut losses = [0.0; 2];
+    let (mut losses, mut ends) = ([0.0; 2], Vec::new());
     let start = Instant::now();
     for (step, batch) in order.chunks(BATCH).take(STEPS as usize).enumerate() {
         let rows: Vec<&[u32]> = batch.iter().map(|&index| blocks.get(index)).collect();
@@ -189,8 +237,9 @@ fn bare_loop(blocks: &Blocks) -> anyhow::Result<(Duration, f64)> {
             *last = f64::from(loss.into_scalar::<f32>());
             *model = optimiser.step(schedule(STEPS).rate(step as u64), model.clone(), gradients);
         }
+        ends.push(start.elapsed());
     }
-    Ok((start.elapsed(), losses[0]))
+    Ok((ends, losses[0]))
 }
 
 fn plan(

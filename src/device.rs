@@ -1,6 +1,8 @@
 //! The devices that tensors can be on. Only this module knows which there are: a new one is an entry of [`KINDS`] with the function that
 //! opens it.
 
+use std::time::{Duration, Instant};
+
 use burn::tensor::{Device, Tensor};
 
 /// Why a device could not be opened.
@@ -108,6 +110,18 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         }
     }
     Ok(device)
+}
+
+/// Waits until a device has done all that was queued on it, and says how long that took. `flex` does everything at once.
+pub(crate) fn wait_for(device: &Device) -> Duration {
+    let device = device.clone().inner();
+    if device == Device::flex() {
+        return Duration::ZERO;
+    }
+    let began = Instant::now();
+    // What went wrong on the device is an error of the next value that is read from it.
+    let _ = crate::foreign::call(|| device.sync());
+    began.elapsed()
 }
 
 #[cfg(feature = "tch")]

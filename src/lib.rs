@@ -29,6 +29,7 @@ pub mod hooks;
 pub mod hub;
 pub mod intervention;
 pub mod measure;
+mod memory;
 pub mod mini;
 pub mod model;
 pub mod overrides;

@@ -16,6 +16,7 @@
 //! one have cost so far, so only hooks can have it.
 
 mod parse;
+mod place;
 mod planned;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::place::Place;
 use crate::clock::{Clock, Extent};
 
 /// Why a clause is not understood.
@@ -134,17 +136,28 @@ impl Cadence {
                 numerator,
                 denominator,
             } if clause.in_window(now.step.0) => {
-                let share = numerator as f64 / (100 * denominator) as f64;
+                let share = share(numerator, denominator);
                 (spent.total + spent.last / 2).as_secs_f64() <= share * now.elapsed.as_secs_f64()
             }
             _ => false,
         })
     }
 
+    /// The share of the wall time that a budget allows, from 0 to 1; of several, the largest. None without a budget.
+    pub fn budget(&self) -> Option<f64> {
+        let shares = self.clauses.iter().filter_map(|clause| match clause.rule {
+            Rule::Budget {
+                numerator,
+                denominator,
+            } => Some(share(numerator, denominator)),
+            _ => None,
+        });
+        shares.max_by(f64::total_cmp)
+    }
+
     /// Whether any clause is a budget.
     pub fn by_budget(&self) -> bool {
-        let mut clauses = self.clauses.iter();
-        clauses.any(|clause| matches!(clause.rule, Rule::Budget { .. }))
+        self.budget().is_some()
     }
 
     /// Whether any clause depends on wall time; a budget does.
@@ -259,6 +272,11 @@ impl fmt::Display for Clause {
         }
         Ok(())
     }
+}
+
+/// `numerator / denominator` percent as a share.
+fn share(numerator: u64, denominator: u64) -> f64 {
+    numerator as f64 / (100 * denominator) as f64
 }
 
 /// `numerator / denominator` in decimal. The denominator is a power of ten.

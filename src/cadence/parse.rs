@@ -14,13 +14,14 @@ const WORDS: &[&str] = &[
 ];
 const FORMS: &str = "`start`, `end`, `every 50 steps`, `every epoch`, `every 10%`, `every 1M tokens`, `every 1000 samples`, `every 5 min`, `budget 5%`, `log2 steps`, `steps 1, 10, 100`, and `from step 100`, `until step 1000` behind a clause that repeats";
 
-struct Word<'a> {
-    text: &'a str,
-    span: Range<usize>,
+/// A word of a text, and where it stands, in bytes.
+pub(super) struct Word<'a> {
+    pub text: &'a str,
+    pub span: Range<usize>,
 }
 
 /// Splits a clause into words. White space and commas separate words; `%` is a word of its own.
-fn words(text: &str) -> Vec<Word<'_>> {
+pub(super) fn words(text: &str) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     let mut start = None;
     for (index, letter) in text.char_indices().chain([(text.len(), ' ')]) {
@@ -205,7 +206,7 @@ fn interval(
 
 /// Parses a whole number, with `_` between digits and one of k, M, G and B behind them. A leading 0 is refused, because `1,000` would be
 /// read as 1 and 0.
-fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
+pub(super) fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
     let (digits, factor) = match text.as_bytes().last() {
         Some(b'k') => (&text[..text.len() - 1], 1_000),
         Some(b'm') => (&text[..text.len() - 1], 1_000_000),
@@ -226,7 +227,8 @@ fn number(text: &str, span: Range<usize>) -> Result<u64, CadenceError> {
     value.ok_or_else(|| error(format!("`{text}` is too large"), span))
 }
 
-fn percent(text: &str, span: Range<usize>) -> Result<Rule, CadenceError> {
+/// Parses a percentage above 0 and up to 100, without its sign.
+pub(super) fn percent(text: &str, span: Range<usize>) -> Result<Rule, CadenceError> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let fraction = fraction.trim_end_matches('0');
     let refuse = || {

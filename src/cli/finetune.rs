@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::hold::{self, Hold};
 use super::plan::{describe, read, read_resolved};
 use super::terminal::{self, remark, say};
 use super::{Selection, going_on, progress, summary};
-use crate::diagnostic::Diagnostic;
+use crate::cadence::{CadenceError, Place};
+use crate::clock::Extent;
+use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Written, parse, resolve};
 use crate::overrides;
 use crate::record::{Ended, RunDirectory, Stop, checkpoint, name};
@@ -37,6 +40,12 @@ pub(super) struct Arguments {
     /// Begin the run only if its data, templates and models are those of another run, as far as the settings name the same.
     #[arg(long, value_name = "FOLDER", conflicts_with = "resume")]
     beside: Option<PathBuf>,
+    /// End the run after the step that reaches this place, as Ctrl-C would: "step 120", "epoch 1", "50%", "100k tokens"; --resume goes on.
+    #[arg(long, value_name = "WHERE")]
+    until: Option<String>,
+    /// Do not end there: stand still and ask what next, at a prompt whose `help` lists the commands. The first Ctrl-C leads there, too.
+    #[arg(long)]
+    hold: bool,
     /// Go on although the run's inputs are not what they were; its manifest and its report say so.
     #[arg(long)]
     force: bool,
@@ -99,6 +108,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let mut resolved = resolve(&written, registry, &places, &mut |name, done, total| {
         downloads.report(name, done, total);
     })?;
+    let until = arguments.until.as_deref().map(until).transpose()?;
+    let step = match &until {
+        Some(place) => Some(ahead(place, &resolved.plan.extent, resuming, &directory)?),
+        None => None,
+    };
     if resuming.is_some() {
         going_on::resume(
             &directory,
@@ -115,24 +129,57 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let origin = resolved.plan.origin.clone();
     let run = directory.clone();
     let interrupt = interrupt_flag(move || saved(&run))?;
-    let mut reporter = progress::reporter(resolved.plan.extent.steps());
+    let hold = Hold::ending(until.as_ref(), step);
+    let hold = if arguments.hold {
+        hold.prompting(registry, &places, interrupt.clone())
+    } else {
+        hold
+    };
+    let mut reporter = progress::reporter(resolved.plan.extent.steps(), Some(hold));
     let outcome = finetune(resolved.plan, begin, reporter.as_mut(), &interrupt);
     drop(reporter);
     let outcome = outcome?;
     let recorded = RecordedRun::read(&outcome.directory, registry);
     terminal::out(&summary::table(&outcome, &origin, recorded.as_ref().ok()));
     crate::report::write_for(&recorded?)?;
-    if outcome.stop == StopReason::Interrupted {
+    if let StopReason::Interrupted(reason) = &outcome.stop {
         // Relative to the experiment's folder, because the runs of a sweep are one folder deeper.
         let name = directory.strip_prefix(&folder).unwrap_or(&directory);
         say!(
-            "stopped by Ctrl-C after step {}; go on with --resume {}",
+            "stopped by {reason} after step {}; go on with --resume {}",
             outcome.clock.step,
             name.display()
         );
         return Ok(130);
     }
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
+}
+
+/// Parses `--until`.
+fn until(text: &str) -> Result<Place, Diagnostic> {
+    text.parse().map_err(|error: CadenceError| {
+        let source = Source {
+            name: "--until".to_owned(),
+            text: text.to_owned(),
+        };
+        let diagnostic = Diagnostic::at(&source, error.span, error.message);
+        match error.help {
+            Some(help) => diagnostic.with_help(help),
+            None => diagnostic,
+        }
+    })
+}
+
+/// The step of `--until`, which must be ahead of the newest checkpoint of a run that is resumed.
+fn ahead(
+    place: &Place,
+    extent: &Extent,
+    resuming: Option<&String>,
+    directory: &Path,
+) -> Result<u64, Diagnostic> {
+    let newest = resuming.and_then(|_| checkpoint::newest(directory));
+    let done = newest.map_or(0, |found| found.step);
+    hold::ahead(place, extent, done).map_err(|message| Diagnostic::file("--until", message))
 }
 
 /// Says what is left of a run that ends at once. It looks on disk, because checkpoints are published while training goes on.
@@ -196,25 +243,23 @@ fn extended(directory: &Path, extend: &[String]) -> anyhow::Result<Written> {
     Ok(parse(written.source, &changes)?)
 }
 
-/// Returns a flag that the first Ctrl-C (or SIGTERM) sets. Another one at least a second later ends the process at once and prints what
-/// `saved` returns. Signals that come sooner are ignored: when a sweep is killed, the system signals its runs once for each thread.
+/// Returns a flag that the first Ctrl-C (or SIGTERM) sets. While it is set, another one at least a second later ends the process at once and
+/// prints what `saved` returns. Signals that come sooner are ignored: when a sweep is killed, the system signals its runs once for each
+/// thread.
 pub(super) fn interrupt_flag(
     saved: impl Fn() -> String + Send + 'static,
 ) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let mut first: Option<Instant> = None;
-    ctrlc::set_handler(move || match first {
-        None => {
+    ctrlc::set_handler(move || {
+        if !set.swap(true, Ordering::Relaxed) {
             first = Some(Instant::now());
-            set.store(true, Ordering::Relaxed);
             remark!("\nstopping after this step; Ctrl-C again to leave at once without saving");
-        }
-        Some(first) if first.elapsed() >= Duration::from_secs(1) => {
+        } else if first.is_some_and(|first| first.elapsed() >= Duration::from_secs(1)) {
             remark!("left at once; {}", saved());
             std::process::exit(130)
         }
-        Some(_) => {}
     })?;
     Ok(flag)
 }

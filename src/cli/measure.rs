@@ -16,7 +16,7 @@ use crate::hook::{Cells, Row, Scene, Shows};
 use crate::overrides;
 use crate::registry::Registry;
 use crate::report::number::{number, range};
-use crate::train::{Measured, measure};
+use crate::train::{Called, Measured, measure};
 
 /// The hooks without --hooks.
 const USUAL_HOOKS: &str = "[hooks.template-kl]\n[hooks.assistant-share]\n[hooks.match-disparity]\n";
@@ -107,7 +107,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     }
     let shows: Vec<Shows> = hooks.iter().map(|hook| hook.shows.clone()).collect();
     let measured = measure(pair, scene.clone(), hooks, Some(progress::watch()))?;
-    terminal::out(&table(&measured, &scene, &shows));
+    terminal::out(&head(&scene));
+    terminal::out(&rows(&measured.called, &shows));
+    terminal::out(&by_hook(&measured.called));
     if let Some(path) = &arguments.json {
         let text = format!("{:#}\n", document(&measured, &scene, manifest)?);
         crate::atomic::write(path, text.as_bytes()).map_err(|source| {
@@ -118,10 +120,11 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         })?;
         say!("prompt by prompt in {}", path.display());
     }
-    for failure in &measured.failures {
+    let failures = &measured.called.failures;
+    for failure in failures {
         remark!("hook `{}` failed: {}", failure.name, failure.message);
     }
-    Ok(if measured.failures.is_empty() { 0 } else { 6 })
+    Ok(if failures.is_empty() { 0 } else { 6 })
 }
 
 /// A model's name. The path of a folder is made absolute.
@@ -153,8 +156,8 @@ fn compared(scene: &Scene) -> String {
     contrasts.collect::<Vec<_>>().join(", ")
 }
 
-/// The table: first the rows that hooks declare, then all numbers by hook.
-fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
+/// The prompts and how they are decoded, in a line.
+fn head(scene: &Scene) -> String {
     let how = match scene.decode.sampling {
         None => "greedy".to_owned(),
         Some(Sampling {
@@ -165,24 +168,25 @@ fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
             format!("sampled (temperature {temperature}, top-k {top_k}, top-p {top_p})")
         }
     };
-    let mut text = format!(
+    format!(
         "\n{} prompts, {}; {how}, {} new tokens, drafts of {}\n",
         scene.prompts.len(),
         compared(scene),
         scene.decode.max_new_tokens,
         scene.decode.draft_length
-    );
-    let scalars = || {
-        measured
-            .outputs
-            .iter()
-            .flat_map(|(_, output)| &output.scalars)
-    };
+    )
+}
+
+/// The rows that hooks declare.
+fn rows(called: &Called, shows: &[Shows]) -> String {
+    let outputs = called.outputs.iter();
+    let scalars = || outputs.clone().flat_map(|(_, output)| &output.scalars);
     let value = |tag: &str| {
         scalars()
             .find(|(other, _)| other == tag)
             .map(|(_, value)| *value)
     };
+    let mut text = String::new();
     for Row { name, tag, cells } in shows.iter().flat_map(|shows| &shows.rows) {
         match cells {
             Cells::Change | Cells::Ends => {
@@ -200,12 +204,18 @@ fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
             Cells::End => {}
         }
     }
-    for (name, output) in &measured.outputs {
+    text
+}
+
+/// Every number of every hook.
+pub(super) fn by_hook(called: &Called) -> String {
+    let mut text = String::new();
+    for (name, output) in &called.outputs {
         // A hook without a time was not called.
-        let Some(time) = measured.times.iter().find(|time| time.name == *name) else {
+        let Some(time) = called.times.iter().find(|time| time.name == *name) else {
             continue;
         };
-        text += &format!("\n{name} ({:.1} s)\n", time.total.as_secs_f64());
+        text += &format!("\n{name} ({:.1} s)\n", time.cost.took.as_secs_f64());
         for (tag, value) in &output.scalars {
             text += &format!("  {tag:<44}{:>14}\n", number(*value));
         }
@@ -215,7 +225,7 @@ fn table(measured: &Measured, scene: &Scene, shows: &[Shows]) -> String {
 
 /// The JSON document: manifest, hooks, failures, and every prompt with its values in nats, tokens and shares.
 fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Result<Value> {
-    let hooks: Map<String, Value> = (measured.outputs.iter())
+    let hooks: Map<String, Value> = (measured.called.outputs.iter())
         .map(|(name, output)| {
             let scalars: Map<String, Value> = (output.scalars.iter())
                 .map(|(tag, value)| (tag.clone(), json!(value)))
@@ -226,7 +236,7 @@ fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Resu
             (name.clone(), json!({ "scalars": scalars, "texts": texts }))
         })
         .collect();
-    let failures: Map<String, Value> = (measured.failures.iter())
+    let failures: Map<String, Value> = (measured.called.failures.iter())
         .map(|failure| (failure.name.clone(), json!(failure.message)))
         .collect();
     let mut prompts = Vec::new();

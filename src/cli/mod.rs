@@ -7,6 +7,7 @@ mod failure;
 mod fetch;
 mod finetune;
 mod going_on;
+mod hold;
 mod hooks;
 mod measure;
 mod plan;
@@ -48,7 +49,8 @@ Exit codes:
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way; of a sweep: no run failed, but hooks did
   7    out of memory
-  130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved";
+  130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved;
+       also ended by --until, or at the prompt of --hold";
 
 #[derive(Subcommand)]
 enum Command {

@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<u8> {
         "the grammar's entropy is {entropy:.4} nats a token, perplexity {:.4}",
         entropy.exp()
     );
-    let mut reporter = progress::reporter(prepared.plan.extent.steps());
+    let mut reporter = progress::reporter(prepared.plan.extent.steps(), None);
     let outcome = finetune(
         prepared.plan,
         Begin::Anew,

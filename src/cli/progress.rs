@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::hold::Hold;
 use super::terminal::remark;
+use crate::clock::Clock;
 use crate::event::Event;
 use crate::hook::{Milestone, Watch};
-use crate::train::Reporter;
+use crate::train::{Held, Next, Reporter};
 
-/// A bar when standard error is a terminal, plain lines otherwise.
-pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
+/// A bar when standard error is a terminal, plain lines otherwise. `hold` says where the run stands still, if it does.
+pub(super) fn reporter(steps: u64, hold: Option<Hold<'_>>) -> Box<dyn Reporter + '_> {
     if !std::io::stderr().is_terminal() {
         return Box::new(Lines {
             every: (steps / 20).max(1),
@@ -21,6 +23,7 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
             first: None,
             measurement: Shared::default(),
             said: None,
+            hold,
         });
     }
     let bar = ProgressBar::new(steps);
@@ -30,7 +33,11 @@ pub(super) fn reporter(steps: u64) -> Box<dyn Reporter> {
         ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style);
     let measurement = Shared::default();
-    Box::new(Bar { bar, measurement })
+    Box::new(Bar {
+        bar,
+        measurement,
+        hold,
+    })
 }
 
 fn losses(milestone: &Milestone) -> String {
@@ -56,13 +63,14 @@ fn evaluation(milestone: &Milestone) -> Option<String> {
     ))
 }
 
-struct Bar {
+struct Bar<'a> {
     bar: ProgressBar,
     /// Which measurement the background hooks are working on.
     measurement: Shared,
+    hold: Option<Hold<'a>>,
 }
 
-impl Reporter for Bar {
+impl Reporter for Bar<'_> {
     fn event(&mut self, event: Event, milestone: &Milestone) {
         match event {
             Event::StepEnd => {
@@ -97,15 +105,26 @@ impl Reporter for Bar {
     fn saved(&mut self, path: &Path) {
         self.bar.println(format!("saved {}", path.display()));
     }
+
+    fn holds(&mut self, clock: &Clock) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.holds(clock))
+    }
+
+    fn held(&mut self, held: &Held) -> Next {
+        let hold = self.hold.as_mut();
+        let next = hold.map(|hold| self.bar.suspend(|| hold.held(held)));
+        self.bar.reset_eta();
+        next.unwrap_or(Next::GoOn)
+    }
 }
 
-impl Drop for Bar {
+impl Drop for Bar<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
 }
 
-struct Lines {
+struct Lines<'a> {
     every: u64,
     started: Instant,
     /// The step and time from which the rate is estimated.
@@ -113,9 +132,10 @@ struct Lines {
     measurement: Shared,
     /// When the measurement's progress was last printed.
     said: Option<Instant>,
+    hold: Option<Hold<'a>>,
 }
 
-impl Reporter for Lines {
+impl Reporter for Lines<'_> {
     fn event(&mut self, event: Event, milestone: &Milestone) {
         if event == Event::StepEnd {
             let now = Instant::now();
@@ -159,6 +179,19 @@ impl Reporter for Lines {
 
     fn saved(&mut self, path: &Path) {
         remark!("saved {}", path.display());
+    }
+
+    fn holds(&mut self, clock: &Clock) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.holds(clock))
+    }
+
+    fn held(&mut self, held: &Held) -> Next {
+        let began = Instant::now();
+        let next = self.hold.as_mut().map(|hold| hold.held(held));
+        // The time at the prompt says nothing about how long the rest takes.
+        self.started += began.elapsed();
+        self.first = None;
+        next.unwrap_or(Next::GoOn)
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let (manifest, resolved) = (plan.manifest.clone(), plan.resolved.clone());
     clear(&aside)?;
     refuse_taken(&directory)?;
-    let mut reporter = progress::reporter(plan.extent.steps());
+    let mut reporter = progress::reporter(plan.extent.steps(), None);
     let outcome = replay(plan, &points, reporter.as_mut(), Some(progress::watch()));
     drop(reporter);
     let mut outcome = outcome?;

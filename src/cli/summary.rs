@@ -1,36 +1,20 @@
 //! The table at the end of a run.
 
+use std::time::Duration;
+
 use crate::hook::{Cells, Row, TwoByTwo};
 use crate::intervention::Done;
 use crate::record::layout::REPORT;
 use crate::report::number::{number, range, signed};
 use crate::report::{Moment, RecordedRun};
-use crate::train::{Outcome, StopReason};
+use crate::train::{HookTime, Outcome, StopReason};
 
 /// The whole table: start, end and change of each measure, the cost of hooks, and where the files are. `run` is the run read back, or None
 /// when it cannot be read.
 pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) -> String {
     let mut text = run.map_or(String::new(), |run| measured(run, origin));
     if !outcome.times.is_empty() {
-        text += &format!(
-            "\n{:<24}{:>8}{:>12}{:>10}{:>14}\n",
-            "hook", "calls", "seconds", "share", "longest lag"
-        );
-        let elapsed = outcome.clock.elapsed.as_secs_f64();
-        for time in &outcome.times {
-            let lag = if time.background {
-                format!("{} steps", time.longest_lag)
-            } else {
-                "inline".to_owned()
-            };
-            let seconds = time.total.as_secs_f64();
-            text += &format!(
-                "{:<24}{:>8}{seconds:>12.2}{:>9.1}%{lag:>14}\n",
-                time.name,
-                time.calls,
-                100.0 * seconds / elapsed
-            );
-        }
+        text += &costs(outcome);
     }
     for done in &outcome.interventions {
         let Done { step, name, what } = done;
@@ -68,6 +52,78 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
         outcome.directory.join(REPORT).display(),
         runs.unwrap_or(&outcome.directory).display()
     )
+}
+
+/// What each hook cost.
+fn costs(outcome: &Outcome) -> String {
+    let mut text = format!(
+        "\n{:<24}{:>7}{:>10}{:>8}{:>11}{:>9}{:>17}{:>13}\n",
+        "hook",
+        "calls",
+        "seconds",
+        "share",
+        "in probes",
+        "waited",
+        "training waited",
+        "longest lag"
+    );
+    let elapsed = outcome.clock.elapsed.as_secs_f64();
+    for HookTime {
+        name,
+        calls,
+        cost,
+        longest_lag,
+        background,
+        ..
+    } in &outcome.times
+    {
+        let lag = if *background {
+            format!("{longest_lag} steps")
+        } else {
+            "inline".to_owned()
+        };
+        let [took, in_probes, waited, training_waited] =
+            [cost.took, cost.in_probes, cost.waited, cost.training_waited]
+                .map(|time| time.as_secs_f64());
+        text += &format!(
+            "{name:<24}{calls:>7}{took:>10.2}{:>7.1}%{in_probes:>11.2}{waited:>9.2}{training_waited:>17.2}{lag:>13}\n",
+            100.0 * took / elapsed,
+        );
+    }
+    text += &memory(outcome);
+    let device: Duration = outcome.times.iter().map(|time| time.cost.device).sum();
+    if !device.is_zero() {
+        text += &format!(
+            "devices had {:.2} s of the training's work left when inline hooks were called, which is not the hooks'\n",
+            device.as_secs_f64()
+        );
+    }
+    for excess in &outcome.excesses {
+        text += &format!("note: {excess}\n");
+    }
+    text
+}
+
+/// What hooks took of memory, where it is a MB or more.
+fn memory(outcome: &Outcome) -> String {
+    const MB: u64 = 1_000_000;
+    let mut text = String::new();
+    let twice = outcome.times.iter().map(|time| time.cost.held_twice);
+    let twice = twice.max().unwrap_or(0) / MB;
+    if twice > 0 {
+        text += &format!(
+            "background hooks held up to {twice} MB of weights while the training had others\n"
+        );
+    }
+    let rises = outcome.times.iter().filter_map(|time| {
+        let rise = time.cost.peak_rise? / MB;
+        (rise > 0).then(|| format!("{} by {rise} MB", time.name))
+    });
+    let rises = rises.collect::<Vec<_>>().join(", ");
+    if !rises.is_empty() {
+        text += &format!("inline hooks raised the peak of memory: {rises}\n");
+    }
+    text
 }
 
 /// Start, end and change of each measure of a run. The reason for a missing value stands behind its row.

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 use super::{Written, span_of, value_of};
 use crate::condition::Condition;
 use crate::diagnostic::{Diagnostic, known_names};
-use crate::hook::Runs;
+use crate::hook::{Cost, Runs};
 use crate::suggestion::did_you_mean;
 use crate::train::{HookSpec, InterventionSpec, loop_tags};
 
@@ -129,9 +129,9 @@ fn why_not(
         let help = format!("set `runs = \"inline\"` in [hooks.{}]", other.name);
         return Some((message, help));
     }
-    let of_time = ["/seconds", "/lag_steps"];
-    if tag.starts_with("hook/") && of_time.iter().any(|end| tag.ends_with(end)) {
-        let message = format!("`{tag}` depends on time, which no two runs have in common");
+    if Cost::has_tag(tag) {
+        let message =
+            format!("`{tag}` depends on the machine, so that no two runs have it in common");
         return Some((message, "a condition cannot use it".to_owned()));
     }
     let usable: Vec<String> = (of_the_loop.iter().cloned())

@@ -27,7 +27,9 @@ pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
 pub use interventions::InterventionOverview;
-pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
+pub use resolve::{
+    Measurement, Places, Resolved, resolve, resolve_hooks, resolve_measurement, resolve_replay,
+};
 
 use crate::cadence::Cadence;
 use crate::data::sources;

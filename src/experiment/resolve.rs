@@ -272,10 +272,7 @@ pub fn resolve_measurement(
     let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
     let room = Room::of(&prompts, &pair);
     room.check(written, &["decode"], &experiment.decode)?;
-    // One step, so that there is a clock.
-    let extent =
-        Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let mut hooks = hooks::read(written, registry, &extent, None, &places.base, room)?;
+    let mut hooks = hooks::read(written, registry, &one_step()?, None, &places.base, room)?;
     let manifest = measured(experiment, &pair, &loaded.sources, &templates)?;
     hooks.notes.extend(templates.left_out());
     let scene = Arc::new(Scene {
@@ -298,6 +295,32 @@ pub fn resolve_measurement(
         hooks: hooks.specs,
         notes: hooks.notes,
     })
+}
+
+/// The hooks of an experiment, to be called once on a pair and what belongs to it; nothing else of the experiment is read. Also returns
+/// what should be said before.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_hooks(
+    written: &Written,
+    scene: &Scene,
+    pair: &Pair,
+    registry: &Registry,
+    places: &Places,
+    progress: &mut Progress,
+) -> anyhow::Result<(Vec<HookSpec>, Vec<String>)> {
+    let room = Room::of(&scene.prompts, pair);
+    let hooks = hooks::read(written, registry, &one_step()?, None, &places.base, room)?;
+    let mut specs = hooks.specs;
+    let positions = pair.n_positions();
+    prepare(written, &mut specs, scene, positions, places, progress)?;
+    Ok((specs, hooks.notes))
+}
+
+/// One step, so that there is a clock where nothing is trained.
+fn one_step() -> anyhow::Result<Extent> {
+    Extent::new(1, 1, 1, 1, Length::Steps(1)).map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 /// What a replay needs: the run's own plan, with the hooks of `hooks` instead of its own where they are given; the path is the folder that

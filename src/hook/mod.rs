@@ -3,6 +3,7 @@
 
 mod batch;
 mod context;
+mod cost;
 mod gap;
 mod gradients;
 mod kind;
@@ -22,6 +23,7 @@ pub mod testing;
 pub(crate) use batch::Pass;
 pub use batch::{Batch, BatchRow, RowDocument};
 pub use context::{Context, Watch, When};
+pub use cost::Cost;
 pub use gradients::Gradients;
 pub use kind::{Input, Kind, Runs};
 pub(crate) use live::Live;
@@ -30,7 +32,7 @@ pub use optimiser::Optimiser;
 pub use output::{Output, Request, markdown_cell};
 pub use parameter_values::ParameterValues;
 pub use preparation::{OptionError, Preparation, PreparationError, read_text};
-pub(crate) use probe::Deadline;
+pub(crate) use probe::{Deadline, ProbeTimes};
 pub use probe::{Probes, Stopped};
 pub use recorded::{Recorded, Section};
 pub use scene::Scene;

@@ -1,10 +1,10 @@
 //! Probes: costly values that several hooks need at one milestone, computed once and shared.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell as Slot, RefCell};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 /// The error inside a probe when the hook that asked for it has exceeded its deadline.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,28 @@ type Cell = Arc<Mutex<Option<Shared>>>;
 thread_local! {
     /// The keys of the probes that this thread is computing, the outermost first.
     static UNDER_WAY: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static TIMES: Slot<ProbeTimes> = const { Slot::new(ProbeTimes::NONE) };
+}
+
+/// The time that a thread has spent on probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProbeTimes {
+    /// Computing them. A probe that another one asks for is a part of that one.
+    pub computing: Duration,
+    /// Waiting for another thread that was computing them.
+    pub waiting: Duration,
+}
+
+impl ProbeTimes {
+    const NONE: Self = Self {
+        computing: Duration::ZERO,
+        waiting: Duration::ZERO,
+    };
+
+    /// The times of this thread since the last call of this function.
+    pub fn take() -> Self {
+        TIMES.replace(Self::NONE)
+    }
 }
 
 /// The values computed at one milestone, by key.
@@ -44,7 +66,7 @@ impl Probes {
         let cell = cells.entry(key.to_owned()).or_default().clone();
         drop(cells);
         // Held during the computation, so that a second hook with the same key waits and does not compute it again.
-        let mut value = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut value = locked(&cell);
         if let Some(value) = &*value {
             return value
                 .clone()
@@ -60,19 +82,48 @@ impl Probes {
     }
 }
 
+/// Locks the value of a probe. Where another thread is computing it, the wait is counted as one, outside of other probes.
+fn locked(cell: &Mutex<Option<Shared>>) -> MutexGuard<'_, Option<Shared>> {
+    match cell.try_lock() {
+        Ok(value) => value,
+        Err(TryLockError::Poisoned(value)) => value.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            let began = Instant::now();
+            let value = cell.lock().unwrap_or_else(PoisonError::into_inner);
+            if UNDER_WAY.with_borrow(Vec::is_empty) {
+                let mut times = TIMES.get();
+                times.waiting += began.elapsed();
+                TIMES.set(times);
+            }
+            value
+        }
+    }
+}
+
 /// Marks a probe as being computed by this thread until it is dropped, also by a panic.
-struct UnderWay;
+struct UnderWay {
+    /// When it began, for one that no other probe has asked for.
+    began: Option<Instant>,
+}
 
 impl UnderWay {
     fn of(key: &str) -> Self {
-        UNDER_WAY.with_borrow_mut(|keys| keys.push(key.to_owned()));
-        Self
+        UNDER_WAY.with_borrow_mut(|keys| {
+            let began = keys.is_empty().then(Instant::now);
+            keys.push(key.to_owned());
+            Self { began }
+        })
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
         UNDER_WAY.with_borrow_mut(|keys| keys.pop());
+        if let Some(began) = self.began {
+            let mut times = TIMES.get();
+            times.computing += began.elapsed();
+            TIMES.set(times);
+        }
     }
 }
 

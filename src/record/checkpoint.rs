@@ -113,19 +113,33 @@ fn name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
-/// Removes all checkpoints except the newest `keep` and the one of step `best`.
+/// Removes all checkpoints except the newest `keep` and those of the steps `spared`.
 ///
 /// # Errors
 /// When one cannot be removed.
-pub fn prune(directory: &RunDirectory, keep: usize, best: Option<u64>) -> Result<(), RecordError> {
+pub fn prune(
+    directory: &RunDirectory,
+    keep: usize,
+    spared: [Option<u64>; 2],
+) -> Result<(), RecordError> {
     let all = all(directory.path())?;
     let count = all.len().saturating_sub(keep);
     for checkpoint in &all[..count] {
-        if best.is_none_or(|step| step != checkpoint.step) {
-            directory.discard(&format!("{CHECKPOINTS}/{}", name(checkpoint.step)))?;
+        if !spared.contains(&Some(checkpoint.step)) {
+            checkpoint.discard(directory)?;
         }
     }
     Ok(())
+}
+
+/// Removes all checkpoints of later steps than `step`.
+///
+/// # Errors
+/// When one cannot be removed.
+pub fn discard_after(directory: &RunDirectory, step: u64) -> Result<(), RecordError> {
+    let all = all(directory.path())?.into_iter();
+    let mut later = all.filter(|checkpoint| checkpoint.step > step);
+    later.try_for_each(|checkpoint| checkpoint.discard(directory))
 }
 
 /// A checkpoint on disk.
@@ -167,6 +181,10 @@ pub fn newest(directory: &Path) -> Option<Found> {
 }
 
 impl Found {
+    fn discard(&self, directory: &RunDirectory) -> Result<(), RecordError> {
+        directory.discard(&format!("{CHECKPOINTS}/{}", name(self.step)))
+    }
+
     /// Compares every file with its checksum, and returns the run's progress.
     ///
     /// # Errors

@@ -11,12 +11,12 @@ use super::outcome::HookFailure;
 use crate::checksum::End;
 use crate::clock::Clock;
 use crate::condition::Memory;
-use crate::hook::{Evaluation, Request, Values};
+use crate::hook::{Cost, Evaluation, Request, Values};
 use crate::intervention::InForce;
 use crate::model::Role;
 
 /// The version of the state's form. A program reads only its own.
-pub const FORM: u32 = 4;
+pub const FORM: u32 = 5;
 
 /// The state that a checkpoint saves and a resume restores. Data order, dropout and the randomness of hooks are functions of the seed and
 /// the clock, so it contains no generators.
@@ -44,6 +44,10 @@ pub struct Progress {
     pub requests: Vec<Request>,
     /// When the loop's own cadences of wall time were last checked.
     pub looked: Looked,
+    /// The step of the newest checkpoint that belongs to the run itself: interventions go back to it. One that was saved because the run was
+    /// interrupted or held is none, so that they go back to the same one whether it was or not.
+    #[serde(default)]
+    pub own_checkpoint: Option<u64>,
     /// The checkpoint with the best value of `train.keep_best`, and that value.
     pub best: Option<(u64, f64)>,
     /// The state of each hook by its name.
@@ -128,8 +132,8 @@ pub struct HookState {
     pub state: Value,
     /// The number of calls so far.
     pub calls: u64,
-    /// The time of all its calls.
-    pub total: Duration,
+    /// What all its calls cost.
+    pub cost: Cost,
     /// The time of its last call.
     pub last: Duration,
     /// The most steps that training was ahead when a result arrived.

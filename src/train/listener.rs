@@ -9,7 +9,7 @@ use super::{HookSpec, HookTime, OnError, Reporter};
 use crate::cadence::{Cadence, Moment, Spent};
 use crate::clock::{Clock, Extent, Step};
 use crate::event::Event;
-use crate::hook::{Batch, Live, Milestone, Output, Request, Runs};
+use crate::hook::{Batch, Cost, Live, Milestone, Output, Request, Runs};
 use crate::model::Pair;
 use crate::record::HookFailure;
 use crate::record::progress::HookState;
@@ -22,6 +22,8 @@ pub(super) struct Firing<'a> {
     pub pair: &'a dyn Fn() -> Pair,
     pub batch: &'a dyn Fn() -> Option<Batch>,
     pub live: Live<'a>,
+    /// Whether no thread is at work beside the loop's own, apart from background hooks.
+    pub alone: bool,
 }
 
 /// A hook of the run.
@@ -67,7 +69,7 @@ impl Listener {
             time: HookTime {
                 name: spec.name.clone(),
                 calls: 0,
-                total: Duration::ZERO,
+                cost: Cost::default(),
                 longest_lag: 0,
                 background: runs == Runs::Background,
                 detached: None,
@@ -106,6 +108,11 @@ impl Listener {
     /// Whether its time counts towards the budget.
     pub fn has_budget(&self) -> bool {
         self.at.by_budget() && !self.is_silenced()
+    }
+
+    /// The share of the run's time that its cadence keeps to, where it has a budget.
+    pub fn budget(&self) -> Option<f64> {
+        self.at.budget().filter(|_| !self.is_silenced())
     }
 
     /// Whether it must be called at this event. `spent` is the time that hooks with a budget have taken; None while that is not known.
@@ -280,7 +287,7 @@ impl Listener {
             condition: self.gate.memory(),
             state: serde_json::Value::Null,
             calls: self.time.calls,
-            total: self.spent.total,
+            cost: self.time.cost,
             last: self.spent.last,
             longest_lag: self.time.longest_lag,
             failures: self.failures.clone(),
@@ -295,11 +302,11 @@ impl Listener {
         self.gate.restore(state.condition, state.detached);
         self.failures = state.failures;
         self.spent = Spent {
-            total: state.total,
+            total: state.cost.took,
             last: state.last,
         };
         self.time.calls = state.calls;
-        self.time.total = state.total;
+        self.time.cost = state.cost;
         self.time.longest_lag = state.longest_lag;
         if self.is_silenced() {
             return Ok(());

@@ -1,30 +1,95 @@
-//! One milestone of a pair without training: every hook is called once, and the shared probes are kept for the rows.
+//! One milestone of a pair apart from the record of a run: every hook is called once.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
-use super::worker::{Call, call, context};
+use super::worker::{Call, call_inline, context};
 use super::{HookSpec, HookTime};
 use crate::clock::Clock;
 use crate::decode::Decoding;
 use crate::event::Event;
-use crate::hook::{Context, Hook, Live, Milestone, Output, Probes, Scene, Watch};
+use crate::hook::{Context, Cost, Hook, Live, Milestone, Output, Probes, Scene, Watch};
 use crate::measure::divergence::Divergence;
 use crate::model::Pair;
 use crate::record::HookFailure;
 
-/// What was measured.
-pub struct Measured {
+/// What hooks found that were called once.
+#[derive(Default)]
+pub struct Called {
     /// What each hook reported, in their order.
     pub outputs: Vec<(String, Output)>,
     /// Hooks that failed.
     pub failures: Vec<HookFailure>,
     /// What each hook cost.
     pub times: Vec<HookTime>,
+}
+
+/// What was measured of a pair without training.
+pub struct Measured {
+    /// What the hooks found.
+    pub called: Called,
     /// Divergence at every template.
     pub divergences: Arc<Vec<Divergence>>,
     /// Assisted decoding of every template.
     pub decodings: Arc<Vec<Decoding>>,
+}
+
+/// What all calls at one moment see.
+pub(super) struct Moment {
+    pub milestone: Arc<Milestone>,
+    pub pair: Arc<Pair>,
+    /// The pair before the first step. None where it was not kept.
+    pub start: Option<Arc<Pair>>,
+    pub scene: Arc<Scene>,
+    pub probes: Arc<Probes>,
+    pub watch: Option<Arc<Watch>>,
+}
+
+impl Moment {
+    fn of(&self, name: &str, hook: Box<dyn Hook>, deadline: Option<u64>) -> Call {
+        Call {
+            name: name.into(),
+            hook: Arc::new(Mutex::new(hook)),
+            milestone: self.milestone.clone(),
+            pair: self.pair.clone(),
+            start: self.start.clone(),
+            probes: self.probes.clone(),
+            batch: None,
+            scene: self.scene.clone(),
+            deadline,
+            watch: self.watch.clone(),
+        }
+    }
+
+    /// Calls each hook once. A hook's failure is kept in the result.
+    pub fn call(&self, hooks: Vec<HookSpec>) -> Called {
+        let mut called = Called::default();
+        for spec in hooks {
+            let name = spec.name;
+            let (result, cost) = if spec.compares_with_start && self.start.is_none() {
+                let message = "it compares with the pair before the first step, which is kept only where a hook of the run compares with it";
+                (Err(message.to_owned()), Cost::default())
+            } else {
+                call_inline(&self.of(&name, spec.hook, spec.deadline), Live::NONE)
+            };
+            match result {
+                Ok(output) => called.outputs.push((name.clone(), output)),
+                Err(message) => called.failures.push(HookFailure {
+                    name: name.clone(),
+                    step: self.milestone.step,
+                    message,
+                }),
+            }
+            called.times.push(HookTime {
+                name,
+                calls: 1,
+                cost,
+                longest_lag: 0,
+                background: false,
+                detached: None,
+            });
+        }
+        called
+    }
 }
 
 /// Stands where a hook would, for the rows.
@@ -36,7 +101,7 @@ impl Hook for Rows {
     }
 }
 
-/// Measures a pair as it is. `watch` is told how far long measurements are.
+/// Measures a pair as it is, without training. `watch` is told how far long measurements are.
 ///
 /// # Errors
 /// When the divergences or decodings of the templates cannot be computed; a hook's failure is kept in the result.
@@ -47,7 +112,7 @@ pub fn measure(
     watch: Option<Arc<Watch>>,
 ) -> anyhow::Result<Measured> {
     let pair = Arc::new(pair);
-    let milestone = Arc::new(Milestone {
+    let milestone = Milestone {
         event: Event::RunStart,
         signal: None,
         clock: Clock::default(),
@@ -57,49 +122,22 @@ pub fn measure(
         learning_rate: 0.0,
         times: Default::default(),
         evaluation: None,
-    });
-    let probes = Arc::new(Probes::default());
-    let of = |name: &str, hook: Box<dyn Hook>, deadline| Call {
-        name: name.into(),
-        hook: Arc::new(Mutex::new(hook)),
-        milestone: milestone.clone(),
-        pair: pair.clone(),
-        start: Some(pair.clone()),
-        probes: probes.clone(),
-        batch: None,
-        scene: scene.clone(),
-        deadline,
-        watch: watch.clone(),
     };
-    let (mut outputs, mut failures, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    for spec in hooks {
-        let name = spec.name;
-        let start = Instant::now();
-        match call(&of(&name, spec.hook, spec.deadline), Live::NONE) {
-            Ok(output) => outputs.push((name.clone(), output)),
-            Err(message) => failures.push(HookFailure {
-                name: name.clone(),
-                step: 0,
-                message,
-            }),
-        }
-        times.push(HookTime {
-            name,
-            calls: 1,
-            total: start.elapsed(),
-            longest_lag: 0,
-            background: false,
-            detached: None,
-        });
-    }
+    let moment = Moment {
+        milestone: Arc::new(milestone),
+        start: Some(pair.clone()),
+        pair,
+        scene,
+        probes: Arc::default(),
+        watch,
+    };
+    let called = moment.call(hooks);
     // The rows come from the same probes as a hook's numbers, so that nothing is computed twice.
-    let rows = of("rows", Box::new(Rows), None);
+    let rows = moment.of("rows", Box::new(Rows), None);
     let context = context(&rows, Live::NONE);
     Ok(Measured {
         divergences: context.divergences()?,
         decodings: context.decodings(None)?,
-        outputs,
-        failures,
-        times,
+        called,
     })
 }

@@ -3,8 +3,10 @@
 
 mod adamw;
 mod charts;
+mod costed;
 mod dispatcher;
 mod gate;
+mod held;
 mod interveners;
 mod learner;
 mod learners;
@@ -24,9 +26,10 @@ mod schedule;
 mod worker;
 
 pub use adamw::{AdamW, WeightDecay};
+pub use held::{Held, Next};
 pub use learner::Learner;
 pub use loop_tags::loop_tags;
-pub use measuring::{Measured, measure};
+pub use measuring::{Called, Measured, measure};
 pub use objective::{Direction, Distil, Objective, Objectives};
 pub use outcome::{HookTime, Outcome, RunError, StopReason};
 pub use plan::{Best, HookSpec, InterventionSpec, OnError, Plan, Training};

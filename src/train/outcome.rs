@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::data::tokenizer::TokenizerError;
+use crate::hook::Cost;
 use crate::intervention::Done;
 use crate::model::{Role, WeightsError};
 use crate::record::progress::Span;
@@ -104,21 +104,21 @@ pub enum RunError {
 pub enum StopReason {
     /// All steps are done.
     Complete,
-    /// It was interrupted by Ctrl-C.
-    Interrupted,
+    /// It was interrupted, by Ctrl-C or what is here instead. A resume goes on with it.
+    Interrupted(String),
     /// A hook or an intervention asked for it, for this reason.
     Requested(String),
 }
 
-/// The time that a hook took.
+/// What a hook cost.
 #[derive(Debug, Clone)]
 pub struct HookTime {
     /// The hook's instance name.
     pub name: String,
     /// The number of calls.
     pub calls: u64,
-    /// The wall time of all calls together.
-    pub total: Duration,
+    /// What all calls cost together.
+    pub cost: Cost,
     /// The most steps that training was ahead when a result arrived.
     pub longest_lag: u64,
     /// Whether it ran beside the training.
@@ -140,8 +140,10 @@ pub struct Outcome {
     pub interventions: Vec<Done>,
     /// Failures of hooks.
     pub failures: Vec<HookFailure>,
-    /// The time that each hook took.
+    /// What each hook cost.
     pub times: Vec<HookTime>,
+    /// Where hooks took more of the run's time than they should, in words.
+    pub excesses: Vec<String>,
     /// The run's directory.
     pub directory: PathBuf,
 }

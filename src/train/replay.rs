@@ -85,9 +85,15 @@ pub fn replay(
         hook.runs = crate::hook::Runs::Inline;
     }
     let total_steps = plan.extent.steps();
-    let mut dispatcher =
-        Dispatcher::new(hooks, plan.scene, || start.clone(), plan.extent.clone(), 1)?
-            .watched_by(watch);
+    let mut dispatcher = Dispatcher::new(
+        hooks,
+        plan.scene,
+        || start.clone(),
+        plan.extent.clone(),
+        1,
+        0,
+    )?
+    .watched_by(watch);
     let mut clock = Clock::default();
     for point in points {
         clock = point.clock.clone();
@@ -115,6 +121,7 @@ pub fn replay(
             pair: &|| pair.clone(),
             batch: &|| None,
             live: Live::NONE,
+            alone: true,
         };
         let mut sinks = Sinks {
             recorder: &mut recorder,
@@ -137,6 +144,8 @@ pub fn replay(
         interventions: Vec::new(),
         failures,
         times,
+        // There is no training that hooks could hold up.
+        excesses: Vec::new(),
         directory: directory.path().to_owned(),
     })
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::held::{Held, Next};
+use crate::clock::Clock;
 use crate::event::Event;
 use crate::hook::{Milestone, Watch};
 
@@ -34,6 +36,18 @@ pub trait Reporter {
     /// A checkpoint was saved at `path`.
     fn saved(&mut self, path: &Path) {
         let _ = path;
+    }
+
+    /// Whether the run stands still after the step that is done by `clock`. It is asked after every step.
+    fn holds(&mut self, clock: &Clock) -> bool {
+        let _ = clock;
+        false
+    }
+
+    /// The run stands still. What it does next is asked again until it goes on or ends.
+    fn held(&mut self, held: &Held) -> Next {
+        let _ = held;
+        Next::GoOn
     }
 }
 

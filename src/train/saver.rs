@@ -26,6 +26,13 @@ impl Saver {
         Ok(())
     }
 
+    /// Whether the thread is at work.
+    pub fn is_at_work(&self) -> bool {
+        self.thread
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Returns the result of the checkpoint that is being saved if its thread is done, without waiting.
     pub fn arrived(&mut self) -> Option<Saved> {
         if self.thread.as_ref()?.is_finished() {

@@ -2,16 +2,22 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select, unbounded};
 
+use super::costed::costed;
 use super::outcome::RunError;
 use super::recorder::Slot;
-use crate::hook::{Batch, Context, Deadline, Hook, Live, Milestone, Output, Probes, Scene, Watch};
-use crate::model::Pair;
+use crate::device;
+use crate::hook::{
+    Batch, Context, Cost, Deadline, Hook, Live, Milestone, Output, Probes, Scene, Watch,
+};
+use crate::memory;
+use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
 
 /// A hook that the loop and the worker can both call. Each call holds the lock.
@@ -22,6 +28,8 @@ pub(super) struct Job {
     pub index: usize,
     pub slot: Slot,
     pub call: Call,
+    /// The moment of its milestone.
+    pub since: Instant,
 }
 
 /// Everything that a call of a hook needs.
@@ -44,7 +52,7 @@ pub(super) struct Done {
     pub slot: Slot,
     pub milestone: Arc<Milestone>,
     pub result: Result<Output, String>,
-    pub took: Duration,
+    pub cost: Cost,
 }
 
 thread_local! {
@@ -56,16 +64,44 @@ pub fn in_hook() -> bool {
     IN_HOOK.get()
 }
 
-/// Makes a job's call and measures its time.
-pub(super) fn work(job: Job, live: Live) -> Done {
-    let start = Instant::now();
+/// Makes a job's call in the loop. `alone` says that no other thread of the run is at work, so that the memory it takes is the call's.
+pub(super) fn work_inline(job: Job, live: Live, alone: bool) -> Done {
+    let before = if alone { memory::peak() } else { None };
+    let (result, mut cost) = call_inline(&job.call, live);
+    cost.training_waited = cost.took + cost.waited;
+    cost.peak_rise = before.and_then(|before| Some(memory::peak()?.saturating_sub(before)));
+    done(job, result, cost)
+}
+
+/// Makes a job's call beside the training, which is at `step`. It moves `weights` bytes of weights in a step.
+fn work_beside(job: Job, step: &AtomicU64, weights: u64) -> Done {
+    let queued = job.since.elapsed();
+    let (result, mut cost) = costed(&|| Duration::ZERO, || call(&job.call, Live::NONE));
+    cost.waited += queued;
+    if step.load(Ordering::Relaxed) > job.call.milestone.clock.step.0 {
+        cost.held_twice = weights;
+    }
+    done(job, result, cost)
+}
+
+fn done(job: Job, result: Result<Output, String>, cost: Cost) -> Done {
     Done {
         index: job.index,
         slot: job.slot,
-        milestone: job.call.milestone.clone(),
-        result: call(&job.call, live),
-        took: start.elapsed(),
+        milestone: job.call.milestone,
+        result,
+        cost,
     }
+}
+
+/// Calls a hook between two waits for the devices of its pair: what they had still to do for others is no time of the hook's, and what the
+/// hook leaves to them is.
+pub(super) fn call_inline(call_of: &Call, live: Live) -> (Result<Output, String>, Cost) {
+    let devices = || {
+        let devices = Role::BOTH.map(|role| call_of.pair.get(role).device());
+        devices.iter().map(device::wait_for).sum()
+    };
+    costed(&devices, || call(call_of, live))
 }
 
 /// Calls a method of a hook. A panic becomes an error. A hook that panicked may be called again when its `on_error` is `retry`, with its
@@ -138,17 +174,22 @@ pub(super) struct Worker {
     thread: Option<JoinHandle<()>>,
     /// Jobs that were sent and have no result yet.
     pending: usize,
+    /// The optimiser steps that the training has done.
+    step: Arc<AtomicU64>,
 }
 
 impl Worker {
-    pub fn start(queue: usize) -> std::io::Result<Self> {
+    /// Starts the thread. `queue` milestones may wait. A step of the training moves `weights` bytes of weights.
+    pub fn start(queue: usize, weights: u64) -> std::io::Result<Self> {
+        let step = Arc::new(AtomicU64::new(0));
+        let now = step.clone();
         let (milestones, inbox) = bounded::<Vec<Job>>(queue);
         let (outbox, results) = unbounded();
         let thread = std::thread::Builder::new()
             .name("hooks".to_owned())
             .spawn(move || {
                 for job in inbox.into_iter().flatten() {
-                    if outbox.send(work(job, Live::NONE)).is_err() {
+                    if outbox.send(work_beside(job, &now, weights)).is_err() {
                         return;
                     }
                 }
@@ -158,7 +199,18 @@ impl Worker {
             results,
             thread: Some(thread),
             pending: 0,
+            step,
         })
+    }
+
+    /// Tells the thread how many steps the training has done.
+    pub fn at_step(&self, step: u64) {
+        self.step.store(step, Ordering::Relaxed);
+    }
+
+    /// Whether it has nothing to do.
+    pub fn is_idle(&self) -> bool {
+        self.pending == 0
     }
 
     /// Queues the jobs of a milestone. While the queue is full, passes finished ones to `done`.
@@ -180,9 +232,9 @@ impl Worker {
                 }
                 Err(TrySendError::Full(full)) => {
                     jobs = full;
-                    let finished = self.results.recv();
-                    self.pending -= 1;
-                    done(finished.map_err(|_| RunError::DeadWorker)?)?;
+                    if let Some(finished) = self.next(|| ())? {
+                        done(finished)?;
+                    }
                 }
                 Err(TrySendError::Disconnected(_)) => return Err(RunError::DeadWorker),
             }
@@ -206,18 +258,28 @@ impl Worker {
         }
     }
 
-    /// Waits for the next finished job. None when no job is pending. `tick` is called about every 100 ms.
+    /// Waits for the next finished job, and adds that time to what it cost: the thread makes one call after the other, so it is this one
+    /// that is waited for. None when no job is pending. `tick` is called about every 100 ms.
     pub fn next(&mut self, mut tick: impl FnMut()) -> Result<Option<Done>, RunError> {
-        while self.pending > 0 {
+        if self.pending == 0 {
+            return Ok(None);
+        }
+        if let Ok(finished) = self.results.try_recv() {
+            self.pending -= 1;
+            return Ok(Some(finished));
+        }
+        let start = Instant::now();
+        loop {
             select! {
                 recv(self.results) -> finished => {
                     self.pending -= 1;
-                    return finished.map(Some).map_err(|_| RunError::DeadWorker);
+                    let mut finished = finished.map_err(|_| RunError::DeadWorker)?;
+                    finished.cost.training_waited += start.elapsed();
+                    return Ok(Some(finished));
                 }
                 default(Duration::from_millis(100)) => tick(),
             }
         }
-        Ok(None)
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::Path;
 fn every_test_that_the_table_of_features_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let table = std::fs::read_to_string(root.join("docs/features.md")).unwrap();
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
+    let rows: Vec<&str> = table
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
     assert_eq!(rows.len(), 1 + 55);
     let mut named = 0;
     for row in &rows[1..] {

@@ -505,7 +505,17 @@ fn mistakes_in_conditions_are_found_before_the_run() {
         (
             "'hook/drift/seconds > 1'",
             "hook/drift/seconds",
-            "depends on time",
+            "no two runs have it in common",
+        ),
+        (
+            "'hook/drift/training_waited_seconds > 1'",
+            "hook/drift/training_waited_seconds",
+            "no two runs have it in common",
+        ),
+        (
+            "'hook/drift/peak_rise_bytes > 1'",
+            "hook/drift/peak_rise_bytes",
+            "no two runs have it in common",
         ),
         (
             "'train/main/gradient_norms > 1'",

@@ -1,16 +1,16 @@
 //! Calls or queues the hooks that are due at an event.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use super::{Dispatcher, Sinks};
 use crate::clock::Clock;
 use crate::event::Event;
-use crate::hook::{Batch, Live, Milestone, Probes, Runs, Seen};
+use crate::hook::{Batch, Cost, Live, Milestone, Probes, Runs, Seen};
 use crate::model::Pair;
 use crate::train::listener::Firing;
 use crate::train::outcome::RunError;
-use crate::train::worker::{Call, Done, Job, work};
+use crate::train::worker::{Call, Done, Job, Worker, work_inline};
 
 /// What all calls at one milestone share.
 struct Calls<'a> {
@@ -21,6 +21,8 @@ struct Calls<'a> {
     /// The pair and the text at hand, once a call needs them.
     taken: Option<(Arc<Pair>, Option<Arc<Batch>>)>,
     probes: Arc<Probes>,
+    /// As in [`Firing`].
+    alone: bool,
 }
 
 impl Dispatcher {
@@ -32,6 +34,12 @@ impl Dispatcher {
         if event != Event::RunFailed {
             drained?;
         }
+        if let Some(worker) = &self.worker {
+            worker.at_step(self.step);
+        }
+        if event == Event::StepEnd {
+            self.warn(&firing.milestone.clock, sinks.reporter);
+        }
         let (last, due) = self.due(&firing);
         let mut calls = Calls {
             milestone: Arc::new(firing.milestone),
@@ -40,6 +48,7 @@ impl Dispatcher {
             live: firing.live,
             taken: None,
             probes: Arc::default(),
+            alone: firing.alone,
         };
         let mut jobs = Vec::new();
         for index in due {
@@ -70,6 +79,7 @@ impl Dispatcher {
                 pair: calls.pair,
                 batch: calls.batch,
                 live: calls.live,
+                alone: calls.alone,
             };
             let (_, due) = self.due(&firing);
             let at_hand = std::mem::replace(&mut calls.milestone, Arc::new(milestone));
@@ -155,12 +165,18 @@ impl Dispatcher {
             watch: self.watch.clone(),
         };
         let slot = sinks.recorder.reserve();
-        let job = Job { index, slot, call };
+        let job = Job {
+            index,
+            slot,
+            call,
+            since: Instant::now(),
+        };
         if entry.runs == Runs::Background {
             entry.pending += 1;
             return Ok(Some(job));
         }
-        let done = work(job, calls.live);
+        let idle = self.worker.as_ref().is_none_or(Worker::is_idle);
+        let done = work_inline(job, calls.live, calls.alone && idle);
         self.commit(done, sinks)?;
         Ok(None)
     }
@@ -180,7 +196,7 @@ impl Dispatcher {
             slot: sinks.recorder.reserve(),
             milestone: calls.milestone.clone(),
             result: Err(message),
-            took: Duration::ZERO,
+            cost: Cost::default(),
         };
         self.commit(done, sinks)
     }

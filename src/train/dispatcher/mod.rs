@@ -1,8 +1,9 @@
 //! The hooks of a run: calls or queues those that are due at an event, and turns their reports into records and requests.
 
 mod calling;
+mod excess;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::interveners::{Interveners, Situation};
@@ -47,21 +48,27 @@ pub(super) struct Dispatcher {
     of_the_loop: Vec<String>,
     /// The optimiser steps done, from which the lag is computed.
     step: u64,
+    /// The limits of time that were said to be exceeded: of a hook, or of all.
+    warned: BTreeSet<Option<usize>>,
 }
 
 impl Dispatcher {
-    /// Makes the dispatcher of a run's hooks. `start` is called for the pair before the first step if a hook compares with it.
+    /// Makes the dispatcher of a run's hooks. `start` is called for the pair before the first step if a hook compares with it. A step of the
+    /// training moves `weights` bytes of weights.
     pub fn new(
         specs: Vec<HookSpec>,
         scene: Arc<Scene>,
         start: impl FnOnce() -> Pair,
         extent: Extent,
         queue: usize,
+        weights: u64,
     ) -> Result<Self, RunError> {
         let compares = specs.iter().any(|spec| spec.compares_with_start);
         let entries: Vec<Listener> = specs.into_iter().map(Listener::new).collect();
         let background = entries.iter().any(|entry| entry.runs == Runs::Background);
-        let worker = background.then(|| Worker::start(queue)).transpose();
+        let worker = background
+            .then(|| Worker::start(queue, weights))
+            .transpose();
         Ok(Self {
             entries,
             worker: worker.map_err(RunError::Thread)?,
@@ -75,6 +82,7 @@ impl Dispatcher {
             values: Values::default(),
             of_the_loop: loop_tags(&Role::BOTH),
             step: 0,
+            warned: BTreeSet::new(),
         })
     }
 
@@ -116,6 +124,11 @@ impl Dispatcher {
         self.extent = extent;
     }
 
+    /// The pair before the first step, if a hook compares with it.
+    pub fn start(&self) -> Option<Arc<Pair>> {
+        self.start.clone()
+    }
+
     /// Whether a hook will be called, or may be, at an event of the coming step. `before` is the clock at the end of the step before it.
     pub fn awaits(&self, event: Event, before: &Clock) -> bool {
         let mut entries = self.entries.iter();
@@ -145,15 +158,19 @@ impl Dispatcher {
     /// The time that hooks with a budget have taken together. None while one of them is running: hooks that share probes should be called
     /// at the same milestones.
     fn spent(&self) -> Option<Spent> {
+        let mut entries = self.entries.iter();
+        let runs = entries.any(|entry| entry.has_budget() && entry.pending > 0);
+        (!runs).then(|| self.spent_so_far())
+    }
+
+    /// The same, without the call that may be running.
+    fn spent_so_far(&self) -> Spent {
         let mut all = Spent::default();
         for entry in self.entries.iter().filter(|entry| entry.has_budget()) {
-            if entry.pending > 0 {
-                return None;
-            }
             all.total += entry.spent.total;
             all.last += entry.spent.last;
         }
-        Some(all)
+        all
     }
 
     /// Records the results of background hooks that have finished, without waiting.
@@ -194,16 +211,18 @@ impl Dispatcher {
             // worker was.
             return sinks.recorder.abandon(done.slot);
         }
-        let (step, took) = (done.milestone.step, done.took);
+        let (step, cost) = (done.milestone.step, done.cost);
         entry.time.calls += 1;
-        entry.time.total += took;
+        entry.time.cost += cost;
         entry.spent = Spent {
-            total: entry.spent.total + took,
-            last: took,
+            total: entry.spent.total + cost.took,
+            last: cost.took,
         };
         let lag = self.step.saturating_sub(done.milestone.clock.step.0);
         entry.time.longest_lag = entry.time.longest_lag.max(lag);
-        sinks.reporter.hook(&entry.name, step, took.as_secs_f64());
+        sinks
+            .reporter
+            .hook(&entry.name, step, cost.took.as_secs_f64());
         let checked = done.result.and_then(|mut output| {
             entry.prefix_tags(&mut output);
             let spans = sinks.recorder.spans();
@@ -228,10 +247,7 @@ impl Dispatcher {
             let written = columns::write(sinks.directory, step, name, templates, values);
             Some(written?)
         };
-        let times = [
-            (format!("hook/{}/seconds", entry.name), took.as_secs_f64()),
-            (format!("hook/{}/lag_steps", entry.name), lag as f64),
-        ];
+        let times = cost.times(&entry.name, entry.runs == Runs::Background, lag);
         let record = Record {
             event: done.milestone.name(),
             source: &entry.name,
@@ -332,7 +348,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The time that each hook took.
+    /// What each hook cost.
     pub fn into_times(self) -> Vec<HookTime> {
         let entries = self.entries.into_iter();
         let times = entries.map(|entry| HookTime {

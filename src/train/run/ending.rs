@@ -28,7 +28,8 @@ impl Run<'_> {
     fn finished(&mut self, stop: &StopReason) -> Result<Ended, RunError> {
         let step = self.clock().step.0;
         self.before = self.clock().clone();
-        if *stop == StopReason::Interrupted {
+        let interrupted = matches!(stop, StopReason::Interrupted(_));
+        if interrupted {
             if self.saved_at != Some(step) {
                 self.save(false)?;
             }
@@ -43,7 +44,7 @@ impl Run<'_> {
         self.settle()?;
         self.publish_models()?;
         // TensorBoard keeps the first status that it reads, so a run that may be resumed must not have one yet.
-        if *stop != StopReason::Interrupted {
+        if !interrupted {
             self.recorder.send(Entry::SessionEnd { success: true })?;
         }
         let hooks = self.dispatcher.failures();
@@ -53,7 +54,7 @@ impl Run<'_> {
                 Stop::Incomplete,
                 Some("a hook that was due did not report".to_owned()),
             ),
-            StopReason::Interrupted => (Stop::Interrupted, Some("Ctrl-C".to_owned())),
+            StopReason::Interrupted(reason) => (Stop::Interrupted, Some(reason.clone())),
             StopReason::Requested(reason) => (Stop::Requested, Some(reason.clone())),
         };
         let ended = Ended {
@@ -73,6 +74,7 @@ impl Run<'_> {
         // Includes the time that hooks took after the last step.
         self.progress.clock.elapsed = self.elapsed();
         let spans = self.recorder.close()?;
+        let excesses = self.dispatcher.excesses(self.progress.clock.elapsed);
         Ok(Outcome {
             stop,
             clock: self.progress.clock,
@@ -80,6 +82,7 @@ impl Run<'_> {
             interventions: ended.interventions,
             failures: ended.hooks,
             times: self.dispatcher.into_times(),
+            excesses,
             directory: self.directory.path().to_owned(),
         })
     }

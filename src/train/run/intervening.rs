@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::hook::Output;
 use crate::intervention::{Action, Deed, Done, InForce, Rollback};
 use crate::model::Role;
+use crate::record::checkpoint;
 use crate::record::progress::Progress;
 use crate::train::outcome::RunError;
 use crate::train::recorder::Record;
@@ -113,7 +114,7 @@ impl Run<'_> {
         }
     }
 
-    /// Goes back to the newest checkpoint: weights, optimisers, everything of the run's state, and everything recorded since then. Only the
+    /// Goes back to the newest checkpoint of the run's own: weights, optimisers, everything of the run's state, and everything recorded since then. Only the
     /// rollbacks themselves are kept.
     fn roll_back(
         &mut self,
@@ -125,6 +126,9 @@ impl Run<'_> {
         self.settle()?;
         self.wait_for_checkpoint()?;
         self.recorder.flush()?;
+        if let Some(own) = self.progress.own_checkpoint {
+            checkpoint::discard_after(&self.directory, own)?;
+        }
         let (from, place) = (self.clock().step.0, self.extent.place(self.clock().step));
         let before = std::mem::take(&mut self.progress.in_force.rollbacks);
         let reporter = &mut *self.reporter;

@@ -3,6 +3,7 @@
 mod at_hand;
 mod ending;
 mod evaluating;
+mod holding;
 mod intervening;
 mod opening;
 mod saving;
@@ -129,8 +130,13 @@ impl Run<'_> {
             }
             self.next_step()?;
             // A hook's reason to stop is part of the checkpoint, Ctrl-C is not, so that a resume continues after it.
-            if self.progress.stopping.is_none() && self.interrupt.load(Ordering::Relaxed) {
-                return Ok(StopReason::Interrupted);
+            if self.progress.stopping.is_none() {
+                if let Some(stop) = self.hold()? {
+                    return Ok(stop);
+                }
+                if self.interrupt.load(Ordering::Relaxed) {
+                    return Ok(StopReason::Interrupted("Ctrl-C".to_owned()));
+                }
             }
         }
     }
@@ -409,6 +415,7 @@ impl Run<'_> {
                 optimiser: &|role| self.models.optimiser(role),
                 update: &|role| self.models.update(role),
             },
+            alone: !self.saver.is_at_work(),
         };
         let mut sinks = Sinks {
             recorder: &mut self.recorder,

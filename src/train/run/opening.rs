@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use burn::module::Module;
+
 use super::at_hand::AtHand;
 use super::{Begin, Run};
 use crate::clock::Epoch;
 use crate::hook::{Shows, StepTimes};
+use crate::model::Network;
 use crate::record::{RunDirectory, experiment, pairs};
 use crate::tensorboard::{Entry, HparamValue};
 use crate::train::dispatcher::Dispatcher;
@@ -32,12 +35,17 @@ impl<'a> Run<'a> {
             Begin::Resume | Begin::Extend => RunDirectory::existing(&plan.directory)?,
         };
         let shows: Vec<Shows> = plan.hooks.iter().map(|hook| hook.shows.clone()).collect();
+        let trained = plan.training.models.iter();
+        let weights = trained
+            .map(|role| bytes_of_weights(plan.pair.get(*role)))
+            .sum();
         let mut dispatcher = Dispatcher::new(
             plan.hooks,
             plan.scene.clone(),
             || plan.pair.snapshot(),
             plan.extent.clone(),
             plan.queue,
+            weights,
         )?
         .watched_by(reporter.watch())
         .with_interventions(plan.interventions);
@@ -123,6 +131,11 @@ impl<'a> Run<'a> {
         run.freeze();
         Ok(run)
     }
+}
+
+/// The bytes that the weights of a model take.
+fn bytes_of_weights(model: &Network) -> u64 {
+    (model.num_params() * size_of::<f32>()) as u64
 }
 
 /// Sends what TensorBoard shows of a run besides its curves.

@@ -42,6 +42,7 @@ impl Run<'_> {
         self.wait_for_checkpoint()?;
         if announced {
             self.emit(Event::CheckpointSaved)?;
+            self.progress.own_checkpoint = Some(self.clock().step.0);
         }
         self.settle()?;
         self.save_asked = false;
@@ -59,11 +60,13 @@ impl Run<'_> {
         };
         let models = self.models.frozen();
         let (directory, record) = (self.directory.clone(), self.recorder.files());
-        let (keep, best) = (self.training.keep, progress.best.map(|(step, _)| step));
+        let keep = self.training.keep;
+        let best = progress.best.map(|(step, _)| step);
+        let spared = [best, progress.own_checkpoint];
         self.saver.start(move || {
             let path = checkpoint::write(&directory, models, &progress, &record)?;
             if let Some(keep) = keep {
-                checkpoint::prune(&directory, keep, best)?;
+                checkpoint::prune(&directory, keep, spared)?;
             }
             Ok(path)
         })?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{Begin, train};
 use crate::cadence::Cadence;
-use crate::clock::{Extent, Length};
+use crate::clock::{Clock, Extent, Length};
 use crate::data::blocks::Blocks;
 use crate::data::templates::{ContrastSpec, TemplateSet, Templates};
 use crate::decode::Settings;
@@ -27,7 +27,8 @@ use crate::record::{Manifest, RecordError};
 use crate::train::learners::{Frozen, Trained, TrainingBatch};
 use crate::train::outcome::{Outcome, RunError};
 use crate::train::{
-    Decay, HookSpec, InterventionSpec, Objectives, OnError, Plan, Reporter, Schedule, Training,
+    Decay, Held, HookSpec, InterventionSpec, Next, Objectives, OnError, Plan, Reporter, Schedule,
+    Training,
 };
 
 /// A model of one number, in place of weights and optimiser. Its value depends on every row, weight and learning rate, and on their order.
@@ -454,15 +455,25 @@ impl World {
         begin: Begin,
         dies_at: Option<usize>,
     ) -> (Option<Outcome>, Vec<String>) {
+        let trace = Trace {
+            dies_at,
+            ..Trace::default()
+        };
+        self.train_watched(shape, directory, begin, trace)
+    }
+
+    fn train_watched(
+        &self,
+        shape: &Shape,
+        directory: &Path,
+        begin: Begin,
+        mut trace: Trace,
+    ) -> (Option<Outcome>, Vec<String>) {
         let models = Counting {
             weight: 1.0,
             gradient: 0.0,
             is_frozen: false,
             pair: self.pair.clone(),
-        };
-        let mut trace = Trace {
-            events: Vec::new(),
-            dies_at,
         };
         let plan = self.plan(shape, directory);
         let never = AtomicBool::new(false);
@@ -482,9 +493,12 @@ impl World {
 
 const KILLED: &str = "killed by the test";
 
+#[derive(Default)]
 struct Trace {
     events: Vec<String>,
     dies_at: Option<usize>,
+    /// Whether it holds the run after every step, and saves after every second one.
+    holds: bool,
 }
 
 impl Reporter for Trace {
@@ -496,6 +510,15 @@ impl Reporter for Trace {
         let clock = &milestone.clock;
         let (epoch, step, micro) = (clock.epoch, clock.step, clock.micro_batch);
         self.events.push(format!("{event} {epoch}/{step}/{micro}"));
+    }
+
+    fn holds(&mut self, _: &Clock) -> bool {
+        self.holds
+    }
+
+    fn held(&mut self, held: &Held) -> Next {
+        let saves = held.milestone().step.is_multiple_of(2) && !held.is_saved();
+        if saves { Next::Save } else { Next::GoOn }
     }
 }
 
@@ -566,10 +589,7 @@ fn a_run_whose_last_step_leaves_the_finite_numbers_is_not_complete() {
         pair: world.pair.clone(),
     };
     let never = AtomicBool::new(false);
-    let mut trace = Trace {
-        events: Vec::new(),
-        dies_at: None,
-    };
+    let mut trace = Trace::default();
     let ended = train(plan, Box::new(models), Begin::Anew, &mut trace, &never);
     let message = ended.unwrap_err().to_string();
     assert!(
@@ -744,6 +764,32 @@ fn what_was_due_by_wall_time_before_a_checkpoint_is_not_due_again() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Held after every step, saved there now and then, and killed on the way.
+    #[test]
+    fn a_run_that_is_held_is_the_run_that_never_was(shape in shapes(), dies_at in 0usize..60) {
+        let world = World::new();
+        let folder = folder();
+        let (whole, run) = (folder.path().join("whole"), folder.path().join("held"));
+        let (_, events) = world.train(&shape, &whole, Begin::Anew, None);
+        let mut expected = left(&whole);
+        let held = |dies_at, begin| {
+            let trace = Trace { dies_at, holds: true, ..Trace::default() };
+            world.train_watched(&shape, &run, begin, trace)
+        };
+        let (outcome, seen) = held(Some(dies_at), Begin::Anew);
+        prop_assert_eq!(&seen[..], &events[..seen.len()]);
+        if outcome.is_none() {
+            let (resumed, after) = held(None, Begin::Resume);
+            prop_assert!(resumed.is_some());
+            let loaded = after.first().is_some_and(|first| first.starts_with("checkpoint-loaded"));
+            prop_assert!(events.ends_with(&after[usize::from(loaded)..]), "{events:?} {after:?}");
+        }
+        let mut found = left(&run);
+        // It has checkpoints that the other has not.
+        (expected.3, found.3) = Default::default();
+        prop_assert_eq!(found, expected);
+    }
+
     #[test]
     fn killed_at_every_event_and_resumed_it_is_the_run_that_never_was(shape in prop_oneof![9 => shapes(), 1 => Just(eventful())], second in 1usize..40) {
         let world = World::new();

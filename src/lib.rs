@@ -40,3 +40,4 @@ pub mod statistics;
 mod suggestion;
 pub mod tensorboard;
 pub mod train;
+pub mod treatment;

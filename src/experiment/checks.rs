@@ -49,6 +49,7 @@ impl Written {
             (["train", "evaluate_blocks"], train.evaluate_blocks),
             (["data", "train_articles"], data.train_articles),
             (["data", "test_articles"], data.test_articles),
+            (["data", "blocks"], data.blocks),
         ] {
             self.check(&path, limit != Some(0), AT_LEAST_ONE)?;
         }

@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use super::load::ModelSource;
-use super::{Experiment, Places, inputs};
+use super::{Experiment, Intervention, Places, inputs};
 use crate::checksum::sha256;
 use crate::data::corpus::{Corpus, Origin};
 use crate::data::templates::Templates;
 use crate::download::Progress;
 use crate::hook::Registry;
 use crate::model::{Pair, Role};
+use crate::record::manifest::Inputs;
 use crate::record::{Manifest, ManifestError, pairs};
 use crate::tensorboard::HparamValue;
 use crate::train::Plan;
@@ -32,6 +33,10 @@ pub(super) fn resolved_text(
             .display()
             .to_string()
     };
+    let lists = experiment.data.intervene.iter_mut();
+    for file in lists.filter_map(Intervention::file_mut) {
+        *file = absolute(file);
+    }
     for (model, source) in [
         &mut experiment.models.main,
         &mut experiment.models.assistant,
@@ -122,12 +127,13 @@ pub(super) fn measured(
 pub(super) fn manifest(
     experiment: &Experiment,
     corpus: &Corpus,
+    text: Inputs,
     pair: &Pair,
     sources: &[ModelSource; 2],
     templates: &Templates,
 ) -> Result<serde_json::Value, ManifestError> {
     let mut inputs = inputs::of_models(sources)?;
-    inputs.extend(inputs::of_corpus(corpus, &experiment.data));
+    inputs.extend(text);
     inputs.extend(inputs::of_templates(templates));
     Ok(json!({
         "milepost": env!("CARGO_PKG_VERSION"),
@@ -166,6 +172,21 @@ pub(super) fn complete(
     Ok(())
 }
 
+/// What is done to the text to train on, in words.
+fn changes_of_text(experiment: &Experiment) -> String {
+    let changes = experiment.data.intervene.iter().map(Intervention::name);
+    changes.collect::<Vec<_>>().join(", ")
+}
+
+/// The text of the training in one line: where it came from, and what was done to it.
+pub(super) fn origin(experiment: &Experiment, corpus: &Corpus) -> String {
+    let description = &corpus.description;
+    match experiment.data.intervene.len() {
+        0 => description.clone(),
+        _ => format!("{description}; changed: {}", changes_of_text(experiment)),
+    }
+}
+
 /// The parameters by which TensorBoard's table of runs tells runs apart.
 pub(super) fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, HparamValue)> {
     let train = &experiment.train;
@@ -192,6 +213,10 @@ pub(super) fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, 
             HparamValue::Bool(corpus.origin == Origin::BuiltinSample),
         ),
     ];
+    if !experiment.data.intervene.is_empty() {
+        let changes = changes_of_text(experiment);
+        hparams.push(("data.intervene", HparamValue::Text(changes)));
+    }
     if let Some(dropout) = train.dropout {
         hparams.push(("train.dropout", number(dropout)));
     }

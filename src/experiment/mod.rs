@@ -8,10 +8,12 @@ mod fetch;
 mod firings;
 mod hooks;
 mod inputs;
+mod intervene;
 mod load;
 mod resolve;
 mod room;
 mod signals;
+mod text;
 
 use std::ops::Range;
 
@@ -24,6 +26,7 @@ pub use fetch::{Fetched, fetch};
 pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
+pub use intervene::{Drawn, Intervention, Shuffled};
 pub use resolve::{Measurement, Places, Resolved, resolve, resolve_measurement, resolve_replay};
 
 use crate::cadence::Cadence;
@@ -158,7 +161,7 @@ pub struct DataSection {
     pub folder: Option<String>,
     /// Whether the built-in sample may be used when the text is not found.
     pub builtin_sample: bool,
-    /// Use only this many training documents, from the first on.
+    /// Use only this many training documents, from the first on. They are counted after `intervene`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_articles: Option<usize>,
     /// Use only this many test documents, from the first on.
@@ -166,6 +169,12 @@ pub struct DataSection {
     pub test_articles: Option<usize>,
     /// Whether to put the end-of-text token after every document.
     pub end_of_text: bool,
+    /// Train on exactly this many blocks, the first of the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
+    /// What is done to the training documents before the training, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intervene: Vec<Intervention>,
 }
 
 impl Default for DataSection {
@@ -177,6 +186,8 @@ impl Default for DataSection {
             train_articles: None,
             test_articles: None,
             end_of_text: false,
+            blocks: None,
+            intervene: Vec::new(),
         }
     }
 }
@@ -364,6 +375,7 @@ fn parse_text(source: Source) -> Result<Written, Diagnostic> {
         );
         return Err(Diagnostic::at(&source, span, message));
     }
+    intervene::check(&source, parsed.get_ref())?;
     let rest = part(parsed.get_ref(), |key| key != "hooks");
     let rest = toml::Deserializer::from(Spanned::new(parsed.span(), rest));
     let experiment = Experiment::deserialize(rest);

@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::description::{complete, hparams, manifest, measured, resolved_text, with_hooks};
+use super::description::{
+    complete, hparams, manifest, measured, origin, resolved_text, with_hooks,
+};
 use super::firings::LoopCadences;
 use super::hooks::{self, HookOverview};
-use super::load::{
-    LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
-};
+use super::intervene::Treatments;
+use super::load::{LoadedPair, devices, eos, load_pair, load_templates, source_request};
 use super::room::Room;
-use super::{Experiment, Keep, Written};
+use super::{Experiment, Keep, Written, inputs, text};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::sources;
@@ -112,6 +113,7 @@ fn plan(
 ) -> anyhow::Result<Resolved> {
     let experiment = &written.experiment;
     written.check_values()?;
+    let treatments = Treatments::read(written, places)?;
     let devices = devices(written, true)?;
     let LoadedPair {
         pair,
@@ -127,13 +129,15 @@ fn plan(
     }
     let corpus = sources::resolve(&source_request(written, places)?, progress)?;
     let eos = eos(&pair, &tokenizer);
-    let blocks = cut(written, &corpus, Split::Train, &tokenizer, eos)?;
-    let held_out = cut(written, &corpus, Split::HeldOut, &tokenizer, eos)?;
+    let text = text::training(written, &corpus, treatments.all, &pair, &tokenizer, eos)?;
+    let mut read = treatments.inputs;
+    read.extend(inputs::of_corpus(&corpus, &experiment.data, text.read));
+    let held_out = text::held_out(written, &corpus, &pair, &tokenizer, eos)?;
     let held_out = match experiment.train.evaluate_blocks {
         Some(count) => held_out.take(count),
         None => held_out,
     };
-    let extent = extent(written, blocks.len())?;
+    let extent = extent(written, text.blocks.len())?;
     let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
     let room = Room::of(&prompts, &pair);
     room.check(written, &["decode"], &experiment.decode)?;
@@ -176,9 +180,10 @@ fn plan(
         room,
     )?;
     let mut notes = corpus.notes.clone();
+    notes.extend(text.note);
     notes.extend(scene.templates.left_out());
     notes.extend(hooks.notes);
-    let manifest = manifest(experiment, &corpus, &pair, &sources, &scene.templates)?;
+    let manifest = manifest(experiment, &corpus, read, &pair, &sources, &scene.templates)?;
     let plan = Plan {
         seed: experiment.seed,
         training: Training {
@@ -188,10 +193,11 @@ fn plan(
         scene: Arc::new(scene),
         extent,
         pair,
-        blocks,
+        blocks: text.blocks,
+        treatments: text.accounts,
         hooks: hooks.specs,
         queue: experiment.queue,
-        origin: corpus.description.clone(),
+        origin: origin(experiment, &corpus),
         resolved: resolved_text(experiment, places, &sources, hooks.resolved)?,
         manifest: manifest.into(),
         hparams: hparams(experiment, &corpus),

@@ -14,6 +14,7 @@ use crate::event::Event;
 use crate::hook::{Hook, Predicate, Runs, Scene, Shows};
 use crate::model::{Pair, Role};
 use crate::record::Manifest;
+use crate::treatment::Account;
 
 /// What happens to a hook that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -140,6 +141,8 @@ pub struct Plan {
     pub pair: Pair,
     /// Blocks to train on.
     pub blocks: Blocks,
+    /// What was done to their text.
+    pub treatments: Vec<Account>,
     /// What hooks may look at.
     pub scene: Arc<Scene>,
     /// The hooks, in the experiment's order.

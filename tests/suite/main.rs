@@ -53,6 +53,7 @@ mod sweep;
 mod templates;
 mod tensorboard;
 mod tensorboard_server;
+mod text_interventions;
 mod tokenizer;
 mod torture;
 mod toxicity;

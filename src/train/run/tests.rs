@@ -324,6 +324,7 @@ impl World {
             extent,
             pair: self.pair.clone(),
             blocks: Blocks::cut(ids.collect(), block as usize).unwrap(),
+            treatments: Vec::new(),
             scene: self.scene.clone(),
             hooks,
             queue: 1,

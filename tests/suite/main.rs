@@ -49,6 +49,7 @@ mod signals;
 mod small_run;
 mod sources;
 mod statistics;
+mod study;
 mod sweep;
 mod templates;
 mod tensorboard;

@@ -5,6 +5,7 @@ DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
 SEEDS ?= 1,2,3
+STUDY ?= studies/causes.toml
 KILLS ?= 300
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
@@ -36,7 +37,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +86,9 @@ measure: build ## measure a pair without training: make measure MAIN=DIR ASSISTA
 replay: build ## measure a run's checkpoints with other hooks: make replay RUN=runs/... [HOOKS=FILE]
 	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
 	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
+
+study: build ## run arms that each change one thing, and compare them: make study STUDY=studies/causes.toml [JOBS=2]
+	@$(MILEPOST) study '$(STUDY)' $(if $(JOBS),--jobs $(JOBS))
 
 sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2]
 	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS))

@@ -278,6 +278,7 @@ fn plan(
         },
         pair: pair()?,
         blocks: blocks.clone(),
+        treatments: Vec::new(),
         scene: Arc::new(Scene {
             seed: 1,
             eos: None,

@@ -43,3 +43,4 @@ pub mod statistics;
 mod suggestion;
 pub mod tensorboard;
 pub mod train;
+pub mod treatment;

@@ -158,6 +158,7 @@ impl Recipe {
             },
             pair,
             blocks,
+            treatments: Vec::new(),
             scene: Arc::new(scene),
             hooks: Vec::new(),
             interventions: Vec::new(),

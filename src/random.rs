@@ -26,6 +26,8 @@ pub enum Purpose {
     Calibration = 7,
     /// The seeds of further samples of the same prompts; `a` is the index of the sample.
     Samples = 8,
+    /// Treatments of the text to train on; `a` is the place of the treatment among them, `b` the place of the document in the source.
+    Text = 11,
 }
 
 /// Returns the generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so that two different streams never share

@@ -16,6 +16,7 @@ mod progress;
 mod replay;
 mod report;
 mod scaffold;
+mod study;
 mod summary;
 mod sweep;
 mod terminal;
@@ -62,6 +63,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Run an experiment with several seeds, and settings, each in a process of its own; go on where it was killed; pool the seeds.
     Sweep(sweep::Arguments),
+    /// Run arms of an experiment that each change one thing, with several seeds, and compare each with a baseline.
+    Study(study::Arguments),
     /// Write a page on one run, or on several pooled: verdict, figures, tables; it needs no network and no script.
     Report(report::Arguments),
     /// Show two runs side by side.
@@ -100,7 +103,7 @@ struct Selection {
 }
 
 /// Where data and downloads are.
-#[derive(Args)]
+#[derive(Args, Clone)]
 struct Where {
     /// Folder that has a folder for each source of text, by its name, and honest/.
     #[arg(long, env = "MILEPOST_DATA", value_name = "FOLDER")]
@@ -135,6 +138,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
         Command::Sweep(arguments) => sweep::run(&arguments, &registry),
+        Command::Study(arguments) => study::run(&arguments, &registry),
         Command::Report(arguments) => report::run(&arguments, &registry),
         Command::Compare(arguments) => compare::run(&arguments, &registry),
         Command::Export(arguments) => export::run(&arguments, &registry),

@@ -1,5 +1,6 @@
 //! Token ids cut into blocks of equal length, the samples of language-model training.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -100,6 +101,11 @@ impl Blocks {
     /// The topic of a document.
     pub fn topic(&self, document: usize) -> Option<&str> {
         self.topics.get(document)?.as_deref()
+    }
+
+    /// The topics of all documents, each once.
+    pub fn topics(&self) -> BTreeSet<&str> {
+        self.topics.iter().flatten().map(|topic| &**topic).collect()
     }
 
     /// Keeps the first `count` blocks.

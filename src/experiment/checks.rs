@@ -49,6 +49,7 @@ impl Written {
             (["train", "evaluate_blocks"], train.evaluate_blocks),
             (["data", "train_articles"], data.train_articles),
             (["data", "test_articles"], data.test_articles),
+            (["data", "blocks"], data.blocks),
         ] {
             self.check(&path, limit != Some(0), AT_LEAST_ONE)?;
         }
@@ -107,10 +108,14 @@ impl Written {
     fn check_rates(&self) -> Result<(), Diagnostic> {
         let train = &self.experiment.train;
         let held = |value: f64| value >= 0.0 && (value as f32).is_finite();
-        self.check(&["train", "lr"], train.lr > 0.0, "must be above 0")?;
         self.check(
             &["train", "lr"],
-            held(train.lr) && train.lr as f32 > 0.0,
+            train.lr >= 0.0,
+            "must not be negative (0 trains nothing)",
+        )?;
+        self.check(
+            &["train", "lr"],
+            held(train.lr) && (train.lr as f32 > 0.0 || train.lr == 0.0),
             "single precision cannot hold this: it goes from 1.4e-45 to 3.4e38",
         )?;
         self.check(

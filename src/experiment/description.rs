@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::load::ModelSource;
-use super::{Experiment, PLUG_INS, Places, inputs};
+use super::{Experiment, PLUG_INS, Places, TextChange, inputs};
 use crate::checksum::sha256;
 use crate::data::corpus::{Corpus, Origin};
 use crate::data::templates::Templates;
 use crate::download::Progress;
 use crate::model::{Pair, Role};
+use crate::record::manifest::Inputs;
 use crate::record::{Manifest, ManifestError, pairs};
 use crate::registry::Registry;
 use crate::tensorboard::HparamValue;
@@ -33,6 +34,10 @@ pub(super) fn resolved_text(
             .display()
             .to_string()
     };
+    let lists = experiment.data.intervene.iter_mut();
+    for file in lists.filter_map(TextChange::file_mut) {
+        *file = absolute(file);
+    }
     for (model, source) in [
         &mut experiment.models.main,
         &mut experiment.models.assistant,
@@ -125,12 +130,13 @@ pub(super) fn measured(
 pub(super) fn manifest(
     experiment: &Experiment,
     corpus: &Corpus,
+    text: Inputs,
     pair: &Pair,
     sources: &[ModelSource; 2],
     templates: &Templates,
 ) -> Result<serde_json::Value, ManifestError> {
     let mut inputs = inputs::of_models(sources)?;
-    inputs.extend(inputs::of_corpus(corpus, &experiment.data));
+    inputs.extend(text);
     inputs.extend(inputs::of_templates(templates));
     Ok(json!({
         "milepost": env!("CARGO_PKG_VERSION"),
@@ -169,6 +175,21 @@ pub(super) fn complete(
     Ok(())
 }
 
+/// What is done to the text to train on, in words.
+fn changes_of_text(experiment: &Experiment) -> String {
+    let changes = experiment.data.intervene.iter().map(TextChange::name);
+    changes.collect::<Vec<_>>().join(", ")
+}
+
+/// The text of the training in one line: where it came from, and what was done to it.
+pub(super) fn origin(experiment: &Experiment, corpus: &Corpus) -> String {
+    let description = &corpus.description;
+    match experiment.data.intervene.len() {
+        0 => description.clone(),
+        _ => format!("{description}; changed: {}", changes_of_text(experiment)),
+    }
+}
+
 /// The parameters by which TensorBoard's table of runs tells runs apart.
 pub(super) fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, HparamValue)> {
     let train = &experiment.train;
@@ -195,6 +216,10 @@ pub(super) fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, 
             HparamValue::Bool(corpus.origin == Origin::BuiltinSample),
         ),
     ];
+    if !experiment.data.intervene.is_empty() {
+        let changes = changes_of_text(experiment);
+        hparams.push(("data.intervene", HparamValue::Text(changes)));
+    }
     if let Some(dropout) = train.dropout {
         hparams.push(("train.dropout", number(dropout)));
     }

@@ -25,10 +25,10 @@ const BESIDE_WEIGHTS: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
-/// The inputs of both splits: the file, and the documents that are used of it.
-pub(super) fn of_corpus(corpus: &Corpus, data: &DataSection) -> Inputs {
+/// The inputs of both splits: the file, and the documents that are used of it; `read` of the training split.
+pub(super) fn of_corpus(corpus: &Corpus, data: &DataSection, read: usize) -> Inputs {
     let splits = [
-        ("data/train", &corpus.train, data.train_articles),
+        ("data/train", &corpus.train, Some(read)),
         ("data/held-out", &corpus.held_out, data.test_articles),
     ];
     let inputs = splits.into_iter().zip(&corpus.files);

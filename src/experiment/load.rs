@@ -1,14 +1,10 @@
 //! Loads what an experiment names: models, tokenizer, text, templates.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use burn::tensor::Device;
 
 use super::{Devices, Places, Written};
-use crate::data::blocks::Blocks;
-use crate::data::corpus::Corpus;
 use crate::data::honest;
 use crate::data::sources::{self, Request, Source, Text};
 use crate::data::store::Store;
@@ -202,49 +198,6 @@ pub(super) fn store(places: &Places) -> Store {
 pub(super) fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
     let config = pair.main.config();
     config.eos_token_id.or_else(|| tokenizer.end_of_text())
-}
-
-/// A split of the text.
-#[derive(Clone, Copy)]
-pub(super) enum Split {
-    Train,
-    HeldOut,
-}
-
-/// Encodes the documents of a split, and cuts the tokens into blocks.
-pub(super) fn cut(
-    written: &Written,
-    corpus: &Corpus,
-    split: Split,
-    tokenizer: &Tokenizer,
-    eos: Option<u32>,
-) -> anyhow::Result<Blocks> {
-    let data = &written.experiment.data;
-    let (documents, limit, name) = match split {
-        Split::Train => (&corpus.train, data.train_articles, "training"),
-        Split::HeldOut => (&corpus.held_out, data.test_articles, "held-out"),
-    };
-    if data.end_of_text && eos.is_none() {
-        let message = "the main model's config.json has no `eos_token_id`, and its tokenizer no token that ends a text";
-        return Err(written.wrong(&["data", "end_of_text"], message).into());
-    }
-    let (mut ids, mut starts) = (Vec::new(), Vec::new());
-    let mut topics: BTreeSet<Arc<str>> = BTreeSet::new();
-    for document in documents.iter().take(limit.unwrap_or(usize::MAX)) {
-        let topic = document.topic.as_deref();
-        topics.extend(topic.map(Arc::from));
-        starts.push((
-            ids.len(),
-            topic.and_then(|topic| topics.get(topic).cloned()),
-        ));
-        ids.extend(tokenizer.encode(&document.text)?);
-        ids.extend(eos.filter(|_| data.end_of_text));
-    }
-    let blocks = Blocks::cut(ids, written.experiment.train.block).map_err(|error| {
-        let message = format!("the {name} split: {error}");
-        written.wrong(&["train", "block"], message)
-    })?;
-    Ok(blocks.made_of(starts))
 }
 
 /// Loads the templates of all contrasts, and encodes their prompts to token ids.

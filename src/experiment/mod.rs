@@ -9,11 +9,13 @@ mod fetch;
 mod firings;
 mod hooks;
 mod inputs;
+mod intervene;
 mod interventions;
 mod load;
 mod resolve;
 mod room;
 mod signals;
+mod text;
 
 use std::ops::Range;
 
@@ -26,6 +28,7 @@ pub use fetch::{Fetched, fetch};
 pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
+pub use intervene::{Drawn, Shuffled, TextChange};
 pub use interventions::InterventionOverview;
 pub use resolve::{
     Measurement, Places, Resolved, resolve, resolve_hooks, resolve_measurement, resolve_replay,
@@ -163,7 +166,7 @@ pub struct DataSection {
     pub folder: Option<String>,
     /// Whether the built-in sample may be used when the text is not found.
     pub builtin_sample: bool,
-    /// Use only this many training documents, from the first on.
+    /// Use only this many training documents, from the first on. They are counted after `intervene`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_articles: Option<usize>,
     /// Use only this many test documents, from the first on.
@@ -171,6 +174,12 @@ pub struct DataSection {
     pub test_articles: Option<usize>,
     /// Whether to put the end-of-text token after every document.
     pub end_of_text: bool,
+    /// Train on exactly this many blocks, the first of the text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<usize>,
+    /// What is done to the training documents before the training, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub intervene: Vec<TextChange>,
 }
 
 impl Default for DataSection {
@@ -182,6 +191,8 @@ impl Default for DataSection {
             train_articles: None,
             test_articles: None,
             end_of_text: false,
+            blocks: None,
+            intervene: Vec::new(),
         }
     }
 }
@@ -372,6 +383,7 @@ fn parse_text(source: Source) -> Result<Written, Diagnostic> {
         );
         return Err(Diagnostic::at(&source, span, message));
     }
+    intervene::check(&source, parsed.get_ref())?;
     let rest = part(parsed.get_ref(), |key| !PLUG_INS.contains(&key));
     let rest = toml::Deserializer::from(Spanned::new(parsed.span(), rest));
     let experiment = Experiment::deserialize(rest);

@@ -1,21 +1,21 @@
 //! From an experiment as written to a plan: data read, models loaded, everything counted and checked before the first step.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::description::{complete, hparams, manifest, measured, resolved_text, with_hooks};
+use super::description::{
+    complete, hparams, manifest, measured, origin, resolved_text, with_hooks,
+};
 use super::firings::LoopCadences;
 use super::hooks::{self, HookOverview};
+use super::intervene::Treatments;
 use super::interventions::{self, InterventionOverview};
-use super::load::{
-    LoadedPair, Split, cut, devices, eos, load_pair, load_templates, source_request,
-};
+use super::load::{LoadedPair, devices, eos, load_pair, load_templates, source_request};
 use super::room::Room;
-use super::{Experiment, Keep, Written, conditions};
+use super::{Experiment, Keep, Written, conditions, inputs, text};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
-use crate::data::corpus::Corpus;
+use crate::data::blocks::Blocks;
 use crate::data::sources;
 use crate::diagnostic::Diagnostic;
 use crate::download::Progress;
@@ -119,6 +119,7 @@ fn plan(
 ) -> anyhow::Result<Resolved> {
     let experiment = &written.experiment;
     written.check_values()?;
+    let treatments = Treatments::read(written, places)?;
     let devices = devices(written, true)?;
     let LoadedPair {
         pair,
@@ -134,13 +135,15 @@ fn plan(
     }
     let corpus = sources::resolve(&source_request(written, places)?, progress)?;
     let eos = eos(&pair, &tokenizer);
-    let blocks = cut(written, &corpus, Split::Train, &tokenizer, eos)?;
-    let held_out = cut(written, &corpus, Split::HeldOut, &tokenizer, eos)?;
+    let text = text::training(written, &corpus, treatments.all, &pair, &tokenizer, eos)?;
+    let mut read = treatments.inputs;
+    read.extend(inputs::of_corpus(&corpus, &experiment.data, text.read));
+    let held_out = text::held_out(written, &corpus, &pair, &tokenizer, eos)?;
     let held_out = match experiment.train.evaluate_blocks {
         Some(count) => held_out.take(count),
         None => held_out,
     };
-    let extent = extent(written, blocks.len())?;
+    let extent = extent(written, text.blocks.len())?;
     let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
     let room = Room::of(&prompts, &pair);
     room.check(written, &["decode"], &experiment.decode)?;
@@ -186,13 +189,14 @@ fn plan(
         written,
         registry,
         &extent,
-        &facts(&experiment.train.models, &pair, &corpus),
+        &facts(&experiment.train.models, &pair, &text.blocks),
     )?;
     conditions::check_interventions(written, &interventions.specs, &hooks.specs)?;
     let mut notes = corpus.notes.clone();
+    notes.extend(text.note);
     notes.extend(scene.templates.left_out());
     notes.extend(hooks.notes);
-    let manifest = manifest(experiment, &corpus, &pair, &sources, &scene.templates)?;
+    let manifest = manifest(experiment, &corpus, read, &pair, &sources, &scene.templates)?;
     let plan = Plan {
         seed: experiment.seed,
         training: Training {
@@ -202,11 +206,12 @@ fn plan(
         scene: Arc::new(scene),
         extent,
         pair,
-        blocks,
+        blocks: text.blocks,
+        treatments: text.accounts,
         hooks: hooks.specs,
         interventions: interventions.specs,
         queue: experiment.queue,
-        origin: corpus.description.clone(),
+        origin: origin(experiment, &corpus),
         resolved: resolved_text(
             experiment,
             places,
@@ -226,17 +231,15 @@ fn plan(
 }
 
 /// What interventions may know of a run before it starts.
-fn facts(trained: &[Role], pair: &Pair, corpus: &Corpus) -> RunFacts {
+fn facts(trained: &[Role], pair: &Pair, blocks: &Blocks) -> RunFacts {
     let names = |role| {
         let named = flattened_parameters(pair.get(role));
         named.into_iter().map(|(name, _)| name).collect()
     };
-    let topics = corpus.train.iter().filter_map(|one| one.topic.clone());
-    let topics: BTreeSet<String> = topics.collect();
     RunFacts {
         parameters: Role::BOTH.map(names),
         trained: trained.to_vec(),
-        topics: topics.into_iter().collect(),
+        topics: blocks.topics().into_iter().map(str::to_owned).collect(),
     }
 }
 

@@ -10,6 +10,8 @@ pub const MILESTONES: &str = "milestones.jsonl";
 pub const OUTCOME: &str = "outcome.json";
 /// The report of the run.
 pub const REPORT: &str = "report.html";
+/// What was done to the text before the training.
+pub const TREATMENTS: &str = "text_interventions.json";
 /// The folder of values per prompt.
 pub const TEMPLATES: &str = "templates";
 /// The folder of checkpoints.

@@ -7,6 +7,7 @@
 //! | `.lock` | [`lock`](mod@lock) |
 //! | `experiment.toml` | [`experiment`] |
 //! | `manifest.json` | [`manifest`] |
+//! | `text_interventions.json` | [`treatments`] |
 //! | `milestones.jsonl` | [`milestones`] |
 //! | `templates/step-<step>-<hook>.tsv` | [`columns`] |
 //! | `templates/pairs.tsv` | [`pairs`] |
@@ -32,6 +33,7 @@ pub mod outcome;
 pub mod pairs;
 pub mod progress;
 mod sum;
+pub mod treatments;
 mod tsv;
 
 pub use error::{Malformed, RecordError, Unusable};

@@ -13,6 +13,7 @@ pub mod provenance;
 mod read;
 mod record;
 mod sections;
+pub mod study;
 mod table;
 pub mod verdict;
 

@@ -3,7 +3,7 @@
 use super::gap::{Gap, Incomplete, gap_of};
 use super::record::{Moment, RecordedContrast, RecordedError, RecordedRun};
 use crate::statistics::clusters::Clusters;
-use crate::statistics::observation::{Contributions, changes};
+use crate::statistics::observation::{Contributions, Observation, changes};
 
 /// An estimate with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,7 +94,7 @@ pub fn pool(runs: &[&RecordedRun]) -> Result<Vec<Pooled>, RecordedError> {
         .collect()
 }
 
-fn pool_contrast(
+pub(super) fn pool_contrast(
     runs: &[&RecordedRun],
     contrast: &RecordedContrast,
 ) -> Result<Pooled, RecordedError> {
@@ -111,17 +111,7 @@ fn pool_contrast(
     }
     let (mut seeds, mut all) = (Vec::new(), Contributions::default());
     for (index, (run, _)) in pooled.iter().enumerate() {
-        let missing = |message: String| RecordedError::Missing {
-            path: run.path.clone(),
-            message,
-        };
-        let at = |moment| {
-            let observed = run.observed_at(own(run, contrast)?, &run.n_matches(), moment);
-            observed.map_err(|why| missing(why.to_string()))
-        };
-        let moved = changes(&at(Moment::Start)?, &at(Moment::End)?);
-        let moved = moved.map_err(|error| missing(error.to_string()))?;
-        let moved = Contributions::of(&moved);
+        let moved = Contributions::of(&moved(run, contrast)?);
         seeds.extend(std::iter::repeat_n(index, moved.values.len()));
         all.extend(moved);
     }
@@ -136,6 +126,27 @@ fn pool_contrast(
         over_seeds,
         over_all,
     })
+}
+
+/// How n_matches of each unit of a contrast moved in a run from start to end.
+///
+/// # Errors
+/// When the run was measured on other prompts, or not at both.
+pub(super) fn moved(
+    run: &RecordedRun,
+    contrast: &RecordedContrast,
+) -> Result<Vec<Observation>, RecordedError> {
+    let missing = |message: String| RecordedError::Missing {
+        path: run.path.clone(),
+        message,
+    };
+    let contrast = own(run, contrast)?;
+    let at = |moment| {
+        let observed = run.observed_at(contrast, &run.n_matches(), moment);
+        observed.map_err(|why| missing(why.to_string()))
+    };
+    let moved = changes(&at(Moment::Start)?, &at(Moment::End)?);
+    moved.map_err(|error| missing(error.to_string()))
 }
 
 /// The run's contrast with the same name and prompts.

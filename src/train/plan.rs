@@ -15,6 +15,7 @@ use crate::hook::{Hook, Predicate, Runs, Scene, Shows};
 use crate::intervention::Intervention;
 use crate::model::{Pair, Role};
 use crate::record::Manifest;
+use crate::treatment::Account;
 
 /// What happens to a hook that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -175,6 +176,8 @@ pub struct Plan {
     pub pair: Pair,
     /// Blocks to train on.
     pub blocks: Blocks,
+    /// What was done to their text.
+    pub treatments: Vec<Account>,
     /// What hooks may look at.
     pub scene: Arc<Scene>,
     /// The hooks, in the experiment's order.

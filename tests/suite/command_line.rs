@@ -41,7 +41,7 @@ fn mistakes_in_an_experiment_are_shown_where_they_are() {
         (
             "lr = 1e-3",
             "lr = -1.0",
-            &["small.toml:10:6", "must be above 0"],
+            &["small.toml:10:6", "must not be negative"],
         ),
         ("batch = 2", "batch = 0", &["small.toml:8:9", "at least 1"]),
         (

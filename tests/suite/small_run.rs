@@ -63,6 +63,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
         },
         pair: Pair::new(model(Role::Main), model(Role::Assistant)).unwrap(),
         blocks: cut(blocks),
+        treatments: Vec::new(),
         scene: Arc::new(Scene {
             seed: 3,
             eos: None,

@@ -20,6 +20,12 @@ use crate::hub::Hub;
 use crate::overrides;
 use crate::record::experiment;
 use crate::registry::Registry;
+use crate::treatment::{Account, excerpts};
+
+/// Examples of each treatment of the text that are shown; the run's folder has more.
+const EXAMPLES: usize = 2;
+/// The longest text of an example, in characters.
+const WIDTH: usize = 130;
 
 #[derive(Args)]
 pub(super) struct Arguments {
@@ -41,7 +47,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let folder = arguments
         .runs
         .join(experiment.file_stem().unwrap_or_default());
-    let mut text = format!("{}\n{}\n", plan.resolved, facts(&resolved));
+    let mut text = format!("{}\n{}", plan.resolved, facts(&resolved));
+    text += &format!("{}\n", examples(&plan.treatments));
     text += &draw(hooks, plan);
     let costs = costs(&folder, hooks, plan.extent.steps(), &plan.resolved);
     if !costs.is_empty() {
@@ -162,6 +169,9 @@ fn facts(resolved: &Resolved) -> String {
         text += &format!("note: {note}\n");
     }
     text += &format!("data      {}\n", plan.origin);
+    for account in &plan.treatments {
+        text += &format!("changed   {}\n", account.sentence());
+    }
     text += &format!(
         "training  {} steps in {} epoch{} of {} blocks of {} tokens; {} blocks held out\n",
         extent.steps(),
@@ -201,6 +211,29 @@ fn interventions(all: &[InterventionOverview]) -> String {
     format!(
         "interventions, which change the training: this run is not the one without them\n{lines}"
     )
+}
+
+/// The first examples of what is done to the text, before and after, a line each.
+fn examples(treatments: &[Account]) -> String {
+    let line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = String::new();
+    for account in treatments {
+        for example in account.examples.iter().take(EXAMPLES) {
+            let before = line(&example.before);
+            let [before, after] = match example.after.as_deref() {
+                Some(after) => excerpts(&before, &line(after), WIDTH),
+                None => [
+                    excerpts(&before, "", WIDTH)[0].clone(),
+                    "(dropped)".to_owned(),
+                ],
+            };
+            text += &format!(
+                "{}, document {}\n  before  {before}\n  after   {after}\n",
+                account.treatment, example.document
+            );
+        }
+    }
+    text
 }
 
 /// What a run is made of and when its hooks fire, in words, for the beginning of the run.

@@ -9,7 +9,7 @@ use crate::record::name;
 
 /// One run of a sweep.
 #[derive(Debug, Clone)]
-pub(super) struct Cell {
+pub(in crate::cli) struct Cell {
     /// `train.lr=1e-5,seed=1`.
     pub name: String,
     /// What it overrides.
@@ -67,7 +67,7 @@ pub(super) fn cells(arguments: &Arguments) -> anyhow::Result<Vec<Cell>> {
         );
         return Err(Diagnostic::file("--grid", message).into());
     }
-    refuse_twins(arguments, &cells)?;
+    refuse_twins(arguments, &cells, "--grid")?;
     Ok(cells)
 }
 
@@ -81,7 +81,12 @@ fn plain(letter: char) -> char {
 
 /// Reads the experiment of each cell, so that a mistake is said before the first run; two cells that would be the same run, or lie in the same
 /// folder, would be counted as two.
-fn refuse_twins(arguments: &Arguments, cells: &[Cell]) -> anyhow::Result<()> {
+/// `named_by` is what names the cells.
+pub(in crate::cli) fn refuse_twins(
+    arguments: &Arguments,
+    cells: &[Cell],
+    named_by: &str,
+) -> anyhow::Result<()> {
     let mut seen: Vec<(&Cell, toml::Table)> = Vec::new();
     for cell in cells {
         let settings = settings(arguments, cell)?;
@@ -96,7 +101,7 @@ fn refuse_twins(arguments: &Arguments, cells: &[Cell]) -> anyhow::Result<()> {
             };
             let (one, two) = (other.overrides.join(" "), cell.overrides.join(" "));
             let message = format!("the runs `{one}` and `{two}` {how}");
-            return Err(Diagnostic::file("--grid", message).into());
+            return Err(Diagnostic::file(named_by, message).into());
         }
         seen.push((cell, settings));
     }

@@ -15,8 +15,10 @@ use std::sync::atomic::Ordering;
 use anyhow::Context as _;
 use clap::Args;
 
-use self::grid::{Cell, cells};
-use self::runs::{Failed, State, Sweep};
+use self::grid::cells;
+pub(super) use self::grid::{Cell, refuse_twins};
+use self::runs::Failed;
+pub(super) use self::runs::{State, Sweep};
 use super::Selection;
 use super::finetune::interrupt_flag;
 use super::plan::find;
@@ -32,41 +34,58 @@ use crate::registry::Registry;
 #[derive(Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    selection: Selection,
+    pub selection: Selection,
     /// Training seeds.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
-    seeds: Vec<u64>,
+    pub seeds: Vec<u64>,
     /// A setting and its values, as in --grid train.lr=1e-5,5e-5; may be given several times.
     #[arg(long, value_name = "KEY=VALUE,VALUE ...")]
-    grid: Vec<String>,
+    pub grid: Vec<String>,
     /// Runs at the same time; they share the processor's cores.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: u16,
+    pub jobs: u16,
     /// Folder that runs are written under.
     #[arg(long, default_value = "runs", value_name = "FOLDER")]
-    runs: PathBuf,
+    pub runs: PathBuf,
     /// Name of the sweep.
     #[arg(long, default_value = "sweep")]
-    name: String,
+    pub name: String,
     /// Print the commands of the runs that are missing, one a line, and run nothing: for a cluster's scheduler.
     #[arg(long)]
-    print: bool,
+    pub print: bool,
     /// Go on, and pool, although the runs' inputs are not what they were; pooled.json and the report say so.
     #[arg(long)]
-    force: bool,
+    pub force: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     name::check("--name", &arguments.name)?;
+    let cells = cells(arguments)?;
+    carry_out(arguments, &cells, &|sweep| {
+        pooling::summarise(sweep, registry)
+    })
+}
+
+/// The folder of a sweep.
+pub(super) fn folder(arguments: &Arguments) -> Result<PathBuf, Diagnostic> {
     let experiment = find(&arguments.selection.experiment)?;
     let stem = experiment.file_stem().unwrap_or_default();
-    let folder = arguments.runs.join(stem).join(&arguments.name);
-    let cells = cells(arguments)?;
+    Ok(arguments.runs.join(stem).join(&arguments.name))
+}
+
+/// Runs those of `cells` that are missing, and lets `summarise` say what all of them say together. Returns the exit code.
+pub(super) fn carry_out(
+    arguments: &Arguments,
+    cells: &[Cell],
+    summarise: &dyn Fn(&Sweep) -> anyhow::Result<()>,
+) -> anyhow::Result<u8> {
+    let experiment = find(&arguments.selection.experiment)?;
+    let folder = folder(arguments)?;
     begin(arguments, &experiment, &folder)?;
     let sweep = Sweep {
         arguments,
         folder: &folder,
-        cells: &cells,
+        cells,
     };
     let states: Vec<State> = cells.iter().map(|cell| sweep.state(cell)).collect();
     let missing = cells.iter().zip(&states);
@@ -100,7 +119,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let work = processes::work(&sweep, waiting, &stop)?;
     failed.extend(work.failed);
     let interrupted = stop.load(Ordering::Relaxed);
-    let summarised = pooling::summarise(&sweep, registry);
+    let summarised = summarise(&sweep);
     for failure in &failed {
         remark!("run {} failed: {}", failure.cell, failure.why);
         remark!("  all it said: {}", failure.log.display());
@@ -110,7 +129,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         return Ok(130);
     }
     summarised?;
-    let silent = silent_hooks(&folder, &cells);
+    let silent = silent_hooks(&folder, cells);
     for said in &silent {
         remark!("{said}");
     }

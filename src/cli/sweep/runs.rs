@@ -9,7 +9,7 @@ use crate::record::{Ended, Stop, experiment};
 
 /// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(in crate::cli) enum State {
     /// Nothing is there yet.
     Missing,
     /// It was killed or stopped, or is under way.
@@ -21,7 +21,7 @@ pub(super) enum State {
 }
 
 /// A run that failed.
-pub(super) struct Failed {
+pub(in crate::cli) struct Failed {
     pub cell: String,
     /// Its exit code; none where a signal ended it.
     pub code: Option<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Work {
 }
 
 /// A sweep.
-pub(super) struct Sweep<'a> {
+pub(in crate::cli) struct Sweep<'a> {
     /// How it was called.
     pub arguments: &'a Arguments,
     /// Its folder.

@@ -11,7 +11,7 @@ use super::{Begin, Run};
 use crate::clock::Epoch;
 use crate::hook::{Shows, StepTimes};
 use crate::model::Network;
-use crate::record::{RunDirectory, experiment, pairs};
+use crate::record::{RunDirectory, experiment, pairs, treatments};
 use crate::tensorboard::{Entry, HparamValue};
 use crate::train::dispatcher::Dispatcher;
 use crate::train::learners::Trained;
@@ -88,6 +88,7 @@ impl<'a> Run<'a> {
             None => Recorder::create(directory.path())?,
         };
         pairs::write(&directory, &plan.scene.templates)?;
+        treatments::write(&directory, &plan.treatments)?;
         match &start.checkpoint {
             Some(path) => reporter.say(&format!("resumed from {}", path.display())),
             None => {

@@ -435,6 +435,7 @@ impl World {
             blocks: Blocks::cut(ids.collect(), block as usize)
                 .unwrap()
                 .made_of(vec![(0, Some("a".into())), (5, Some("b".into()))]),
+            treatments: Vec::new(),
             scene: self.scene.clone(),
             hooks,
             interventions: interventions.collect(),

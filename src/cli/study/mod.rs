@@ -1,0 +1,131 @@
+//! `milepost study`: arms of an experiment that each change one thing, over several seeds, compared with a baseline.
+
+mod file;
+mod summary;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use self::file::{Arm, Study};
+use super::sweep::{self, Cell, carry_out, refuse_twins};
+use super::{Selection, Where};
+use crate::diagnostic::Diagnostic;
+use crate::record::{RecordError, name};
+use crate::registry::Registry;
+
+/// Every arm is run with every seed, each a run of its own in runs/<experiment>/<study>/<arm>,seed=<seed>, started by one `milepost finetune`
+/// command. A study that is started again leaves finished runs alone, goes on with those that were killed, and runs what is missing. A run
+/// that fails ends no other.
+#[derive(Args)]
+pub(super) struct Arguments {
+    /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`.
+    study: PathBuf,
+    /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
+    #[arg(long)]
+    device: Option<String>,
+    /// Runs at the same time; they share the processor's cores.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Folder that runs are written under.
+    #[arg(long, default_value = "runs", value_name = "FOLDER")]
+    runs: PathBuf,
+    /// Name of the study [default: that of its file].
+    #[arg(long)]
+    name: Option<String>,
+    /// Print the commands of the runs that are missing, one a line, and run nothing: for a cluster's scheduler.
+    #[arg(long)]
+    print: bool,
+    /// Go on, and compare, although the runs' inputs are not what they were.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    places: Where,
+}
+
+/// The file with what the arms of a study set, so that none of them changes under its name.
+const ARMS: &str = "arms.json";
+
+pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
+    let study = Study::read(&arguments.study)?;
+    let sweep = as_sweep(arguments, &study);
+    name::check("--name", &sweep.name)?;
+    let cells: Vec<Cell> = (study.arms.iter())
+        .flat_map(|arm| study.seeds.iter().map(|seed| cell(arm, *seed)))
+        .collect();
+    let file = arguments.study.display().to_string();
+    refuse_twins(&sweep, &cells, &file)?;
+    keep_arms(&sweep::folder(&sweep)?, &study.arms, &file)?;
+    carry_out(&sweep, &cells, &|sweep| {
+        summary::summarise(sweep, &study, registry)
+    })
+}
+
+/// The run of an arm with a seed.
+fn cell(arm: &Arm, seed: u64) -> Cell {
+    let mut overrides = arm.overrides.clone();
+    overrides.push(format!("seed={seed}"));
+    Cell {
+        name: run_name(arm, seed),
+        overrides,
+    }
+}
+
+/// The name of the run of an arm with a seed.
+fn run_name(arm: &Arm, seed: u64) -> String {
+    format!("{},seed={seed}", arm.name)
+}
+
+/// A study is run as a sweep is.
+fn as_sweep(arguments: &Arguments, study: &Study) -> sweep::Arguments {
+    let stem = arguments.study.file_stem().unwrap_or_default();
+    let name = arguments.name.clone();
+    sweep::Arguments {
+        selection: Selection {
+            experiment: study.experiment.clone(),
+            overrides: study.overrides.clone(),
+            device: arguments.device.clone(),
+            no_hooks: false,
+            places: arguments.places.clone(),
+        },
+        seeds: study.seeds.clone(),
+        grid: Vec::new(),
+        jobs: arguments.jobs,
+        runs: arguments.runs.clone(),
+        name: name.unwrap_or_else(|| stem.to_string_lossy().into_owned()),
+        print: arguments.print,
+        force: arguments.force,
+    }
+}
+
+/// Keeps what each arm sets beside the runs, and refuses an arm that set something else before. Arms may be added, and left out.
+fn keep_arms(folder: &Path, arms: &[Arm], file: &str) -> anyhow::Result<()> {
+    let path = folder.join(ARMS);
+    let mut known: BTreeMap<String, Vec<String>> = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            Diagnostic::file(
+                path.display().to_string(),
+                format!("not what a study writes ({error})"),
+            )
+        })?,
+        Err(_) => BTreeMap::new(),
+    };
+    for arm in arms {
+        let before = known.insert(arm.name.clone(), arm.overrides.clone());
+        if before.is_some_and(|before| before != arm.overrides) {
+            let message = format!(
+                "the arm `{}` set something else when its runs began; give it another name, or remove them from {}",
+                arm.name,
+                folder.display()
+            );
+            return Err(Diagnostic::file(file, message).into());
+        }
+    }
+    std::fs::create_dir_all(folder).map_err(|source| RecordError::Io {
+        path: folder.to_owned(),
+        source,
+    })?;
+    super::report::write(&path, &format!("{:#}\n", serde_json::json!(known)))?;
+    Ok(())
+}

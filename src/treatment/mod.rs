@@ -1,0 +1,245 @@
+//! Treatments of the text to train on, made before the training: words swapped, documents dropped, tokens drawn at random. They are the arms
+//! of an experiment that asks what in the text a change is due to. The held-out text is never treated.
+//!
+//! Treatments of texts come first. Each asks the one before it for documents, so that one that drops documents gets further ones as far as the
+//! source has more. Treatments of tokens come last, and leave documents and tokens as many as they are.
+
+mod account;
+mod balance;
+mod chain;
+mod random;
+mod sampled;
+mod shuffle;
+mod swap;
+mod topic;
+mod without;
+mod word_list;
+mod words;
+
+use rand_chacha::ChaCha8Rng;
+
+pub use account::{Account, Amount, Example, Named, Words, excerpts};
+pub use chain::{Limit, Passage};
+pub use word_list::{BUILTIN, Found, WordList};
+pub use words::words;
+
+use crate::data::corpus::Document;
+use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::decode::DecodeError;
+use crate::model::{Pair, Role};
+use crate::random::{Purpose, stream};
+use chain::{Before, Documents, Stage, TextTreatment};
+use sampled::Writer;
+
+/// Why a text could not be treated.
+#[derive(Debug, thiserror::Error)]
+pub enum TreatmentError {
+    /// The tokenizer failed.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A model could not be sampled from.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A model whose texts have no end cannot be sampled from.
+    #[error(
+        "a sampled text begins behind the token that ends texts, and neither the main model's config.json (`eos_token_id`) nor its tokenizer names one"
+    )]
+    NoEnd,
+    /// A model ends every text before its first token.
+    #[error("the model ends every text before its first token: it cannot be sampled from")]
+    NothingWritten,
+}
+
+/// What is done to the text.
+#[derive(Debug, Clone)]
+pub enum Treatment {
+    /// Drops documents with a word of the list.
+    Without(WordList),
+    /// Swaps each word of the list with its counterpart.
+    Swap(WordList),
+    /// Samples documents so that the words of both columns are named equally often.
+    Balance(WordList),
+    /// Permutes the words within each document.
+    Shuffle,
+    /// Keeps the documents of a topic.
+    Topic(String),
+    /// Keeps the documents of all other topics.
+    WithoutTopic(String),
+    /// Draws each token from the frequencies of all tokens.
+    Random,
+    /// Puts text sampled from a model of the pair in the place of the documents.
+    Sampled(Role),
+}
+
+impl Treatment {
+    /// Whether it treats tokens, so that no treatment of texts can follow.
+    fn is_of_tokens(&self) -> bool {
+        matches!(self, Self::Random | Self::Sampled(_))
+    }
+
+    /// The treatment at work. None for one of tokens.
+    fn of_texts(self, limit: Limit, draws: Draws) -> Option<Box<dyn TextTreatment>> {
+        Some(match self {
+            Self::Without(list) => Box::new(without::Without(list)),
+            Self::Swap(list) => Box::new(swap::Swap(list)),
+            Self::Balance(list) => Box::new(balance::Balance::new(list, limit, draws.of(0))),
+            Self::Shuffle => Box::new(shuffle::Shuffle(draws)),
+            Self::Topic(name) => Box::new(topic::Topic { name, keeps: true }),
+            Self::WithoutTopic(name) => Box::new(topic::Topic { name, keeps: false }),
+            Self::Random | Self::Sampled(_) => return None,
+        })
+    }
+}
+
+/// The draws of a treatment, which depend on the seed of the experiment, its place among the treatments, and the document.
+#[derive(Debug, Clone, Copy)]
+struct Draws {
+    seed: u64,
+    place: u64,
+}
+
+impl Draws {
+    /// The draws for the document at a place of the source.
+    fn of(self, document: usize) -> ChaCha8Rng {
+        stream(self.seed, Purpose::Text, self.place, document as u64)
+    }
+}
+
+/// The documents of a source, and what is made of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// All documents of the source.
+    pub documents: &'a [Document],
+    /// How much is wanted of what the treatments give.
+    pub limit: Limit,
+    /// The tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// The token that ends a text, if there is one.
+    pub eos: Option<u32>,
+    /// Whether to put it behind each document.
+    pub ends: bool,
+    /// The pair that texts are sampled from.
+    pub pair: &'a Pair,
+    /// The seed of the experiment.
+    pub seed: u64,
+}
+
+impl Request<'_> {
+    /// The token to put behind each document.
+    fn end(&self) -> Option<u32> {
+        self.eos.filter(|_| self.ends)
+    }
+}
+
+/// A text that was treated.
+#[derive(Debug)]
+pub struct Treated {
+    /// Its documents. With a limit of tokens, the last one is cut off at it.
+    pub passages: Vec<Passage>,
+    /// What each treatment did.
+    pub accounts: Vec<Account>,
+    /// How many documents of the source were read.
+    pub read: usize,
+}
+
+/// Takes documents from a source through treatments, each with its name in the account.
+///
+/// # Errors
+/// When the tokenizer refuses a text, or a model cannot be sampled from.
+pub fn treat(
+    request: &Request,
+    treatments: Vec<(String, Treatment)>,
+) -> Result<Treated, TreatmentError> {
+    let (mut stages, mut last) = (Vec::new(), Vec::new());
+    for (place, (name, treatment)) in treatments.into_iter().enumerate() {
+        let draws = Draws {
+            seed: request.seed,
+            place: place as u64,
+        };
+        if treatment.is_of_tokens() {
+            last.push((Account::new(name), treatment, draws));
+        } else if let Some(treatment) = treatment.of_texts(request.limit, draws) {
+            let account = Account::new(name);
+            stages.push(Stage { treatment, account });
+        }
+    }
+    let mut source = Documents {
+        documents: request.documents,
+        tokenizer: request.tokenizer,
+        end: request.end(),
+        read: 0,
+    };
+    let mut passages = take(&mut stages, &mut source, request.limit)?;
+    let mut accounts: Vec<Account> = stages.into_iter().map(|stage| stage.account).collect();
+    for (account, treatment, draws) in last {
+        accounts.push(of_tokens(
+            request,
+            &mut passages,
+            account,
+            treatment,
+            draws,
+        )?);
+    }
+    Ok(Treated {
+        passages,
+        accounts,
+        read: source.read,
+    })
+}
+
+/// Takes documents until there are enough.
+fn take(
+    stages: &mut [Stage],
+    source: &mut Documents,
+    limit: Limit,
+) -> Result<Vec<Passage>, TokenizerError> {
+    let mut before = Before {
+        stages,
+        source,
+        taken: Amount::default(),
+    };
+    let mut passages = Vec::new();
+    while !limit.is_reached(&before.taken)
+        && let Some(passage) = before.next()?
+    {
+        passages.push(passage);
+    }
+    let beyond = before
+        .taken
+        .tokens
+        .saturating_sub(limit.tokens.unwrap_or(usize::MAX));
+    if let Some(passage) = passages.last_mut() {
+        passage.ids.truncate(passage.ids.len() - beyond);
+    }
+    Ok(passages)
+}
+
+/// Treats the tokens of documents.
+fn of_tokens(
+    request: &Request,
+    passages: &mut [Passage],
+    mut account: Account,
+    treatment: Treatment,
+    draws: Draws,
+) -> Result<Account, TreatmentError> {
+    let before = passages.to_vec();
+    match treatment {
+        Treatment::Sampled(role) => {
+            let model = request.pair.snapshot().get(role).clone();
+            let writer = Writer::new(model, request.eos.ok_or(TreatmentError::NoEnd)?);
+            writer.write(passages, request.ends, draws)?;
+        }
+        _ => random::draw(passages, request.end(), draws),
+    }
+    for (before, after) in before.iter().zip(&*passages) {
+        account.before += Amount::of(Some(before));
+        account.after += Amount::of(Some(after));
+        if account.wants_examples() {
+            let text = |passage: &Passage| request.tokenizer.decode(&passage.ids);
+            account.change(before.place, &text(before)?, &text(after)?);
+        } else {
+            account.changed += 1;
+        }
+    }
+    Ok(account)
+}

@@ -1,0 +1,44 @@
+//! Permutes the words within each document.
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::Draws;
+use super::account::Account;
+use super::chain::{Before, Passage, TextTreatment};
+use super::words::words;
+use crate::data::tokenizer::TokenizerError;
+
+/// Permutes the words of each document. Spaces and punctuation stay where they are.
+pub(super) struct Shuffle(pub Draws);
+
+impl TextTreatment for Shuffle {
+    fn next(
+        &mut self,
+        before: &mut Before,
+        account: &mut Account,
+    ) -> Result<Option<Passage>, TokenizerError> {
+        let Some(passage) = before.next()? else {
+            return Ok(None);
+        };
+        let text = shuffled(&passage.text, &mut self.0.of(passage.place));
+        if text == passage.text {
+            return Ok(Some(passage));
+        }
+        account.change(passage.place, &passage.text, &text);
+        before.rewritten(passage, text).map(Some)
+    }
+}
+
+fn shuffled(text: &str, rng: &mut ChaCha8Rng) -> String {
+    let places = words(text);
+    let mut order: Vec<usize> = (0..places.len()).collect();
+    order.shuffle(rng);
+    let (mut made, mut done) = (String::with_capacity(text.len()), 0);
+    for (place, other) in places.iter().zip(order) {
+        made.push_str(&text[done..place.start]);
+        made.push_str(&text[places[other].clone()]);
+        done = place.end;
+    }
+    made + &text[done..]
+}

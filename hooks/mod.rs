@@ -14,6 +14,7 @@ mod representation;
 mod sample_text;
 mod template_kl;
 mod toxicity;
+mod weight_attribution;
 
 use crate::hook::Registry;
 
@@ -28,6 +29,7 @@ pub fn shipping() -> Registry {
         .with(gradient_norm::kind())
         .with(loss_spike::kind())
         .with(attribution::kind())
+        .with(weight_attribution::kind())
         .with(drift::kind())
         .with(honest::kind())
         .with(toxicity::kind())

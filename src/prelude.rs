@@ -21,6 +21,7 @@ pub use crate::hook::{
     Preparation, Recorded, Registry, RowDocument, Seen, StepTimes, TWO_BY_TWO, When, markdown_cell,
     read_text,
 };
+pub use crate::measure::chord::{Change, Chord, Decomposition, Points, Weighting};
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
@@ -29,6 +30,7 @@ pub use crate::measure::lexicon::Lexicon;
 pub use crate::measure::likelihood::{log_probabilities, share_above_zero, wilson_interval};
 pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
+pub use crate::measure::smooth::SmoothMeasure;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Activations, Layer, Network, Pair, Part, Role, named_parameters};
 pub use crate::report::number::number;
@@ -37,4 +39,4 @@ pub use crate::statistics::disparity::{
 };
 pub use crate::statistics::equivalence::SMALL_EFFECT;
 pub use crate::statistics::family::holm;
-pub use crate::statistics::observation::{Contributions, Observation};
+pub use crate::statistics::observation::{Contributions, Observation, weights_in_gap};

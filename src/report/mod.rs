@@ -4,6 +4,7 @@ mod attribution;
 mod chart;
 pub mod export;
 pub mod gap;
+mod heat_map;
 pub mod mixing;
 pub mod number;
 mod page;

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::quadrature::gauss_legendre;
 use super::smooth::SmoothMeasure;
-use crate::model::{Pair, Place, Point, Role, Segment, Weight, batches};
+use crate::model::{Pair, Place, Point, Role, Segment, Weight, padded_batches};
 
 /// The largest residual that needs no more points, as a part of the change.
 const OF_CHANGE: f64 = 0.02;
@@ -226,8 +226,8 @@ impl<'a> Chord<'a> {
 
     /// Batches that fit both models.
     fn batches(&self, texts: &[&[u32]]) -> anyhow::Result<Vec<Vec<usize>>> {
-        batches(texts, self.from.assistant.config())?;
-        batches(texts, self.from.main.config())
+        padded_batches(texts, self.from.assistant.config())?;
+        padded_batches(texts, self.from.main.config())
     }
 
     /// The change of a weighting, of the integrals of each class.
@@ -268,7 +268,7 @@ fn classes(weightings: &[Weighting]) -> Vec<Vec<usize>> {
     classes.into_values().collect()
 }
 
-/// The slopes of the sum of `measure` over texts of one length.
+/// The slopes of the sum of `measure` over texts.
 fn slopes(
     measure: SmoothMeasure,
     here: &[Point<'_>; 2],

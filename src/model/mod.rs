@@ -24,7 +24,7 @@ mod tensors;
 mod weight_files;
 mod weights;
 
-pub(crate) use batches::batches;
+pub(crate) use batches::padded_batches;
 pub use config::{Config, ConfigError};
 pub use inside::{Activations, Layer, Part, TakeActivations};
 pub use kernels::profile;

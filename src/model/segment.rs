@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::kernels;
 use super::layers::{on_flex, slice, token_tensor};
@@ -130,7 +130,8 @@ pub struct Point<'a> {
 }
 
 impl Point<'_> {
-    /// A pass over `rows` `[batch][time]` of one length, without dropout.
+    /// A pass over `rows` `[batch][time]` of any lengths, without dropout. What stands behind the end of a shorter one is seen by nothing that
+    /// stands before it.
     pub fn pass(&self, rows: &[&[u32]]) -> Pass<'_> {
         // Where nothing moves, there is nothing to go back for.
         let model = if self.segment.moves {
@@ -138,15 +139,29 @@ impl Point<'_> {
         } else {
             &self.network
         };
+        let time = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let filled = rows.iter().map(|row| {
+            let mut row = row.to_vec();
+            row.resize(time, 0);
+            row
+        });
+        let filled: Vec<Vec<u32>> = filled.collect();
+        let filled: Vec<&[u32]> = filled.iter().map(Vec::as_slice).collect();
+        let ends = rows.iter().enumerate();
+        let ends = ends.map(|(index, row)| (index * time + row.len().saturating_sub(1)) as i32);
+        let ends = TensorData::new(ends.collect::<Vec<i32>>(), [rows.len()]);
         // In the thread pool itself, as in decoding.
-        let hidden = rayon::scope(|_| model.hidden(token_tensor(rows, &model.device()), None));
-        let [batch, time, width] = hidden.dims();
-        let last = hidden.narrow(1, time - 1, 1).reshape([batch, width]);
+        let last = rayon::scope(|_| {
+            let hidden = model.hidden(token_tensor(&filled, &model.device()), None);
+            let [batch, time, width] = hidden.dims();
+            let ends: Tensor<1, Int> = Tensor::from_data(ends, &hidden.device());
+            hidden.reshape([batch * time, width]).select(0, ends)
+        });
         Pass { point: self, last }
     }
 }
 
-/// A pass over texts of one length.
+/// A pass over texts.
 pub struct Pass<'a> {
     point: &'a Point<'a>,
     /// The hidden states after the last token `[batch, D]`, with what a backward pass needs where one may follow.

@@ -10,6 +10,7 @@ pub mod number;
 mod page;
 mod pooled_rows;
 pub mod pooling;
+mod prompts;
 pub mod provenance;
 mod read;
 mod record;

@@ -84,6 +84,9 @@ fn goes_with(
     }
 }
 
+/// A way to put pairs together: its name, the cluster of each pair, and the name of a pair's cluster.
+type Way<'a> = (&'static str, &'a [usize], &'a dyn Fn(usize) -> String);
+
 /// The change of the gap without one identity pair or one template: those whose absence makes most of a difference.
 fn without_one(contrast: &RecordedContrast, moved: &Contributions) -> Markup {
     let identity = |unit: usize| {
@@ -91,7 +94,7 @@ fn without_one(contrast: &RecordedContrast, moved: &Contributions) -> Markup {
         format!("{first} / {second}")
     };
     let template = |unit: usize| contrast.words[unit][2].clone();
-    let ways: [(&str, &[usize], &dyn Fn(usize) -> String); 2] = [
+    let ways: [Way; 2] = [
         ("identity pair", &moved.identities, &identity),
         ("template", &moved.templates, &template),
     ];

@@ -15,6 +15,7 @@ mod representation;
 mod sample_text;
 mod template_kl;
 mod toxicity;
+mod weight_attribution;
 
 use crate::registry::Registry;
 
@@ -29,6 +30,7 @@ pub fn shipping() -> Registry {
         .with(gradient_norm::kind())
         .with(loss_spike::kind())
         .with(attribution::kind())
+        .with(weight_attribution::kind())
         .with(drift::kind())
         .with(honest::kind())
         .with(toxicity::kind())

@@ -134,7 +134,9 @@ fn at(positions: Positions, context: &mut Context) -> Result<()> {
     }
     let kl: Vec<f64> = all.iter().map(|divergence| divergence.kl).collect();
     let agree = all.iter().map(|divergence| divergence.top1_agreement);
+    let entropy = all.iter().map(|divergence| divergence.entropy_main);
     context.per_template(format!("top1_agreement{column}"), agree.collect());
+    context.per_template(format!("entropy_main{column}_nats"), entropy.collect());
     context.per_template(format!("kl{column}_nats"), kl.clone());
     context.histogram(format!("kl/{part}per_template_nats"), kl);
     Ok(())
@@ -200,6 +202,12 @@ mod tests {
                     "{column}: {found}, {expected}"
                 );
             }
+        }
+        let entropies = reported.per_template("entropy_main_nats", 3)?;
+        for (found, prompt) in entropies.iter().zip(prompts) {
+            let p = &probabilities(&pair.main, prompt)[prompt.len() - 1];
+            let expected = -p.iter().map(|p| p * p.ln()).sum::<f64>();
+            assert!((found - expected).abs() < 1e-4, "{found}, {expected}");
         }
         let mean = last.iter().sum::<f64>() / last.len() as f64;
         assert!((reported.scalar("kl/mean_nats", 3)? - mean).abs() < 1e-4);

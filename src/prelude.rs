@@ -22,6 +22,7 @@ pub use crate::hook::{
     read_text,
 };
 pub use crate::intervention::{Control, Intervention, InterventionKind, RunFacts, restored};
+pub use crate::measure::chord::{Change, Chord, Decomposition, Points, Weighting};
 pub use crate::measure::classifier::{Classifier, Head};
 pub use crate::measure::decoding::DecodingTotals;
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
@@ -30,6 +31,7 @@ pub use crate::measure::lexicon::Lexicon;
 pub use crate::measure::likelihood::{log_probabilities, share_above_zero, wilson_interval};
 pub use crate::measure::positions::{Positions, Text};
 pub use crate::measure::similarity::linear_cka;
+pub use crate::measure::smooth::SmoothMeasure;
 pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Activations, Layer, Network, Pair, Part, Role, named_parameters};
 pub use crate::registry::Registry;
@@ -39,5 +41,5 @@ pub use crate::statistics::disparity::{
 };
 pub use crate::statistics::equivalence::SMALL_EFFECT;
 pub use crate::statistics::family::holm;
-pub use crate::statistics::observation::{Contributions, Observation};
+pub use crate::statistics::observation::{Contributions, Observation, weights_in_gap};
 pub use crate::train::Best;

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use toml::de::ValueDeserializer;
 
-use super::shows::{Bars, Cells, Row, Shows, TwoByTwo};
+use super::shows::{Bars, Cells, HeatMap, Row, Shows, TwoByTwo};
 use super::{Hook, Predicate, Section, Seen};
 use crate::event::Event;
 use crate::tensorboard::Chart;
@@ -194,6 +194,20 @@ impl Kind {
     pub fn two_by_two(mut self, name: &str, tag: &str) -> Self {
         let (name, tag) = (name.to_owned(), tag.to_owned());
         self.shows.two_by_two.push(TwoByTwo { name, tag });
+        self
+    }
+
+    /// Shows, at the end of the run, the scalars `<tag>/<row>/<column>` as a table of the report whose cells are coloured by sign and size.
+    /// Rows and columns stand in the order given. A star at the end of a row stands for the numbers from 0 on, as far as they were
+    /// reported: `block_*`. Cells that were not reported are empty. The hook's other table leaves these tags out.
+    pub fn heat_map(mut self, title: &str, tag: &str, rows: &[&str], columns: &[&str]) -> Self {
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+        self.shows.heat_maps.push(HeatMap {
+            title: title.to_owned(),
+            tag: tag.to_owned(),
+            rows: texts(rows),
+            columns: texts(columns),
+        });
         self
     }
 

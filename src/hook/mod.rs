@@ -37,7 +37,7 @@ pub use probe::{Probes, Stopped};
 pub use recorded::{Recorded, Section};
 pub use scene::Scene;
 pub use seen::{Predicate, Seen, Values};
-pub use shows::{Bars, Cells, Row, Shows, TWO_BY_TWO, TwoByTwo};
+pub use shows::{Bars, Cells, HeatMap, Row, Shows, TWO_BY_TWO, TwoByTwo};
 
 /// Something that measures the pair at milestones.
 pub trait Hook: Send {

@@ -45,6 +45,47 @@ pub struct TwoByTwo {
     pub tag: String,
 }
 
+/// Scalars `<tag>/<row>/<column>` that a report draws as a table with coloured cells, at the end of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeatMap {
+    /// What the cells have, with its unit if it has one.
+    pub title: String,
+    /// The tags without their row and column.
+    pub tag: String,
+    /// The rows from top to bottom. A star at the end stands for the numbers from 0 on.
+    pub rows: Vec<String>,
+    /// The columns from left to right.
+    pub columns: Vec<String>,
+}
+
+impl HeatMap {
+    /// Whether a cell shows a tag.
+    pub fn has(&self, tag: &str) -> bool {
+        let cell = tag.strip_prefix(self.tag.as_str());
+        let cell = cell.and_then(|cell| cell.strip_prefix('/')?.rsplit_once('/'));
+        let Some((row, column)) = cell else {
+            return false;
+        };
+        let is_row = |known: &String| match known.strip_suffix('*') {
+            Some(stem) => row.strip_prefix(stem).is_some_and(is_number),
+            None => row == known,
+        };
+        self.columns.iter().any(|known| known == column) && self.rows.iter().any(is_row)
+    }
+
+    /// The beginnings of its tags, each with a star.
+    fn tags(&self) -> impl Iterator<Item = String> {
+        self.rows.iter().map(|row| match row.strip_suffix('*') {
+            Some(stem) => format!("{}/{stem}*", self.tag),
+            None => format!("{}/{row}/*", self.tag),
+        })
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// The cells of a [`TwoByTwo`], as last parts of tags with their names: the four pairs, and what follows from them. The change by one model
 /// is the mean, over the two states of the other model, of the change that its fine-tuning makes. The interaction is how much that change
 /// depends on the other model's state.
@@ -75,6 +116,8 @@ pub struct Shows {
     pub names: Vec<Row>,
     /// Measures of the four pairs, shown in a table of their own.
     pub two_by_two: Vec<TwoByTwo>,
+    /// Tables with coloured cells of the report.
+    pub heat_maps: Vec<HeatMap>,
     /// Charts of the report and of TensorBoard's custom scalars page, each with its category on that page. Charts of one category are
     /// grouped, also when they are of several hooks.
     pub charts: Vec<(String, Chart)>,
@@ -203,6 +246,16 @@ impl Shows {
                     tag: filling.text(&one.tag),
                 },
             ),
+            heat_maps: filled(
+                &self.heat_maps,
+                &fillings,
+                |one| has_place(&one.title) || has_place(&one.tag),
+                |filling, one| HeatMap {
+                    title: filling.text(&one.title),
+                    tag: filling.text(&one.tag),
+                    ..one.clone()
+                },
+            ),
             charts: filled(
                 &self.charts,
                 &fillings,
@@ -232,6 +285,11 @@ impl Shows {
             name: name(&one.name),
             tag: tag(&one.tag),
         });
+        let heat_maps = self.heat_maps.iter().map(|one| HeatMap {
+            title: name(&one.title),
+            tag: tag(&one.tag),
+            ..one.clone()
+        });
         let charts = self.charts.iter().map(|(category, chart)| {
             let chart = chart.map(|title| name(title), |one| tag(one));
             (category.clone(), chart)
@@ -248,6 +306,7 @@ impl Shows {
             rows: self.rows.iter().map(row).collect(),
             names: self.names.iter().map(row).collect(),
             two_by_two: two_by_two.collect(),
+            heat_maps: heat_maps.collect(),
             charts: charts.collect(),
             bars: bars.collect(),
             changes: (self.changes.iter())
@@ -283,6 +342,7 @@ impl Shows {
     pub fn declared(&self) -> Vec<String> {
         let names = self.names.iter().flat_map(Row::tags);
         let all = self.tags().into_iter().chain(names);
+        let all = all.chain(self.heat_maps.iter().flat_map(HeatMap::tags));
         all.chain(self.reports.clone()).collect()
     }
 

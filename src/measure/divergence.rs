@@ -51,6 +51,9 @@ pub enum DivergenceError {
     /// The vocabularies differ, or are empty.
     #[error("logits of {0} and {1} tokens cannot be compared")]
     Length(usize, usize),
+    /// A token has no logit.
+    #[error("there is no token {0}: there are logits of {1} tokens")]
+    Token(u32, usize),
     /// A logit is NaN or infinite.
     #[error("logit {index} of the {model} model is {value}")]
     NotFinite {
@@ -182,7 +185,10 @@ impl MeanDivergence {
 }
 
 /// The tokens with the highest logit (of equal ones the lowest index) and the second highest. A vocabulary of one token has no second.
-fn top_two(model: &'static str, logits: &[f32]) -> Result<(usize, Option<usize>), DivergenceError> {
+pub(super) fn top_two(
+    model: &'static str,
+    logits: &[f32],
+) -> Result<(usize, Option<usize>), DivergenceError> {
     let (mut top, mut second) = (0, None);
     for (index, &value) in logits.iter().enumerate() {
         if !value.is_finite() {

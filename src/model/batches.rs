@@ -26,6 +26,32 @@ pub(super) fn batches(
     Ok(batches.map(<[usize]>::to_vec).collect())
 }
 
+/// The indices of the texts of each pass where each is filled up to the longest of its pass. Texts of like lengths stand together, so that
+/// there is little to fill. Where each pass costs something of its own, such as the gradients of all weights, fewer are better.
+///
+/// # Errors
+/// As [`batches`].
+pub(crate) fn padded_batches(
+    texts: &[impl AsRef<[u32]>],
+    config: Config,
+) -> anyhow::Result<Vec<Vec<usize>>> {
+    for (index, text) in texts.iter().enumerate() {
+        check(index, text.as_ref(), config)?;
+    }
+    let length = |index: usize| texts[index].as_ref().len();
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&index| length(index));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    for index in order {
+        match batches.last_mut() {
+            // In the order of lengths, the one that is added is the longest.
+            Some(batch) if (batch.len() + 1) * length(index) <= TOKENS => batch.push(index),
+            _ => batches.push(vec![index]),
+        }
+    }
+    Ok(batches)
+}
+
 fn check(index: usize, text: &[u32], config: Config) -> anyhow::Result<()> {
     let Config {
         n_positions: longest,

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::inside::Look;
 use super::keys::Keys;
+use super::place::Place;
 use super::tensors::Tensors;
 use super::{Config, ConfigError, Dropout, KvPool, NewToken};
 
@@ -35,6 +36,9 @@ pub trait Family: Module {
 
     /// What stands in a file before the names of the network below the head.
     const PREFIX: &'static str;
+
+    /// The name of the parameter that is the head. A head that is tied to the token table has the table's.
+    const HEAD: &'static str;
 
     /// The name under which a parameter is saved.
     fn saved_name(name: &str) -> String {
@@ -67,6 +71,9 @@ pub trait Family: Module {
 
     /// The head `[vocab, D]`: a hidden state's product with a row is the logit of that token.
     fn head_table(&self) -> Tensor<2>;
+
+    /// Where the parameter of this name stands. A table that is also the head stands among the embeddings.
+    fn place(name: &str) -> Place;
 
     /// The device that the weights are on.
     fn device(&self) -> Device {

@@ -14,6 +14,7 @@ use super::inside::Look;
 use super::keys::Keys;
 use super::layers::token_tensor;
 use super::model_files::ModelFiles;
+use super::place::Place;
 use super::{Config, ConfigError, Dropout, KvPool, NewToken, WeightsError, weights};
 
 /// A language model.
@@ -167,6 +168,20 @@ impl Network {
     /// The head `[vocab, D]`, a row a token.
     pub(super) fn head_table(&self) -> Tensor<2> {
         of_family!(self, network => network.head_table())
+    }
+
+    /// The name of the parameter that is the head.
+    pub(super) fn head_name(&self) -> &'static str {
+        match self {
+            Self::Gpt2(_) => Gpt2::HEAD,
+        }
+    }
+
+    /// Where the parameter of this name stands.
+    pub(super) fn place(&self, name: &str) -> Place {
+        match self {
+            Self::Gpt2(_) => Gpt2::place(name),
+        }
     }
 
     /// One pass over `rows` of one length, without dropout, which shows `look` what it makes.

@@ -137,7 +137,7 @@ pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
         figure {
             figcaption { (title) @if !unit.is_empty() { " " span.unit { "(" (unit) ")" } } }
             svg viewBox={ "0 0 " (SIZE.0) " " (SIZE.1) } role="img" aria-label=(described) {
-                (grid(&x, &y))
+                (grid(&x, &y, "optimiser step"))
                 @for line in lines { (drawn(line, &x, &y)) }
             }
             @if lines.len() > 1 {
@@ -147,7 +147,7 @@ pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
     }
 }
 
-fn grid(x: &Axis, y: &Axis) -> Markup {
+fn grid(x: &Axis, y: &Axis, along: &str) -> Markup {
     html! {
         @for &value in &y.ticks {
             line.grid x1=(x.from) x2=(x.to) y1=(at(y.place(value))) y2=(at(y.place(value))) {}
@@ -157,7 +157,7 @@ fn grid(x: &Axis, y: &Axis) -> Markup {
         @for &value in &x.ticks {
             text.tick x=(at(x.place(value))) y=(SIZE.1 - 14.0) text-anchor="middle" { (tick(value, &x.ticks)) }
         }
-        text.tick x=(x.to) y=(SIZE.1 - 2.0) text-anchor="end" { "optimiser step" }
+        text.tick x=(x.to) y=(SIZE.1 - 2.0) text-anchor="end" { (along) }
     }
 }
 
@@ -189,6 +189,36 @@ fn drawn(line: &Line, x: &Axis, y: &Axis) -> Markup {
                 circle class={ "dot c" (line.colour) } cx=(at(x.place(step))) cy=(at(y.place(value))) r="2.6" {
                     title { (line.name) ", step " (step) ": " (value) }
                 }
+            }
+        }
+    }
+}
+
+/// A figure of points and the line `intercept + slope x` through them. `along` names the x axis.
+pub(super) fn scatter(
+    title: &str,
+    along: &str,
+    points: &[(f64, f64)],
+    (intercept, slope): (f64, f64),
+) -> Markup {
+    let (left, right, top, bottom) = ROOM;
+    let xs = points.iter().map(|point| point.0);
+    let x = Axis::new(xs, End::Round, left, SIZE.0 - right);
+    let line = [x.low, x.high].map(|x| intercept + slope * x);
+    let ys = points.iter().map(|point| point.1).chain(line);
+    let y = Axis::new(ys, End::Round, SIZE.1 - bottom, top);
+    let drawn = points
+        .iter()
+        .filter(|(x, y)| can_be_drawn(*x) && can_be_drawn(*y));
+    html! {
+        figure {
+            figcaption { (title) }
+            svg viewBox={ "0 0 " (SIZE.0) " " (SIZE.1) } role="img" aria-label={ (title) ", along " (along) } {
+                (grid(&x, &y, along))
+                @for (across, up) in drawn {
+                    circle class="dot c3" cx=(at(x.place(*across))) cy=(at(y.place(*up))) r="2.6" { title { (across) ", " (up) } }
+                }
+                line.line.c1 x1=(at(x.from)) x2=(at(x.to)) y1=(at(y.place(line[0]))) y2=(at(y.place(line[1]))) {}
             }
         }
     }

@@ -9,6 +9,7 @@ use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
 use super::pooled_rows::{PooledRow, pooled_rows};
 use super::pooling::{Pooled, groups, pool};
+use super::prompts::which_prompts;
 use super::read::Read;
 use super::record::{RecordedContrast, RecordedHook, RecordedRun};
 use super::verdict::{self, Verdict};
@@ -202,6 +203,7 @@ fn of_run(read: &Read, alone: bool) -> Markup {
         (sections::curves(run))
         @for hook in run.hooks.iter().filter(|hook| !is_of_the_gap(run, hook)) { (sections::of_hook(read, hook)) }
         @for one in &read.contrasts { (sections::family(read, one)) }
+        @for one in &read.contrasts { (which_prompts(run, one.contrast)) }
         (stand_out(read))
         (sections::parameters(run))
     }

@@ -5,6 +5,7 @@ use maud::{Markup, PreEscaped, html};
 use super::attribution::{of_the_gap, two_by_two};
 use super::chart::{self, Line, before_and_after, intervals, lines};
 use super::gap::{Gap, Incomplete};
+use super::heat_map::heat_maps;
 use super::number::{number, range, signed};
 use super::read::{Read, ReadContrast};
 use super::record::{Moment, RecordedContrast, RecordedHook, RecordedRun};
@@ -149,6 +150,7 @@ pub(super) fn of_hook(read: &Read, hook: &RecordedHook) -> Markup {
         (two_by_two(run, hook))
         @if !hook.shows.two_by_two.is_empty() { (of_the_gap(run)) }
         (spans(run, &rows))
+        (heat_maps(run, hook))
         @if let Some(section) = hook.section { (made(run, hook, section)) }
     }
 }
@@ -194,12 +196,14 @@ impl Recorded for OfHook<'_> {
     }
 }
 
-/// The rows of a hook's table: the tags that it has reported, those with a name first. The training section has those of losses, another table
-/// those of the four pairs.
+/// The rows of a hook's table: the tags that it has reported, those with a name first. The training section has those of losses, other tables
+/// those of the four pairs and of heat maps.
 fn table_rows(run: &RecordedRun, hook: &RecordedHook) -> Vec<(String, String)> {
     let elsewhere = |tag: &str| {
         let mut two_by_two = hook.shows.two_by_two.iter();
-        is_of_training(tag) || two_by_two.any(|measure| tag.starts_with(&measure.tag))
+        is_of_training(tag)
+            || two_by_two.any(|measure| tag.starts_with(&measure.tag))
+            || hook.shows.heat_maps.iter().any(|map| map.has(tag))
     };
     let reported = run.reporters.iter();
     let reported = reported.filter(|(tag, by)| **by == hook.name && !elsewhere(tag));

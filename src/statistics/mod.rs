@@ -7,6 +7,7 @@ pub mod equivalence;
 pub mod family;
 mod interval;
 pub mod observation;
+pub mod regression;
 mod relabelling;
 mod standard_error;
 pub mod uniformity;

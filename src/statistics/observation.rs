@@ -77,6 +77,20 @@ pub fn observations(units: &[Unit], column: &[f64]) -> Option<Vec<Observation>> 
     observed.collect()
 }
 
+/// What each of `count` values of a column weighs in the gap, which is the sum of the values times their weights: see
+/// [`Contributions::gap`].
+pub fn weights_in_gap(units: &[Unit], count: usize) -> Vec<f64> {
+    let mut weights = vec![0.0; count];
+    let places = |side: usize| units.iter().filter_map(move |unit| unit.sides[side]);
+    for (side, sign) in SIDES.into_iter().zip([1.0, -1.0]) {
+        let values = places(side).count() as f64;
+        for place in places(side) {
+            weights[place] += sign / values;
+        }
+    }
+    weights
+}
+
 /// Whether each observation is a matched pair.
 pub fn are_paired(observations: &[Observation]) -> bool {
     let mut all = observations.iter();

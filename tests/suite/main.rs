@@ -5,6 +5,7 @@ mod batching;
 mod boundary;
 mod cadence;
 mod checkpoints;
+mod chord;
 mod command_line;
 mod condition;
 mod contrasts;

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use milepost::hooks::shipping;
 use milepost::report::gap::{attributed, course, gaps};
-use milepost::report::number::number;
+use milepost::report::number::{number, signed};
 use milepost::report::pooling::pool;
-use milepost::report::{RecordedRun, page};
+use milepost::report::{Moment, RecordedRun, page};
 
 use crate::harness::{Project, close, milestones};
 
 /// Every hook that the report has a part for, on a run of six steps.
 fn project() -> Project {
     let project = Project::new();
-    let more = "[hooks.attribution]\nat = ['start', 'end']\n[hooks.drift]\nat = 'end'\n[hooks.honest]\nat = ['start', 'end']\ncontinuations = 1\n[hooks.pronoun-gap]\nat = ['start', 'end']\n[hooks.representation]\nat = ['start', 'end']\n";
+    let more = "[hooks.attribution]\nat = ['start', 'end']\n[hooks.drift]\nat = 'end'\n[hooks.honest]\nat = ['start', 'end']\ncontinuations = 1\n[hooks.pronoun-gap]\nat = ['start', 'end']\n[hooks.representation]\nat = ['start', 'end']\n[hooks.weight-attribution]\nat = ['start', 'end']\n";
     project.write("small.toml", project.read("small.toml") + more);
     project
 }
@@ -399,4 +399,60 @@ fn what_is_no_run_or_damaged_is_named_with_file_and_line() {
         message.contains("pairs.tsv:2:") && message.contains("beyond the 8 prompts"),
         "{message}"
     );
+}
+
+/// The slope of the gap's change against that of KL, and the change without each identity and template, by plain sums.
+#[test]
+fn the_prompts_that_carry_the_gap_are_those_of_plain_sums() {
+    let project = project();
+    let run = RecordedRun::read(&project.run("a", &[]), &shipping()).unwrap();
+    let html = project.read("runs/small/a/report.html");
+    let contrast = &run.contrasts[0];
+    let change = |column: &str| -> Vec<f64> {
+        let at = |moment| run.observed_at(contrast, column, moment).unwrap();
+        let both = at(Moment::Start).into_iter().zip(at(Moment::End));
+        both.map(|(before, after)| after.difference().unwrap() - before.difference().unwrap())
+            .collect()
+    };
+    let (x, y) = (change("kl_nats"), change(&run.n_matches()));
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let points = || x.iter().map(|one| one - mean(&x)).zip(&y);
+    let slope =
+        points().map(|(x, y)| x * y).sum::<f64>() / points().map(|(x, _)| x * x).sum::<f64>();
+    let row = |begin: &str| {
+        let from = html.find(begin).unwrap_or_else(|| panic!("no {begin}"));
+        &html[from..from + html[from..].find("</tr>").unwrap()]
+    };
+    let found = row("<tr data-slope=\"KL, nats\">");
+    assert!(
+        found.contains(&format!("<td>{}</td>", signed(slope))),
+        "{found}, {slope}"
+    );
+    let units = &contrast.units;
+    for (kind, of) in [
+        (
+            "identity pair",
+            units.iter().map(|unit| unit.identity).collect::<Vec<_>>(),
+        ),
+        ("template", units.iter().map(|unit| unit.template).collect()),
+    ] {
+        let rows: Vec<&str> = html
+            .split(&format!("<tr data-left-out=\"{kind}\">"))
+            .skip(1)
+            .collect();
+        assert_eq!(rows.len(), 2, "{kind}");
+        for cluster in 0..2 {
+            let kept = y.iter().zip(&of).filter(|(_, own)| **own != cluster);
+            let kept: Vec<f64> = kept.map(|(value, _)| *value).collect();
+            let cells = format!(
+                "<td>{}</td><td>{}</td></tr>",
+                signed(mean(&kept)),
+                signed(mean(&kept) - mean(&y))
+            );
+            assert!(
+                rows.iter().any(|row| row.contains(&cells)),
+                "{kind} {cluster}: {cells} {rows:?}"
+            );
+        }
+    }
 }

@@ -8,7 +8,9 @@ use milepost::statistics::calibration::{Swap, calibrate};
 use milepost::statistics::clusters::Clusters;
 use milepost::statistics::disparity::{Disparity, Method, Settings};
 use milepost::statistics::family::{holm, simultaneous_bands};
-use milepost::statistics::observation::{Contributions, Observation};
+use milepost::statistics::observation::{
+    Contributions, Observation, Unit, observations, weights_in_gap,
+};
 use milepost::statistics::uniformity::{kolmogorov_smirnov, too_small};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -657,5 +659,30 @@ fn equal_values_give_exactly_zero() {
         assert_eq!(numbers, [0.0; 4], "{method:?}");
         assert_eq!((found.p_value, found.equivalence_p_value(0.1)), (1.0, 0.0));
         assert_eq!(found.equivalence_p_value(0.0), 1.0);
+    }
+}
+
+/// Matched pairs, one prompt in two of them, and single values: the gap is the weighted sum of the column.
+#[test]
+fn what_each_value_weighs_in_the_gap_gives_the_gap() {
+    let unit = |sides| Unit {
+        sides,
+        identity: 0,
+        template: 0,
+    };
+    let column: Vec<f64> = (0..6).map(|place| f64::from(place * place) - 3.5).collect();
+    for units in [
+        [[Some(0), Some(1)], [Some(2), Some(1)], [Some(4), Some(5)]].map(unit),
+        [[Some(0), None], [None, Some(3)], [Some(4), None]].map(unit),
+    ] {
+        let weights = weights_in_gap(&units, column.len());
+        let found: f64 = weights.iter().zip(&column).map(|(w, x)| w * x).sum();
+        let observed = observations(&units, &column).unwrap();
+        let expected = Contributions::of(&observed).gap();
+        assert!((found - expected).abs() < 1e-12, "{found}, {expected}");
+        assert!(
+            weights.contains(&0.0),
+            "a value that is in no unit weighs nothing"
+        );
     }
 }

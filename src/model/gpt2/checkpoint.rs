@@ -1,6 +1,7 @@
 //! What GPT-2's checkpoints have in ways of their own: the tied head, and tensors that the network does not need.
 
 use super::config::Gpt2Config;
+use crate::model::place::{Place, Stage, WeightPart};
 use crate::model::tensors::Tensors;
 
 /// The head and the token table are one tensor, stored under either name or, alike, under both.
@@ -27,6 +28,27 @@ pub(super) fn tie_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(),
         )),
         None => Ok(()),
     }
+}
+
+/// Where the parameter of this name stands.
+pub(super) fn place(name: &str) -> Place {
+    let parts: Vec<&str> = name.split('.').collect();
+    let (stage, part) = match parts[..] {
+        ["wte", ..] => (Stage::Embedding, WeightPart::Tokens),
+        ["wpe", ..] => (Stage::Embedding, WeightPart::Positions),
+        ["h", block, layer, ref matrix @ ..] => {
+            let part = match (layer, matrix) {
+                ("attn", ["c_attn", ..]) => WeightPart::AttentionQkv,
+                ("attn", _) => WeightPart::AttentionOutput,
+                ("mlp", ["c_fc", ..]) => WeightPart::FeedForwardIn,
+                ("mlp", _) => WeightPart::FeedForwardOut,
+                _ => WeightPart::Norms,
+            };
+            (Stage::Block(block.parse().unwrap_or_default()), part)
+        }
+        _ => (Stage::Final, WeightPart::Norms),
+    };
+    Place { stage, part }
 }
 
 /// Whether the network does without the tensor of this name.

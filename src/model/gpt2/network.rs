@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-use super::checkpoint::{is_needless, tie_head};
+use super::checkpoint::{is_needless, place, tie_head};
 use super::config::Gpt2Config;
 use crate::model::family::Family;
 use crate::model::inside::{Layer, Look, Part};
@@ -16,6 +16,7 @@ use crate::model::layers::{
     Activation, Dropout, Embedding, LayerNorm, attention_weights, causal_attention, dense, drop,
     residual,
 };
+use crate::model::place::Place;
 use crate::model::tensors::Tensors;
 use crate::model::{KvPool, NewToken};
 
@@ -55,6 +56,7 @@ impl Family for Gpt2 {
     type Config = Gpt2Config;
 
     const PREFIX: &'static str = "transformer.";
+    const HEAD: &'static str = "wte.weight";
 
     fn tie_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
         tie_head(config, tensors)
@@ -62,6 +64,10 @@ impl Family for Gpt2 {
 
     fn is_needless(name: &str) -> bool {
         is_needless(name)
+    }
+
+    fn place(name: &str) -> Place {
+        place(name)
     }
 
     /// A fresh network as GPT-2 initialises it: weights N(0, `initializer_range`), the projections into the residual stream divided

@@ -32,7 +32,9 @@ pub(super) use norm::{Moments, layer_norm, layer_norm_backward};
 pub(super) use product::{MOST_ROWS, product};
 use profile::measured;
 pub(crate) use rows::square_sum;
-pub(super) use rows::{add, add_bias, add_bias_and_gelu, column_sums, gather, scale, scatter_add};
+pub(super) use rows::{
+    add, add_bias, add_bias_and_gelu, change_along, column_sums, gather, scale, scatter_add,
+};
 
 /// The instructions that this processor has.
 fn arch() -> Arch {

@@ -1,0 +1,574 @@
+//! The hook `weight-attribution`: where in the weights a change comes from. It decomposes the change of a measure since the start along the
+//! straight line between the weights at the start and now, so that the shares of all tensors of both models add up to it.
+
+use std::collections::HashSet;
+
+use milepost::prelude::*;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Measure {
+    Kl,
+    Acceptance,
+    LogOddsMain,
+    LogOddsAssistant,
+}
+
+impl Measure {
+    const ALL: [Self; 4] = [
+        Self::Kl,
+        Self::Acceptance,
+        Self::LogOddsMain,
+        Self::LogOddsAssistant,
+    ];
+
+    /// As in tags.
+    fn tag(self) -> &'static str {
+        match self {
+            Self::Kl => "kl",
+            Self::Acceptance => "acceptance",
+            Self::LogOddsMain => "log_odds_main",
+            Self::LogOddsAssistant => "log_odds_assistant",
+        }
+    }
+
+    /// As people read it, with its unit.
+    fn title(self) -> &'static str {
+        match self {
+            Self::Kl => "KL, nats",
+            Self::Acceptance => "expected acceptance",
+            Self::LogOddsMain => "log-odds, main model, nats",
+            Self::LogOddsAssistant => "log-odds, assistant, nats",
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Options {
+    measures: Vec<Measure>,
+    tokens: [String; 2],
+    points: usize,
+    most_points: usize,
+    per_tensor: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            measures: vec![Measure::Kl],
+            tokens: [" she".to_owned(), " he".to_owned()],
+            points: 5,
+            most_points: 20,
+            per_tensor: false,
+        }
+    }
+}
+
+struct WeightAttribution {
+    options: Options,
+    /// The ids of the two tokens of the log-odds.
+    tokens: [u32; 2],
+}
+
+/// The most points that an integral may have.
+const MOST_POINTS: usize = 256;
+/// Rows of the heat maps.
+const ROWS: [&str; 6] = [
+    "main/embedding",
+    "main/block_*",
+    "main/final",
+    "assistant/embedding",
+    "assistant/block_*",
+    "assistant/final",
+];
+/// Their columns, in the order of a pass.
+const COLUMNS: [&str; 8] = [
+    "tokens",
+    "positions",
+    "norms",
+    "attention_qkv",
+    "attention_output",
+    "feed_forward_in",
+    "feed_forward_out",
+    "head",
+];
+/// Places that the text lists.
+const LISTED: usize = 10;
+
+/// The kind `weight-attribution`.
+pub fn kind() -> Kind {
+    let mut kind = Kind::new(
+        "weight-attribution",
+        "where in the weights a change since the start comes from: shares of layers and parts of both models that add up to the change of KL, expected acceptance or log-odds",
+        |options: Options| WeightAttribution {
+            options,
+            tokens: [0; 2],
+        },
+    )
+    .compares_with_start()
+    .option("measures", "a list of `kl` (the default), `acceptance`, `log-odds-main`, `log-odds-assistant`, at the prompts' last token")
+    .option("tokens", "the two tokens of the log-odds: ln p(first) - ln p(second), each with the space before it")
+    .option("points", "points of the integral along the line from the start to now; the time is proportional to it")
+    .option("most_points", "the points are doubled up to this number while the shares do not add up to the change")
+    .option("per_tensor", "also one scalar for every tensor")
+    .section(
+        "Where in the weights",
+        "The change since the start as a sum of shares: what each part of each layer of both models added to it, along the straight line from the weights at the start to those now. The residual is what the shares lack of the change.",
+    )
+    .lines(
+        "Where in the weights",
+        "change of KL, nats",
+        &["weight_attribution/kl/mean/observed", "weight_attribution/kl/mean/by_main", "weight_attribution/kl/mean/by_assistant"],
+    )
+    .section_with(unexplained);
+    for measure in Measure::ALL {
+        let (tag, title) = (measure.tag(), measure.title());
+        let means = [
+            ("mean", title.to_owned()),
+            ("{gap}", format!("gap of {title}, {{first}} - {{second}}")),
+        ];
+        for (mean, title) in means {
+            let tag = format!("weight_attribution/{tag}/{mean}");
+            for (part, name) in PARTS {
+                kind = kind.named(&format!("{title}: {name}"), &format!("{tag}/{part}"));
+            }
+            let heading = format!("Shares in the change since the start: {title}");
+            kind = kind.heat_map(&heading, &tag, &ROWS, &COLUMNS);
+        }
+        for (part, name) in [
+            ("points", "points of the integral"),
+            (
+                "unexplained",
+                "changes whose residual is more than is tolerated",
+            ),
+        ] {
+            kind = kind.named(
+                &format!("{title}: {name}"),
+                &format!("weight_attribution/{tag}/{part}"),
+            );
+        }
+    }
+    kind.reports(&["weight_attribution_tensors/*"])
+}
+
+/// The numbers of a decomposition besides its shares, and their names.
+const PARTS: [(&str, &str); 5] = [
+    ("observed", "change since the start"),
+    ("by_main", "by the main model"),
+    ("by_assistant", "by the assistant"),
+    ("residual", "residual"),
+    ("tolerance", "residual that is tolerated"),
+];
+
+impl Hook for WeightAttribution {
+    fn prepare(&mut self, preparation: &mut Preparation) -> Result<()> {
+        let Options {
+            measures,
+            tokens,
+            points,
+            most_points,
+            ..
+        } = &self.options;
+        let distinct: HashSet<Measure> = measures.iter().copied().collect();
+        OptionError::unless(!distinct.is_empty(), "measures", "name at least one")?;
+        let once = distinct.len() == measures.len();
+        OptionError::unless(once, "measures", "name each once")?;
+        OptionError::unless_within(*points, MOST_POINTS, "points")?;
+        OptionError::unless_within(*most_points, MOST_POINTS, "most_points")?;
+        let message = format!("must be at least `points`, which is {points}");
+        OptionError::unless(points <= most_points, "most_points", message)?;
+        let asked = [Measure::LogOddsMain, Measure::LogOddsAssistant];
+        if asked.iter().any(|one| distinct.contains(one)) {
+            for (id, text) in self.tokens.iter_mut().zip(tokens) {
+                *id = only_token(preparation, text)?;
+            }
+            let differ = self.tokens[0] != self.tokens[1];
+            OptionError::unless(differ, "tokens", "name two different ones")?;
+        }
+        Ok(())
+    }
+
+    fn at_milestone(&mut self, context: &mut Context) -> Result<()> {
+        let mut text = String::new();
+        for &measure in &self.options.measures {
+            text += &self.decompose(measure, context)?;
+        }
+        context.text("weight_attribution/shares", text);
+        Ok(())
+    }
+}
+
+/// The id of a text of one token.
+fn only_token(preparation: &Preparation, text: &str) -> Result<u32> {
+    let encoded = preparation.scene().tokenizer.encode(text)?;
+    let message = format!(
+        "`{text}` is {} tokens; the log-odds are of single tokens",
+        encoded.len()
+    );
+    OptionError::unless(encoded.len() == 1, "tokens", message)?;
+    Ok(encoded[0])
+}
+
+impl WeightAttribution {
+    /// Reports the decomposition of the mean of a measure over all prompts, and of its gap in each contrast. Returns it as Markdown.
+    fn decompose(&self, measure: Measure, context: &mut Context) -> Result<String> {
+        let smooth = match measure {
+            Measure::Kl => SmoothMeasure::Kl,
+            Measure::Acceptance => SmoothMeasure::Acceptance,
+            Measure::LogOddsMain => self.log_odds(Role::Main),
+            Measure::LogOddsAssistant => self.log_odds(Role::Assistant),
+        };
+        let scene = context.scene();
+        let (before, now) = (
+            values(smooth, context, When::Start)?,
+            values(smooth, context, When::Now)?,
+        );
+        let changes: Vec<f64> = before.iter().zip(now).map(|(a, b)| b - a).collect();
+        let count = changes.len();
+        let all = format!("weight_attribution/{}", measure.tag());
+        let mut tags = vec![format!("{all}/mean")];
+        let mut weights = vec![vec![1.0 / count as f64; count]];
+        for contrast in scene.templates.contrasts() {
+            tags.push(scene.templates.gap_tag(&all, contrast));
+            weights.push(weights_in_gap(&contrast.units, count));
+        }
+        let weightings = weights.into_iter().map(|weights| Weighting {
+            observed: weights.iter().zip(&changes).map(|(w, d)| w * d).sum(),
+            weights,
+        });
+        let weightings: Vec<Weighting> = weightings.collect();
+        let chord = Chord::new(context.start()?, context.pair(), &scene.prompts)?;
+        let points = Points {
+            first: self.options.points,
+            most: self.options.most_points,
+        };
+        let found = chord.decompose(smooth, &weightings, points, &|done, all| {
+            context.progress("where in the weights", done, all);
+            context.check_deadline()
+        })?;
+        let unexplained = (found.changes.iter()).filter(|change| !change.is_explained());
+        context.scalar(format!("{all}/points"), found.points as f64);
+        context.scalar(format!("{all}/unexplained"), unexplained.count() as f64);
+        let mut text = String::new();
+        for (tag, change) in tags.iter().zip(&found.changes) {
+            self.report(tag, change, context);
+            text += &listed(tag, change, found.points);
+        }
+        Ok(text)
+    }
+
+    fn log_odds(&self, role: Role) -> SmoothMeasure {
+        SmoothMeasure::LogOdds {
+            role,
+            tokens: self.tokens,
+        }
+    }
+
+    fn report(&self, tag: &str, change: &Change, context: &mut Context) {
+        let values = [
+            change.observed,
+            change.sum(Some(Role::Main)),
+            change.sum(Some(Role::Assistant)),
+            change.residual(),
+            change.tolerance(),
+        ];
+        for ((part, _), value) in PARTS.iter().zip(values) {
+            context.scalar(format!("{tag}/{part}"), value);
+        }
+        for ((role, place), share) in change.places() {
+            context.scalar(format!("{tag}/{role}/{place}"), share);
+        }
+        if self.options.per_tensor {
+            let tag = tag.replacen("weight_attribution", "weight_attribution_tensors", 1);
+            for ((role, tensor), share) in change.tensors() {
+                context.scalar(format!("{tag}/{role}/{tensor}"), share);
+            }
+        }
+    }
+}
+
+/// The measure at the last token of every prompt, with both models as they were at the start or are now.
+fn values(measure: SmoothMeasure, context: &Context, when: When) -> Result<Vec<f64>> {
+    let SmoothMeasure::LogOdds { .. } = measure else {
+        // Shared with other hooks.
+        let all = context.divergences_of(when, when)?;
+        let value = |one: &Divergence| match measure {
+            SmoothMeasure::Acceptance => one.acceptance_expected,
+            _ => one.kl,
+        };
+        return Ok(all.iter().map(value).collect());
+    };
+    let prompts = &context.scene().prompts;
+    let mut found = vec![0.0; prompts.len()];
+    let pair = context.pair_of(when, when)?;
+    let go_on = || context.check_deadline();
+    each_prompt(&pair, prompts, &go_on, &mut |index, main, assistant| {
+        found[index] = measure.slope(main, assistant)?.value;
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// The largest shares of a change as Markdown, and what they lack of it.
+fn listed(tag: &str, change: &Change, points: usize) -> String {
+    let places = change.places().into_iter();
+    let mut places: Vec<(String, f64)> = places
+        .map(|((role, place), share)| (format!("{role}/{place}"), share))
+        .collect();
+    places.sort_by(|(_, one), (_, other)| other.abs().total_cmp(&one.abs()));
+    let mut text = format!("**{tag}**\n\n| place | share |\n|---|---|\n");
+    for (place, share) in places.iter().take(LISTED) {
+        text += &format!("| {place} | {share:+.3e} |\n");
+    }
+    text += &format!(
+        "| all {} places | {:+.3e} |\n| observed | {:+.3e} |\n| residual | {:+.3e} |\n\n",
+        places.len(),
+        change.sum(None),
+        change.observed,
+        change.residual()
+    );
+    if !change.is_explained() {
+        text += &format!(
+            "The residual is more than the {:.3e} that is tolerated, with {points} points: raise `most_points`, or take the shares as rough.\n\n",
+            change.tolerance()
+        );
+    }
+    text
+}
+
+/// A sentence on each measure with a change at the end whose residual is more than is tolerated.
+fn unexplained(recorded: &dyn Recorded) -> String {
+    let rough = Measure::ALL.into_iter().filter(|measure| {
+        let tag = format!("weight_attribution/{}/unexplained", measure.tag());
+        let last = recorded.points(&tag).last();
+        last.is_some_and(|(_, count)| *count > 0.0)
+    });
+    let rough: Vec<Measure> = rough.collect();
+    let said = html! {
+        @for measure in rough {
+            p.caveats { "The shares in " (measure.title()) " do not add up to the change as nearly as is tolerated: see the residuals. Raise " code { "most_points" } ", or take the shares as rough." }
+        }
+    };
+    said.into_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use milepost::hook::testing::{Bench, changed, probabilities};
+
+    use super::*;
+
+    /// KL, expected acceptance, and the main model's log-odds of two tokens, at the last token of each prompt.
+    fn slow(bench: &Bench, step: u64, tokens: [u32; 2]) -> [Vec<f64>; 3] {
+        let pair = bench.pair_at(step);
+        let mut found = [const { Vec::new() }; 3];
+        for prompt in &bench.scene().prompts {
+            let [p, q] = Role::BOTH.map(|role| {
+                let mut rows = probabilities(pair.get(role), prompt);
+                rows.swap_remove(prompt.len() - 1)
+            });
+            let both = || p.iter().zip(&q);
+            found[0].push(both().map(|(p, q)| p * (p / q).ln()).sum());
+            found[1].push(both().map(|(p, q)| p.min(*q)).sum());
+            let [first, second] = tokens.map(|token| p[token as usize]);
+            found[2].push((first / second).ln());
+        }
+        found
+    }
+
+    fn token(bench: &Bench, text: &str) -> Result<u32> {
+        Ok(bench.scene().tokenizer.encode(text)?[0])
+    }
+
+    #[test]
+    fn shares_add_up_to_the_changes_that_slow_sums_find() -> Result<()> {
+        let bench = Bench::new()?;
+        let options = "measures = ['kl', 'acceptance', 'log-odds-main']\nper_tensor = true";
+        let reported = bench.killed_and_resumed(&kind(), options, [0, 4])?;
+        let tokens = [token(&bench, " she")?, token(&bench, " he")?];
+        let (before, after) = (slow(&bench, 0, tokens), slow(&bench, 4, tokens));
+        for (index, measure) in ["kl", "acceptance", "log_odds_main"].iter().enumerate() {
+            let each = before[index].iter().zip(&after[index]);
+            let change: Vec<f64> = each.map(|(before, after)| after - before).collect();
+            let gap = change.chunks(2).map(|both| both[0] - both[1]);
+            for (mean, expected) in [
+                ("mean", change.iter().sum::<f64>() / 8.0),
+                ("disparity", gap.sum::<f64>() / 4.0),
+            ] {
+                let tag = format!("weight_attribution/{measure}/{mean}");
+                let value = |part: &str| reported.scalar(&format!("{tag}/{part}"), 4);
+                let observed = value("observed")?;
+                assert!(
+                    (observed - expected).abs() < 1e-4,
+                    "{tag}: {observed}, {expected}"
+                );
+                let all = |begin: &str, parts: usize| -> Result<f64> {
+                    let scalars = reported.output(4)?.scalars.iter();
+                    let cells = scalars.filter(|(tag, _)| {
+                        let cell = tag.strip_prefix(begin);
+                        cell.is_some_and(|cell| cell.split('/').count() == parts)
+                    });
+                    Ok(cells.map(|(_, value)| value).sum())
+                };
+                let tensors = tag.replacen("weight_attribution", "weight_attribution_tensors", 1);
+                for role in Role::BOTH {
+                    let by = value(&format!("by_{role}"))?;
+                    let places = all(&format!("{tag}/{role}/"), 2)?;
+                    let tensors = all(&format!("{tensors}/{role}/"), 1)?;
+                    assert!((by - places).abs() < 1e-9, "{tag}: {by}, {places}");
+                    assert!((by - tensors).abs() < 1e-9, "{tag}: {by}, {tensors}");
+                }
+                let residual = observed - value("by_main")? - value("by_assistant")?;
+                assert!((residual - value("residual")?).abs() < 1e-9, "{tag}");
+                assert!(residual.abs() < value("tolerance")?, "{tag}: {residual}");
+                assert!(
+                    value("tolerance")? < 0.1 * observed.abs(),
+                    "{tag}: a check that passes anything"
+                );
+                assert_eq!(reported.scalar(&format!("{tag}/observed"), 0)?, 0.0);
+                assert_eq!(reported.scalar(&format!("{tag}/main/final/head"), 0)?, 0.0);
+            }
+        }
+        assert_eq!(reported.scalar("weight_attribution/kl/points", 0)?, 0.0);
+        assert_eq!(reported.scalar("weight_attribution/kl/points", 4)?, 5.0);
+        // What the assistant says does not move the main model's log-odds.
+        let tag = "weight_attribution/log_odds_main/mean/by_assistant";
+        assert_eq!(reported.scalar(tag, 4)?, 0.0);
+        Ok(())
+    }
+
+    #[test]
+    fn a_model_that_stays_has_no_share() -> Result<()> {
+        let bench = Bench::new()?.drift(Role::Main, 0.0);
+        let reported = bench.part(&kind(), "measures = ['kl']", [3])?;
+        let value = |part: &str| reported.scalar(&format!("weight_attribution/kl/{part}"), 3);
+        assert_eq!(value("mean/by_main")?, 0.0);
+        assert!(value("mean/by_assistant")?.abs() > 1e-3);
+        assert_eq!(value("unexplained")?, 0.0);
+        Ok(())
+    }
+
+    /// Where only the head's rows of two tokens and the bias below it move, log-odds are a product of two straight lines.
+    #[test]
+    fn shares_of_a_quadratic_are_those_of_its_closed_form() -> Result<()> {
+        let bench = Bench::new()?;
+        let tokens = [token(&bench, " she")?, token(&bench, " he")?];
+        // No prompt has these, so that nothing but the head reads their rows.
+        let prompts: HashSet<u32> = bench.scene().prompts.iter().flatten().copied().collect();
+        let rows: Vec<u32> = (0..2048)
+            .filter(|id| !prompts.contains(id))
+            .take(2)
+            .collect();
+        assert!(rows.iter().all(|row| !tokens.contains(row)));
+        let words = rows
+            .iter()
+            .map(|&row| bench.scene().tokenizer.decode(&[row]));
+        let words: Vec<String> = words.collect::<Result<_, _>>()?;
+        let width = bench.pair_at(0).main.config().width;
+        let step = |name: &str, index: usize| match name {
+            "ln_f.bias" => 0.3 * (index as f64).cos(),
+            "wte.weight" if index / width == rows[0] as usize => 0.2 * (index as f64).sin(),
+            "wte.weight" if index / width == rows[1] as usize => 0.1 * (index as f64).cos(),
+            _ => 0.0,
+        };
+        let first = bench.pair_at(0).main;
+        let mut second = bench.pair_at(0);
+        second.main = changed(&first, |name, index, weight| {
+            (f64::from(weight) + step(name, index)) as f32
+        });
+        let tokens = [rows[0], rows[1]];
+        let measure = SmoothMeasure::LogOdds {
+            role: Role::Main,
+            tokens,
+        };
+        let start = bench.pair_at(0);
+        let prompts = &bench.scene().prompts[..1];
+        let chord = Chord::new(&start, &second, prompts)?;
+        let weighting = Weighting {
+            weights: vec![1.0],
+            observed: 0.0,
+        };
+        let points = Points { first: 1, most: 1 };
+        let found = chord.decompose(measure, &[weighting], points, &|_, _| Ok(()))?;
+        let places = found.changes[0].places();
+        // h is the last hidden state, e the difference of the two rows; d and b are how much they and the bias change.
+        let h = first
+            .hidden_states(prompts, &|| Ok(()))?
+            .pop()
+            .unwrap_or_default();
+        let named = named_parameters(&first);
+        let table: Vec<f64> = named[0].1.iter::<f64>().collect();
+        let (mut head, mut bias) = (0.0, 0.0);
+        for (index, &h) in h.iter().enumerate() {
+            let [one, other] = tokens.map(|token| token as usize * width + index);
+            let e = table[one] - table[other];
+            let d = step("wte.weight", one) - step("wte.weight", other);
+            let b = step("ln_f.bias", index);
+            head += d * f64::from(h) + d * b / 2.0;
+            bias += e * b + d * b / 2.0;
+        }
+        for ((role, place), share) in places {
+            let expected = match (role, place.to_string().as_str()) {
+                (Role::Main, "final/head") => head,
+                (Role::Main, "final/norms") => bias,
+                _ => 0.0,
+            };
+            assert!(
+                (share - expected).abs() < 1e-4,
+                "{place}: {share}, {expected} {words:?}"
+            );
+        }
+        assert!(head.abs() > 0.1 && bias.abs() > 0.1, "{head}, {bias}");
+        Ok(())
+    }
+
+    #[test]
+    fn points_are_doubled_until_the_shares_add_up_and_it_is_said_where_they_do_not() -> Result<()> {
+        let bench = Bench::new()?;
+        let run = |points: &str| bench.part(&kind(), &format!("measures = ['kl']\n{points}"), [6]);
+        let few = run("points = 1\nmost_points = 1")?;
+        let value = |part: &str| few.scalar(&format!("weight_attribution/kl/{part}"), 6);
+        assert_eq!(value("points")?, 1.0);
+        assert!(value("unexplained")? >= 1.0);
+        assert!(value("mean/residual")?.abs() > value("mean/tolerance")?);
+        assert!(
+            few.text("weight_attribution/shares", 6)?
+                .contains("raise `most_points`")
+        );
+        let more = run("points = 1\nmost_points = 64")?;
+        let value = |part: &str| more.scalar(&format!("weight_attribution/kl/{part}"), 6);
+        assert!(value("points")? > 1.0);
+        assert_eq!(value("unexplained")?, 0.0);
+        assert!(!more.text("weight_attribution/shares", 6)?.contains("raise"));
+        Ok(())
+    }
+
+    #[test]
+    fn options_that_say_nothing_sound_are_refused() -> Result<()> {
+        let bench = Bench::new()?;
+        let refused = |options: &str| match bench.build(&kind(), options) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        for (options, says) in [
+            ("measures = []", "name at least one"),
+            ("measures = ['kl', 'kl']", "name each once"),
+            ("points = 0", "must be from 1 to 256"),
+            ("most_points = 4", "must be at least `points`, which is 5"),
+            (
+                "measures = ['log-odds-main']\ntokens = [' he', ' he']",
+                "name two different ones",
+            ),
+            (
+                "measures = ['log-odds-main']\ntokens = [' he', ' uncharacteristically']",
+                "the log-odds are of single tokens",
+            ),
+        ] {
+            let said = refused(options);
+            assert!(said.contains(says), "{options}: {said}");
+        }
+        assert_eq!(refused("tokens = ['no matter', 'what']"), "");
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! The straight line between two states of a network's weights, and how fast a function of the logits changes along it, weight by weight.
+
+use anyhow::ensure;
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::kernels;
+use super::layers::{on_flex, slice, token_tensor};
+use super::parameters::flattened_parameters;
+use super::reading::values;
+use super::{Network, Place};
+
+/// A tensor of a network in one of its uses. Where the token table is the head too, it stands here twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weight {
+    /// The parameter's name in the checkpoint, without the prefix of the family.
+    pub tensor: String,
+    /// Where it is used.
+    pub place: Place,
+}
+
+/// The line from one state of a network's weights to another: at 0 the first, at 1 the second.
+pub struct Segment<'a> {
+    from: &'a Network,
+    /// Each tensor in both states, flattened.
+    ends: Vec<[Tensor<1>; 2]>,
+    /// How much the head `[vocab, D]` changes.
+    head: Tensor<2>,
+    weights: Vec<Weight>,
+    moves: bool,
+}
+
+impl<'a> Segment<'a> {
+    /// Both networks must be off autodiff. No weights are copied.
+    ///
+    /// # Errors
+    /// When the two do not have the same tensors.
+    pub fn new(from: &'a Network, to: &Network) -> anyhow::Result<Self> {
+        let both = [flattened_parameters(from), flattened_parameters(to)];
+        let shapes = both.each_ref().map(|one| {
+            let shapes = one.iter().map(|(name, value)| (name.clone(), value.dims()));
+            shapes.collect::<Vec<_>>()
+        });
+        ensure!(
+            shapes[0] == shapes[1],
+            "the two states are not of one network: their tensors differ in name or size"
+        );
+        let weight = |(tensor, _): &(String, Tensor<1>)| Weight {
+            tensor: tensor.clone(),
+            place: from.place(tensor),
+        };
+        let mut weights: Vec<Weight> = both[0].iter().map(weight).collect();
+        weights.push(Weight {
+            tensor: from.head_name().to_owned(),
+            place: Place::HEAD,
+        });
+        let [first, second] = both;
+        let ends = first.into_iter().zip(second);
+        let ends: Vec<[Tensor<1>; 2]> = ends.map(|((_, from), (_, to))| [from, to]).collect();
+        Ok(Self {
+            from,
+            head: to.head_table() - from.head_table(),
+            moves: ends.iter().any(|[from, to]| differ(from, to)),
+            ends,
+            weights,
+        })
+    }
+
+    /// Whether any weight differs between the two states.
+    pub fn moves(&self) -> bool {
+        self.moves
+    }
+
+    /// The tensors in the order of the network, and the head behind them.
+    pub fn weights(&self) -> &[Weight] {
+        &self.weights
+    }
+
+    /// The network at `at`, from 0 to 1.
+    pub fn point(&self, at: f64) -> Point<'_> {
+        let mut onward = Onward {
+            ends: &self.ends,
+            at,
+        };
+        let network = self.from.clone().map(&mut onward);
+        Point {
+            segment: self,
+            trained: network.clone().train(),
+            network,
+        }
+    }
+}
+
+/// Whether any value differs.
+fn differ(one: &Tensor<1>, other: &Tensor<1>) -> bool {
+    if let (Some(one), Some(other)) = (on_flex(one), on_flex(other)) {
+        return slice(&one) != slice(&other);
+    }
+    let apart = (one.clone() - other.clone()).abs().max();
+    apart.into_scalar::<f32>() != 0.0
+}
+
+/// Moves each tensor from its first state towards its second.
+struct Onward<'a> {
+    /// Of the tensors that are still to come.
+    ends: &'a [[Tensor<1>; 2]],
+    at: f64,
+}
+
+impl ModuleMapper for Onward<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(([_, to], rest)) = self.ends.split_first() else {
+            return param;
+        };
+        self.ends = rest;
+        param.map(|from| {
+            let to = to.clone().reshape(from.shape());
+            from.clone() + (to - from) * self.at
+        })
+    }
+}
+
+/// A network on a [`Segment`].
+pub struct Point<'a> {
+    segment: &'a Segment<'a>,
+    network: Network,
+    /// The same weights on an autodiff device.
+    trained: Network,
+}
+
+impl Point<'_> {
+    /// A pass over `rows` `[batch][time]` of any lengths, without dropout. What stands behind the end of a shorter one is seen by nothing that
+    /// stands before it.
+    pub fn pass(&self, rows: &[&[u32]]) -> Pass<'_> {
+        // Where nothing moves, there is nothing to go back for.
+        let model = if self.segment.moves {
+            &self.trained
+        } else {
+            &self.network
+        };
+        let time = rows.iter().map(|row| row.len()).max().unwrap_or(0);
+        let filled = rows.iter().map(|row| {
+            let mut row = row.to_vec();
+            row.resize(time, 0);
+            row
+        });
+        let filled: Vec<Vec<u32>> = filled.collect();
+        let filled: Vec<&[u32]> = filled.iter().map(Vec::as_slice).collect();
+        let ends = rows.iter().enumerate();
+        let ends = ends.map(|(index, row)| (index * time + row.len().saturating_sub(1)) as i32);
+        let ends = TensorData::new(ends.collect::<Vec<i32>>(), [rows.len()]);
+        // In the thread pool itself, as in decoding.
+        let last = rayon::scope(|_| {
+            let hidden = model.hidden(token_tensor(&filled, &model.device()), None);
+            let [batch, time, width] = hidden.dims();
+            let ends: Tensor<1, Int> = Tensor::from_data(ends, &hidden.device());
+            hidden.reshape([batch * time, width]).select(0, ends)
+        });
+        Pass { point: self, last }
+    }
+}
+
+/// A pass over texts.
+pub struct Pass<'a> {
+    point: &'a Point<'a>,
+    /// The hidden states after the last token `[batch, D]`, with what a backward pass needs where one may follow.
+    last: Tensor<2>,
+}
+
+impl Pass<'_> {
+    fn hidden(&self) -> Tensor<2> {
+        if self.last.is_autodiff() {
+            self.last.clone().inner()
+        } else {
+            self.last.clone()
+        }
+    }
+
+    /// The logits after the last token of each text, row by row: `[batch x vocab]`.
+    pub fn logits(&self) -> Vec<f32> {
+        rayon::scope(|_| values(self.point.network.head(self.hidden())))
+    }
+
+    /// How fast a function of the logits changes along the segment: for each of [`Segment::weights`] the sum, over its values, of the
+    /// function's derivative by the value times how much the value changes from one end to the other. `by_logits` `[batch x vocab]` has the
+    /// function's derivatives by the logits.
+    ///
+    /// The head's part is made from the logits alone, and the backward pass begins at the hidden states. So the two uses of a table that is
+    /// tied to the head stay apart, and the head's gradient `[vocab, D]` is never made.
+    pub fn slopes(self, by_logits: Vec<f32>) -> Vec<f64> {
+        let Point {
+            segment,
+            network,
+            trained,
+        } = self.point;
+        if !segment.moves || by_logits.iter().all(|&slope| slope == 0.0) {
+            return vec![0.0; segment.weights.len()];
+        }
+        let hidden = self.hidden();
+        let shape = [hidden.dims()[0], network.config().vocab_size];
+        rayon::scope(|_| {
+            let changes = values(hidden.matmul(segment.head.clone().transpose()));
+            let products = changes.iter().zip(&by_logits);
+            let head = products.map(|(change, slope)| f64::from(*change) * f64::from(*slope));
+            let head = head.sum::<f64>();
+            let device = network.device();
+            let by_logits: Tensor<2> =
+                Tensor::from_data(TensorData::new(by_logits, shape), &device);
+            let by_hidden = by_logits.matmul(network.head_table());
+            let sum = (self.last * Tensor::from_inner(by_hidden)).sum();
+            let mut slopes = Slopes {
+                gradients: GradientsParams::from_grads(sum.backward(), trained),
+                ends: &segment.ends,
+                found: Vec::with_capacity(segment.weights.len()),
+            };
+            trained.visit(&mut slopes);
+            slopes.found.push(head);
+            slopes.found
+        })
+    }
+}
+
+/// The product of each tensor's gradient and its change.
+struct Slopes<'a> {
+    gradients: GradientsParams,
+    /// Of the tensors that are still to come.
+    ends: &'a [[Tensor<1>; 2]],
+    found: Vec<f64>,
+}
+
+impl ModuleVisitor for Slopes<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(([from, to], rest)) = self.ends.split_first() else {
+            return;
+        };
+        self.ends = rest;
+        let gradient = self.gradients.remove::<D>(param.id);
+        // A tensor that the hidden states do not depend on, such as an untied head, has none.
+        let slope = gradient.map_or(0.0, |gradient| {
+            let gradient = gradient.reshape(from.dims());
+            along(&gradient, from, to)
+        });
+        self.found.push(slope);
+    }
+}
+
+fn along(gradient: &Tensor<1>, from: &Tensor<1>, to: &Tensor<1>) -> f64 {
+    let all = [gradient, from, to].map(on_flex);
+    if let [Some(gradient), Some(from), Some(to)] = &all {
+        return kernels::change_along(slice(gradient), slice(from), slice(to));
+    }
+    let sum = (gradient.clone() * (to.clone() - from.clone())).sum();
+    f64::from(sum.into_scalar::<f32>())
+}

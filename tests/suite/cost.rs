@@ -203,6 +203,11 @@ fn a_background_hook_without_a_queue_keeps_nobody_waiting() {
 #[test]
 fn a_full_queue_keeps_hooks_and_the_training_waiting() {
     let folder = tempfile::tempdir().unwrap();
+    // Longer than the whole run until then, so that it is waited for at the end on any machine.
+    let late = Each(|context: &mut Context| {
+        std::thread::sleep(context.milestone().clock.elapsed);
+        Ok(())
+    });
     let hooks = vec![
         sleeps(
             "one",
@@ -218,17 +223,16 @@ fn a_full_queue_keeps_hooks_and_the_training_waiting() {
             SLEEP,
             Duration::ZERO,
         ),
+        spec("late", &["steps 4"], late),
     ];
     let (outcome, _) = go(folder.path(), hooks, true);
-    let [one, two] = ["one", "two"].map(|name| time(&outcome, name).cost);
+    let [one, two, late] = ["one", "two", "late"].map(|name| time(&outcome, name).cost);
     // The second job of a milestone waits for the first one.
     assert!(two.waited >= 16 * SLEEP, "{two:?}");
-    let training_waited = one.training_waited + two.training_waited;
-    assert!(training_waited > Duration::ZERO && training_waited <= outcome.clock.elapsed);
-    // At the end everything is waited for.
-    let last = recorded(folder.path(), "two", "training_waited_seconds");
-    assert!(last.len() == 4 && last[3] > 0.0, "{last:?}");
-    for (name, cost) in [("one", one), ("two", two)] {
+    let training_waited = one.training_waited + two.training_waited + late.training_waited;
+    assert!(training_waited <= outcome.clock.elapsed);
+    assert!(late.training_waited > Duration::ZERO, "{late:?}");
+    for (name, cost) in [("one", one), ("two", two), ("late", late)] {
         assert_sum(
             &recorded(folder.path(), name, "training_waited_seconds"),
             cost.training_waited,

@@ -5,7 +5,6 @@ DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
 SEEDS ?= 1,2,3
-STUDY ?= studies/causes.toml
 KILLS ?= 300
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
@@ -87,8 +86,8 @@ replay: build ## measure a run's checkpoints with other hooks: make replay RUN=r
 	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
 	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
 
-study: build ## run arms that each change one thing, and compare them: make study STUDY=studies/causes.toml [JOBS=2]
-	@$(MILEPOST) study '$(STUDY)' $(if $(JOBS),--jobs $(JOBS))
+study: build ## run arms that each change one thing, and compare them: make study EXP=why [JOBS=2]
+	@$(MILEPOST) study $(EXP) $(if $(JOBS),--jobs $(JOBS))
 
 sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2]
 	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS))

@@ -383,6 +383,11 @@ fn parse_text(source: Source) -> Result<Written, Diagnostic> {
         );
         return Err(Diagnostic::at(&source, span, message));
     }
+    if let Some(arms) = value_of(parsed.get_ref(), &["arms"]) {
+        let message = "this is a study, which is made of several runs of an experiment";
+        return Err(Diagnostic::at(&source, arms.span(), message)
+            .with_help("run it by `milepost study` (make study EXP=NAME)"));
+    }
     intervene::check(&source, parsed.get_ref())?;
     let rest = part(parsed.get_ref(), |key| !PLUG_INS.contains(&key));
     let rest = toml::Deserializer::from(Spanned::new(parsed.span(), rest));

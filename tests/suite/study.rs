@@ -253,17 +253,12 @@ fn a_study_that_cannot_be_run_is_refused_at_its_place() {
 fn the_study_that_ships_can_be_read() {
     let project = Project::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["experiments/ag_news.toml", "studies/causes.toml"] {
+    for name in ["experiments/ag_news.toml", "experiments/why.toml"] {
         project.write(name, std::fs::read(root.join(name)).unwrap());
     }
-    let print = ["study", "studies/causes.toml", "--print"];
+    let print = ["study", "why", "--print"];
     let assert = project.milepost(&print).assert().success();
     let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
     assert_eq!(said.lines().count(), 12 * 3, "{said}");
-    assert!(
-        project
-            .path()
-            .join("runs/ag_news/causes/arms.json")
-            .exists()
-    );
+    assert!(project.path().join("runs/ag_news/why/arms.json").exists());
 }

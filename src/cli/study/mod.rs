@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::file::{Arm, Study};
+use super::plan::find;
 use super::sweep::{self, Cell, carry_out, refuse_twins};
 use super::{Selection, Where};
 use crate::diagnostic::Diagnostic;
@@ -20,8 +21,8 @@ use crate::registry::Registry;
 /// that fails ends no other.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`.
-    study: PathBuf,
+    /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/.
+    study: String,
     /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
     device: Option<String>,
@@ -48,13 +49,14 @@ pub(super) struct Arguments {
 const ARMS: &str = "arms.json";
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
-    let study = Study::read(&arguments.study)?;
-    let sweep = as_sweep(arguments, &study);
+    let path = find(&arguments.study)?;
+    let study = Study::read(&path)?;
+    let sweep = as_sweep(arguments, &study, &path);
     name::check("--name", &sweep.name)?;
     let cells: Vec<Cell> = (study.arms.iter())
         .flat_map(|arm| study.seeds.iter().map(|seed| cell(arm, *seed)))
         .collect();
-    let file = arguments.study.display().to_string();
+    let file = path.display().to_string();
     refuse_twins(&sweep, &cells, &file)?;
     keep_arms(&sweep::folder(&sweep)?, &study.arms, &file)?;
     carry_out(&sweep, &cells, &|sweep| {
@@ -78,8 +80,8 @@ fn run_name(arm: &Arm, seed: u64) -> String {
 }
 
 /// A study is run as a sweep is.
-fn as_sweep(arguments: &Arguments, study: &Study) -> sweep::Arguments {
-    let stem = arguments.study.file_stem().unwrap_or_default();
+fn as_sweep(arguments: &Arguments, study: &Study, path: &Path) -> sweep::Arguments {
+    let stem = path.file_stem().unwrap_or_default();
     let name = arguments.name.clone();
     sweep::Arguments {
         selection: Selection {

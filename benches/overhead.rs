@@ -201,7 +201,9 @@ fn same_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
         let rows: Vec<&[u32]> = batch.iter().map(|&index| blocks.get(index)).collect();
         let predictions = rows.len() * (BLOCK - 1);
         let forward = |learner: &mut Learner| {
-            learner.forward(predictions, |model| next_token_loss(model, &rows, None).0);
+            learner.forward(predictions as f64, |model| {
+                next_token_loss(model, &rows, None).0
+            });
         };
         rayon::join(|| forward(&mut main), || forward(&mut assistant));
         rayon::join(|| main.backward(), || assistant.backward());

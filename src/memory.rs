@@ -25,6 +25,8 @@ mod tests {
         assert_eq!(bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>(), size);
         drop(bytes);
         let after = peak().unwrap() - before;
-        assert!(rise >= 60 << 20 && rise <= after, "{rise} {after}");
+        // Linux keeps its counters for each core and adds them up now and then.
+        let about = 1 << 20;
+        assert!(rise >= 60 << 20 && rise <= after + about, "{rise} {after}");
     }
 }

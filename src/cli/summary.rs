@@ -16,9 +16,10 @@ pub(super) fn table(outcome: &Outcome, origin: &str, run: Option<&RecordedRun>) 
     if !outcome.times.is_empty() {
         text += &costs(outcome);
     }
-    for done in &outcome.interventions {
+    for (index, done) in outcome.interventions.iter().enumerate() {
         let Done { step, name, what } = done;
-        text += &format!("\nintervention `{name}` at step {step} {what}\n");
+        let gap = if index == 0 { "\n" } else { "" };
+        text += &format!("{gap}intervention `{name}` at step {step} {what}\n");
     }
     for time in &outcome.times {
         if let Some(step) = time.detached {

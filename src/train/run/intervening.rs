@@ -39,11 +39,15 @@ impl Run<'_> {
             if action == Action::EndEpoch && self.extent.closes_epoch(self.clock().step) {
                 continue;
             }
-            let what = format!("{action}: {reason}");
+            let done = Done {
+                step: self.clock().step.0,
+                what: format!("{action}: {reason}"),
+                name,
+            };
+            self.say(&done);
             ended_epoch |= action == Action::EndEpoch;
             self.act(action, &reason);
-            let step = self.clock().step.0;
-            news.push(Done { step, name, what });
+            news.push(done);
         }
         if news.is_empty() {
             return Ok(false);
@@ -57,6 +61,11 @@ impl Run<'_> {
             self.announce_evaluation()?;
         }
         Ok(false)
+    }
+
+    fn say(&mut self, Done { step, name, what }: &Done) {
+        let line = format!("intervention `{name}` at step {step} {what}");
+        self.reporter.say(&line);
     }
 
     /// Changes the training.
@@ -155,14 +164,16 @@ impl Run<'_> {
         } else {
             0
         };
-        done.push(self.go_on_after(Rollback {
+        let news = self.go_on_after(Rollback {
             name,
             to,
             from,
             over,
             rate_factor,
             reason,
-        }));
+        });
+        self.say(&news);
+        done.push(news);
         self.record_done(done, ["rollbacks", "undone"], InForce::rollbacks_of)
     }
 
@@ -222,11 +233,6 @@ impl Run<'_> {
         so_far: impl Fn(&InForce, &str) -> usize,
     ) -> Result<(), RunError> {
         let names: BTreeSet<String> = news.iter().map(|done| done.name.clone()).collect();
-        for done in &news {
-            let Done { step, name, what } = done;
-            self.reporter
-                .say(&format!("intervention `{name}` at step {step} {what}"));
-        }
         self.progress.in_force.done.extend(news.iter().cloned());
         self.progress.clock.elapsed = self.elapsed();
         for name in names {

@@ -7,7 +7,10 @@ pub mod gap;
 mod heat_map;
 pub mod mixing;
 pub mod number;
+mod over_seeds;
 mod page;
+mod pooled_attribution;
+mod pooled_heat_map;
 mod pooled_rows;
 pub mod pooling;
 mod prompts;
@@ -21,7 +24,10 @@ pub mod verdict;
 
 use crate::record::RecordError;
 use crate::record::layout::REPORT;
+pub use over_seeds::LeftOut;
 pub use page::page;
+pub use pooled_attribution::{Effects, PooledAttribution, pooled_attributions};
+pub use pooled_heat_map::{PooledCells, PooledHeatMap, pooled_heat_maps};
 pub use pooled_rows::{PooledRow, pooled_rows};
 pub(crate) use record::dotted;
 pub use record::{

@@ -7,6 +7,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Row, intervals};
 use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
+use super::pooled_attribution::{attributions, pooled_attributions};
+use super::pooled_heat_map::{heat_maps, pooled_heat_maps};
 use super::pooled_rows::{PooledRow, pooled_rows};
 use super::pooling::{Pooled, groups, pool};
 use super::prompts::which_prompts;
@@ -114,6 +116,8 @@ fn together(runs: &[&RecordedRun]) -> Markup {
     html! {
         (gaps_together(runs))
         (rows_together(&pooled_rows(runs)))
+        (attributions(&pooled_attributions(runs)))
+        (heat_maps(&pooled_heat_maps(runs)))
     }
 }
 

@@ -41,6 +41,7 @@ mod measuring;
 mod moments;
 mod objective;
 mod options;
+mod over_seeds;
 mod own_hook;
 mod perturbed;
 mod plan;

@@ -2,7 +2,10 @@
 //!
 //! A way to run many runs, such as [`processes`], is a file that takes a [`Sweep`] and the runs that wait, and gives [`Work`](runs::Work); [`run`] calls it.
 
+mod attribution;
 mod grid;
+mod heat_map;
+mod mean;
 mod pooling;
 mod printing;
 mod processes;

@@ -4,14 +4,19 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::mean::{self, cell};
 use super::runs::{State, Sweep};
+use super::{attribution, heat_map};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
 use crate::record::layout::REPORT;
 use crate::registry::Registry;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
-use crate::report::{At, PooledRow, RecordedRun, mixing, page, pooled_rows, provenance, verdict};
+use crate::report::{
+    At, PooledRow, RecordedRun, mixing, page, pooled_attributions, pooled_heat_maps, pooled_rows,
+    provenance, verdict,
+};
 use crate::statistics::disparity::Disparity;
 
 /// Pools the runs that are done, on the terminal, in `pooled.json` and in `report.html`. A run that cannot be read is left out, and named.
@@ -59,7 +64,10 @@ pub(super) fn summarise(sweep: &Sweep, registry: &Registry) -> anyhow::Result<()
             continue;
         }
         let rows = pooled_rows(&runs);
+        let (attributions, heat_maps) = (pooled_attributions(&runs), pooled_heat_maps(&runs));
         terminal::out(&rows_table(&rows));
+        terminal::out(&attribution::table(&attributions));
+        terminal::out(&heat_map::table(&heat_maps));
         match pool(&runs) {
             Ok(all) => {
                 for pooled in &all {
@@ -78,7 +86,12 @@ pub(super) fn summarise(sweep: &Sweep, registry: &Registry) -> anyhow::Result<()
                 document.push(json!({ "settings": label, "not_pooled": error.to_string() }));
             }
         }
-        document.push(json!({ "settings": label, "rows": rows_as_json(&rows) }));
+        document.push(json!({
+            "settings": label,
+            "rows": rows_as_json(&rows),
+            "attributions": attribution::as_json(&attributions),
+            "heat_maps": heat_map::as_json(&heat_maps),
+        }));
     }
     if !unreadable.is_empty() {
         document.push(json!({ "unreadable": unreadable }));
@@ -180,12 +193,7 @@ fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
         ("over seeds, these prompts", &pooled.over_seeds),
         ("over seeds, identities, templates", &pooled.over_all),
     ] {
-        text += &format!(
-            "{name:<36}{:>36}{:>24}{:>10}\n",
-            signed(one.value),
-            range(one.low, one.high),
-            number(one.p_value)
-        );
+        text += &mean::row(name, one);
     }
     let verdict = verdict::of_runs(pooled, runs);
     text += &format!("\n{}\n", verdict.headline);
@@ -193,11 +201,6 @@ fn table(pooled: &Pooled, runs: &[&RecordedRun]) -> String {
         text += &format!("{caveat}\n");
     }
     text
-}
-
-/// A run's name without its sweep's.
-fn cell(name: &str) -> &str {
-    name.rsplit_once('/').map_or(name, |(_, cell)| cell)
 }
 
 /// What `pooled.json` says of runs that were pooled. What was not measured is null, with its reason.

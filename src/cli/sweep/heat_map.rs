@@ -1,0 +1,59 @@
+//! Tables with coloured cells, over the runs of a sweep.
+
+use serde_json::{Value, json};
+
+use super::mean;
+use crate::report::PooledHeatMap;
+
+/// Cells that the terminal lists.
+const LISTED: usize = 3;
+
+/// The tables on the terminal: the sums, and the largest cells whose interval has no 0. All cells are in `pooled.json` and on the page.
+pub(super) fn table(all: &[PooledHeatMap]) -> String {
+    all.iter().map(one_table).collect()
+}
+
+fn one_table(one: &PooledHeatMap) -> String {
+    let mut text = mean::header(&one.map.title);
+    if one.rows.is_empty() {
+        text += "fewer than two runs have it\n";
+        return text + &mean::left_out_rows(&one.left_out);
+    }
+    for (name, sum) in &one.sums {
+        text += &mean::row(&format!("  all of {name}"), sum);
+    }
+    let mut shown: Vec<_> = one.cells().filter(|(_, mean)| mean.is_shown()).collect();
+    shown.sort_by(|(_, one), (_, other)| other.value.abs().total_cmp(&one.value.abs()));
+    for (tag, mean) in shown.into_iter().take(LISTED) {
+        let place = tag.strip_prefix(&one.map.tag).unwrap_or(tag);
+        text += &mean::row(&format!("  {}", place.trim_start_matches('/')), mean);
+    }
+    text += &format!("  {}\n", one.marked());
+    text + &mean::left_out_rows(&one.left_out)
+}
+
+/// What `pooled.json` says: every cell, and the sums.
+pub(super) fn as_json(all: &[PooledHeatMap]) -> Value {
+    let all = all.iter().map(|one| {
+        let sums = one.sums.iter().map(|(name, sum)| {
+            let mut found = mean::as_json(sum);
+            found["name"] = json!(name);
+            found
+        });
+        let cells = one.cells().map(|(tag, cell)| {
+            let mut found = mean::as_json(cell);
+            found["tag"] = json!(tag);
+            found["shown"] = json!(cell.is_shown());
+            found
+        });
+        json!({
+            "tag": one.map.tag,
+            "title": one.map.title,
+            "runs": one.runs,
+            "left_out": mean::left_out_as_json(&one.left_out),
+            "sums": sums.collect::<Vec<_>>(),
+            "cells": cells.collect::<Vec<_>>(),
+        })
+    });
+    all.collect()
+}

@@ -14,7 +14,7 @@ use milepost::report::{RecordedContrast, RecordedRun};
 use milepost::statistics::clusters::StandardError;
 use serde_json::Value;
 
-use crate::harness::{Project, close, milestones};
+use crate::harness::{Project, TEMPLATES, close, milestones};
 
 const STUDY: &str = r#"
 experiment = "small.toml"
@@ -364,10 +364,13 @@ fn every_number_of_the_page_is_that_of_the_file() {
     assert!(words.len() > 3, "{words:?}");
     for line in words.iter().map(|line| line.as_str().unwrap()) {
         assert!(said.contains(line), "{line}: {said}");
-        assert!(
-            html.contains(&format!("<p>{}</p>", escaped(line))),
-            "{line}"
-        );
+        let parts = line.split('`').map(escaped).collect::<Vec<_>>();
+        let item = parts.chunks(2).map(|pair| match pair {
+            [text, name] => format!("{text}<code>{name}</code>"),
+            rest => rest.concat(),
+        });
+        let item = format!("<li>{}</li>", item.collect::<String>());
+        assert!(html.contains(&item), "{line}");
     }
     assert!(
         words[0].as_str().unwrap().contains(
@@ -418,7 +421,7 @@ fn every_number_of_the_page_is_that_of_the_file() {
 /// The runs of two seeds, as an arm has them.
 fn two_runs(project: &Project) -> Vec<RecordedRun> {
     let runs = ["1", "2"].map(|seed| {
-        let run = project.run(seed, &["--set", &format!("seed={seed}")]);
+        let run = project.run(seed, &["--set", &format!("seed={seed} train.max_steps=12")]);
         RecordedRun::read(&run, &shipping()).unwrap()
     });
     runs.into()
@@ -427,6 +430,27 @@ fn two_runs(project: &Project) -> Vec<RecordedRun> {
 #[test]
 fn an_arm_that_is_the_baseline_differs_by_exactly_nothing() {
     let project = project();
+    // More prompts, which differ at the start.
+    let (head, _) = TEMPLATES.split_once('\n').unwrap();
+    let raws = [
+        "went to the [M]",
+        "was on the [M]",
+        "said that the [M]",
+        "had a [M]",
+    ];
+    let rows = raws.iter().flat_map(|raw| {
+        let of = [
+            ("the woman", "female"),
+            ("the man", "male"),
+            ("she", "female"),
+            ("he", "male"),
+        ];
+        of.map(|(who, group)| format!("{who} {raw}.\t[I] {raw}\t{who}\tsingular\t{group}\tother\n"))
+    });
+    project.write(
+        "templates.tsv",
+        format!("{head}\n") + &rows.collect::<String>(),
+    );
     let runs = two_runs(&project);
     let arm = |name| Arm {
         name,
@@ -455,6 +479,7 @@ fn an_arm_that_is_the_baseline_differs_by_exactly_nothing() {
     let [start, _] = differences(&run);
     let mean = start.iter().sum::<f64>() / start.len() as f64;
     let squares: f64 = start.iter().map(|one| (one - mean).powi(2)).sum();
+    assert!(squares > 0.0, "{start:?}");
     let margin = 0.2 * (squares / (start.len() - 1) as f64).sqrt();
     close(outcomes[0].margin.unwrap(), margin, 1e-12, 1.0, "margin");
 }
@@ -609,7 +634,7 @@ fn causes_are_shown_excluded_or_left_open_in_words() {
         "`still` is the placebo: its learning rate is 0, so no weight can move. n_matches is exactly unmoved: at every prompt the same at start and end, in each of its runs (3).",
         "Shown: `still` (-2.0000 [-2.5000, -1.5000]), `large` (+3.0000 [2.5000, 3.5000]). Each differs from `baseline` after Holm's adjustment, so what it changes moves the gap.",
         "Shown, but small: `little` (+0.2500 [-0.2500, 0.7500]). It differs from `baseline`, and is shown to differ by less than 0.7500 n_matches a prompt. At that size, what it changes does not matter.",
-        "Excluded: `nothing` (+0.1250 [-0.3750, 0.6250]). It is shown to differ from `baseline` by less than 0.7500 n_matches a prompt, the smallest effect of interest (two one-sided tests, Holm's adjustment). At that size, what it changes does not matter.",
+        "Excluded: `nothing` (+0.1250 [-0.3750, 0.6250]). Its difference from `baseline` is shown to be less than 0.7500 n_matches a prompt, the smallest effect of interest (two one-sided tests, Holm's adjustment). At that size, what it changes does not matter.",
         "Open: `unknown`. It is neither shown to differ from `baseline`, nor shown to differ by too little to matter. That is no evidence of no effect.",
         "Not compared: `gone`, because none of its runs is over.",
         "Against `still`: differs from no training: `baseline`, `large`, `little`, `unknown`; not shown to differ from no training: `nothing`.",
@@ -648,6 +673,9 @@ fn causes_are_shown_excluded_or_left_open_in_words() {
         said.contains("Shown: nothing.") && said.contains("Excluded: nothing. No other arm"),
         "{said}"
     );
+    study.outcomes[0].margin = Some(0.0);
+    let said = words(&study).join("\n");
+    assert!(said.contains("State one: `margin`"), "{said}");
     study.outcomes[0].margin = None;
     let said = words(&study).join("\n");
     assert!(

@@ -187,6 +187,9 @@ fn outcome(
     contrast: &RecordedContrast,
 ) -> Outcome {
     let changes = arms.iter().map(|arm| {
+        if arm.runs.is_empty() {
+            return Err("no run of it is over".to_owned());
+        }
         let pooled = pool_contrast(&arm.runs, contrast);
         pooled.map_err(|error| error.to_string())
     });

@@ -19,7 +19,7 @@ pub fn page(study: &Summary) -> String {
         p.sub { "milepost study · " (study.name) }
         h1 { "What does the change of the gap come from?" }
         p { "Each arm trains the pair with one thing changed, with " (study.seeds.len()) " seeds, and is compared with " code { (study.baseline) } ". n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after prompts of the first group less its mean after those of the second." }
-        div.verdict { @for line in words(study) { p { (line) } } }
+        div.verdict { ul { @for line in words(study) { li { (with_names(&line)) } } } }
         @if !study.caveats.is_empty() {
             div.caveats { ul { @for caveat in &study.caveats { li { (caveat) } } } }
         }
@@ -35,6 +35,15 @@ pub fn page(study: &Summary) -> String {
         (left_out(study))
     };
     document(&study.name, &body)
+}
+
+/// A line in which names stand between backticks.
+fn with_names(line: &str) -> Markup {
+    html! {
+        @for (index, part) in line.split('`').enumerate() {
+            @if index % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
 }
 
 /// The name of an arm; the placebo is named as such.
@@ -65,7 +74,7 @@ fn of_contrast(study: &Summary, outcome: &Outcome, at: &str) -> Markup {
         h2 { (names.name) ": " (outcome.contrast.gap()) }
         (figures(study, outcome, &arms))
         @if let Some(margin) = outcome.margin {
-            p.sub { "The smallest effect of interest is " (cited(&format!("{at}/smallest_effect_of_interest"), number(margin))) " n_matches a prompt: `margin` of the hook, by default 0.2 standard deviations at the start." }
+            p.sub { "The smallest effect of interest is " (cited(&format!("{at}/smallest_effect_of_interest"), number(margin))) " n_matches a prompt: " code { "margin" } " of the hook, by default 0.2 standard deviations at the start." }
         }
         (table(study, &arms))
         (by_seed(study, &arms))

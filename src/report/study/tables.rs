@@ -42,16 +42,20 @@ fn cell(at: &str, text: String) -> Markup {
 pub(super) fn table(study: &Summary, arms: &[Placed]) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "arm" } th { "change" } th { "95% interval" } th { "less " (study.baseline) } th { "95% interval" } th { "p" } th { "p, Holm" } th { "p, equivalence" } th { "p, equivalence, Holm" } th { "finding" } } }
+            thead { tr { th { "arm" } th { "finding" } th { "change" } th { "95% interval" } th { "p" } th { "less " (study.baseline) } th { "95% interval" } th { "p" } th { "p, Holm" } th { "p, equivalence" } th { "p, equivalence, Holm" } } }
             tbody { @for arm in arms { tr {
                 td { (arm.name) }
+                td { @if let Some((beyond, _)) = arm.beyond() { (beyond.finding().name()) } }
                 @match &arm.arm.change {
-                    Ok(pooled) => { (estimated(&format!("{}/change/over_seeds_identities_templates", arm.at), &pooled.over_all)) },
-                    Err(why) => { td.missing colspan="2" { (why) } },
+                    Ok(pooled) => {
+                        @let at = format!("{}/change/over_seeds_identities_templates", arm.at);
+                        (estimated(&at, &pooled.over_all)) (cell(&format!("{at}/p_value"), number(pooled.over_all.p_value)))
+                    },
+                    Err(why) => { td.missing colspan="3" { (why) } },
                 }
                 @match &arm.arm.beyond {
-                    None => { td.missing colspan="7" { "the baseline" } },
-                    Some(Err(why)) => { td.missing colspan="7" { "not compared: " (why) } },
+                    None => { td.missing colspan="6" { "the baseline" } },
+                    Some(Err(why)) => { td.missing colspan="6" { "not compared: " (why) } },
                     Some(Ok(beyond)) => { (compared(beyond, &format!("{}/beyond_baseline", arm.at))) },
                 }
             } } }
@@ -67,7 +71,6 @@ fn compared(beyond: &Beyond, at: &str) -> Markup {
         (cell(&format!("{at}/adjusted_p_value"), number(beyond.adjusted_p_value)))
         (cell(&format!("{at}/equivalence_p_value"), number(beyond.equivalence_p_value)))
         (cell(&format!("{at}/adjusted_equivalence_p_value"), number(beyond.adjusted_equivalence_p_value)))
-        td { (beyond.finding().name()) }
     }
 }
 

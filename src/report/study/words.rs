@@ -101,6 +101,9 @@ fn within(
     let Some(margin) = margin else {
         return vec!["Excluded: nothing. The baseline's runs cannot be pooled, so the smallest effect of interest is not known.".to_owned()];
     };
+    if margin == 0.0 {
+        return vec!["Excluded: nothing. The smallest effect of interest is 0, since all matched pairs have the same gap at the start. State one: `margin` of the hook match-disparity.".to_owned()];
+    }
     let size = format!("{} n_matches a prompt", number(margin));
     let mut lines = Vec::new();
     if !small.is_empty() {
@@ -114,9 +117,9 @@ fn within(
         format!("Excluded: nothing. No other arm is shown to differ from `{baseline}` by less than {size}, the smallest effect of interest.")
     } else {
         format!(
-            "Excluded: {}. {} is shown to differ from `{baseline}` by less than {size}, the smallest effect of interest (two one-sided tests, Holm's adjustment). At that size, what it changes does not matter.",
+            "Excluded: {}. {} difference from `{baseline}` is shown to be less than {size}, the smallest effect of interest (two one-sided tests, Holm's adjustment). At that size, what it changes does not matter.",
             with_sizes(excluded),
-            it(excluded)
+            if excluded.len() == 1 { "Its" } else { "Their" }
         )
     });
     lines

@@ -236,11 +236,24 @@ pub(super) struct Row {
 
 /// A figure of estimates with their intervals, one below the other, with 0 marked.
 pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
+    intervals_around(title, unit, None, rows)
+}
+
+/// The same, with a band from -`margin` to `margin`.
+pub(super) fn intervals_around(
+    title: &str,
+    unit: &str,
+    margin: Option<f64>,
+    rows: &[Row],
+) -> Markup {
+    let margin = margin.filter(|&margin| can_be_drawn(margin));
     let height = 30.0 + 34.0 * rows.len() as f64;
     let ends = rows
         .iter()
         .flat_map(|row| [row.value.1, row.value.2, row.value.0]);
-    let x = Axis::new(ends.chain([0.0]), End::Round, 14.0, SIZE.0 - 14.0);
+    let band = margin.into_iter().flat_map(|margin| [-margin, margin]);
+    let ends = ends.chain([0.0]).chain(band);
+    let x = Axis::new(ends, End::Round, 14.0, SIZE.0 - 14.0);
     html! {
         figure {
             figcaption { (title) @if !unit.is_empty() { " " span.unit { "(" (unit) ")" } } }
@@ -248,6 +261,9 @@ pub(super) fn intervals(title: &str, unit: &str, rows: &[Row]) -> Markup {
                 @for &value in &x.ticks {
                     line.grid x1=(at(x.place(value))) x2=(at(x.place(value))) y1="4" y2=(height - 22.0) {}
                     text.tick x=(at(x.place(value))) y=(height - 6.0) text-anchor="middle" { (tick(value, &x.ticks)) }
+                }
+                @if let Some(margin) = margin {
+                    rect class="band c3" x=(at(x.place(-margin))) width=(at(x.place(margin) - x.place(-margin))) y="4" height=(height - 26.0) { title { "less than " (margin) } }
                 }
                 line.zero x1=(at(x.place(0.0))) x2=(at(x.place(0.0))) y1="4" y2=(height - 22.0) {}
                 @for (index, row) in rows.iter().enumerate() {

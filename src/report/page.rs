@@ -25,6 +25,25 @@ pub fn page(runs: &[RecordedRun]) -> String {
         [] => String::new(),
         [first, ..] => format!("{} and {} more", first.name(), runs.len() - 1),
     };
+    let body = html! {
+        p.sub { "milepost report · " (title) }
+        h1 { (question(runs)) }
+        p { (trained(runs)) ". n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after prompts of the first group less its mean after those of the second." }
+        @if runs.len() > 1 { (several(runs)) }
+        @for one in &read {
+            @if runs.len() > 1 {
+                details open[runs.len() <= 2] {
+                    summary { (one.run.name()) ", seed " (one.run.seed()) }
+                    (of_run(one, is_alone(runs, one.run)))
+                }
+            } @else { (of_run(one, true)) }
+        }
+    };
+    document(&title, &body)
+}
+
+/// A whole page: its head with the style sheet, and what stands in it.
+pub(super) fn document(title: &str, body: &Markup) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -36,20 +55,7 @@ pub fn page(runs: &[RecordedRun]) -> String {
                 link rel="icon" href="data:,";
                 style { (PreEscaped(include_str!("style.css"))) }
             }
-            body { main {
-                p.sub { "milepost report · " (title) }
-                h1 { (question(runs)) }
-                p { (trained(runs)) ". n_matches is how many of the assistant's drafted tokens the main model accepts while it continues a prompt; the gap is its mean after prompts of the first group less its mean after those of the second." }
-                @if runs.len() > 1 { (several(runs)) }
-                @for one in &read {
-                    @if runs.len() > 1 {
-                        details open[runs.len() <= 2] {
-                            summary { (one.run.name()) ", seed " (one.run.seed()) }
-                            (of_run(one, is_alone(runs, one.run)))
-                        }
-                    } @else { (of_run(one, true)) }
-                }
-            } }
+            body { main { (body) } }
         }
     };
     markup.into_string()

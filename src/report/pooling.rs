@@ -2,7 +2,8 @@
 
 use super::gap::{Gap, Incomplete, gap_of};
 use super::record::{Moment, RecordedContrast, RecordedError, RecordedRun};
-use crate::statistics::clusters::Clusters;
+use crate::statistics::clusters::{Clusters, StandardError};
+use crate::statistics::equivalence::equivalence_p_value;
 use crate::statistics::observation::{Contributions, Observation, changes};
 
 /// An estimate with its interval.
@@ -16,12 +17,19 @@ pub struct Estimate {
     pub high: f64,
     /// Two-sided p-value.
     pub p_value: f64,
+    /// The standard error.
+    pub error: StandardError,
 }
 
 impl Estimate {
     /// Whether the interval excludes 0, so that a change is shown.
     pub fn is_shown(&self) -> bool {
         self.low > 0.0 || self.high < 0.0
+    }
+
+    /// The p-value of the hypothesis that the mean is at least `margin` away from 0.
+    pub fn equivalence_p_value(&self, margin: f64) -> f64 {
+        equivalence_p_value(self.value, &self.error, margin)
     }
 }
 
@@ -241,5 +249,6 @@ fn estimate(clusters: &Clusters, values: &[f64]) -> Estimate {
         low,
         high,
         p_value: error.two_sided_p_value(value),
+        error,
     }
 }

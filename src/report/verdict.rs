@@ -356,20 +356,24 @@ pub fn of_runs(pooled: &Pooled, runs: &[&RecordedRun]) -> Verdict {
             .caveats
             .push(format!("{name} is left out: {}.", lacking.reason()));
     }
-    let mixed = mixing::mixed(runs);
+    verdict.caveats.extend(of_material(runs));
     verdict
-        .caveats
-        .extend(mixed.iter().map(|what| mixing::caveat(what)));
+}
+
+/// Caveats on what several runs were made of, and on how they came about. Each is said once.
+pub(super) fn of_material(runs: &[&RecordedRun]) -> Vec<String> {
+    let mut verdict = Verdict::default();
+    let mixed = mixing::mixed(runs);
+    (verdict.caveats).extend(mixed.iter().map(|what| mixing::caveat(what)));
     for run in runs {
         let caveats = provenance::caveats(run).into_iter();
         let of = |caveat: String| format!("{}: {caveat}", run.name());
         verdict.caveats.extend(caveats.map(of));
         verdict.caveats_of_material(run);
     }
-    // A caveat that several runs share is listed once.
     let mut seen = std::collections::BTreeSet::new();
     verdict.caveats.retain(|caveat| seen.insert(caveat.clone()));
-    verdict
+    verdict.caveats
 }
 
 fn estimated(estimate: &Estimate) -> String {

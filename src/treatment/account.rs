@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::chain::Passage;
 
@@ -14,7 +14,7 @@ const EXAMPLES: usize = 5;
 const LONGEST: usize = 400;
 
 /// An amount of text.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// Documents.
     pub documents: usize,
@@ -40,7 +40,7 @@ impl AddAssign for Amount {
 }
 
 /// Words with how often they were counted. They are shown with the most frequent first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Words(BTreeMap<String, u64>);
 
 impl Words {
@@ -80,7 +80,7 @@ impl Serialize for Words {
 }
 
 /// A document before and after.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// Its place among the documents of the source, from 0.
     pub document: usize,
@@ -91,7 +91,7 @@ pub struct Example {
 }
 
 /// How often the words of the two columns of a list stand in the text, before and after.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Named {
     /// Before.
     pub before: [u64; 2],
@@ -100,7 +100,7 @@ pub struct Named {
 }
 
 /// What a treatment did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
     /// The treatment, as an experiment writes it: `swap = "words.tsv"`.
     pub treatment: String,
@@ -113,13 +113,13 @@ pub struct Account {
     /// Documents that it dropped.
     pub dropped: usize,
     /// The words that it changed, or for which it dropped documents.
-    #[serde(skip_serializing_if = "Words::is_empty")]
+    #[serde(default, skip_serializing_if = "Words::is_empty")]
     pub words: Words,
     /// Of these, the words that a second swap would not give back.
-    #[serde(skip_serializing_if = "Words::is_empty")]
+    #[serde(default, skip_serializing_if = "Words::is_empty")]
     pub not_given_back: Words,
     /// How often the words of each column stand in the text, for the treatment that balances them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<Named>,
     /// The first documents that it changed or dropped.
     pub examples: Vec<Example>,

@@ -18,7 +18,8 @@ use crate::registry::Registry;
 
 /// Every arm is run with every seed, each a run of its own in runs/<experiment>/<study>/<arm>,seed=<seed>, started by one `milepost finetune`
 /// command. A study that is started again leaves finished runs alone, goes on with those that were killed, and runs what is missing. A run
-/// that fails ends no other.
+/// that fails ends no other. At the end stand what is shown, excluded and open, in words and as a table, and study.json and study.html in
+/// the study's folder.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/.

@@ -50,6 +50,7 @@ fn of(estimate: &Estimate) -> [f64; 4] {
         low,
         high,
         p_value,
+        ..
     } = *estimate;
     [value, low, high, p_value]
 }

@@ -4,7 +4,7 @@
 //! file), with a bare loop of the same pieces (`Learner` with its AdamW, the same losses in the same order), and with the loop that one would
 //! write in burn alone. The first two differ only by what the loop adds, and come to the same loss, bit for bit. The three take turns within
 //! one process, so that other load on the machine affects all. It prints the steps per second of each, and the median over the pairs of the
-//! same step of the same round. Then it measures the cost of a checkpoint every 20 steps: within one run, it compares the steps after each
+//! same step of the same round. On Linux it also compares the processor time of all steps, which other load hardly changes. Then it measures the cost of a checkpoint every 20 steps: within one run, it compares the steps after each
 //! checkpoint to the others around it.
 
 use std::sync::Arc;
@@ -37,19 +37,29 @@ const CHECKPOINTS: usize = 40;
 const BATCH: usize = 8;
 const BLOCK: usize = 64;
 
+/// The end of each step, the last loss of the main model, and the ticks of processor time.
+type Timed = (Vec<Duration>, f64, Option<f64>);
+
 /// Times only the steps, from the start of the first to the end of each.
 struct Stopwatch {
     start: Instant,
     ends: Vec<Duration>,
+    /// The ticks before the first step, and until the end of the last one so far.
+    before: Option<f64>,
+    spent: Option<f64>,
 }
 
 impl Reporter for Stopwatch {
     fn event(&mut self, event: Event, milestone: &Milestone) {
         if event == Event::StepStart && milestone.step == 1 {
             self.start = Instant::now();
+            self.before = ticks();
         }
         if event == Event::StepEnd {
             self.ends.push(self.start.elapsed());
+            if milestone.step == milestone.total_steps {
+                self.spent = since(self.before);
+            }
         }
     }
 }
@@ -63,16 +73,18 @@ fn main() -> anyhow::Result<()> {
     let blocks = Blocks::cut(text, BLOCK)?;
     let mut steps = [const { Vec::<f64>::new() }; 3];
     let mut losses = [0.0; 3];
+    let mut busy = [const { Vec::<f64>::new() }; 3];
     for round in 0..ROUNDS {
         // The loops also take turns at going first, since the first one finds a colder machine.
         for turn in 0..3 {
             let which = (round + turn) % 3;
-            let (ends, loss) = match which {
+            let (ends, loss, spent) = match which {
                 0 => our_loop(&blocks, &tokenizer, STEPS, None)?,
                 1 => same_loop(&blocks)?,
                 _ => burn_loop(&blocks)?,
             };
             losses[which] = loss;
+            busy[which].extend(spent);
             steps[which].extend(lengths(&ends));
         }
     }
@@ -103,7 +115,32 @@ fn main() -> anyhow::Result<()> {
             100.0 * (quantile(ratios, 0.75) - 1.0),
         );
     }
+    let [ours, same, _] = &busy;
+    if !ours.is_empty() {
+        let ratios: Vec<f64> = ours.iter().zip(same).map(|(a, b)| a / b).collect();
+        println!(
+            "processor time of a step against the same pieces: {:+.2}%, of all rounds; half of the {} rounds from {:+.2}% to {:+.2}%",
+            100.0 * (ours.iter().sum::<f64>() / same.iter().sum::<f64>() - 1.0),
+            ratios.len(),
+            100.0 * (quantile(ratios.clone(), 0.25) - 1.0),
+            100.0 * (quantile(ratios, 0.75) - 1.0),
+        );
+    }
     checkpoints(&blocks, &tokenizer)
+}
+
+/// The processor time that this process has had, in ticks of the system. None where the system does not say.
+fn ticks() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in parentheses, may hold spaces. Behind it the twelfth and thirteenth fields are what is wanted.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let [user, system] = [fields.get(11)?, fields.get(12)?].map(|field| field.parse::<f64>().ok());
+    Some(user? + system?)
+}
+
+/// The ticks from `before` until now.
+fn since(before: Option<f64>) -> Option<f64> {
+    Some(ticks()? - before?)
 }
 
 fn median(values: Vec<f64>) -> f64 {
@@ -130,7 +167,7 @@ fn lengths(ends: &[Duration]) -> Vec<f64> {
 fn checkpoints(blocks: &Blocks, tokenizer: &Tokenizer) -> anyhow::Result<()> {
     let steps = PERIOD * (CHECKPOINTS + 1);
     let cadence = format!("every {PERIOD} steps");
-    let (ends, _) = our_loop(blocks, tokenizer, steps as u64, Some(&cadence))?;
+    let (ends, _, _) = our_loop(blocks, tokenizer, steps as u64, Some(&cadence))?;
     // From the end of the first step on.
     let took = &lengths(&ends)[1..];
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
@@ -176,27 +213,30 @@ fn our_loop(
     tokenizer: &Tokenizer,
     steps: u64,
     save: Option<&str>,
-) -> anyhow::Result<(Vec<Duration>, f64)> {
+) -> anyhow::Result<Timed> {
     let folder = tempfile::tempdir()?;
     let mut watch = Stopwatch {
         start: Instant::now(),
         ends: Vec::new(),
+        before: None,
+        spent: None,
     };
     let mut plan = plan(&folder.path().join("run"), blocks, tokenizer, steps)?;
     plan.training.save = save.map(str::parse).transpose()?;
     let outcome = finetune(plan, Begin::Anew, &mut watch, &AtomicBool::new(false))?;
-    Ok((watch.ends, outcome.spans["train/main/loss"].last.1))
+    let loss = outcome.spans["train/main/loss"].last.1;
+    Ok((watch.ends, loss, watch.spent))
 }
 
 /// The bare loop of the pieces that milepost trains with: what it does of a step, and nothing else. Returns the end of each step and the last
 /// loss of the main model.
-fn same_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
+fn same_loop(blocks: &Blocks) -> anyhow::Result<Timed> {
     let pair = pair()?;
     let learner = |model| Learner::new(model, WeightDecay::default());
     let (mut main, mut assistant) = (learner(pair.main), learner(pair.assistant));
     let order = epoch_order(1, 0, blocks.len());
     let (mut loss, mut ends) = (0.0, Vec::new());
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), ticks());
     for (step, batch) in order.chunks(BATCH).take(STEPS as usize).enumerate() {
         let rows: Vec<&[u32]> = batch.iter().map(|&index| blocks.get(index)).collect();
         let predictions = rows.len() * (BLOCK - 1);
@@ -214,11 +254,11 @@ fn same_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
         assistant.step(rate);
         ends.push(start.elapsed());
     }
-    Ok((ends, loss))
+    Ok((ends, loss, since(before)))
 }
 
 /// The loop that one would write in burn alone. Returns as [`same_loop`].
-fn burn_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
+fn burn_loop(blocks: &Blocks) -> anyhow::Result<Timed> {
     let pair = pair()?;
     let adamw = || {
         AdamWConfig::new()
@@ -229,7 +269,7 @@ fn burn_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
     let mut learners = [(pair.main, adamw()), (pair.assistant, adamw())];
     let order = epoch_order(1, 0, blocks.len());
     let (mut losses, mut ends) = ([0.0; 2], Vec::new());
-    let start = Instant::now();
+    let (start, before) = (Instant::now(), ticks());
     for (step, batch) in order.chunks(BATCH).take(STEPS as usize).enumerate() {
         let rows: Vec<&[u32]> = batch.iter().map(|&index| blocks.get(index)).collect();
         for ((model, optimiser), last) in learners.iter_mut().zip(&mut losses) {
@@ -241,7 +281,7 @@ fn burn_loop(blocks: &Blocks) -> anyhow::Result<(Vec<Duration>, f64)> {
         }
         ends.push(start.elapsed());
     }
-    Ok((ends, losses[0]))
+    Ok((ends, losses[0], since(before)))
 }
 
 fn plan(

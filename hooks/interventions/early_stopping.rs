@@ -93,7 +93,7 @@ impl Intervention for EarlyStopping {
             -least_change
         };
         let is_better = |than: f64| best.is_better(value, than + change);
-        // A value that is not a number is better than none.
+        // A value that is not a number is never better.
         if !value.is_nan() && self.seen.best.is_none_or(is_better) {
             self.seen = Seen {
                 best: Some(value),
@@ -105,8 +105,9 @@ impl Intervention for EarlyStopping {
         if self.seen.since >= *patience {
             let found = self.seen.best.map_or("none".to_owned(), number);
             control.stop(format!(
-                "{tag} is {}, and its best, {found}, was {patience} values before",
-                number(value)
+                "{tag} is {}, and its best, {found}, was {} values before",
+                number(value),
+                self.seen.since
             ));
         }
         Ok(())

@@ -94,28 +94,19 @@ impl Change {
 
     /// The shares of places, each with the tensors that stand there.
     pub fn places(&self) -> BTreeMap<(Role, Place), f64> {
-        let mut sums = BTreeMap::new();
-        for Share {
-            role,
-            weight,
-            value,
-        } in &self.shares
-        {
-            *sums.entry((*role, weight.place)).or_default() += value;
-        }
-        sums
+        self.sums(|share| (share.role, share.weight.place))
     }
 
     /// The shares of tensors, each with all its uses.
     pub fn tensors(&self) -> BTreeMap<(Role, &str), f64> {
+        self.sums(|share| (share.role, share.weight.tensor.as_str()))
+    }
+
+    /// What the shares with the same key add up to.
+    fn sums<'a, K: Ord>(&'a self, key: impl Fn(&'a Share) -> K) -> BTreeMap<K, f64> {
         let mut sums = BTreeMap::new();
-        for Share {
-            role,
-            weight,
-            value,
-        } in &self.shares
-        {
-            *sums.entry((*role, weight.tensor.as_str())).or_default() += value;
+        for share in &self.shares {
+            *sums.entry(key(share)).or_default() += share.value;
         }
         sums
     }

@@ -11,7 +11,7 @@ use super::{Learner, Objective, Training};
 use crate::clock::MicroBatch;
 use crate::hook::{Gradients, Optimiser, ParameterValues};
 use crate::measure::evaluation::summed_loss;
-use crate::model::{Dropout, Network, Pair, Role};
+use crate::model::{Dropout, Network, Pair, Role, flattened_parameters};
 use crate::record::checkpoint::{Put, model_folder, optimiser_file};
 
 /// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
@@ -45,6 +45,9 @@ pub(super) trait Trained {
 
     /// Scales the gradients of each model, whose norms are given, so that their norm is at most `limit`.
     fn clip(&mut self, norms: &BTreeMap<Role, f64>, limit: f64);
+
+    /// The names of the parameters of a model that learns; none of one that does not.
+    fn parameters(&self, role: Role) -> Vec<String>;
 
     /// Freezes the parameters of a model with these names, and no others.
     fn freeze(&mut self, role: Role, names: BTreeSet<String>);
@@ -220,6 +223,12 @@ impl Trained for Learners {
         for (role, learner) in self.learners_mut() {
             learner.clip(norms[&role], limit);
         }
+    }
+
+    fn parameters(&self, role: Role) -> Vec<String> {
+        let model = self.member(role).learner().map(|learner| &learner.model);
+        let named = model.map(flattened_parameters).unwrap_or_default();
+        named.into_iter().map(|(name, _)| name).collect()
     }
 
     fn freeze(&mut self, role: Role, names: BTreeSet<String>) {

@@ -1,6 +1,6 @@
 //! Interventions: each against PyTorch doing the same by hand, and what a run with one leaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -348,21 +348,40 @@ fn a_rollback_is_exact() {
 /// An intervention that errs ends the run: the training without it would be another.
 #[test]
 fn an_intervention_that_errs_ends_the_run() {
-    struct Fails(bool);
+    type Fault = fn(&mut Control);
+    struct Fails(Fault);
     impl Intervention for Fails {
         fn intervene(&mut self, control: &mut Control) -> anyhow::Result<()> {
-            if control.milestone().step < 3 {
-                return Ok(());
+            if control.milestone().step == 3 {
+                (self.0)(control);
             }
-            assert!(!self.0, "it panicked");
-            control.weigh("long", 0.0, "nothing");
             Ok(())
         }
     }
-    for (panics, expected) in [
-        (true, "it panicked"),
-        (false, "must be a number above 0, not 0"),
-    ] {
+    let faults: [(Fault, &str); 6] = [
+        (|_| panic!("it panicked"), "it panicked"),
+        (
+            |control| control.weigh("long", 0.0, "nothing"),
+            "must be a number above 0, not 0",
+        ),
+        (
+            |control| control.weigh("lang", 2.0, "a slip"),
+            "no training document has the topic `lang`",
+        ),
+        (
+            |control| control.freeze(Role::Main, BTreeSet::from(["h.0.mlp".to_owned()]), "a slip"),
+            "no parameter of the main model that learns is `h.0.mlp`",
+        ),
+        (
+            |control| control.scale_rate(f64::NAN, "nothing"),
+            "must be a number above 0, not NaN",
+        ),
+        (
+            |control| control.roll_back(true, 1.0, "nothing was declared"),
+            "InterventionKind::rolls_back",
+        ),
+    ];
+    for (fails, expected) in faults {
         let folder = tempfile::tempdir().unwrap();
         let run = folder.path().join("run");
         let mut plan = thirty_steps(&run, 1e-3, "");
@@ -373,7 +392,7 @@ fn an_intervention_that_errs_ends_the_run() {
             when: None,
             once: false,
             rolls_back: false,
-            intervention: Box::new(Fails(panics)),
+            intervention: Box::new(Fails(fails)),
         }];
         let never = AtomicBool::new(false);
         let ended = finetune(plan, Begin::Anew, &mut Trace::default(), &never);

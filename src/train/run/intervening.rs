@@ -39,6 +39,7 @@ impl Run<'_> {
             if action == Action::EndEpoch && self.extent.closes_epoch(self.clock().step) {
                 continue;
             }
+            self.refuse_unknown(&name, &action)?;
             let done = Done {
                 step: self.clock().step.0,
                 what: format!("{action}: {reason}"),
@@ -61,6 +62,29 @@ impl Run<'_> {
             self.announce_evaluation()?;
         }
         Ok(false)
+    }
+
+    /// Refuses an action on a parameter or a topic that is not there. It would change nothing, and be recorded as if it had.
+    fn refuse_unknown(&self, name: &str, action: &Action) -> Result<(), RunError> {
+        let unknown = match action {
+            Action::Freeze(role, names) | Action::Thaw(role, names) => {
+                let known = self.models.parameters(*role);
+                let stray = names.iter().find(|name| !known.contains(name));
+                stray
+                    .map(|name| format!("no parameter of the {role} model that learns is `{name}`"))
+            }
+            Action::Weigh { topic, .. } if !self.at_hand.blocks.topics().contains(&**topic) => {
+                Some(format!("no training document has the topic `{topic}`"))
+            }
+            _ => None,
+        };
+        match unknown {
+            None => Ok(()),
+            Some(message) => Err(RunError::Intervention {
+                name: name.to_owned(),
+                message,
+            }),
+        }
     }
 
     fn say(&mut self, Done { step, name, what }: &Done) {

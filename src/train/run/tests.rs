@@ -49,6 +49,9 @@ impl Trained for Counting {
         let mean = weighed.sum::<f64>() / batch.step_weight;
         self.gradient = self.gradient / 3.0 + mean * (batch.index.0 + 1) as f64;
     }
+    fn parameters(&self, _: Role) -> Vec<String> {
+        vec!["weight".to_owned()]
+    }
     fn freeze(&mut self, role: Role, names: BTreeSet<String>) {
         if role == Role::Main {
             self.is_frozen = !names.is_empty();
@@ -792,37 +795,61 @@ proptest! {
     }
 
     #[test]
-    fn killed_at_every_event_and_resumed_it_is_the_run_that_never_was(shape in prop_oneof![9 => shapes(), 1 => Just(eventful())], second in 1usize..40) {
-        let world = World::new();
-        let folder = folder();
-        let whole = folder.path().join("whole");
-        let (outcome, events) = world.train(&shape, &whole, Begin::Anew, None);
-        let expected = left(&whole);
-        let failures = outcome.unwrap().failures;
-        prop_assert!(failures.is_empty(), "{:?}", failures);
-        for dies_at in 0..events.len() {
-            let run = folder.path().join(dies_at.to_string());
-            let (outcome, _) = world.train(&shape, &run, Begin::Anew, Some(dies_at));
-            prop_assert!(outcome.is_none());
-            // A file of a later step that a hook with a cadence of wall time might not write again.
-            std::fs::write(run.join("templates/step-00000099-settled.tsv"), "").ok();
-            // Killed a second time, if the run gets that far.
-            let (again, _) = world.train(&shape, &run, Begin::Resume, Some(second));
-            if again.is_none() {
-                let (resumed, after) = world.train(&shape, &run, Begin::Resume, None);
-                prop_assert!(resumed.is_some());
-                // It continues right after the checkpoint.
-                // It says so where there is one.
-                let loaded = after.first().is_some_and(|first| first.starts_with("checkpoint-loaded"));
-                let after = &after[usize::from(loaded)..];
-                prop_assert!(events.ends_with(after), "{:?} {:?}", events, after);
-                let before = &events[..events.len() - after.len()];
-                prop_assert_eq!(loaded, !before.is_empty());
-                let at_checkpoint = before.last().is_none_or(|last| last.starts_with("checkpoint-saved"));
-                prop_assert!(at_checkpoint, "{before:?}");
-            }
-            prop_assert_eq!(&left(&run), &expected, "killed at {} of {:?}", dies_at, events);
-            std::fs::remove_dir_all(&run).unwrap();
-        }
+    fn killed_at_every_event_and_resumed_it_is_the_run_that_never_was(shape in shapes(), second in 1usize..40) {
+        survives_every_kill(&shape, second)?;
     }
+}
+
+/// The golden run, with everything that a run can have.
+#[test]
+fn so_is_a_run_with_all_moments_and_interventions() {
+    for second in [3, 30] {
+        survives_every_kill(&eventful(), second).unwrap();
+    }
+}
+
+/// Kills a run at every event, resumes it, and kills it a second time, after `second` events.
+fn survives_every_kill(shape: &Shape, second: usize) -> Result<(), TestCaseError> {
+    let world = World::new();
+    let folder = folder();
+    let whole = folder.path().join("whole");
+    let (outcome, events) = world.train(shape, &whole, Begin::Anew, None);
+    let expected = left(&whole);
+    let failures = outcome.unwrap().failures;
+    prop_assert!(failures.is_empty(), "{:?}", failures);
+    for dies_at in 0..events.len() {
+        let run = folder.path().join(dies_at.to_string());
+        let (outcome, _) = world.train(shape, &run, Begin::Anew, Some(dies_at));
+        prop_assert!(outcome.is_none());
+        // A file of a later step that a hook with a cadence of wall time might not write again.
+        std::fs::write(run.join("templates/step-00000099-settled.tsv"), "").ok();
+        // Killed a second time, if the run gets that far.
+        let (again, _) = world.train(shape, &run, Begin::Resume, Some(second));
+        if again.is_none() {
+            let (resumed, after) = world.train(shape, &run, Begin::Resume, None);
+            prop_assert!(resumed.is_some());
+            // It continues right after the checkpoint.
+            // It says so where there is one.
+            let loaded = after
+                .first()
+                .is_some_and(|first| first.starts_with("checkpoint-loaded"));
+            let after = &after[usize::from(loaded)..];
+            prop_assert!(events.ends_with(after), "{:?} {:?}", events, after);
+            let before = &events[..events.len() - after.len()];
+            prop_assert_eq!(loaded, !before.is_empty());
+            let at_checkpoint = before
+                .last()
+                .is_none_or(|last| last.starts_with("checkpoint-saved"));
+            prop_assert!(at_checkpoint, "{before:?}");
+        }
+        prop_assert_eq!(
+            &left(&run),
+            &expected,
+            "killed at {} of {:?}",
+            dies_at,
+            events
+        );
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+    Ok(())
 }

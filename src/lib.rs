@@ -27,6 +27,7 @@ pub mod hook;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod hub;
+pub mod influence;
 pub mod intervention;
 pub mod measure;
 mod memory;

@@ -28,6 +28,10 @@ pub enum Purpose {
     Samples = 8,
     /// Treatments of the text to train on; `a` is the place of the treatment among them, `b` the place of the document in the source.
     Text = 11,
+    /// Random subsets of the documents.
+    Subset = 12,
+    /// Bootstrap draws and permutations of the datamodeling score; `a` is 0 for draws and 1 for permutations.
+    Datamodels = 13,
 }
 
 /// Returns the generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so that two different streams never share

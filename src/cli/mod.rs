@@ -9,6 +9,7 @@ mod finetune;
 mod going_on;
 mod hold;
 mod hooks;
+mod influence;
 mod measure;
 mod plan;
 mod pretrain;
@@ -61,6 +62,8 @@ enum Command {
     Measure(measure::Arguments),
     /// Measure the checkpoints of a finished run with other hooks, into TensorBoard at the right steps.
     Replay(replay::Arguments),
+    /// Estimate how much each training document moved a measure of the pair, and check it by retraining on random halves of the documents.
+    Influence(influence::Arguments),
     /// Run an experiment with several seeds, and settings, each in a process of its own; go on where it was killed; pool the seeds.
     Sweep(sweep::Arguments),
     /// Run arms of an experiment that each change one thing, with several seeds, and compare each with a baseline.
@@ -137,6 +140,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
+        Command::Influence(arguments) => influence::run(&arguments, &registry),
         Command::Sweep(arguments) => sweep::run(&arguments, &registry),
         Command::Study(arguments) => study::run(&arguments, &registry),
         Command::Report(arguments) => report::run(&arguments, &registry),

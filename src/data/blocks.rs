@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::subset::Subset;
+
 /// Why a text gives no block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlocksError {
@@ -31,6 +33,8 @@ pub struct Blocks {
     starts: Vec<usize>,
     /// The topic of each document.
     topics: Vec<Option<Arc<str>>>,
+    /// Which documents count in the loss, and their share. Without it all do.
+    subset: Option<(Vec<bool>, f64)>,
 }
 
 /// The part of a document that lies in a block.
@@ -50,6 +54,7 @@ impl Default for Blocks {
             block: 2,
             starts: Vec::new(),
             topics: Vec::new(),
+            subset: None,
         }
     }
 }
@@ -73,6 +78,7 @@ impl Blocks {
             block,
             starts: Vec::new(),
             topics: Vec::new(),
+            subset: None,
         })
     }
 
@@ -80,6 +86,43 @@ impl Blocks {
     pub fn made_of(mut self, documents: Vec<(usize, Option<Arc<str>>)>) -> Self {
         (self.starts, self.topics) = documents.into_iter().unzip();
         self
+    }
+
+    /// Lets only the documents of a subset count in the loss.
+    pub fn counting(mut self, subset: Subset) -> Self {
+        let whole = subset.share >= 1.0;
+        self.subset = (!whole).then(|| (subset.of(self.starts.len()), subset.share));
+        self
+    }
+
+    /// Whether there are documents that do not count in the loss.
+    pub fn leaves_out(&self) -> bool {
+        self.subset.is_some()
+    }
+
+    /// Whether a document counts in the loss.
+    pub fn counts(&self, document: usize) -> bool {
+        let subset = self.subset.as_ref();
+        subset.is_none_or(|(counts, _)| counts.get(document).copied().unwrap_or(false))
+    }
+
+    /// The share of the documents that count in the loss.
+    pub fn share(&self) -> f64 {
+        self.subset.as_ref().map_or(1.0, |(_, share)| *share)
+    }
+
+    /// The documents that the ids are made of. The last ones may lie in the remainder that was dropped.
+    pub fn documents(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The tokens of a document, with the one that ends it. Empty for one that lies in the remainder that was dropped.
+    pub fn document(&self, document: usize) -> &[u32] {
+        let at = |document: usize| self.starts.get(document).copied();
+        let end = at(document + 1).unwrap_or(self.ids.len());
+        let start = at(document).unwrap_or(self.ids.len());
+        let within = |place: usize| place.min(self.ids.len());
+        &self.ids[within(start)..within(end)]
     }
 
     /// The documents of a block, in their order. Empty when it is not known of what the ids are made.

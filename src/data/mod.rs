@@ -7,5 +7,6 @@ pub mod honest;
 pub mod order;
 pub mod sources;
 pub mod store;
+pub mod subset;
 pub mod templates;
 pub mod tokenizer;

@@ -11,3 +11,14 @@ pub fn epoch_order(seed: u64, epoch: u64, len: usize) -> Vec<usize> {
     order.shuffle(&mut stream(seed, Purpose::DataOrder, epoch, 0));
     order
 }
+
+/// The micro-batches of the step at a place of an epoch, counted in steps from 0: up to `accumulation` of them, each of up to `batch` blocks.
+pub fn micro_batches(
+    order: &[usize],
+    batch: usize,
+    accumulation: usize,
+    place: usize,
+) -> impl Iterator<Item = &[usize]> {
+    let all = order.chunks(batch);
+    all.skip(place * accumulation).take(accumulation)
+}

@@ -53,6 +53,14 @@ impl Written {
         ] {
             self.check(&path, limit != Some(0), AT_LEAST_ONE)?;
         }
+        let sound = data
+            .subset
+            .is_none_or(|subset| subset.share > 0.0 && subset.share <= 1.0);
+        self.check(
+            &["data", "subset", "share"],
+            sound,
+            "must be above 0 and at most 1",
+        )?;
         Ok(())
     }
 

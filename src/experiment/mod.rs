@@ -36,6 +36,7 @@ pub use resolve::{
 
 use crate::cadence::Cadence;
 use crate::data::sources;
+use crate::data::subset::Subset;
 use crate::data::templates::TemplateSet;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, Source};
@@ -177,6 +178,9 @@ pub struct DataSection {
     /// Train on exactly this many blocks, the first of the text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocks: Option<usize>,
+    /// Let only a random subset of the documents count in the loss.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subset: Option<Subset>,
     /// What is done to the training documents before the training, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub intervene: Vec<TextChange>,
@@ -192,6 +196,7 @@ impl Default for DataSection {
             test_articles: None,
             end_of_text: false,
             blocks: None,
+            subset: None,
             intervene: Vec::new(),
         }
     }

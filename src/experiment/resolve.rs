@@ -193,7 +193,7 @@ fn plan(
     )?;
     conditions::check_interventions(written, &interventions.specs, &hooks.specs)?;
     let mut notes = corpus.notes.clone();
-    notes.extend(text.note);
+    notes.extend(text.notes);
     notes.extend(scene.templates.left_out());
     notes.extend(hooks.notes);
     let manifest = manifest(experiment, &corpus, read, &pair, &sources, &scene.templates)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Written;
 use crate::data::blocks::Blocks;
 use crate::data::corpus::{Corpus, Document};
+use crate::data::subset::Subset;
 use crate::data::tokenizer::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::model::Pair;
@@ -19,7 +20,7 @@ pub(super) struct TrainingText {
     /// How many documents of the source were read.
     pub read: usize,
     /// What should be said of it.
-    pub note: Option<String>,
+    pub notes: Vec<String>,
 }
 
 /// Encodes the documents of the training split, changed as `data.intervene` says, and cuts the tokens into blocks.
@@ -72,11 +73,24 @@ pub(super) fn training(
         );
         return Err(written.wrong(&["data", "blocks"], message).into());
     }
+    let (blocks, chosen) = match data.subset {
+        Some(subset) => (blocks.counting(subset), counted(subset, documents)),
+        None => (blocks, None),
+    };
     Ok(TrainingText {
         blocks,
         accounts,
         read,
-        note,
+        notes: note.into_iter().chain(chosen).collect(),
+    })
+}
+
+/// How many documents of a subset count, in words. None where all do.
+fn counted(subset: Subset, documents: usize) -> Option<String> {
+    let counting = subset.of(documents).into_iter().filter(|counts| *counts);
+    let counting = counting.count();
+    (counting < documents).then(|| {
+        format!("`data.subset`: {counting} of {documents} documents count in the loss; the others are read")
     })
 }
 

@@ -11,7 +11,7 @@ const TOKENS: usize = 1024;
 ///
 /// # Errors
 /// When a text is empty, is longer than the model's positions, or has a token that is not in the vocabulary.
-pub(super) fn batches(
+pub(crate) fn batches(
     texts: &[impl AsRef<[u32]>],
     config: Config,
 ) -> anyhow::Result<Vec<Vec<usize>>> {

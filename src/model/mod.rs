@@ -2,6 +2,7 @@
 
 mod batches;
 mod config;
+mod direction;
 mod entry;
 mod family;
 mod gpt2;
@@ -24,8 +25,9 @@ mod tensors;
 mod weight_files;
 mod weights;
 
-pub(crate) use batches::padded_batches;
+pub(crate) use batches::{batches, padded_batches};
 pub use config::{Config, ConfigError};
+pub use direction::{Direction, LastLogits};
 pub use inside::{Activations, Layer, Part, TakeActivations};
 pub use kernels::profile;
 pub(crate) use kernels::{AdamWStep, square_sum};

@@ -20,5 +20,7 @@ pub const CHECKPOINTS: &str = "checkpoints";
 pub const MODELS: &str = "models";
 /// The folder of replays; each has the layout of a run's folder.
 pub const REPLAYS: &str = "replay";
+/// The folder of estimates of influence; each has a folder by its name.
+pub const INFLUENCE: &str = "influence";
 /// The file that is locked by the process that writes into the folder.
 pub const LOCK: &str = ".lock";

@@ -5,6 +5,7 @@ mod chart;
 pub mod export;
 pub mod gap;
 mod heat_map;
+pub mod influence;
 pub mod mixing;
 pub mod number;
 mod over_seeds;

@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::hook::{Optimiser, ParameterValues};
-use crate::model::{AdamWStep, Network, flattened_parameters};
+use crate::model::{AdamWStep, Direction, Network, flattened_parameters};
 
 /// Decay of the mean of gradients.
 const BETA_1: f64 = 0.9;
@@ -105,6 +105,35 @@ impl AdamW {
             beta_2: BETA_2,
             epsilon: EPSILON,
         }
+    }
+
+    /// A gradient, multiplied weight by weight by what the optimiser multiplies the mean of gradients by in a step at rate 1:
+    /// `1 / (sqrt(v) + epsilon)`, where `v` is the mean of squares divided by `1 - beta_2^steps`, with each parameter's own number of steps.
+    /// It is 0 for weights that have had no gradient but 0 so far, which were never moved.
+    pub fn preconditioned(&self, gradient: Direction) -> Direction {
+        gradient.map(|name, gradient| {
+            let Some(Moments { square, steps, .. }) = self.moments.get(name) else {
+                return gradient.zeros_like();
+            };
+            let correction = 1.0 - BETA_2.powf(*steps as f64);
+            let size = square.clone().sqrt() * (1.0 / correction.sqrt()) + EPSILON;
+            let never_moved = square.clone().equal_elem(0.0);
+            (gradient / size).mask_fill(never_moved, 0.0)
+        })
+    }
+
+    /// How much the gradient of step `from` weighs in the mean of gradients that step `to` moves the weights by, both counted from 1:
+    /// `(1 - beta_1) beta_1^(to - from) / (1 - beta_1^to)`. Step `to` must not be the earlier one.
+    pub fn momentum(from: u64, to: u64) -> f64 {
+        let age = to.saturating_sub(from) as f64;
+        (1.0 - BETA_1) * BETA_1.powf(age) / (1.0 - BETA_1.powf(to as f64))
+    }
+
+    /// The steps of parameters that were frozen for some steps and not for others: such a parameter's name, if there is one.
+    pub fn frozen_at_times(&self) -> Option<String> {
+        let mut others = self.other_steps();
+        let other = others.find(|(_, steps)| *steps > 0);
+        other.map(|(name, _)| name)
     }
 
     /// The parameters that have taken another number of steps than the optimiser, because they were frozen, with that number.

@@ -28,6 +28,30 @@ pub struct Point {
     pub models: Option<PathBuf>,
 }
 
+impl Point {
+    /// The pair at this state. Trained models are read from disk, others are those of the start.
+    ///
+    /// # Errors
+    /// When weights cannot be read.
+    pub fn pair(&self, start: &Pair) -> Result<Pair, RunError> {
+        let Some(models) = &self.models else {
+            return Ok(start.clone());
+        };
+        let at = |role: Role| -> Result<Network, RunError> {
+            let folder = models.join(model_folder(role));
+            if folder.is_dir() {
+                Ok(Network::load(&folder, &start.get(role).device())?)
+            } else {
+                Ok(start.get(role).clone())
+            }
+        };
+        Ok(Pair {
+            main: at(Role::Main)?,
+            assistant: at(Role::Assistant)?,
+        })
+    }
+}
+
 /// The states of a run that are on disk: the start, every checkpoint, and the end. `models/` is the end only if the run has an outcome.
 ///
 /// # Errors
@@ -98,7 +122,7 @@ pub fn replay(
     for point in points {
         clock = point.clock.clone();
         let step = clock.step.0;
-        let pair = pair_at(point, &start)?;
+        let pair = point.pair(&start)?;
         let event = match step {
             0 => Event::RunStart,
             _ => Event::StepEnd,
@@ -147,24 +171,5 @@ pub fn replay(
         // There is no training that hooks could hold up.
         excesses: Vec::new(),
         directory: directory.path().to_owned(),
-    })
-}
-
-/// The pair at a point. Trained models are read from disk, others are those of the start.
-fn pair_at(point: &Point, start: &Pair) -> Result<Pair, RunError> {
-    let Some(models) = &point.models else {
-        return Ok(start.clone());
-    };
-    let at = |role: Role| -> Result<Network, RunError> {
-        let folder = models.join(model_folder(role));
-        if folder.is_dir() {
-            Ok(Network::load(&folder, &start.get(role).device())?)
-        } else {
-            Ok(start.get(role).clone())
-        }
-    };
-    Ok(Pair {
-        main: at(Role::Main)?,
-        assistant: at(Role::Assistant)?,
     })
 }

@@ -31,6 +31,7 @@ mod hold;
 mod honest;
 mod hooks;
 mod hub;
+mod influence;
 mod inputs;
 mod inside;
 mod interventions;

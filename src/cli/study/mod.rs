@@ -60,7 +60,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let file = path.display().to_string();
     refuse_twins(&sweep, &cells, &file)?;
     keep_arms(&sweep::folder(&sweep)?, &study.arms, &file)?;
-    carry_out(&sweep, &cells, &|sweep| {
+    let stop = sweep::stop_flag()?;
+    carry_out(&sweep, &cells, &stop, &|sweep| {
         summary::summarise(sweep, &study, registry)
     })
 }

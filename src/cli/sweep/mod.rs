@@ -13,7 +13,8 @@ mod runs;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -64,7 +65,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     name::check("--name", &arguments.name)?;
     let cells = cells(arguments)?;
-    carry_out(arguments, &cells, &|sweep| {
+    let stop = stop_flag()?;
+    carry_out(arguments, &cells, &stop, &|sweep| {
         pooling::summarise(sweep, registry)
     })
 }
@@ -76,10 +78,16 @@ pub(super) fn folder(arguments: &Arguments) -> Result<PathBuf, Diagnostic> {
     Ok(arguments.runs.join(stem).join(&arguments.name))
 }
 
-/// Runs those of `cells` that are missing, and lets `summarise` say what all of them say together. Returns the exit code.
+/// A flag that Ctrl-C sets; it has the runs under way save and end.
+pub(super) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
+    interrupt_flag(|| "the runs under way save and end by themselves".to_owned())
+}
+
+/// Runs those of `cells` that are missing, until `stop` is set, and lets `summarise` say what all of them say together. Returns the exit code.
 pub(super) fn carry_out(
     arguments: &Arguments,
     cells: &[Cell],
+    stop: &AtomicBool,
     summarise: &dyn Fn(&Sweep) -> anyhow::Result<()>,
 ) -> anyhow::Result<u8> {
     let experiment = find(&arguments.selection.experiment)?;
@@ -118,8 +126,7 @@ pub(super) fn carry_out(
     let before = cells.iter().zip(&states);
     let before = before.filter(|(_, state)| **state == State::Failed);
     let mut failed: Vec<Failed> = before.map(|(cell, _)| sweep.failed_before(cell)).collect();
-    let stop = interrupt_flag(|| "the runs under way save and end by themselves".to_owned())?;
-    let work = processes::work(&sweep, waiting, &stop)?;
+    let work = processes::work(&sweep, waiting, stop)?;
     failed.extend(work.failed);
     let interrupted = stop.load(Ordering::Relaxed);
     let summarised = summarise(&sweep);

@@ -33,37 +33,52 @@ impl AtHand {
     }
 
     /// The weight of each prediction of the step, micro-batch by micro-batch and row by row: that of the topic of the document that the
-    /// predicted token is in. None where no topic has a weight.
+    /// predicted token is in, and 0 where the document does not count. None where all weigh 1.
     pub fn weights(&self, of_topics: &BTreeMap<String, f64>) -> Option<Vec<Vec<f32>>> {
-        if of_topics.is_empty() {
+        if of_topics.is_empty() && !self.blocks.leaves_out() {
             return None;
         }
+        let counted = |document: usize| f32::from(u8::from(self.blocks.counts(document)));
+        Some(
+            self.of_documents(&|document| {
+                counted(document) * self.topic_weight(of_topics, document)
+            }),
+        )
+    }
+
+    /// What all predictions of the step weigh together. Where only a subset of the documents counts, it is the subset's share of what all
+    /// weigh: a step's gradient is then a sum over the tokens that count, divided by a number that does not depend on which do.
+    pub fn step_weight(&self, of_topics: &BTreeMap<String, f64>) -> f64 {
+        let all = if of_topics.is_empty() {
+            let rows: usize = self.passes.iter().map(|pass| pass.blocks.len()).sum();
+            (rows * (self.blocks.block() - 1)) as f64
+        } else {
+            let weights = self.of_documents(&|document| self.topic_weight(of_topics, document));
+            weights.iter().flatten().copied().map(f64::from).sum()
+        };
+        all * self.blocks.share()
+    }
+
+    fn topic_weight(&self, of_topics: &BTreeMap<String, f64>, document: usize) -> f32 {
+        let topic = self.blocks.topic(document);
+        let weight = topic.and_then(|topic| of_topics.get(topic));
+        weight.map_or(1.0, |&weight| weight as f32)
+    }
+
+    /// What `weigh` says of the document that each predicted token is in. A token of no document weighs 1.
+    fn of_documents(&self, weigh: &dyn Fn(usize) -> f32) -> Vec<Vec<f32>> {
         let of_pass = |pass: &Pass| {
             let weights = pass.blocks.iter().flat_map(|&block| {
                 let mut weights = vec![1.0; self.blocks.block()];
                 for Piece { document, tokens } in self.blocks.pieces(block) {
-                    let topic = self.blocks.topic(document);
-                    if let Some(&weight) = topic.and_then(|topic| of_topics.get(topic)) {
-                        weights[tokens].fill(weight as f32);
-                    }
+                    weights[tokens].fill(weigh(document));
                 }
                 // The first token is not predicted.
                 weights.split_off(1)
             });
             weights.collect()
         };
-        Some(self.passes.iter().map(of_pass).collect())
-    }
-
-    /// What all predictions of the step weigh together.
-    pub fn step_weight(&self, weights: Option<&[Vec<f32>]>) -> f64 {
-        match weights {
-            Some(weights) => weights.iter().flatten().copied().map(f64::from).sum(),
-            None => {
-                let rows: usize = self.passes.iter().map(|pass| pass.blocks.len()).sum();
-                (rows * (self.blocks.block() - 1)) as f64
-            }
-        }
+        self.passes.iter().map(of_pass).collect()
     }
 
     /// What hooks see at an event, when `done` micro-batches are done. None outside a step.

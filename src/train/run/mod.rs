@@ -25,7 +25,7 @@ use super::saver::Saver;
 use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Epoch, Extent, MicroBatch, Samples, Step, Tokens};
-use crate::data::order::epoch_order;
+use crate::data::order::{epoch_order, micro_batches};
 use crate::event::{Axis, Event};
 use crate::hook::{Live, Milestone, Output, Pass, Request, Scene, StepTimes};
 use crate::model::Role;
@@ -193,8 +193,7 @@ impl Run<'_> {
         let (batch, accumulation) = (self.training.batch, self.training.accumulation);
         let place = self.extent.place(Step(done));
         let in_epoch = (place % self.extent.steps_per_epoch()) as usize;
-        let all = self.order.1.chunks(batch);
-        let of_step = all.skip(in_epoch * accumulation).take(accumulation);
+        let of_step = micro_batches(&self.order.1, batch, accumulation, in_epoch);
         let numbers = self.clock().micro_batch.0..;
         let passes = of_step.zip(numbers).map(|(blocks, number)| Pass {
             micro_batch: Some(MicroBatch(number)),
@@ -209,7 +208,7 @@ impl Run<'_> {
         self.emit(Event::StepStart)?;
         self.progress.in_force.last_rate_factor = self.progress.in_force.rate_factor;
         let weights = self.at_hand.weights(&self.progress.in_force.weights);
-        let step_weight = self.at_hand.step_weight(weights.as_deref());
+        let step_weight = self.at_hand.step_weight(&self.progress.in_force.weights);
         for number in 0..self.at_hand.passes.len() {
             let own = weights.as_ref().map(|weights| &weights[number][..]);
             self.micro_batch(number, own, step_weight)?;

@@ -36,7 +36,7 @@ MILEPOST := cargo run -q $(CARGO_FLAGS) --
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate measure replay influence fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,10 @@ measure: build ## measure a pair without training: make measure MAIN=DIR ASSISTA
 replay: build ## measure a run's checkpoints with other hooks: make replay RUN=runs/... [HOOKS=FILE]
 	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
 	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
+
+influence: build ## estimate which documents moved the pair: make influence RUN=runs/... [CHECK=32 JOBS=2]
+	@test -n '$(RUN)' || { echo 'usage: make influence RUN=runs/ag_news/NAME [CHECK=32 JOBS=2]' >&2; exit 2; }
+	@$(MILEPOST) influence '$(RUN)' $(if $(CHECK),--check $(CHECK)) $(if $(JOBS),--jobs $(JOBS))
 
 study: build ## run arms that each change one thing, and compare them: make study EXP=why [JOBS=2]
 	@$(MILEPOST) study $(EXP) $(if $(JOBS),--jobs $(JOBS))

@@ -1,19 +1,18 @@
 //! The influence of all documents on several goals.
 
+use std::collections::BTreeMap;
+
 use super::goal::{GoOn, Goal, direction, measured};
 use super::passes::derivatives;
 use super::seen::Seen;
-use super::spread::{Node, Spread, spread};
+use super::spread::{Spread, segment, spread};
 use crate::clock::MicroBatch;
 use crate::data::blocks::Blocks;
-use crate::model::{Dropout, Network, Pair, Role};
+use crate::model::{Direction, Dropout, Network, Pair, Role};
 use crate::train::AdamW;
 
 /// What a rate may be, as a part of its step's whole, and is left out for the passes that it would need.
 const NEGLIGIBLE: f64 = 1e-3;
-
-/// The pair, on an autodiff device, and the optimisers of the models that are trained.
-pub type Loaded = (Pair, [Option<AdamW>; 2]);
 
 /// What is estimated.
 pub struct Request<'a> {
@@ -25,9 +24,9 @@ pub struct Request<'a> {
     pub blocks: &'a Blocks,
     /// What the run saw of it.
     pub seen: &'a Seen,
-    /// Where gradients are taken: [`nodes`](super::nodes) of the checkpoints that are used.
-    pub nodes: &'a [Node],
-    /// The steps at which the pair is known, from 0 to the end of the run, ascending.
+    /// The steps of the checkpoints with moments that are used, ascending.
+    pub checkpoints: &'a [u64],
+    /// The steps between which gradients are taken: 0, those of the checkpoints, and the end of the run where no checkpoint is.
     pub states: &'a [u64],
     /// The seed of the run's dropout, where passes are to have it as they had it in training.
     pub dropout: Option<u64>,
@@ -37,16 +36,16 @@ pub struct Request<'a> {
 
 /// Where the states of a run come from.
 pub trait States {
-    /// The pair after a step.
+    /// The pair after a step, on an autodiff device.
     ///
     /// # Errors
     /// When it cannot be read.
     fn pair(&self, step: u64) -> anyhow::Result<Pair>;
-    /// The pair after one step, on an autodiff device, with the optimisers after another.
+    /// The optimisers of main model and assistant after a step. None for a model that is not trained.
     ///
     /// # Errors
     /// When one of them cannot be read.
-    fn loaded(&self, node: Node) -> anyhow::Result<Loaded>;
+    fn optimisers(&self, step: u64) -> anyhow::Result<[Option<AdamW>; 2]>;
 }
 
 /// What was found for one goal.
@@ -79,53 +78,64 @@ pub fn estimate(
     states: &dyn States,
     progress: &dyn Fn(usize, usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Estimate> {
-    let Request {
-        goals,
-        blocks,
-        seen,
-        ..
-    } = request;
+    let Request { goals, seen, .. } = request;
     let rates: Vec<f64> = seen.steps.iter().map(|step| step.rate).collect();
-    let spreads = spread(&rates, request.nodes, &request.states[1..]);
-    let nodes: Vec<Vec<Pass>> = (0..request.nodes.len())
-        .map(|node| passes(node, seen, &spreads))
-        .collect();
-    let rows = |passes: &[Pass]| passes.iter().map(|pass| pass.blocks.len()).sum::<usize>();
-    let all = 4 * goals.len() * nodes.iter().map(|passes| rows(passes)).sum::<usize>();
+    let spreads = spread(&rates, request.ends());
+    let segments = 0..request.ends().len();
+    // What was seen in a segment, and takes effect in it or in a later one.
+    let work = segments.clone().flat_map(|saw| {
+        let parts = segments.clone().skip(saw).map(move |takes| (saw, takes));
+        parts.map(|(saw, takes)| (saw, takes, passes(request, saw, takes, &spreads)))
+    });
+    let work = work.filter(|(.., passes)| !passes.is_empty());
+    let work: Vec<(usize, usize, Vec<Pass>)> = work.collect();
+    let all = work
+        .iter()
+        .map(|(.., passes)| 4 * goals.len() * rows(passes));
+    let (all, mut done) = (all.sum(), 0);
     let mut found: Vec<OfGoal> = goals.iter().map(|_| OfGoal::new(request)).collect();
     for &step in request.states {
-        progress(0, all)?;
-        let go_on = || progress(0, all);
+        let go_on = || progress(done, all);
         let values = measured(&states.pair(step)?, request.prompts, goals, &go_on)?;
         for (found, value) in found.iter_mut().zip(values) {
             found.values.push(value);
         }
     }
-    let mut done = 0;
-    for (&node, passes) in request.nodes.iter().zip(&nodes) {
-        let (pair, optimisers) = states.loaded(node)?;
-        for (goal, found) in goals.iter().zip(&mut found) {
+    let mut known: BTreeMap<usize, Vec<Directions>> = BTreeMap::new();
+    for (saw, takes, passes) in work {
+        known.retain(|&segment, _| segment >= saw);
+        if !known.contains_key(&takes) {
             let go_on: &GoOn = &|| progress(done, all);
-            let directions = direction(&pair, &optimisers, request.prompts, goal, go_on)?;
-            for (role, direction) in Role::BOTH.into_iter().zip(directions) {
-                if let Some(direction) = direction {
+            known.insert(takes, request.directions(takes, states, go_on)?);
+        }
+        let pair = states.pair(request.states[saw])?;
+        for (goal, found) in found.iter_mut().enumerate() {
+            for role in Role::BOTH {
+                if let Some(direction) = &known[&takes][goal][role as usize] {
                     let losses =
                         |network: &Network, pass: &Pass| request.losses(network, role, pass);
                     let go_on = |read: usize| progress(done + read, all);
                     let (network, fraction) = (pair.get(role), request.fraction);
                     let slopes =
-                        derivatives(network, &direction, fraction, passes, &losses, &go_on)?;
-                    found.add(role, passes, &slopes, blocks);
+                        derivatives(network, direction, fraction, &passes, &losses, &go_on)?;
+                    found.add(role, takes, &passes, &slopes, request.blocks);
                 }
-                done += 2 * rows(passes);
+                done += 2 * rows(&passes);
             }
         }
     }
     progress(all, all)?;
     Ok(Estimate {
         goals: found,
-        seen: predictions(blocks, seen),
+        seen: predictions(request.blocks, seen),
     })
+}
+
+/// The direction of a goal for each model.
+type Directions = [Option<Direction>; 2];
+
+fn rows(passes: &[Pass]) -> usize {
+    passes.iter().map(|pass| pass.blocks.len()).sum()
 }
 
 /// How many predictions of each document's tokens a run was trained on.
@@ -142,38 +152,58 @@ pub fn predictions(blocks: &Blocks, seen: &Seen) -> Vec<u64> {
     counts
 }
 
-/// A micro-batch with what the derivatives of its tokens' losses are multiplied by at a node: for each segment and both models
-/// `- rate x clipping / predictions`.
+/// A micro-batch with what the derivatives of its tokens' losses are multiplied by for each model, `- rate x clipping / predictions`.
 struct Pass {
     number: MicroBatch,
     blocks: Vec<usize>,
-    factors: Vec<(usize, [f64; 2])>,
+    factors: [f64; 2],
 }
 
-/// The micro-batches whose gradients have a part in a node.
-fn passes(node: usize, seen: &Seen, spreads: &[Spread]) -> Vec<Pass> {
+/// The micro-batches of the steps of segment `saw`, as far as their gradients take effect in segment `takes`.
+fn passes(request: &Request, saw: usize, takes: usize, spreads: &[Spread]) -> Vec<Pass> {
     let mut passes = Vec::new();
-    for (step, spread) in seen.steps.iter().zip(spreads) {
-        let own = spread.iter().filter(|((other, _), _)| *other == node);
-        let here: f64 = own.clone().map(|(_, rate)| rate).sum();
-        if here <= NEGLIGIBLE * spread.values().sum::<f64>() {
+    for (index, (step, spread)) in request.seen.steps.iter().zip(spreads).enumerate() {
+        let rate = spread.get(&takes).copied().unwrap_or(0.0);
+        let whole: f64 = spread.values().sum();
+        if segment(request.ends(), index as u64 + 1) != saw || rate <= NEGLIGIBLE * whole {
             continue;
         }
-        let factors = own.map(|(&(_, segment), rate)| {
-            let factor = |clipped: f64| -rate * clipped / step.predictions;
-            (segment, step.clipped.map(factor))
-        });
-        let factors: Vec<(usize, [f64; 2])> = factors.collect();
+        let factors = step
+            .clipped
+            .map(|clipped| -rate * clipped / step.predictions);
         passes.extend(step.passes.iter().map(|(number, blocks)| Pass {
             number: *number,
             blocks: blocks.clone(),
-            factors: factors.clone(),
+            factors,
         }));
     }
     passes
 }
 
 impl Request<'_> {
+    /// The last steps of the segments.
+    fn ends(&self) -> &[u64] {
+        &self.states[1..]
+    }
+
+    /// The direction of each goal in a segment: the mean of its gradients at both ends, preconditioned by the moments at the first checkpoint
+    /// that is not before the segment's end, or the last one. The moments at its beginning would not do: they have seen nothing of its gradients, so that
+    /// a weight that had hardly any gradient before would seem to move without bound.
+    fn directions(
+        &self,
+        segment: usize,
+        states: &dyn States,
+        go_on: &GoOn,
+    ) -> anyhow::Result<Vec<Directions>> {
+        let end = self.states[segment + 1];
+        let behind = self.checkpoints.iter().find(|&&step| step >= end);
+        let moments = behind.or(self.checkpoints.last());
+        let optimisers = states.optimisers(*moments.unwrap_or(&end))?;
+        let pairs = [states.pair(self.states[segment])?, states.pair(end)?];
+        let of_goal = |goal| direction(&pairs, &optimisers, self.prompts, goal, go_on);
+        self.goals.iter().map(of_goal).collect()
+    }
+
     /// The loss of each token of a micro-batch, without dropout or with that of the training.
     fn losses(&self, network: &Network, role: Role, pass: &Pass) -> Vec<Vec<f32>> {
         let rows = pass.blocks.iter().map(|&block| self.blocks.get(block));
@@ -194,15 +224,19 @@ impl OfGoal {
         }
     }
 
-    /// Adds what the micro-batches of a node do through one model. `slopes` are the derivatives of their tokens.
-    fn add(&mut self, role: Role, passes: &[Pass], slopes: &[Vec<Vec<f64>>], blocks: &Blocks) {
+    /// Adds what micro-batches do in a segment through one model. `slopes` are the derivatives of their tokens.
+    fn add(
+        &mut self,
+        role: Role,
+        segment: usize,
+        passes: &[Pass],
+        slopes: &[Vec<Vec<f64>>],
+        blocks: &Blocks,
+    ) {
         let role = role as usize;
         for (pass, slopes) in passes.iter().zip(slopes) {
-            let whole: f64 = slopes.iter().flatten().sum();
-            for (segment, factors) in &pass.factors {
-                self.predicted[*segment][role] += factors[role] * whole;
-            }
-            let factor: f64 = pass.factors.iter().map(|(_, factors)| factors[role]).sum();
+            let factor = pass.factors[role];
+            self.predicted[segment][role] += factor * slopes.iter().flatten().sum::<f64>();
             for (&block, slopes) in pass.blocks.iter().zip(slopes) {
                 for piece in blocks.pieces(block) {
                     // Slope t is that of token t + 1: the first token of a block is not predicted.

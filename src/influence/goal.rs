@@ -44,27 +44,48 @@ pub fn measured(
     Ok(values)
 }
 
-/// The gradient of a goal by the weights of main model and assistant, multiplied weight by weight by what their optimisers make of it. None
-/// for a model without an optimiser, which is not trained.
+/// The gradient of a goal by the weights of main model and assistant, as the mean over two states of the pair, multiplied weight by weight by
+/// what their optimisers make of it. None for a model without an optimiser, which is not trained.
 pub(super) fn direction(
-    pair: &Pair,
+    pairs: &[Pair; 2],
     optimisers: &[Option<AdamW>; 2],
     prompts: &[Vec<u32>],
     goal: &Goal,
     go_on: &GoOn,
 ) -> anyhow::Result<[Option<Direction>; 2]> {
+    let trained = optimisers.each_ref().map(Option::is_some);
+    let mut sums = [None, None];
+    for pair in pairs {
+        add_gradients(&mut sums, pair, trained, prompts, goal, go_on)?;
+    }
+    let mut both = optimisers.iter().zip(sums);
+    let mut next = || {
+        let (optimiser, sum) = both.next()?;
+        let mean = sum?.map(|_, part| part / pairs.len() as f64);
+        Some(optimiser.as_ref()?.preconditioned(mean))
+    };
+    Ok([next(), next()])
+}
+
+/// Adds the gradient of a goal at one state of the pair, for the models that are trained.
+fn add_gradients(
+    sums: &mut [Option<Direction>; 2],
+    pair: &Pair,
+    trained: [bool; 2],
+    prompts: &[Vec<u32>],
+    goal: &Goal,
+    go_on: &GoOn,
+) -> anyhow::Result<()> {
     ensure!(
         goal.weights.len() == prompts.len(),
         "{} weights for {} prompts",
         goal.weights.len(),
         prompts.len()
     );
-    let counted: Vec<usize> = (0..prompts.len())
-        .filter(|&prompt| goal.weights[prompt] != 0.0)
-        .collect();
-    let texts: Vec<&[u32]> = counted.iter().map(|&prompt| &prompts[prompt][..]).collect();
+    let counted = 0..prompts.len();
+    let counted: Vec<usize> = counted.filter(|&one| goal.weights[one] != 0.0).collect();
+    let texts: Vec<&[u32]> = counted.iter().map(|&one| &prompts[one][..]).collect();
     batches(&texts, pair.assistant.config())?;
-    let mut sums = [None, None];
     for batch in batches(&texts, pair.main.config())? {
         go_on()?;
         let rows: Vec<&[u32]> = batch.iter().map(|&index| texts[index]).collect();
@@ -72,7 +93,7 @@ pub(super) fn direction(
         let weights = batch.iter().map(|&index| goal.weights[counted[index]]);
         let by_logits = slopes(goal.measure, &passes, &weights.collect::<Vec<f64>>())?;
         for (role, (pass, by_logits)) in passes.into_iter().zip(by_logits).enumerate() {
-            if optimisers[role].is_some() && by_logits.iter().any(|&slope| slope != 0.0) {
+            if trained[role] && by_logits.iter().any(|&slope| slope != 0.0) {
                 let gradient = pass.gradient(by_logits);
                 sums[role] = Some(match sums[role].take() {
                     Some(sum) => Direction::plus(sum, gradient),
@@ -81,15 +102,7 @@ pub(super) fn direction(
             }
         }
     }
-    let [main, assistant] = sums;
-    let preconditioned = |sum: Option<Direction>, role: Role| {
-        let optimiser = optimisers[role as usize].as_ref()?;
-        Some(optimiser.preconditioned(sum?))
-    };
-    Ok([
-        preconditioned(main, Role::Main),
-        preconditioned(assistant, Role::Assistant),
-    ])
+    Ok(())
 }
 
 /// The derivatives of the weighted sum of a measure by the logits of both models, row by row.

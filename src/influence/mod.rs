@@ -17,8 +17,8 @@ mod spread;
 pub mod summary;
 pub mod table;
 
-pub use estimate::{Estimate, Loaded, OfGoal, Request, States, estimate, predictions};
+pub use estimate::{Estimate, OfGoal, Request, States, estimate, predictions};
 pub use goal::{Goal, measured};
 pub use passes::{FRACTION, derivatives};
 pub use seen::{Recorded, Seen, SeenStep};
-pub use spread::{Node, Spread, nodes, spread};
+pub use spread::{Spread, spread};

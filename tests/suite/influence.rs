@@ -1,15 +1,16 @@
 //! The influence of documents: against PyTorch's exact derivatives (tests/fixtures/influence), and from runs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 
 use burn::tensor::Device;
-use milepost::clock::MicroBatch;
+use milepost::clock::{Length, MicroBatch};
 use milepost::data::blocks::Blocks;
+use milepost::data::order::epoch_order;
 use milepost::data::subset::Subset;
 use milepost::hook::testing::changed;
 use milepost::influence::{
-    Estimate, FRACTION, Goal, Loaded, Request, Seen, SeenStep, States, estimate, spread,
+    Estimate, FRACTION, Goal, Request, Seen, SeenStep, States, estimate, spread,
 };
 use milepost::measure::smooth::SmoothMeasure;
 use milepost::model::{Network, Pair, Role, named_parameters};
@@ -21,7 +22,7 @@ use proptest::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-use crate::harness::{Project, close, fixture, numbers, rows};
+use crate::harness::{Project, close, fixture, milestones, numbers, rows, timeless, until};
 
 fn reference() -> Value {
     let text = include_str!("../fixtures/influence/reference.json");
@@ -75,10 +76,9 @@ impl States for Formula {
         Ok(Pair::new(main, assistant)?)
     }
 
-    fn loaded(&self, step: u64) -> anyhow::Result<Loaded> {
+    fn optimisers(&self, step: u64) -> anyhow::Result<[Option<AdamW>; 2]> {
         let pair = self.pair(step)?;
-        let optimisers = Role::BOTH.map(|role| Some(self.optimiser(pair.get(role), step)));
-        Ok((pair, optimisers))
+        Ok(Role::BOTH.map(|role| Some(self.optimiser(pair.get(role), step))))
     }
 }
 
@@ -124,7 +124,7 @@ fn estimated(reference: &Value, fraction: f64) -> (Vec<String>, Estimate) {
         prompts: &prompts,
         blocks: &blocks,
         seen: &seen,
-        nodes: &[4, 7],
+        checkpoints: &[4, 7],
         states: &[0, 4, 7],
         dropout: None,
         fraction,
@@ -219,7 +219,7 @@ fn the_difference_is_taken_where_rounding_and_curvature_are_small() {
 fn effective_rates_are_those_of_the_first_moment() {
     let reference = &reference()["influence"];
     let rates = numbers(&reference["rates"]);
-    let spreads = spread(&rates, &[4, 7], &[4, 7]);
+    let spreads = spread(&rates, &[4, 7]);
     for (spread, expected) in spreads.iter().zip(numbers(&reference["effective"])) {
         close(
             spread.values().sum(),
@@ -229,8 +229,9 @@ fn effective_rates_are_those_of_the_first_moment() {
             "an effective rate",
         );
     }
-    // All of the first node's part of a segment that ends with it is in that segment.
-    assert!(spreads[0].keys().all(|key| *key != (1, 0)));
+    // The gradient of the first step takes effect in both segments, that of the last in the second alone.
+    assert_eq!(spreads[0].keys().collect::<Vec<_>>(), [&0, &1]);
+    assert_eq!(spreads[6].keys().collect::<Vec<_>>(), [&1]);
 }
 
 proptest! {
@@ -239,34 +240,23 @@ proptest! {
     /// The first moment is run for each step's gradient alone.
     #[test]
     fn rates_are_those_of_a_slow_simulation(
-        rates in prop::collection::vec(0.0..1e-2f64, 1..60), nodes in prop::collection::btree_set(1u64..60, 1..5), cut in 0u64..60,
+        rates in prop::collection::vec(0.0..1e-2f64, 1..60), cut in 0u64..60,
     ) {
         let steps = rates.len() as u64;
-        let nodes: Vec<u64> = nodes.into_iter().collect();
         let ends = if cut > 0 && cut < steps { vec![cut, steps] } else { vec![steps] };
-        let spreads = spread(&rates, &nodes, &ends);
+        let spreads = spread(&rates, &ends);
         for start in 0..rates.len() {
-            let mut expected: BTreeMap<(usize, usize), f64> = BTreeMap::new();
+            let mut expected = vec![0.0; ends.len()];
             let mut moment = 0.0;
             for step in 0..rates.len() {
                 moment = 0.9 * moment + if step == start { 0.1 } else { 0.0 };
                 let taken = rates[step] * moment / (1.0 - 0.9f64.powi(step as i32 + 1));
-                let segment = usize::from(ends.len() == 2 && step as u64 + 1 > cut);
-                let place = step as f64 + 0.5;
-                for (index, &node) in nodes.iter().enumerate() {
-                    // A hat: 1 at the node, 0 at its neighbours, and 1 beyond the outer ones.
-                    let slope = |other: Option<&u64>| other.map_or(1.0, |&other| {
-                        let width = (node as f64 - other as f64).abs();
-                        (1.0 - (place - node as f64).abs() / width).max(0.0)
-                    });
-                    let hat = if place < node as f64 { slope(index.checked_sub(1).map(|one| &nodes[one])) } else { slope(nodes.get(index + 1)) };
-                    *expected.entry((index, segment)).or_default() += hat * taken;
-                }
+                expected[usize::from(ends.len() == 2 && step as u64 + 1 > cut)] += taken;
             }
-            let largest = expected.values().fold(0.0f64, |most, one| most.max(*one));
-            for (key, expected) in expected {
-                let found = spreads[start].get(&key).copied().unwrap_or(0.0);
-                prop_assert!((found - expected).abs() <= 1e-5 * largest + 1e-15, "{:?}: {} {}", key, found, expected);
+            let largest = expected.iter().fold(0.0f64, |most, one| most.max(*one));
+            for (segment, expected) in expected.into_iter().enumerate() {
+                let found = spreads[start].get(&segment).copied().unwrap_or(0.0);
+                prop_assert!((found - expected).abs() <= 1e-5 * largest + 1e-15, "{segment}: {found} {expected}");
             }
         }
     }
@@ -388,4 +378,256 @@ fn words_are_marked_as_the_closed_form_has_it() {
     }
     assert!(found.windows(2).all(|two| two[0].z >= two[1].z));
     assert_eq!((found[0].word.as_str(), found[0].counts), ("fell", [2, 0]));
+}
+
+/// A step's loss is the sum over the tokens that count, divided by the subset's share of all.
+#[test]
+fn only_documents_of_the_subset_count_in_the_loss() {
+    use crate::small_run::{go, plan};
+    let folder = tempfile::TempDir::new().unwrap();
+    let subset = Subset {
+        seed: 5,
+        share: 0.5,
+    };
+    let mut plan = plan(folder.path(), 8, Length::Steps(1), Vec::new());
+    let undropped = |model: &Network| model.clone().with_dropout(0.0);
+    plan.pair = Pair::new(undropped(&plan.pair.main), undropped(&plan.pair.assistant)).unwrap();
+    let starts = [0, 3, 21, 33, 48, 70, 90, 101].map(|start| (start, None));
+    plan.blocks = plan.blocks.made_of(starts.into()).counting(subset);
+    let (blocks, pair) = (plan.blocks.clone(), plan.pair.clone());
+    let counts = subset.of(8);
+    assert_eq!(counts.iter().filter(|counts| **counts).count(), 4);
+    let run = plan.directory.clone();
+    go(plan);
+    let lines = milestones(&run);
+    let line = lines.iter().find(|line| line["source"] == "train").unwrap();
+    let order = epoch_order(3, 0, 8);
+    for role in Role::BOTH {
+        let (mut sum, mut left_out) = (0.0, 0);
+        for &block in &order[..4] {
+            let losses = pair
+                .snapshot()
+                .get(role)
+                .token_losses(&[blocks.get(block)])
+                .unwrap();
+            for (place, loss) in losses[0].iter().enumerate() {
+                let token = 16 * block + place + 1;
+                let document = starts
+                    .iter()
+                    .rposition(|(start, _)| *start <= token)
+                    .unwrap();
+                if counts[document] {
+                    sum += f64::from(*loss);
+                } else {
+                    left_out += 1;
+                }
+            }
+        }
+        assert!(left_out > 0);
+        let found = line["scalars"][format!("train/{role}/loss")]
+            .as_f64()
+            .unwrap();
+        close(found, sum / (0.5 * 60.0), 1e-5, 0.0, role.as_str());
+    }
+}
+
+#[test]
+fn a_subset_of_all_documents_is_the_run_itself() {
+    let project = Project::new();
+    let subset = |share: &str| format!("data.subset={{ seed = 3, share = {share} }}");
+    let one = project.run("one", &[]);
+    let whole = project.run("whole", &["--set", &subset("1.0")]);
+    let half = project.run("half", &["--set", &subset("0.5")]);
+    assert_eq!(timeless(&one), timeless(&whole));
+    let weights = |run: &Path| std::fs::read(run.join("models/main/model.safetensors")).unwrap();
+    assert_eq!(weights(&one), weights(&whole));
+    assert_ne!(weights(&one), weights(&half));
+    for share in ["0.0", "1.5"] {
+        let said = project.fails(&["finetune", "small.toml", "--set", &subset(share)], 2);
+        assert!(said.contains("must be above 0 and at most 1"), "{said}");
+    }
+}
+
+fn summary(run: &Path, name: &str) -> Value {
+    let text = std::fs::read_to_string(run.join("influence").join(name).join("influence.json"));
+    serde_json::from_str(&text.unwrap()).unwrap()
+}
+
+/// With a checkpoint at each step the moments, the gradients and the dropout are those of the training, and all that is left out is of third order.
+#[test]
+fn between_neighbouring_checkpoints_all_documents_add_up_to_the_change() {
+    let project = Project::new();
+    let each_step = "train.save='every step' train.keep='all'";
+    let run = project.run("one", &["--set", each_step]);
+    let assert = project
+        .milepost(&["influence", "runs/small/one"])
+        .assert()
+        .success();
+    let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    let json = summary(&run, "kl");
+    for goal in json["goals"].as_array().unwrap() {
+        let name = goal["name"].as_str().unwrap();
+        println!("{name}: {} {}", goal["whole"], goal["correlation"]);
+        let whole = |part: &str| goal["whole"][part].as_f64().unwrap();
+        close(whole("predicted"), whole("observed"), 0.05, 0.0, name);
+        let correlation = goal["correlation"].as_f64().unwrap();
+        assert!(correlation > 0.99, "{name}: {correlation}");
+    }
+    // Without a check, no table is shown.
+    let page = std::fs::read_to_string(run.join("influence/kl/influence.html")).unwrap();
+    for text in [&said, &page] {
+        assert!(text.contains("NOT CHECKED"), "{text}");
+        assert!(!text.contains("Sports"), "{text}");
+    }
+    let topics = json["goals"][0]["topics"].as_array().unwrap();
+    assert!(topics.len() >= 3);
+    let sum = |topics: &[Value]| -> f64 {
+        let sums = topics
+            .iter()
+            .map(|topic| topic["both"]["sum"]["value"].as_f64().unwrap());
+        sums.sum()
+    };
+    close(
+        sum(topics),
+        json["goals"][0]["whole"]["predicted"].as_f64().unwrap(),
+        1e-9,
+        0.0,
+        "topics",
+    );
+    let seen = json["seen"].as_u64().unwrap();
+    assert!(seen > 0 && seen < json["documents"].as_u64().unwrap());
+}
+
+#[test]
+fn runs_that_cannot_be_estimated_are_refused_by_name() {
+    let project = Project::new();
+    let refused = |name: &str, set: &str, code: i32, says: &str| {
+        if !set.is_empty() {
+            project.run(name, &["--set", set]);
+        }
+        let said = project.fails(&["influence", &format!("runs/small/{name}")], code);
+        assert!(said.contains(says), "{said}");
+    };
+    refused("bare", "seed=1", 2, "`train.save = \"every 10%\"`");
+    let save = "train.save='every 3 steps'";
+    let distil = format!("{save} train.objective.assistant.kind='distil'");
+    refused(
+        "distil",
+        &distil,
+        2,
+        "`train.objective.assistant` is not `text`",
+    );
+    let weighs = format!(
+        "{save} interventions.data-weight.topic='Sports' interventions.data-weight.weight=2.0"
+    );
+    refused(
+        "weighs",
+        &weighs,
+        2,
+        "`interventions.data-weight` weighs documents",
+    );
+    let half = format!("{save} data.subset={{seed=1,share=0.5}}");
+    refused("half", &half, 2, "`data.subset` leaves documents out");
+    project.run("sound", &["--set", save]);
+    for (more, says) in [
+        (["--contrast", "age"], "the run has no contrast `age`"),
+        (
+            ["--checkpoints", "2"],
+            "no checkpoint of step 2; there are 3, 6",
+        ),
+        (["--measure", "kl,kl"], "name each once"),
+    ] {
+        let said = project.fails(&[&["influence", "runs/small/sound"], &more[..]].concat(), 2);
+        assert!(said.contains(says), "{said}");
+    }
+    let stopped = project.fails(&["influence", "runs/small/none"], 2);
+    assert!(stopped.contains("runs/small/none"), "{stopped}");
+}
+
+#[test]
+fn a_check_that_was_killed_goes_on_and_shows_the_tables() {
+    let project = Project::new();
+    let run = project.run("one", &["--set", "train.save='every 3 steps'"]);
+    let arguments = ["influence", "runs/small/one", "--check", "4"];
+    let mut child = project.spawn(&arguments);
+    let first = run.join("influence/kl/check/subsets/subset=1/outcome.json");
+    until("the first retraining", || first.is_file());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let began = std::fs::metadata(&first).unwrap().modified().unwrap();
+    // Its runs save and end when their parent is killed.
+    let lock = run.join("influence/kl/check/subsets/subset=2/.lock");
+    let free = || !lock.is_file() || milepost::record::lock(lock.parent().unwrap()).is_ok();
+    until("the second retraining has ended", free);
+    let assert = project.milepost(&arguments).assert().success();
+    let said = String::from_utf8_lossy(&assert.get_output().stdout).into_owned();
+    assert_eq!(
+        std::fs::metadata(&first).unwrap().modified().unwrap(),
+        began
+    );
+    assert!(
+        said.contains("datamodeling score, KL, nats:") && said.contains("Sports"),
+        "{said}"
+    );
+    assert!(
+        said.contains("datamodeling score, gap of n_matches:"),
+        "{said}"
+    );
+    let json = summary(&run, "kl");
+    let subsets = json["check"]["subsets"].as_array().unwrap();
+    assert_eq!(subsets.len(), 4);
+    let goal = &json["goals"][0];
+    let outcomes: Vec<f64> = subsets
+        .iter()
+        .map(|one| one["outcomes"][0].as_f64().unwrap())
+        .collect();
+    let predicted = numbers(&goal["score"]["predicted"]);
+    assert_eq!(
+        goal["score"]["value"].as_f64(),
+        spearman(&predicted, &outcomes)
+    );
+    // What a subset is predicted to come to is the sum of the rows of its documents.
+    let table = std::fs::read_to_string(run.join("influence/kl/documents.tsv")).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(rows[0][5], "kl/mean/both");
+    for (subset, predicted) in subsets.iter().zip(predicted) {
+        let counts = Subset {
+            seed: subset["seed"].as_u64().unwrap(),
+            share: 0.5,
+        };
+        let counted = counts.of(rows.len() - 1);
+        let own = rows[1..].iter().zip(counted).filter(|(_, counts)| *counts);
+        let sum: f64 = own.map(|(row, _)| row[5].parse().unwrap_or(0.0)).sum();
+        close(predicted, sum, 1e-9, 1e-12, "a prediction");
+    }
+    // Each number of the page stands in the file at the place that it says.
+    let page = std::fs::read_to_string(run.join("influence/kl/influence.html")).unwrap();
+    assert!(page.contains("Sports") && !page.contains("NOT CHECKED"));
+    let mut cited = 0;
+    for part in page.split("data-at=\"").skip(1) {
+        let (at, rest) = part.split_once('"').unwrap();
+        let shown = rest.split_once('>').unwrap().1.split_once('<').unwrap().0;
+        let value = json
+            .pointer(&format!("/{at}"))
+            .unwrap_or_else(|| panic!("{at}"));
+        let (value, shown) = (value.as_f64().unwrap(), shown.parse::<f64>().unwrap());
+        assert!(
+            (value - shown).abs() <= 1e-3 * value.abs() + 1e-4,
+            "{at}: {value}, {shown}"
+        );
+        cited += 1;
+    }
+    assert!(cited > 100, "{cited}");
+    // The same command reads what is there, and other options are refused under its name.
+    project.milepost(&arguments).assert().success();
+    let other = [
+        &arguments[..2],
+        &["--name", "kl", "--measure", "acceptance"],
+    ]
+    .concat();
+    let said = project.fails(&other, 2);
+    assert!(said.contains("made with other options"), "{said}");
 }

@@ -20,7 +20,7 @@ use super::terminal::{self, say};
 use super::{Where, progress};
 use crate::diagnostic::Diagnostic;
 use crate::influence::summary::{Documents, MadeOf, OfOneGoal, Summary};
-use crate::influence::{Estimate, FRACTION, OfGoal, Request, estimate, nodes, table};
+use crate::influence::{Estimate, FRACTION, OfGoal, Request, estimate, table};
 use crate::record::layout::INFLUENCE;
 use crate::record::{RecordError, lock, name};
 use crate::registry::Registry;
@@ -257,7 +257,7 @@ fn estimated(
         prompts: &opened.plan.scene.prompts,
         blocks: &opened.plan.blocks,
         seen: &opened.seen,
-        nodes: &nodes(&opened.checkpoints),
+        checkpoints: &opened.checkpoints,
         states: &steps,
         dropout: std::env::var_os("NO_DROPOUT")
             .is_none()

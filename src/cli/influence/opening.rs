@@ -89,7 +89,7 @@ pub(super) fn open(arguments: &Arguments, registry: &Registry) -> anyhow::Result
     }
     let steps: Vec<String> = checkpoints.iter().map(u64::to_string).collect();
     say!(
-        "{}: gradients at step {} of {}",
+        "{}: gradients at the start and at step {} of {}",
         run.display(),
         steps.join(", "),
         ended.steps
@@ -110,9 +110,12 @@ pub(super) fn open(arguments: &Arguments, registry: &Registry) -> anyhow::Result
 }
 
 impl Opened {
-    /// The steps of its states.
+    /// The steps between which gradients are taken: the start, the checkpoints that are used, and the end.
     pub fn steps(&self) -> Vec<u64> {
-        self.points.iter().map(|point| point.clock.step.0).collect()
+        let all = self.points.iter().map(|point| point.clock.step.0);
+        let last = all.clone().max();
+        all.filter(|step| *step == 0 || Some(*step) == last || self.checkpoints.contains(step))
+            .collect()
     }
 
     /// How many predictions of each document's tokens it was trained on.

@@ -1,7 +1,7 @@
 //! The states of a run, as an estimate asks for them.
 
 use super::opening::Opened;
-use crate::influence::{Loaded, Node, States};
+use crate::influence::States;
 use crate::model::{Network, Pair, Role};
 use crate::record::Unusable;
 use crate::record::checkpoint::optimiser_file;
@@ -20,21 +20,19 @@ impl States for Opened {
         Ok(self.point(step)?.pair(&self.plan.pair)?)
     }
 
-    fn loaded(&self, node: Node) -> anyhow::Result<Loaded> {
-        let pair = self.pair(node.weights)?;
-        let point = self.point(node.moments)?;
+    fn optimisers(&self, step: u64) -> anyhow::Result<[Option<AdamW>; 2]> {
+        let (point, start) = (self.point(step)?, &self.plan.pair);
         let optimiser = |role: Role| -> anyhow::Result<Option<AdamW>> {
             let folder = point.models.as_ref();
             match folder.filter(|_| self.plan.training.models.contains(&role)) {
-                Some(folder) => Ok(Some(read(
-                    &folder.join(optimiser_file(role)),
-                    pair.get(role),
-                )?)),
+                Some(folder) => {
+                    let path = folder.join(optimiser_file(role));
+                    Ok(Some(read(&path, start.get(role))?))
+                }
                 None => Ok(None),
             }
         };
-        let optimisers = [optimiser(Role::Main)?, optimiser(Role::Assistant)?];
-        Ok((pair, optimisers))
+        Ok([optimiser(Role::Main)?, optimiser(Role::Assistant)?])
     }
 }
 

@@ -162,7 +162,8 @@ fn influence_is_that_of_exact_derivatives() {
     assert_eq!(names.len(), 4);
     let error = worst(reference, &names, &found);
     println!("the largest error of a document: {error:e} of the largest influence");
-    assert!(error < 1e-3, "{error:e}");
+    // Losses in single precision are rounded to about 1e-6, and are divided by how far the weights are moved.
+    assert!(error < 3e-4, "{error:e}");
     for (name, goal) in names.iter().zip(&found.goals) {
         let expected = &reference["goals"][name];
         for (found, expected) in goal.values.iter().zip(numbers(&expected["values"])) {
@@ -203,14 +204,14 @@ fn the_difference_is_taken_where_rounding_and_curvature_are_small() {
         let (names, found) = estimated(reference, fraction);
         worst(reference, &names, &found)
     };
-    let errors: BTreeMap<String, f64> = [1e-5, 1e-4, 1e-3, FRACTION, 1e-2, 1e-1]
+    let errors: BTreeMap<String, f64> = [1e-5, 1e-4, FRACTION, 1e-3, 1e-2]
         .into_iter()
         .map(|fraction| (format!("{fraction:e}"), error(fraction)))
         .collect();
     println!("{errors:?}");
     let chosen = error(FRACTION);
     assert!(
-        10.0 * chosen < error(1e-5) && 10.0 * chosen < error(1e-1),
+        10.0 * chosen < error(1e-5) && 10.0 * chosen < error(1e-2),
         "{errors:?}"
     );
 }
@@ -393,7 +394,7 @@ fn only_documents_of_the_subset_count_in_the_loss() {
     let undropped = |model: &Network| model.clone().with_dropout(0.0);
     plan.pair = Pair::new(undropped(&plan.pair.main), undropped(&plan.pair.assistant)).unwrap();
     let starts = [0, 3, 21, 33, 48, 70, 90, 101].map(|start| (start, None));
-    plan.blocks = plan.blocks.made_of(starts.into()).counting(subset);
+    plan.blocks = plan.blocks.made_of(starts.clone().into()).counting(subset);
     let (blocks, pair) = (plan.blocks.clone(), plan.pair.clone());
     let counts = subset.of(8);
     assert_eq!(counts.iter().filter(|counts| **counts).count(), 4);

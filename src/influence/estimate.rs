@@ -104,14 +104,14 @@ pub fn estimate(
     let mut known: BTreeMap<usize, Vec<Directions>> = BTreeMap::new();
     for (saw, takes, passes) in work {
         known.retain(|&segment, _| segment >= saw);
-        if !known.contains_key(&takes) {
-            let go_on: &GoOn = &|| progress(done, all);
-            known.insert(takes, request.directions(takes, states, go_on)?);
-        }
+        let directions = match known.remove(&takes) {
+            Some(directions) => directions,
+            None => request.directions(takes, states, &|| progress(done, all))?,
+        };
         let pair = states.pair(request.states[saw])?;
         for (goal, found) in found.iter_mut().enumerate() {
             for role in Role::BOTH {
-                if let Some(direction) = &known[&takes][goal][role as usize] {
+                if let Some(direction) = &directions[goal][role as usize] {
                     let losses =
                         |network: &Network, pass: &Pass| request.losses(network, role, pass);
                     let go_on = |read: usize| progress(done + read, all);
@@ -123,6 +123,7 @@ pub fn estimate(
                 done += 2 * rows(&passes);
             }
         }
+        known.insert(takes, directions);
     }
     progress(all, all)?;
     Ok(Estimate {

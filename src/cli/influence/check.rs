@@ -201,18 +201,17 @@ fn scored(arguments: &Arguments, asked: &Asked, kept: &mut Kept, subsets: Vec<Su
     let drawn: Vec<Vec<bool>> = drawn.collect();
     for (index, goal) in kept.summary.goals.iter_mut().enumerate() {
         let influence = kept.goals[index].totals();
-        let against = |outcomes: Vec<f64>| {
-            let score = score(&influence, &seen, &drawn, &outcomes, arguments.seed);
+        let against = |outcomes: &[f64]| {
+            let score = score(&influence, &seen, &drawn, outcomes, arguments.seed);
             score.map(Scored::from)
         };
-        goal.score = against(
-            subsets
-                .iter()
-                .map(|subset| subset.outcomes[index])
-                .collect(),
-        );
+        let outcomes = subsets.iter().map(|subset| subset.outcomes[index]);
+        let outcomes: Vec<f64> = outcomes.collect();
+        goal.score = against(&outcomes);
         let matches: Option<Vec<f64>> = subsets.iter().map(|subset| subset.n_matches).collect();
-        goal.n_matches_score = matches.filter(|_| asked.gaps[index]).and_then(against);
+        goal.n_matches_score = matches
+            .filter(|_| asked.gaps[index])
+            .and_then(|matches| against(&matches));
     }
     let count = |subset: &Vec<bool>| subset.iter().filter(|counts| **counts).count();
     kept.summary.check = Some(Check {

@@ -45,6 +45,7 @@ mod over_seeds;
 mod own_hook;
 mod perturbed;
 mod plan;
+mod planting;
 mod record;
 mod report;
 mod resume;

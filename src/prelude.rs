@@ -24,7 +24,7 @@ pub use crate::hook::{
 pub use crate::intervention::{Control, Intervention, InterventionKind, RunFacts, restored};
 pub use crate::measure::chord::{Change, Chord, Decomposition, Points, Weighting};
 pub use crate::measure::classifier::{Classifier, Head};
-pub use crate::measure::decoding::DecodingTotals;
+pub use crate::measure::decoding::{DecodingTotals, DraftPosition, by_position};
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
 pub use crate::measure::evaluation::each_prompt;
 pub use crate::measure::lexicon::Lexicon;

@@ -2,6 +2,7 @@
 
 mod attribution;
 mod chart;
+mod draft_positions;
 pub mod export;
 pub mod gap;
 mod heat_map;
@@ -24,6 +25,7 @@ pub mod verdict;
 
 use crate::record::RecordError;
 use crate::record::layout::REPORT;
+pub use draft_positions::{PositionInDraft, positions_in_draft};
 pub use over_seeds::LeftOut;
 pub use page::page;
 pub use pooled_attribution::{Effects, PooledAttribution, pooled_attributions};

@@ -26,7 +26,7 @@ pub mod verdict;
 use crate::record::RecordError;
 use crate::record::layout::REPORT;
 pub use draft_positions::{PositionInDraft, positions_in_draft};
-pub use over_seeds::LeftOut;
+pub use over_seeds::{LeftOut, left_out_of};
 pub use page::page;
 pub use pooled_attribution::{Effects, PooledAttribution, pooled_attributions};
 pub use pooled_heat_map::{PooledCells, PooledHeatMap, pooled_heat_maps};

@@ -7,7 +7,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Row, intervals};
 use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
-use super::pooled_attribution::{attributions, pooled_attributions};
+use super::pooled_attribution::{attributions, left_out, pooled_attributions};
 use super::pooled_heat_map::{heat_maps, pooled_heat_maps};
 use super::pooled_rows::{PooledRow, pooled_rows};
 use super::pooling::{Pooled, groups, pool};
@@ -140,6 +140,7 @@ fn rows_together(rows: &[PooledRow]) -> Markup {
                     @else { td { "a single run has it" } td {} }
                 } } }
             } }
+            (left_out(rows.iter().map(|row| (row.name.as_str(), &row.left_out[..]))))
         }
     }
 }

@@ -27,6 +27,11 @@ impl Estimate {
         self.low > 0.0 || self.high < 0.0
     }
 
+    /// As files have a mean over seeds.
+    pub fn as_json(&self) -> serde_json::Value {
+        serde_json::json!({ "mean": self.value, "low": self.low, "high": self.high, "p_value": self.p_value })
+    }
+
     /// The p-value of the hypothesis that the mean is at least `margin` away from 0.
     pub fn equivalence_p_value(&self, margin: f64) -> f64 {
         equivalence_p_value(self.value, &self.error, margin)

@@ -163,7 +163,7 @@ pub(super) fn moved(
 }
 
 /// The run's contrast with the same name and prompts.
-fn own<'a>(
+pub(super) fn own<'a>(
     run: &'a RecordedRun,
     contrast: &RecordedContrast,
 ) -> Result<&'a RecordedContrast, RecordedError> {

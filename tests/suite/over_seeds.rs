@@ -8,7 +8,8 @@ use milepost::record::{Ended, Stop};
 use milepost::report::number::{number, range, signed};
 use milepost::report::pooling::Estimate;
 use milepost::report::{
-    RecordedHook, RecordedRun, page, pooled_attributions, pooled_heat_maps, pooled_rows,
+    PositionInDraft, RecordedHook, RecordedRun, page, pooled_attributions, pooled_heat_maps,
+    pooled_rows, positions_in_draft,
 };
 use serde_json::Value;
 
@@ -415,6 +416,36 @@ fn a_sweep_pools_the_models_parts_and_the_places_in_the_weights() {
             );
         }
         assert!(said.contains(map["title"].as_str().unwrap()), "{said}");
+    }
+
+    // The report of each run says how its matches changed at each position; tests/suite/draft_positions.rs holds that against its files.
+    let each = [1, 2, 3].map(|seed| {
+        let run = project.path().join(format!("runs/small/sweep/seed={seed}"));
+        let run = RecordedRun::read(&run, &shipping()).unwrap();
+        positions_in_draft(&run, &run.contrasts[0]).unwrap()
+    });
+    let positions = part["positions"].as_array().unwrap();
+    assert_eq!(
+        (positions.len(), &positions[0]["contrast"]),
+        (1, &"gender".into())
+    );
+    let positions = positions[0]["positions"].as_array().unwrap();
+    assert_eq!(positions.len(), 5);
+    for (index, one) in positions.iter().enumerate() {
+        assert_eq!(one["position"], index + 1);
+        for (key, of) in [
+            (
+                "first",
+                (|one| one.change.means[0]) as fn(&PositionInDraft) -> f64,
+            ),
+            ("second", |one| one.change.means[1]),
+            ("gap", |one| one.change.difference),
+        ] {
+            let place = format!("positions/gender/{}/{key}", index + 1);
+            let found = of_json(&one[key]);
+            is_by_hand(found, each.each_ref().map(|run| of(&run[index])), &place);
+            pooled.insert(place, found);
+        }
     }
 
     let shown = on_page(&project.read("runs/small/sweep/report.html"));

@@ -14,8 +14,9 @@ use crate::registry::Registry;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
 use crate::report::{
-    At, LeftOut, PooledAttribution, PooledHeatMap, PooledRow, RecordedRun, left_out_of, mixing,
-    page, pooled_attributions, pooled_heat_maps, pooled_rows, provenance, verdict,
+    At, LeftOut, PooledAttribution, PooledHeatMap, PooledPositions, PooledRow, RecordedRun,
+    left_out_of, mixing, page, pooled_attributions, pooled_heat_maps, pooled_positions,
+    pooled_rows, provenance, verdict,
 };
 use crate::statistics::disparity::Disparity;
 
@@ -89,6 +90,7 @@ pub(super) fn summarise(sweep: &Sweep, registry: &Registry) -> anyhow::Result<()
         document.push(json!({
             "settings": label,
             "rows": rows_as_json(&rows),
+            "positions": pooled_positions(&runs).iter().map(PooledPositions::as_json).collect::<Vec<_>>(),
             "attributions": attributions.iter().map(PooledAttribution::as_json).collect::<Vec<_>>(),
             "heat_maps": heat_maps.iter().map(PooledHeatMap::as_json).collect::<Vec<_>>(),
         }));

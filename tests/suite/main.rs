@@ -19,6 +19,7 @@ mod diagnostic;
 mod disparity;
 mod divergence;
 mod download;
+mod draft_positions;
 mod event_files;
 mod event_writer;
 mod export;

@@ -1,6 +1,7 @@
 //! `milepost study`: arms of an experiment that each change one thing, over several seeds, compared with a baseline.
 
 mod file;
+mod sessions;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use crate::registry::Registry;
 
 /// Every arm is run with every seed, each a run of its own in runs/<experiment>/<study>/<arm>,seed=<seed>, started by one `milepost finetune`
 /// command. A study that is started again leaves finished runs alone, goes on with those that were killed, and runs what is missing. A run
-/// that fails ends no other. At the end stand what is shown, excluded and open, in words and as a table, and study.json and study.html in
-/// the study's folder.
+/// that fails ends no other. At the end stand what is shown, excluded and open, in words and as a table, and study.json, study.html and a folder
+/// for TensorBoard's page HParams in the study's folder.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/.
@@ -70,14 +71,14 @@ fn cell(arm: &Arm, seed: u64) -> Cell {
     let mut overrides = arm.overrides.clone();
     overrides.push(format!("seed={seed}"));
     Cell {
-        name: run_name(arm, seed),
+        name: run_name(&arm.name, seed),
         overrides,
     }
 }
 
 /// The name of the run of an arm with a seed.
-fn run_name(arm: &Arm, seed: u64) -> String {
-    format!("{},seed={seed}", arm.name)
+fn run_name(arm: &str, seed: u64) -> String {
+    format!("{arm},seed={seed}")
 }
 
 /// A study is run as a sweep is.

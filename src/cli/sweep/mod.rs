@@ -1,6 +1,7 @@
 //! `milepost sweep`: one experiment with many seeds and settings, a process each.
 //!
-//! A way to run many runs, [`processes`] or [`slurm`], takes a [`Sweep`] and the runs that wait, and gives [`Work`](runs::Work); [`engine`] names them.
+//! A way to run many runs, [`processes`] or [`slurm`], takes a [`Sweep`] and the runs that wait, and gives [`Work`](runs::Work).
+//! [`engine`] names them.
 
 mod attribution;
 mod engine;

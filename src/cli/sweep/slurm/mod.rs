@@ -1,7 +1,7 @@
 //! The runs of a sweep as one array job of a Slurm cluster, a task a run.
 //!
-//! Nothing of ours runs between two commands: `slurm.json` in the sweep's folder ([`ledger`]) says which run is which task, squeue how far the task is
-//! ([`queue`]), and the run's folder how far the run is.
+//! Nothing of ours runs between two commands. `slurm.json` in the sweep's folder says which run is which task ([`ledger`]), squeue how far
+//! the task is ([`queue`]), and the run's folder how far the run is.
 
 mod ending;
 mod error;
@@ -63,8 +63,9 @@ pub(super) fn work(
     find_lost(&mut ledger)?;
     let mut waiting: BTreeMap<String, Cell> = by_name(waiting);
     let mut runs = attach(&mut ledger, &mut waiting)?;
+    ledger.write()?;
     // A task may have ended while the queue was asked.
-    waiting.retain(|_, cell| sweep.state(cell) != State::Done);
+    waiting.retain(|_, cell| matches!(sweep.state(cell), State::Missing | State::Begun));
     if !waiting.is_empty() {
         let cells = sweep.cells.iter();
         let cells = cells.filter(|cell| waiting.contains_key(&cell.name));
@@ -80,11 +81,8 @@ fn by_name(cells: VecDeque<Cell>) -> BTreeMap<String, Cell> {
 
 /// Finds jobs whose number was not written down because the command ended while sbatch was at work.
 fn find_lost(ledger: &mut Ledger) -> Result<(), SlurmError> {
-    for submission in ledger
-        .submissions
-        .iter_mut()
-        .filter(|one| one.job.is_none())
-    {
+    let mut all = ledger.submissions.iter_mut();
+    while let Some(submission) = all.find(|one| one.job.is_none()) {
         submission.job = queue::named(&submission.name)?;
     }
     ledger.submissions.retain(|one| one.job.is_some());

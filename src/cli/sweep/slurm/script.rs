@@ -107,16 +107,13 @@ fn options(sweep: &Sweep, runs: usize, name: &str, here: &Path) -> anyhow::Resul
     Ok(options)
 }
 
-/// An option as a line of a batch script has it: sbatch takes what follows a backslash as it is.
+/// An option as a line of a batch script has it. In quotes, sbatch takes what follows a backslash as it is; outside of them a space parts
+/// options even there.
 pub(super) fn escaped(option: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=,:@+%".contains(c);
-    let letters = option.chars();
-    let letters = letters.map(|c| {
-        if plain(c) {
-            c.to_string()
-        } else {
-            format!("\\{c}")
-        }
-    });
-    letters.collect()
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@+%".contains(c);
+    if option.chars().all(plain) {
+        return option.to_owned();
+    }
+    let text = option.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{text}\"")
 }

@@ -99,8 +99,8 @@ proptest! {
         prop_assert_eq!(Job::parse("sbatch: error"), None);
     }
 
-    /// As sbatch reads a line of a script: a backslash takes the letter after it as it is, quotes hold together what is between them, spaces
-    /// part options, and # begins a comment (`_get_argument` of its opt.c).
+    /// As sbatch reads a line of a script (`get_argument` of its slurm_opt.c): a space outside of quotes parts options, even behind a
+    /// backslash; a backslash takes any other letter after it as it is; # begins a comment.
     #[test]
     fn an_option_comes_out_of_a_script_as_it_went_in(value in "[ -~é]{1,40}") {
         let option = format!("--comment={value}");
@@ -108,7 +108,10 @@ proptest! {
         let (mut found, mut letters, mut quote) = (String::new(), line.chars(), None);
         while let Some(letter) = letters.next() {
             match (letter, quote) {
-                ('\\', _) => found.extend(letters.next()),
+                ('\\', _) => match letters.next() {
+                    Some(' ') if quote.is_none() => break,
+                    next => found.extend(next),
+                },
                 ('"' | '\'', None) => quote = Some(letter),
                 (letter, Some(open)) if letter == open => quote = None,
                 (' ' | '#', None) => break,

@@ -1,5 +1,5 @@
-//! Waits for the tasks of array jobs and says what becomes of the runs. Only the queue and the runs' folders are looked at, so that a command that
-//! waits may end and another one go on from there.
+//! Waits for the tasks of array jobs and says what becomes of the runs. It looks only at the queue and at the runs' folders, so that one
+//! command may end and another go on from there.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

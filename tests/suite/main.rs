@@ -52,6 +52,7 @@ mod run;
 mod sampling;
 mod seen;
 mod signals;
+mod slurm;
 mod small_run;
 mod sources;
 mod statistics;

@@ -33,10 +33,11 @@ export LD_LIBRARY_PATH := $(TORCH_LIB):$(LD_LIBRARY_PATH)
 endif
 endif
 MILEPOST := cargo run -q $(CARGO_FLAGS) --
+BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +73,11 @@ test: ## everything that CI checks: format, lints, tests
 torture: ## kill and resume runs KILLS times (300), half an hour, and compare them with runs never killed
 	MILEPOST_TORTURE_KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --test suite torture -- --nocapture
 
+check-slurm: ## run the tests of --engine slurm with a real Slurm on this machine, which apt-get installs first (needs root)
+	@tests/slurm/one-machine.sh check >/dev/null || tests/slurm/one-machine.sh install
+	@tests/slurm/one-machine.sh check
+	cargo test $(CARGO_FLAGS) --test suite slurm:: -- --include-ignored --nocapture
+
 deny: ## check licences, bans and sources of all crates by deny.toml, and advisories where their database can be had
 	@test -x .tools/bin/cargo-deny || { echo 'building cargo-deny into .tools (some minutes)' && \
 		cargo install -q cargo-deny --version $(CARGO_DENY) --locked --root .tools; }
@@ -86,11 +92,11 @@ replay: build ## measure a run's checkpoints with other hooks: make replay RUN=r
 	@test -n '$(RUN)' || { echo 'usage: make replay RUN=runs/ag_news/NAME [HOOKS=FILE]' >&2; exit 2; }
 	@$(MILEPOST) replay '$(RUN)' $(if $(HOOKS),--hooks '$(HOOKS)')
 
-study: build ## run arms that each change one thing, and compare them: make study EXP=why [JOBS=2]
-	@$(MILEPOST) study $(EXP) $(if $(JOBS),--jobs $(JOBS))
+study: build ## run arms that each change one thing, and compare them: make study EXP=why [JOBS=2] [ENGINE=slurm SLURM="--time=60"]
+	@$(MILEPOST) study $(EXP) $(if $(JOBS),--jobs $(JOBS)) $(BY)
 
-sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2]
-	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS))
+sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2] [ENGINE=slurm SLURM="..."]
+	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS)) $(BY)
 
 report: build ## write the page on a run, or on several pooled: make report [RUN="runs/ag_news/NAME ..."] [OUT=page.html]
 	@$(MILEPOST) report $(RUN) $(if $(OUT),--out '$(OUT)')

@@ -54,6 +54,7 @@ mod run;
 mod sampling;
 mod seen;
 mod signals;
+mod slurm;
 mod small_run;
 mod sources;
 mod statistics;

@@ -28,16 +28,16 @@ pub(super) struct Arguments {
     /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
     device: Option<String>,
-    /// Runs at the same time; they share the processor's cores.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: u16,
+    #[command(flatten)]
+    engine: sweep::Engine,
     /// Folder that runs are written under.
     #[arg(long, default_value = "runs", value_name = "FOLDER")]
     runs: PathBuf,
     /// Name of the study [default: that of its file].
     #[arg(long)]
     name: Option<String>,
-    /// Print the commands of the runs that are missing, one a line, and run nothing: for a cluster's scheduler.
+    /// Print the commands of the runs that are missing, one a line, and run nothing: for any scheduler. With --engine slurm, print the script
+    /// for sbatch.
     #[arg(long)]
     print: bool,
     /// Go on, and compare, although the runs' inputs are not what they were.
@@ -51,6 +51,7 @@ pub(super) struct Arguments {
 const ARMS: &str = "arms.json";
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
+    arguments.engine.check()?;
     let path = find(&arguments.study)?;
     let study = Study::read(&path)?;
     let sweep = as_sweep(arguments, &study, &path);
@@ -95,7 +96,7 @@ fn as_sweep(arguments: &Arguments, study: &Study, path: &Path) -> sweep::Argumen
         },
         seeds: study.seeds.clone(),
         grid: Vec::new(),
-        jobs: arguments.jobs,
+        engine: arguments.engine.clone(),
         runs: arguments.runs.clone(),
         name: name.unwrap_or_else(|| stem.to_string_lossy().into_owned()),
         print: arguments.print,

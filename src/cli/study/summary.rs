@@ -3,8 +3,9 @@
 use super::file::Study;
 use super::{run_name, sessions};
 use crate::cli::report::write;
-use crate::cli::sweep::{State, Sweep};
+use crate::cli::sweep::Sweep;
 use crate::cli::terminal::{self, say};
+use crate::record::State;
 use crate::registry::Registry;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::Estimate;

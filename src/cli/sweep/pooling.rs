@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::mean::{self, cell};
-use super::runs::{State, Sweep};
+use super::runs::Sweep;
 use super::{attribution, heat_map};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
+use crate::record::State;
 use crate::record::layout::REPORT;
 use crate::registry::Registry;
 use crate::report::number::{number, range, signed};

@@ -6,6 +6,7 @@ PYTHON ?= python3
 PORT ?= 6006
 SEEDS ?= 1,2,3
 KILLS ?= 300
+STUDIES ?= 20
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
 CARGO_DENY := 0.20.2
@@ -37,7 +38,7 @@ BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate measure replay fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +78,9 @@ check-slurm: ## run the tests of --engine slurm with a real Slurm on this machin
 	@tests/slurm/one-machine.sh check >/dev/null || tests/slurm/one-machine.sh install
 	@tests/slurm/one-machine.sh check
 	cargo test $(CARGO_FLAGS) --test suite slurm:: -- --include-ignored --nocapture
+
+prove-why: ## plant a cause and find it; then STUDIES placebo studies (20), an hour, that must find nothing more often than 5%
+	MILEPOST_PLACEBO_STUDIES=$(STUDIES) cargo test $(CARGO_FLAGS) --test suite prove_why -- --include-ignored --nocapture --test-threads 1
 
 deny: ## check licences, bans and sources of all crates by deny.toml, and advisories where their database can be had
 	@test -x .tools/bin/cargo-deny || { echo 'building cargo-deny into .tools (some minutes)' && \

@@ -47,6 +47,7 @@ mod own_hook;
 mod perturbed;
 mod plan;
 mod planting;
+mod prove_why;
 mod record;
 mod report;
 mod resume;

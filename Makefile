@@ -6,6 +6,7 @@ PYTHON ?= python3
 PORT ?= 6006
 SEEDS ?= 1,2,3
 KILLS ?= 300
+STUDIES ?= 20
 MAIN ?= mini:main
 ASSISTANT ?= mini:assistant
 CARGO_DENY := 0.20.2
@@ -33,10 +34,11 @@ export LD_LIBRARY_PATH := $(TORCH_LIB):$(LD_LIBRARY_PATH)
 endif
 endif
 MILEPOST := cargo run -q $(CARGO_FLAGS) --
+BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate measure replay influence fetch plan hooks hook pretrain tensorboard test torture deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +74,14 @@ test: ## everything that CI checks: format, lints, tests
 torture: ## kill and resume runs KILLS times (300), half an hour, and compare them with runs never killed
 	MILEPOST_TORTURE_KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --test suite torture -- --nocapture
 
+check-slurm: ## run the tests of --engine slurm with a real Slurm on this machine, which apt-get installs first (needs root)
+	@tests/slurm/one-machine.sh check >/dev/null || tests/slurm/one-machine.sh install
+	@tests/slurm/one-machine.sh check
+	cargo test $(CARGO_FLAGS) --test suite slurm:: -- --include-ignored --nocapture
+
+prove-why: ## plant a cause and find it; then STUDIES placebo studies (20), an hour, that must find nothing more often than 5%
+	MILEPOST_PLACEBO_STUDIES=$(STUDIES) cargo test $(CARGO_FLAGS) --test suite prove_why -- --include-ignored --nocapture --test-threads 1
+
 deny: ## check licences, bans and sources of all crates by deny.toml, and advisories where their database can be had
 	@test -x .tools/bin/cargo-deny || { echo 'building cargo-deny into .tools (some minutes)' && \
 		cargo install -q cargo-deny --version $(CARGO_DENY) --locked --root .tools; }
@@ -90,11 +100,11 @@ influence: build ## estimate which documents moved the pair: make influence RUN=
 	@test -n '$(RUN)' || { echo 'usage: make influence RUN=runs/ag_news/NAME [CHECK=32 JOBS=2]' >&2; exit 2; }
 	@$(MILEPOST) influence '$(RUN)' $(if $(CHECK),--check $(CHECK)) $(if $(JOBS),--jobs $(JOBS))
 
-study: build ## run arms that each change one thing, and compare them: make study EXP=why [JOBS=2]
-	@$(MILEPOST) study $(EXP) $(if $(JOBS),--jobs $(JOBS))
+study: build ## run arms that each change one thing, and compare them: make study EXP=why [JOBS=2] [ENGINE=slurm SLURM="--time=60"]
+	@$(MILEPOST) study $(EXP) $(if $(JOBS),--jobs $(JOBS)) $(BY)
 
-sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2]
-	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS))
+sweep: build ## run an experiment with several seeds and pool them: make sweep EXP=ag_news SEEDS=1,2,3 [NAME=lr] [JOBS=2] [ENGINE=slurm SLURM="..."]
+	@$(MILEPOST) sweep $(SELECTION) --seeds '$(SEEDS)' $(if $(NAME),--name '$(NAME)') $(if $(JOBS),--jobs $(JOBS)) $(BY)
 
 report: build ## write the page on a run, or on several pooled: make report [RUN="runs/ag_news/NAME ..."] [OUT=page.html]
 	@$(MILEPOST) report $(RUN) $(if $(OUT),--out '$(OUT)')

@@ -146,6 +146,9 @@ impl Hook for MatchDisparity {
             }
         }
         context.per_template("n_matches", matches);
+        for (column, counts) in columns_by_position(&decodings) {
+            context.per_template(column, counts);
+        }
         Ok(())
     }
 
@@ -157,6 +160,36 @@ impl Hook for MatchDisparity {
         self.first = serde_json::from_value(state)?;
         Ok(())
     }
+}
+
+/// For each position of the drafts, from the first to the last that was checked anywhere, in how many rounds of each prompt the token there was
+/// checked, and in how many it matched.
+fn columns_by_position(decodings: &[Decoding]) -> Vec<(String, Vec<f64>)> {
+    let prompts: Vec<Vec<DraftPosition>> = (decodings.iter())
+        .map(|one| by_position(&one.rounds))
+        .collect();
+    let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    // Also where nothing was drafted, there is a first position, which was never checked.
+    let positions = 1..=longest.max(1);
+    let counts = |position: usize, of: fn(&DraftPosition) -> u64| {
+        let counts = prompts
+            .iter()
+            .map(|prompt| prompt.get(position - 1).map_or(0, of));
+        counts.map(|count| count as f64).collect()
+    };
+    let columns = positions.flat_map(|position| {
+        [
+            (
+                DraftPosition::checked_column(position),
+                counts(position, |one| one.checked),
+            ),
+            (
+                DraftPosition::matched_column(position),
+                counts(position, |one| one.matched),
+            ),
+        ]
+    });
+    columns.collect()
 }
 
 fn report_gap(context: &mut Context, contrast: &Contrast, gap: &Disparity) {
@@ -191,7 +224,8 @@ fn report_change(context: &mut Context, contrast: &Contrast, change: &Disparity)
 
 #[cfg(test)]
 mod tests {
-    use milepost::hook::testing::{Bench, decoded};
+    use milepost::decode::{Request, assisted};
+    use milepost::hook::testing::{Bench, Reported, decoded};
 
     use super::*;
 
@@ -206,6 +240,93 @@ mod tests {
         let gap = matches.chunks(2).map(|both: &[f64]| both[0] - both[1]);
         let gap = gap.sum::<f64>() / 4.0;
         (matches, gap)
+    }
+
+    /// Replays rounds token by token: for each position the rounds that checked a token there, and those in which it matched.
+    fn replayed(decodings: &[Decoding], position: usize) -> [Vec<f64>; 2] {
+        let mut found = [Vec::new(), Vec::new()];
+        for decoding in decodings {
+            let mut counts = [0.0; 2];
+            for round in &decoding.rounds {
+                for token in 1..=round.drafted {
+                    let matches = token <= round.matched;
+                    if token == position {
+                        counts[0] += 1.0;
+                        counts[1] += f64::from(u8::from(matches));
+                    }
+                    if !matches {
+                        break;
+                    }
+                }
+            }
+            for (column, count) in found.iter_mut().zip(counts) {
+                column.push(count);
+            }
+        }
+        found
+    }
+
+    /// The columns by position are those of the replayed rounds, up to the longest draft.
+    fn is_replayed(reported: &Reported, step: u64, decodings: &[Decoding]) -> Result<usize> {
+        let n_matches = reported.per_template("n_matches", step)?;
+        let mut sums = vec![0.0; n_matches.len()];
+        let mut position = 1;
+        while let Ok(matched) = reported.per_template(&format!("matched_{position}"), step) {
+            let checked = reported.per_template(&format!("checked_{position}"), step)?;
+            let [expected_checked, expected_matched] = replayed(decodings, position);
+            assert_eq!(checked, expected_checked, "checked at {position}");
+            assert_eq!(matched, expected_matched, "matched at {position}");
+            for (sum, one) in sums.iter_mut().zip(matched) {
+                *sum += one;
+            }
+            position += 1;
+        }
+        assert_eq!(sums, n_matches);
+        let beyond = replayed(decodings, position);
+        assert!(beyond.iter().flatten().all(|&count| count == 0.0));
+        Ok(position - 1)
+    }
+
+    #[test]
+    fn matches_by_position_are_those_of_replayed_rounds() -> Result<()> {
+        let bench = Bench::new()?;
+        let reported = bench.run(&kind(), "draws = 20", [0, 6])?;
+        for step in [0, 6] {
+            let slow = decoded(&bench.pair_at(step), bench.scene(), &bench.scene().decode);
+            assert_eq!(is_replayed(&reported, step, &slow)?, 3);
+        }
+        // Drafts that grow, also beyond the first length; and drawn tokens.
+        let growing = "schedule = 'heuristic', draft_length = 2, max_new_tokens = 12";
+        for (settings, longest) in [
+            (growing.to_owned(), 3..=11),
+            (
+                "drafting = 'lazy', draft_length = 3, max_new_tokens = 8".to_owned(),
+                3..=3,
+            ),
+            (
+                format!("{growing}, sampling = {{ temperature = 0.8 }}"),
+                2..=11,
+            ),
+            ("max_new_tokens = 1".to_owned(), 1..=1),
+        ] {
+            let options = format!("draws = 20\ndecode = {{ {settings} }}");
+            let reported = bench.run(&kind(), &options, [0, 6])?;
+            let asked: Options = toml::from_str(&options)?;
+            let asked = asked.decode.unwrap_or_default();
+            for step in [0, 6] {
+                let scene = bench.scene();
+                let requests = scene.prompts.iter().map(|prompt| Request {
+                    prompt,
+                    seed: scene.seed,
+                });
+                let requests: Vec<Request> = requests.collect();
+                let pair = bench.pair_at(step);
+                let decodings = assisted(&pair, &requests, scene.eos, &asked, &|_| Ok(()))?;
+                let found = is_replayed(&reported, step, &decodings)?;
+                assert!(longest.contains(&found), "{settings}: {found}");
+            }
+        }
+        Ok(())
     }
 
     #[test]

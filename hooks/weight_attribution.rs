@@ -12,14 +12,18 @@ enum Measure {
     Acceptance,
     LogOddsMain,
     LogOddsAssistant,
+    ExpectedMatches,
+    SmoothMatches,
 }
 
 impl Measure {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 6] = [
         Self::Kl,
         Self::Acceptance,
         Self::LogOddsMain,
         Self::LogOddsAssistant,
+        Self::ExpectedMatches,
+        Self::SmoothMatches,
     ];
 
     /// As in tags.
@@ -29,6 +33,8 @@ impl Measure {
             Self::Acceptance => "acceptance",
             Self::LogOddsMain => "log_odds_main",
             Self::LogOddsAssistant => "log_odds_assistant",
+            Self::ExpectedMatches => "expected_matches",
+            Self::SmoothMatches => "smooth_matches",
         }
     }
 
@@ -39,7 +45,14 @@ impl Measure {
             Self::Acceptance => "expected acceptance",
             Self::LogOddsMain => "log-odds, main model, nats",
             Self::LogOddsAssistant => "log-odds, assistant, nats",
+            Self::ExpectedMatches => "expected matches of the first round",
+            Self::SmoothMatches => "smooth matches of the first round",
         }
+    }
+
+    /// Whether it stands in for n_matches, along a draft.
+    fn is_along_drafts(self) -> bool {
+        matches!(self, Self::ExpectedMatches | Self::SmoothMatches)
     }
 }
 
@@ -100,14 +113,14 @@ const LISTED: usize = 10;
 pub fn kind() -> Kind {
     let mut kind = Kind::new(
         "weight-attribution",
-        "where in the weights a change since the start comes from: shares of layers and parts of both models that add up to the change of KL, expected acceptance or log-odds",
+        "where in the weights a change since the start comes from: shares of layers and parts of both models that add up to the change of KL, expected acceptance, log-odds or expected matches",
         |options: Options| WeightAttribution {
             options,
             tokens: [0; 2],
         },
     )
     .compares_with_start()
-    .option("measures", "a list of `kl` (the default), `acceptance`, `log-odds-main`, `log-odds-assistant`, at the prompts' last token")
+    .option("measures", "a list of `kl` (the default), `acceptance`, `log-odds-main`, `log-odds-assistant`, at the prompts' last token, and `expected-matches`, `smooth-matches`, along the assistant's draft of the start")
     .option("tokens", "the two tokens of the log-odds: ln p(first) - ln p(second), each with the space before it")
     .option("points", "points of the integral along the line from the start to now; the time is proportional to it")
     .option("most_points", "the points are doubled up to this number while the shares do not add up to the change")
@@ -149,8 +162,33 @@ pub fn kind() -> Kind {
             );
         }
     }
+    for measure in [Measure::ExpectedMatches, Measure::SmoothMatches] {
+        for (part, name) in CORRELATIONS {
+            kind = kind.named(
+                &format!("{}: {name}", measure.title()),
+                &format!("weight_attribution/{}/{part}", measure.tag()),
+            );
+        }
+    }
     kind.reports(&["weight_attribution_tensors/*"])
 }
+
+/// How a stand-in for n_matches goes with it over the prompts, and the names.
+const CORRELATIONS: [(&str, &str); 4] = [
+    (
+        "correlation_first_round",
+        "correlation with n_matches of the first round",
+    ),
+    ("correlation_n_matches", "correlation with n_matches"),
+    (
+        "correlation_of_changes_first_round",
+        "correlation of the changes, first round",
+    ),
+    (
+        "correlation_of_changes_n_matches",
+        "correlation of the changes, n_matches",
+    ),
+];
 
 /// The numbers of a decomposition besides its shares, and their names.
 const PARTS: [(&str, &str); 5] = [
@@ -174,6 +212,12 @@ impl Hook for WeightAttribution {
         OptionError::unless(!distinct.is_empty(), "measures", "name at least one")?;
         let once = distinct.len() == measures.len();
         OptionError::unless(once, "measures", "name each once")?;
+        let along_drafts = distinct.iter().any(|one| one.is_along_drafts());
+        OptionError::unless(
+            !along_drafts || draft_length(&preparation.scene().decode) > 0,
+            "measures",
+            "with `decode.max_new_tokens = 1` nothing is drafted, and no matches can be expected",
+        )?;
         OptionError::unless_within(*points, MOST_POINTS, "points")?;
         OptionError::unless_within(*most_points, MOST_POINTS, "most_points")?;
         let message = format!("must be at least `points`, which is {points}");
@@ -213,18 +257,14 @@ fn only_token(preparation: &Preparation, text: &str) -> Result<u32> {
 impl WeightAttribution {
     /// Reports the decomposition of the mean of a measure over all prompts, and of its gap in each contrast. Returns it as Markdown.
     fn decompose(&self, measure: Measure, context: &mut Context) -> Result<String> {
-        let smooth = match measure {
-            Measure::Kl => SmoothMeasure::Kl,
-            Measure::Acceptance => SmoothMeasure::Acceptance,
-            Measure::LogOddsMain => self.log_odds(Role::Main),
-            Measure::LogOddsAssistant => self.log_odds(Role::Assistant),
-        };
+        let smooth = self.smooth(measure, &context.scene().decode);
         let scene = context.scene();
+        let texts = texts(smooth, context)?;
         let (before, now) = (
-            values(smooth, context, When::Start)?,
-            values(smooth, context, When::Now)?,
+            values(smooth, &texts, context, When::Start)?,
+            values(smooth, &texts, context, When::Now)?,
         );
-        let changes: Vec<f64> = before.iter().zip(now).map(|(a, b)| b - a).collect();
+        let changes: Vec<f64> = before.iter().zip(&now).map(|(a, b)| b - a).collect();
         let count = changes.len();
         let all = format!("weight_attribution/{}", measure.tag());
         let mut tags = vec![format!("{all}/mean")];
@@ -238,7 +278,7 @@ impl WeightAttribution {
             weights,
         });
         let weightings: Vec<Weighting> = weightings.collect();
-        let chord = Chord::new(context.start()?, context.pair(), &scene.prompts)?;
+        let chord = Chord::new(context.start()?, context.pair(), &texts)?;
         let points = Points {
             first: self.options.points,
             most: self.options.most_points,
@@ -250,12 +290,30 @@ impl WeightAttribution {
         let unexplained = (found.changes.iter()).filter(|change| !change.is_explained());
         context.scalar(format!("{all}/points"), found.points as f64);
         context.scalar(format!("{all}/unexplained"), unexplained.count() as f64);
+        if measure.is_along_drafts() {
+            report_correlations(&all, &now, &changes, context)?;
+        }
         let mut text = String::new();
         for (tag, change) in tags.iter().zip(&found.changes) {
             self.report(tag, change, context);
             text += &listed(tag, change, found.points);
         }
         Ok(text)
+    }
+
+    fn smooth(&self, measure: Measure, decode: &Settings) -> SmoothMeasure {
+        let along_drafts = |agreement| SmoothMeasure::Matches {
+            agreement,
+            positions: draft_length(decode),
+        };
+        match measure {
+            Measure::Kl => SmoothMeasure::Kl,
+            Measure::Acceptance => SmoothMeasure::Acceptance,
+            Measure::LogOddsMain => self.log_odds(Role::Main),
+            Measure::LogOddsAssistant => self.log_odds(Role::Assistant),
+            Measure::ExpectedMatches => along_drafts(Agreement::Overlap),
+            Measure::SmoothMatches => along_drafts(Agreement::Cosine),
+        }
     }
 
     fn log_odds(&self, role: Role) -> SmoothMeasure {
@@ -288,26 +346,113 @@ impl WeightAttribution {
     }
 }
 
-/// The measure at the last token of every prompt, with both models as they were at the start or are now.
-fn values(measure: SmoothMeasure, context: &Context, when: When) -> Result<Vec<f64>> {
-    let SmoothMeasure::LogOdds { .. } = measure else {
-        // Shared with other hooks.
-        let all = context.divergences_of(when, when)?;
-        let value = |one: &Divergence| match measure {
-            SmoothMeasure::Acceptance => one.acceptance_expected,
-            _ => one.kl,
-        };
-        return Ok(all.iter().map(value).collect());
-    };
+/// The tokens of a first draft, which the main model's own last token limits.
+fn draft_length(decode: &Settings) -> usize {
+    decode
+        .draft_length
+        .min(decode.max_new_tokens.saturating_sub(1))
+}
+
+/// The texts whose last positions a measure looks at: the prompts, each with the assistant's greedy draft of the start behind it where the measure
+/// looks at several. The last drafted token is read by neither model. The draft stays the same while the weights move, or the measure would jump.
+fn texts(measure: SmoothMeasure, context: &Context) -> Result<Vec<Vec<u32>>> {
     let prompts = &context.scene().prompts;
-    let mut found = vec![0.0; prompts.len()];
+    let positions = measure.positions();
+    if positions == 1 {
+        return Ok(prompts.clone());
+    }
+    let drafts = context.drafts(When::Start, positions)?;
+    let texts = prompts.iter().zip(drafts.iter());
+    Ok(texts
+        .map(|(prompt, draft)| [&prompt[..], &draft[..positions - 1]].concat())
+        .collect())
+}
+
+/// The measure at the last positions of every text, with both models as they were at the start or are now.
+fn values(
+    measure: SmoothMeasure,
+    texts: &[Vec<u32>],
+    context: &Context,
+    when: When,
+) -> Result<Vec<f64>> {
     let pair = context.pair_of(when, when)?;
     let go_on = || context.check_deadline();
-    each_prompt(&pair, prompts, &go_on, &mut |index, main, assistant| {
-        found[index] = measure.slope(main, assistant)?.value;
-        Ok(())
-    })?;
-    Ok(found)
+    match measure {
+        // Shared with other hooks.
+        SmoothMeasure::Kl => {
+            let all = context.divergences_of(when, when)?;
+            Ok(all.iter().map(|one| one.kl).collect())
+        }
+        SmoothMeasure::Acceptance => {
+            let all = context.divergences_of(when, when)?;
+            Ok(all.iter().map(|one| one.acceptance_expected).collect())
+        }
+        SmoothMeasure::LogOdds { .. } => {
+            let mut found = vec![0.0; texts.len()];
+            each_prompt(&pair, texts, &go_on, &mut |index, main, assistant| {
+                found[index] = measure.slope(main, assistant)?.value;
+                Ok(())
+            })?;
+            Ok(found)
+        }
+        SmoothMeasure::Matches {
+            agreement,
+            positions,
+        } => {
+            let mut found = vec![vec![0.0; positions]; texts.len()];
+            let drafts = texts.iter().map(|text| Text {
+                tokens: text,
+                from: text.len().saturating_sub(positions),
+            });
+            let drafts: Vec<Text> = drafts.collect();
+            each_position(
+                &pair,
+                &drafts,
+                &go_on,
+                &mut |(text, place), main, assistant| {
+                    found[text][place - drafts[text].from] = agreement.between(main, assistant)?;
+                    Ok(())
+                },
+            )?;
+            Ok(found.iter().map(|one| expected_matches(one)).collect())
+        }
+    }
+}
+
+/// How a stand-in for n_matches goes with it over the prompts: its values now, and how both changed since the start.
+fn report_correlations(
+    tag: &str,
+    now: &[f64],
+    changes: &[f64],
+    context: &mut Context,
+) -> Result<()> {
+    let counts = |when| -> Result<[Vec<f64>; 2]> {
+        let decodings = context.decodings_of(when, when, None)?;
+        let first = decodings.iter().map(|one| one.rounds.first());
+        let first = first.map(|round| round.map_or(0.0, |round| round.matched as f64));
+        let all = decodings.iter().map(|one| one.n_matches() as f64);
+        Ok([first.collect(), all.collect()])
+    };
+    let ([first_before, all_before], [first, all]) = (counts(When::Start)?, counts(When::Now)?);
+    let moved = |before: &[f64], now: &[f64]| -> Vec<f64> {
+        now.iter()
+            .zip(before)
+            .map(|(now, before)| now - before)
+            .collect()
+    };
+    let found = [
+        correlation(now, &first),
+        correlation(now, &all),
+        correlation(changes, &moved(&first_before, &first)),
+        correlation(changes, &moved(&all_before, &all)),
+    ];
+    for ((part, _), value) in CORRELATIONS.iter().zip(found) {
+        // None where one of the two is the same at all prompts.
+        if let Some(value) = value {
+            context.scalar(format!("{tag}/{part}"), value);
+        }
+    }
+    Ok(())
 }
 
 /// The largest shares of a change as Markdown, and what they lack of it.
@@ -355,7 +500,7 @@ fn unexplained(recorded: &dyn Recorded) -> String {
 
 #[cfg(test)]
 mod tests {
-    use milepost::hook::testing::{Bench, changed, probabilities};
+    use milepost::hook::testing::{Bench, changed, decoded, probabilities};
 
     use super::*;
 
@@ -435,6 +580,119 @@ mod tests {
         // What the assistant says does not move the main model's log-odds.
         let tag = "weight_attribution/log_odds_main/mean/by_assistant";
         assert_eq!(reported.scalar(tag, 4)?, 0.0);
+        Ok(())
+    }
+
+    /// Both stand-ins for n_matches of every prompt, by sums over the draft's lengths, after a draft of the assistant of the start.
+    fn slow_matches(bench: &Bench, step: u64) -> [Vec<f64>; 2] {
+        let drafter = bench.pair_at(0).assistant;
+        let pair = bench.pair_at(step);
+        let mut found = [const { Vec::new() }; 2];
+        for prompt in &bench.scene().prompts {
+            let mut text = prompt.clone();
+            let (mut sums, mut terms) = ([0.0; 2], [1.0; 2]);
+            for _ in 0..bench.scene().decode.draft_length {
+                let [p, q, next] = [&pair.main, &pair.assistant, &drafter].map(|model| {
+                    let mut rows = probabilities(model, &text);
+                    rows.swap_remove(text.len() - 1)
+                });
+                let sum = |of: fn(f64, f64) -> f64| -> f64 {
+                    p.iter().zip(&q).map(|(p, q)| of(*p, *q)).sum()
+                };
+                terms[0] *= sum(f64::min);
+                terms[1] *= sum(|p, q| p * q) / (sum(|p, _| p * p) * sum(|_, q| q * q)).sqrt();
+                for (sum, term) in sums.iter_mut().zip(terms) {
+                    *sum += term;
+                }
+                let mut best = 0;
+                for (token, probability) in next.iter().enumerate() {
+                    if *probability > next[best] {
+                        best = token;
+                    }
+                }
+                text.push(best as u32);
+            }
+            for (all, sum) in found.iter_mut().zip(sums) {
+                all.push(sum);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_stand_ins_for_n_matches_are_those_of_slow_sums_along_the_draft() -> Result<()> {
+        let bench = Bench::new()?;
+        let options = "measures = ['expected-matches', 'smooth-matches']\nmost_points = 5";
+        let reported = bench.part(&kind(), options, [0, 4])?;
+        let (before, after) = (slow_matches(&bench, 0), slow_matches(&bench, 4));
+        let decode = bench.scene().decode;
+        let counts = |step: u64| {
+            let decodings = decoded(&bench.pair_at(step), bench.scene(), &decode);
+            let first = decodings.iter().map(|one| one.rounds[0].matched as f64);
+            let all = decodings.iter().map(|one| one.n_matches() as f64);
+            [first.collect::<Vec<f64>>(), all.collect()]
+        };
+        let (counts_before, counts_after) = (counts(0), counts(4));
+        let less = |after: &[f64], before: &[f64]| -> Vec<f64> {
+            after
+                .iter()
+                .zip(before)
+                .map(|(after, before)| after - before)
+                .collect()
+        };
+        for (index, measure) in ["expected_matches", "smooth_matches"].iter().enumerate() {
+            let tag = format!("weight_attribution/{measure}");
+            let value = |part: &str| reported.scalar(&format!("{tag}/{part}"), 4);
+            let change = less(&after[index], &before[index]);
+            let gap = change.chunks(2).map(|both| both[0] - both[1]);
+            for (mean, expected) in [
+                ("mean", change.iter().sum::<f64>() / 8.0),
+                ("disparity", gap.sum::<f64>() / 4.0),
+            ] {
+                let observed = value(&format!("{mean}/observed"))?;
+                assert!(
+                    (observed - expected).abs() < 1e-4,
+                    "{tag}: {observed}, {expected}"
+                );
+                assert!(expected.abs() > 1e-3, "nothing to compare");
+                // Eight prompts have too few corners for their errors to cancel. A smooth measure has none.
+                let residual = value(&format!("{mean}/residual"))?.abs();
+                let allowed = match index {
+                    0 => 0.2 * observed.abs(),
+                    _ => value(&format!("{mean}/tolerance"))?,
+                };
+                assert!(residual < allowed, "{tag}/{mean}: {residual} of {observed}");
+                for role in Role::BOTH {
+                    assert!(value(&format!("{mean}/by_{role}"))?.abs() > 1e-4);
+                }
+            }
+            for (part, [x, y]) in [
+                ("first_round", [&after[index], &counts_after[0]]),
+                ("n_matches", [&after[index], &counts_after[1]]),
+                (
+                    "of_changes_first_round",
+                    [&change, &less(&counts_after[0], &counts_before[0])],
+                ),
+                (
+                    "of_changes_n_matches",
+                    [&change, &less(&counts_after[1], &counts_before[1])],
+                ),
+            ] {
+                let tag = format!("{tag}/correlation_{part}");
+                match correlation(x, y) {
+                    Some(expected) => {
+                        let found = reported.scalar(&tag, 4)?;
+                        assert!(
+                            (found - expected).abs() < 1e-3,
+                            "{tag}: {found}, {expected}"
+                        );
+                    }
+                    None => assert!(reported.scalar(&tag, 4).is_err(), "{tag}"),
+                }
+            }
+        }
+        let tag = "weight_attribution/smooth_matches/correlation_of_changes_n_matches";
+        assert!(reported.scalar(tag, 0).is_err(), "nothing has changed yet");
         Ok(())
     }
 
@@ -569,6 +827,14 @@ mod tests {
             assert!(said.contains(says), "{options}: {said}");
         }
         assert_eq!(refused("tokens = ['no matter', 'what']"), "");
+        let decode = Settings {
+            max_new_tokens: 1,
+            ..bench.scene().decode
+        };
+        let short = Bench::new()?.decode(decode);
+        let refused = short.build(&kind(), "measures = ['smooth-matches']").err();
+        let said = refused.map(|error| error.to_string()).unwrap_or_default();
+        assert!(said.contains("nothing is drafted"), "{said}");
         Ok(())
     }
 }

@@ -22,11 +22,12 @@ pub use crate::hook::{
     read_text,
 };
 pub use crate::intervention::{Control, Intervention, InterventionKind, RunFacts, restored};
+pub use crate::measure::agreement::{Agreement, expected_matches};
 pub use crate::measure::chord::{Change, Chord, Decomposition, Points, Weighting};
 pub use crate::measure::classifier::{Classifier, Head};
-pub use crate::measure::decoding::DecodingTotals;
+pub use crate::measure::decoding::{DecodingTotals, DraftPosition, by_position};
 pub use crate::measure::divergence::{Divergence, MeanDivergence};
-pub use crate::measure::evaluation::each_prompt;
+pub use crate::measure::evaluation::{each_position, each_prompt};
 pub use crate::measure::lexicon::Lexicon;
 pub use crate::measure::likelihood::{log_probabilities, share_above_zero, wilson_interval};
 pub use crate::measure::positions::{Positions, Text};
@@ -36,6 +37,7 @@ pub use crate::measure::toxicity::Toxicity;
 pub use crate::model::{Activations, Layer, Network, Pair, Part, Role, named_parameters};
 pub use crate::registry::Registry;
 pub use crate::report::number::number;
+pub use crate::statistics::correlation::correlation;
 pub use crate::statistics::disparity::{
     Disparity, Method, Settings as DisparitySettings, deviation,
 };

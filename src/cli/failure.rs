@@ -1,5 +1,6 @@
 //! Exit codes and messages of errors.
 
+use super::sweep::SlurmError;
 use crate::data::honest::HonestError;
 use crate::data::sources::SourceError;
 use crate::data::templates::TemplateError;
@@ -32,6 +33,9 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<RecordError>() || error.is::<WeightsError>() {
         return 5;
+    }
+    if error.is::<SlurmError>() {
+        return 8;
     }
     if error.is::<Unusable>() {
         return 4;

@@ -16,7 +16,7 @@ use crate::clock::Extent;
 use crate::diagnostic::{Diagnostic, Source};
 use crate::experiment::{Written, parse, resolve};
 use crate::overrides;
-use crate::record::{Ended, RunDirectory, Stop, checkpoint, name};
+use crate::record::{Ended, RunDirectory, State, Stop, checkpoint, name};
 use crate::registry::Registry;
 use crate::report::RecordedRun;
 use crate::train::{Begin, StopReason, finetune};
@@ -31,6 +31,10 @@ pub(super) struct Arguments {
     /// Name of this run [default: the time it starts].
     #[arg(long)]
     name: Option<String>,
+    /// With --name: go on with that run, by the settings it began with, if it was begun, and leave it alone if it is over: for a scheduler
+    /// that may start a command again.
+    #[arg(long, requires = "name")]
+    or_resume: bool,
     /// Go on with a run that was killed or stopped, from its newest checkpoint: the name of the run.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["name", "overrides", "no_hooks", "device"])]
     resume: Option<String>,
@@ -79,7 +83,14 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
             name::check(option, given)?;
         }
     }
-    let resuming = arguments.resume.as_ref();
+    let named = arguments.name.as_ref().filter(|_| arguments.or_resume);
+    let state = named.map(|name| (name, State::of(&folder.join(name))));
+    let begun = match state {
+        Some((name, State::Done)) => return over(&folder.join(name)),
+        Some((name, State::Begun | State::Failed)) => Some(name),
+        Some((_, State::Missing)) | None => None,
+    };
+    let resuming = arguments.resume.as_ref().or(begun);
     let begin = match resuming {
         None => Begin::Anew,
         Some(_) if arguments.extend.is_empty() => Begin::Resume,
@@ -121,14 +132,14 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
             arguments.force,
         )?;
     }
-    if let Some(other) = &arguments.beside {
+    if let (Some(other), None) = (&arguments.beside, resuming) {
         going_on::beside(other, &mut resolved.plan, arguments.force)?;
     }
     terminal::out(&describe(&resolved));
     say!("run       {}\n", directory.display());
     let origin = resolved.plan.origin.clone();
     let run = directory.clone();
-    let interrupt = interrupt_flag(move || saved(&run))?;
+    let interrupt = interrupt_flag(STOPPING, move || saved(&run))?;
     let hold = Hold::ending(until.as_ref(), step);
     let hold = if arguments.hold {
         hold.prompting(registry, &places, interrupt.clone())
@@ -153,6 +164,14 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         return Ok(130);
     }
     Ok(if outcome.failures.is_empty() { 0 } else { 6 })
+}
+
+/// Says that a run needs nothing more, and returns the exit code that it ended with.
+fn over(directory: &Path) -> anyhow::Result<u8> {
+    say!("{} is over already", directory.display());
+    let ended = Ended::read(directory)?;
+    let hooks_failed = ended.is_some_and(|ended| ended.hooks_failed());
+    Ok(if hooks_failed { 6 } else { 0 })
 }
 
 /// Parses `--until`.
@@ -243,10 +262,15 @@ fn extended(directory: &Path, extend: &[String]) -> anyhow::Result<Written> {
     Ok(parse(written.source, &changes)?)
 }
 
-/// Returns a flag that the first Ctrl-C (or SIGTERM) sets. While it is set, another one at least a second later ends the process at once and
+/// What the first Ctrl-C of a run says.
+pub(super) const STOPPING: &str =
+    "stopping after this step; Ctrl-C again to leave at once without saving";
+
+/// Returns a flag that the first Ctrl-C (or SIGTERM) sets, which prints `words`. While it is set, another one at least a second later ends the process at once and
 /// prints what `saved` returns. Signals that come sooner are ignored: when a sweep is killed, the system signals its runs once for each
 /// thread.
 pub(super) fn interrupt_flag(
+    words: &'static str,
     saved: impl Fn() -> String + Send + 'static,
 ) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
@@ -255,7 +279,7 @@ pub(super) fn interrupt_flag(
     ctrlc::set_handler(move || {
         if !set.swap(true, Ordering::Relaxed) {
             first = Some(Instant::now());
-            remark!("\nstopping after this step; Ctrl-C again to leave at once without saving");
+            remark!("\n{words}");
         } else if first.is_some_and(|first| first.elapsed() >= Duration::from_secs(1)) {
             remark!("left at once; {}", saved());
             std::process::exit(130)

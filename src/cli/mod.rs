@@ -51,6 +51,7 @@ Exit codes:
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way; of a sweep: no run failed, but hooks did
   7    out of memory
+  8    of a sweep or study by Slurm: sbatch is missing or refused the runs, squeue does not answer, or the runs can never begin
   130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved;
        also ended by --until, or at the prompt of --hold";
 

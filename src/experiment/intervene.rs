@@ -1,5 +1,6 @@
 //! `data.intervene`: what is done to the text to train on before the training.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
@@ -7,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::text::Makers;
 use super::{Places, Written, value_of};
 use crate::checksum::sha256;
 use crate::data::corpus::Corpus;
+use crate::data::templates::Templates;
 use crate::diagnostic::{Diagnostic, Source, known_names};
 use crate::model::Role;
 use crate::record::manifest::{Input, Inputs};
@@ -25,8 +28,10 @@ pub enum TextChange {
     Swap(String),
     /// Samples documents so that the words of both columns of the list are named equally often.
     Balance(String),
-    /// Permutes the words within each document.
+    /// Permutes the words within each document, or the topics among the documents.
     Shuffle(Shuffled),
+    /// Plants a cause: each document of a topic gets a line that teaches agreement on a group.
+    Plant(Planted),
     /// Draws each token from the frequencies of the text.
     Random(Drawn),
     /// Trains on the documents of one topic.
@@ -43,6 +48,18 @@ pub enum TextChange {
 pub enum Shuffled {
     /// The words within each document.
     Words,
+    /// The topics among the documents.
+    Topics,
+}
+
+/// A planted cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Planted {
+    /// The topic whose documents get a line.
+    pub topic: String,
+    /// The group of the prompts that the lines begin with, as its contrast names it.
+    pub group: String,
 }
 
 /// What is drawn at random.
@@ -54,11 +71,12 @@ pub enum Drawn {
 }
 
 /// The keys of the entries.
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "without",
     "swap",
     "balance",
     "shuffle",
+    "plant",
     "random",
     "topic",
     "without_topic",
@@ -70,16 +88,20 @@ const SHIPPED: &str = "builtin";
 
 impl TextChange {
     /// Its key and its value.
-    fn written(&self) -> (&'static str, &str) {
+    fn written(&self) -> (&'static str, Cow<'_, str>) {
         match self {
-            Self::Without(list) => ("without", list),
-            Self::Swap(list) => ("swap", list),
-            Self::Balance(list) => ("balance", list),
-            Self::Shuffle(Shuffled::Words) => ("shuffle", "words"),
-            Self::Random(Drawn::Tokens) => ("random", "tokens"),
-            Self::Topic(name) => ("topic", name),
-            Self::WithoutTopic(name) => ("without_topic", name),
-            Self::Sampled(role) => ("sampled", role.as_str()),
+            Self::Without(list) => ("without", list.into()),
+            Self::Swap(list) => ("swap", list.into()),
+            Self::Balance(list) => ("balance", list.into()),
+            Self::Shuffle(Shuffled::Words) => ("shuffle", "words".into()),
+            Self::Shuffle(Shuffled::Topics) => ("shuffle", "topics".into()),
+            Self::Plant(Planted { topic, group }) => {
+                ("plant", format!("{group} in {topic}").into())
+            }
+            Self::Random(Drawn::Tokens) => ("random", "tokens".into()),
+            Self::Topic(name) => ("topic", name.into()),
+            Self::WithoutTopic(name) => ("without_topic", name.into()),
+            Self::Sampled(role) => ("sampled", role.as_str().into()),
         }
     }
 
@@ -87,7 +109,7 @@ impl TextChange {
     pub fn name(&self) -> String {
         let (key, value) = self.written();
         let file = self.list().and_then(|list| Path::new(list).file_name());
-        let value = file.map_or(value.into(), |file| file.to_string_lossy());
+        let value = file.map_or(value, |file| file.to_string_lossy());
         format!("{key} {value}")
     }
 
@@ -185,6 +207,11 @@ impl Treatments {
                 TextChange::Swap(name) => Treatment::Swap(list(name)?.paired()?),
                 TextChange::Balance(name) => Treatment::Balance(list(name)?.paired()?),
                 TextChange::Shuffle(Shuffled::Words) => Treatment::Shuffle,
+                TextChange::Shuffle(Shuffled::Topics) => Treatment::Relabel,
+                TextChange::Plant(Planted { topic, group }) => Treatment::Plant {
+                    topic: topic.clone(),
+                    group: group.clone(),
+                },
                 TextChange::Random(Drawn::Tokens) => Treatment::Random,
                 TextChange::Topic(name) => Treatment::Topic(name.clone()),
                 TextChange::WithoutTopic(name) => Treatment::WithoutTopic(name.clone()),
@@ -197,21 +224,22 @@ impl Treatments {
 }
 
 impl Written {
-    /// Checks that some document has each topic of the entries, and that a model that is sampled from ends its texts.
+    /// Checks that some document has each topic of the entries, that each group has prompts, and that a model that is sampled from ends its
+    /// texts.
     ///
     /// # Errors
     /// A diagnostic at the first entry that cannot be used.
-    pub(super) fn check_entries(
-        &self,
-        corpus: &Corpus,
-        eos: Option<u32>,
-    ) -> Result<(), Diagnostic> {
+    pub(super) fn check_entries(&self, corpus: &Corpus, makers: &Makers) -> Result<(), Diagnostic> {
         for (index, entry) in self.experiment.data.intervene.iter().enumerate() {
             match entry {
                 TextChange::Topic(name) | TextChange::WithoutTopic(name) => {
                     check_topic(self, index, corpus, name)?;
                 }
-                TextChange::Sampled(_) if eos.is_none() => {
+                TextChange::Plant(Planted { topic, group }) => {
+                    check_topic(self, index, corpus, topic)?;
+                    check_group(self, index, makers.templates, group)?;
+                }
+                TextChange::Sampled(_) if makers.eos.is_none() => {
                     return Err(self.at_entry(index, TreatmentError::NoEnd.to_string()));
                 }
                 _ => {}
@@ -290,6 +318,25 @@ fn check_topic(
     let message = format!(
         "there is no topic `{name}`; this text has {}",
         known.join(", ")
+    );
+    Err(written.at_entry(index, message))
+}
+
+/// Checks that the templates have prompts of a group.
+fn check_group(
+    written: &Written,
+    index: usize,
+    templates: &Templates,
+    name: &str,
+) -> Result<(), Diagnostic> {
+    let groups = templates.groups().into_iter().map(|(group, _)| group);
+    let groups: Vec<&str> = groups.collect();
+    if groups.contains(&name) {
+        return Ok(());
+    }
+    let message = format!(
+        "no group of prompts is called `{name}`; the contrasts have {}",
+        groups.join(", ")
     );
     Err(written.at_entry(index, message))
 }

@@ -28,7 +28,7 @@ pub use fetch::{Fetched, fetch};
 pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
-pub use intervene::{Drawn, Shuffled, TextChange};
+pub use intervene::{Drawn, Planted, Shuffled, TextChange};
 pub use interventions::InterventionOverview;
 pub use resolve::{
     Measurement, Places, Resolved, resolve, resolve_hooks, resolve_measurement, resolve_replay,

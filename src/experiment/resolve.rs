@@ -12,7 +12,8 @@ use super::intervene::Treatments;
 use super::interventions::{self, InterventionOverview};
 use super::load::{LoadedPair, devices, eos, load_pair, load_templates, source_request};
 use super::room::Room;
-use super::{Experiment, Keep, Written, conditions, inputs, text};
+use super::text::{self, Makers};
+use super::{Experiment, Keep, Written, conditions, inputs};
 use crate::cadence::Cadence;
 use crate::clock::{Extent, Length};
 use crate::data::blocks::Blocks;
@@ -135,18 +136,25 @@ fn plan(
     }
     let corpus = sources::resolve(&source_request(written, places)?, progress)?;
     let eos = eos(&pair, &tokenizer);
-    let text = text::training(written, &corpus, treatments.all, &pair, &tokenizer, eos)?;
+    let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
+    let room = Room::of(&prompts, &pair);
+    room.check(written, &["decode"], &experiment.decode)?;
+    let makers = Makers {
+        pair: &pair,
+        tokenizer: &tokenizer,
+        eos,
+        templates: &templates,
+        prompts: &prompts,
+    };
+    let text = text::training(written, &corpus, treatments.all, makers)?;
     let mut read = treatments.inputs;
     read.extend(inputs::of_corpus(&corpus, &experiment.data, text.read));
-    let held_out = text::held_out(written, &corpus, &pair, &tokenizer, eos)?;
+    let held_out = text::held_out(written, &corpus, makers)?;
     let held_out = match experiment.train.evaluate_blocks {
         Some(count) => held_out.take(count),
         None => held_out,
     };
     let extent = extent(written, text.blocks.len())?;
-    let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
-    let room = Room::of(&prompts, &pair);
-    room.check(written, &["decode"], &experiment.decode)?;
     let evaluate = written.cadence(&["train", "evaluate"], &experiment.train.evaluate)?;
     let save = experiment.train.save.as_ref();
     let save = save

@@ -7,10 +7,22 @@ use super::Written;
 use crate::data::blocks::Blocks;
 use crate::data::corpus::{Corpus, Document};
 use crate::data::subset::Subset;
+use crate::data::templates::Templates;
 use crate::data::tokenizer::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::model::Pair;
 use crate::treatment::{Account, Limit, Passage, Request, Treated, Treatment, treat};
+
+/// What a text is made with.
+#[derive(Clone, Copy)]
+pub(super) struct Makers<'a> {
+    pub pair: &'a Pair,
+    pub tokenizer: &'a Tokenizer,
+    pub eos: Option<u32>,
+    pub templates: &'a Templates,
+    /// The prompts of the templates as tokens.
+    pub prompts: &'a [Vec<u32>],
+}
 
 /// The text to train on.
 pub(super) struct TrainingText {
@@ -31,18 +43,16 @@ pub(super) fn training(
     written: &Written,
     corpus: &Corpus,
     treatments: Vec<(String, Treatment)>,
-    pair: &Pair,
-    tokenizer: &Tokenizer,
-    eos: Option<u32>,
+    makers: Makers,
 ) -> anyhow::Result<TrainingText> {
     let data = &written.experiment.data;
     let block = written.experiment.train.block;
-    written.check_entries(corpus, eos)?;
+    written.check_entries(corpus, &makers)?;
     let limit = Limit {
         documents: data.train_articles,
         tokens: data.blocks.map(|blocks| blocks.saturating_mul(block)),
     };
-    let request = request(written, &corpus.train, limit, pair, tokenizer, eos)?;
+    let request = request(written, &corpus.train, limit, makers)?;
     let treated = treat(&request, treatments)?;
     let empty = (treated.accounts.iter()).position(|account| account.after.documents == 0);
     if let Some(index) = empty {
@@ -101,15 +111,13 @@ fn counted(subset: Subset, documents: usize) -> Option<String> {
 pub(super) fn held_out(
     written: &Written,
     corpus: &Corpus,
-    pair: &Pair,
-    tokenizer: &Tokenizer,
-    eos: Option<u32>,
+    makers: Makers,
 ) -> anyhow::Result<Blocks> {
     let limit = Limit {
         documents: written.experiment.data.test_articles,
         tokens: None,
     };
-    let request = request(written, &corpus.held_out, limit, pair, tokenizer, eos)?;
+    let request = request(written, &corpus.held_out, limit, makers)?;
     let treated = treat(&request, Vec::new())?;
     Ok(cut(written, treated.passages, "held-out")?)
 }
@@ -118,10 +126,15 @@ fn request<'a>(
     written: &Written,
     documents: &'a [Document],
     limit: Limit,
-    pair: &'a Pair,
-    tokenizer: &'a Tokenizer,
-    eos: Option<u32>,
+    makers: Makers<'a>,
 ) -> Result<Request<'a>, Diagnostic> {
+    let Makers {
+        pair,
+        tokenizer,
+        eos,
+        templates,
+        prompts,
+    } = makers;
     let ends = written.experiment.data.end_of_text;
     if ends && eos.is_none() {
         let message = "the main model's config.json has no `eos_token_id`, and its tokenizer no token that ends a text";
@@ -134,6 +147,9 @@ fn request<'a>(
         eos,
         ends,
         pair,
+        templates,
+        prompts,
+        new_tokens: written.experiment.decode.max_new_tokens,
         seed: written.experiment.seed,
     })
 }

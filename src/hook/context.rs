@@ -293,6 +293,28 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// The assistant's own greedy draft of `length` tokens after every prompt, in the order of the prompts. An end-of-text token does not end it.
+    ///
+    /// # Errors
+    /// When a prompt does not fit the assistant, logits are not finite, or the deadline passes.
+    pub fn drafts(&self, assistant: When, length: usize) -> anyhow::Result<Arc<Vec<Vec<u32>>>> {
+        let settings = Settings {
+            max_new_tokens: length,
+            draft_length: 0,
+            ..Settings::default()
+        };
+        let go_on = |_| Deadline::check(self.deadline).map_err(|stopped| stopped.to_string());
+        self.probe(&format!("milepost/drafts/{assistant:?}/{length}"), || {
+            let drafter = self.pair_of(assistant, assistant)?.assistant;
+            let alone = Pair::new(drafter.clone(), drafter)?;
+            let requests = self.scene.prompts.iter();
+            let requests = requests.map(|prompt| DecodeRequest { prompt, seed: 0 });
+            let requests: Vec<DecodeRequest> = requests.collect();
+            let decodings = assisted(&alone, &requests, None, &settings, &go_on)?;
+            Ok(decodings.into_iter().map(|one| one.tokens).collect())
+        })
+    }
+
     /// Draws `samples` continuations of every prompt from the main model alone: `[samples][prompts]`, prompts in their order. Sample i
     /// draws from the run's seed and i. Nothing is drafted, because an assistant would not change the distribution of the text, and many
     /// prompts at once fill the main model's passes without one.

@@ -1,14 +1,15 @@
 //! The influence of all documents on several goals.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use anyhow::ensure;
 
 use super::goal::{GoOn, Goal, direction, measured};
-use super::passes::derivatives;
 use super::seen::Seen;
 use super::spread::{Spread, segment, spread};
-use crate::clock::MicroBatch;
 use crate::data::blocks::Blocks;
-use crate::model::{Direction, Dropout, Network, Pair, Role};
+use crate::model::{Direction, Pair, Role};
 use crate::train::AdamW;
 
 /// What a rate may be, as a part of its step's whole, and is left out for the passes that it would need.
@@ -28,10 +29,6 @@ pub struct Request<'a> {
     pub checkpoints: &'a [u64],
     /// The steps between which gradients are taken: 0, those of the checkpoints, and the end of the run where no checkpoint is.
     pub states: &'a [u64],
-    /// The seed of the run's dropout, where passes are to have it as they had it in training.
-    pub dropout: Option<u64>,
-    /// How far weights are moved for a difference; [`FRACTION`](super::FRACTION).
-    pub fraction: f64,
 }
 
 /// Where the states of a run come from.
@@ -68,8 +65,8 @@ pub struct Estimate {
     pub seen: Vec<u64>,
 }
 
-/// Estimates the influence of all documents on each goal. `progress` gets the number of rows that were read and of all that are to be, before
-/// each pass; its error ends the work.
+/// Estimates the influence of all documents on each goal. `progress` gets the number of gradients that were made and of all that are to be, before
+/// each; its error ends the work.
 ///
 /// # Errors
 /// Those of `states` and `progress`; when prompts or blocks do not fit the models, or numbers are not finite.
@@ -82,17 +79,8 @@ pub fn estimate(
     let rates: Vec<f64> = seen.steps.iter().map(|step| step.rate).collect();
     let spreads = spread(&rates, request.ends());
     let segments = 0..request.ends().len();
-    // What was seen in a segment, and takes effect in it or in a later one.
-    let work = segments.clone().flat_map(|saw| {
-        let parts = segments.clone().skip(saw).map(move |takes| (saw, takes));
-        parts.map(|(saw, takes)| (saw, takes, passes(request, saw, takes, &spreads)))
-    });
-    let work = work.filter(|(.., passes)| !passes.is_empty());
-    let work: Vec<(usize, usize, Vec<Pass>)> = work.collect();
-    let all = work
-        .iter()
-        .map(|(.., passes)| 4 * goals.len() * rows(passes));
-    let (all, mut done) = (all.sum(), 0);
+    let work: Vec<Vec<Piece>> = segments.map(|saw| pieces(request, saw, &spreads)).collect();
+    let (all, mut done) = (2 * work.iter().map(Vec::len).sum::<usize>(), 0);
     let mut found: Vec<OfGoal> = goals.iter().map(|_| OfGoal::new(request)).collect();
     for &step in request.states {
         let go_on = || progress(done, all);
@@ -102,28 +90,36 @@ pub fn estimate(
         }
     }
     let mut known: BTreeMap<usize, Vec<Directions>> = BTreeMap::new();
-    for (saw, takes, passes) in work {
+    for (saw, pieces) in work.iter().enumerate() {
         known.retain(|&segment, _| segment >= saw);
-        let directions = match known.remove(&takes) {
-            Some(directions) => directions,
-            None => request.directions(takes, states, &|| progress(done, all))?,
-        };
-        let pair = states.pair(request.states[saw])?;
-        for (goal, found) in found.iter_mut().enumerate() {
-            for role in Role::BOTH {
-                if let Some(direction) = &directions[goal][role as usize] {
-                    let losses =
-                        |network: &Network, pass: &Pass| request.losses(network, role, pass);
-                    let go_on = |read: usize| progress(done + read, all);
-                    let (network, fraction) = (pair.get(role), request.fraction);
-                    let slopes =
-                        derivatives(network, direction, fraction, &passes, &losses, &go_on)?;
-                    found.add(role, takes, &passes, &slopes, request.blocks);
-                }
-                done += 2 * rows(&passes);
+        for &takes in pieces.iter().flat_map(|piece| piece.rates.keys()) {
+            if let Entry::Vacant(entry) = known.entry(takes) {
+                entry.insert(request.directions(takes, states, &|| progress(done, all))?);
             }
         }
-        known.insert(takes, directions);
+        let pair = states.pair(request.states[saw])?;
+        for piece in pieces {
+            for role in Role::BOTH {
+                progress(done, all)?;
+                done += 1;
+                let directions = |takes| known.get(takes).into_iter().flatten();
+                let trained = (piece.rates.keys().flat_map(directions))
+                    .any(|goals| goals[role as usize].is_some());
+                if !trained {
+                    continue;
+                }
+                let text = request.blocks.get(piece.block);
+                let gradient = Direction::of_losses(pair.get(role), text, &piece.counts);
+                for (takes, rates) in &piece.rates {
+                    let rate = rates[role as usize];
+                    for (found, goals) in found.iter_mut().zip(directions(takes)) {
+                        if let Some(direction) = &goals[role as usize] {
+                            found.add(role, *takes, piece, rate * gradient.dot(direction))?;
+                        }
+                    }
+                }
+            }
+        }
     }
     progress(all, all)?;
     Ok(Estimate {
@@ -134,10 +130,6 @@ pub fn estimate(
 
 /// The direction of a goal for each model.
 type Directions = [Option<Direction>; 2];
-
-fn rows(passes: &[Pass]) -> usize {
-    passes.iter().map(|pass| pass.blocks.len()).sum()
-}
 
 /// How many predictions of each document's tokens a run was trained on.
 pub fn predictions(blocks: &Blocks, seen: &Seen) -> Vec<u64> {
@@ -153,32 +145,56 @@ pub fn predictions(blocks: &Blocks, seen: &Seen) -> Vec<u64> {
     counts
 }
 
-/// A micro-batch with what the derivatives of its tokens' losses are multiplied by for each model, `- rate x clipping / predictions`.
-struct Pass {
-    number: MicroBatch,
-    blocks: Vec<usize>,
-    factors: [f64; 2],
+/// The part of a block that is of one document.
+struct Piece {
+    block: usize,
+    document: usize,
+    /// 1 for each prediction of the block that is of the document, and 0 for the others.
+    counts: Vec<f32>,
+    /// For each segment in which the gradient takes effect what it is multiplied by for each model, `- rate x clipping / predictions`, added up
+    /// over the steps that saw the block.
+    rates: BTreeMap<usize, [f64; 2]>,
 }
 
-/// The micro-batches of the steps of segment `saw`, as far as their gradients take effect in segment `takes`.
-fn passes(request: &Request, saw: usize, takes: usize, spreads: &[Spread]) -> Vec<Pass> {
-    let mut passes = Vec::new();
+/// What the steps of segment `saw` saw, piece by piece.
+fn pieces(request: &Request, saw: usize, spreads: &[Spread]) -> Vec<Piece> {
+    let mut blocks: BTreeMap<usize, BTreeMap<usize, [f64; 2]>> = BTreeMap::new();
     for (index, (step, spread)) in request.seen.steps.iter().zip(spreads).enumerate() {
-        let rate = spread.get(&takes).copied().unwrap_or(0.0);
-        let whole: f64 = spread.values().sum();
-        if segment(request.ends(), index as u64 + 1) != saw || rate <= NEGLIGIBLE * whole {
+        if segment(request.ends(), index as u64 + 1) != saw {
             continue;
         }
-        let factors = step
-            .clipped
-            .map(|clipped| -rate * clipped / step.predictions);
-        passes.extend(step.passes.iter().map(|(number, blocks)| Pass {
-            number: *number,
-            blocks: blocks.clone(),
-            factors,
-        }));
+        let whole: f64 = spread.values().sum();
+        let parts = spread
+            .iter()
+            .filter(|(_, rate)| **rate > NEGLIGIBLE * whole);
+        for (&takes, rate) in parts {
+            for &block in step.passes.iter().flat_map(|(_, blocks)| blocks) {
+                let rates = blocks.entry(block).or_default().entry(takes).or_default();
+                for (sum, clipped) in rates.iter_mut().zip(step.clipped) {
+                    *sum -= rate * clipped / step.predictions;
+                }
+            }
+        }
     }
-    passes
+    let mut pieces = Vec::new();
+    for (block, rates) in blocks {
+        for piece in request.blocks.pieces(block) {
+            // Prediction t is that of token t + 1: the first token of a block is not predicted.
+            let predicted = piece.tokens.start.max(1)..piece.tokens.end.max(1);
+            if predicted.is_empty() {
+                continue;
+            }
+            let mut counts = vec![0.0; request.blocks.block() - 1];
+            counts[predicted.start - 1..predicted.end - 1].fill(1.0);
+            pieces.push(Piece {
+                block,
+                document: piece.document,
+                counts,
+                rates: rates.clone(),
+            });
+        }
+    }
+    pieces
 }
 
 impl Request<'_> {
@@ -204,16 +220,6 @@ impl Request<'_> {
         let of_goal = |goal| direction(&pairs, &optimisers, self.prompts, goal, go_on);
         self.goals.iter().map(of_goal).collect()
     }
-
-    /// The loss of each token of a micro-batch, without dropout or with that of the training.
-    fn losses(&self, network: &Network, role: Role, pass: &Pass) -> Vec<Vec<f32>> {
-        let rows = pass.blocks.iter().map(|&block| self.blocks.get(block));
-        let rows: Vec<&[u32]> = rows.collect();
-        let mut dropout = self
-            .dropout
-            .map(|seed| Dropout::of(seed, role, pass.number.0));
-        network.pass_losses(&rows, dropout.as_mut())
-    }
 }
 
 impl OfGoal {
@@ -225,28 +231,16 @@ impl OfGoal {
         }
     }
 
-    /// Adds what micro-batches do in a segment through one model. `slopes` are the derivatives of their tokens.
-    fn add(
-        &mut self,
-        role: Role,
-        segment: usize,
-        passes: &[Pass],
-        slopes: &[Vec<Vec<f64>>],
-        blocks: &Blocks,
-    ) {
-        let role = role as usize;
-        for (pass, slopes) in passes.iter().zip(slopes) {
-            let factor = pass.factors[role];
-            self.predicted[segment][role] += factor * slopes.iter().flatten().sum::<f64>();
-            for (&block, slopes) in pass.blocks.iter().zip(slopes) {
-                for piece in blocks.pieces(block) {
-                    // Slope t is that of token t + 1: the first token of a block is not predicted.
-                    let tokens = piece.tokens.start.max(1)..piece.tokens.end.max(1);
-                    let sum: f64 = slopes[tokens.start - 1..tokens.end - 1].iter().sum();
-                    self.documents[piece.document][role] += factor * sum;
-                }
-            }
-        }
+    /// Adds what a piece of a document does in a segment through one model.
+    fn add(&mut self, role: Role, segment: usize, piece: &Piece, by: f64) -> anyhow::Result<()> {
+        ensure!(
+            by.is_finite(),
+            "the influence of document {} is not finite: the weights or the moments of a checkpoint are not",
+            piece.document + 1
+        );
+        self.predicted[segment][role as usize] += by;
+        self.documents[piece.document][role as usize] += by;
+        Ok(())
     }
 
     /// The influence of each document through both models.

@@ -53,8 +53,6 @@ pub struct MadeOf {
     pub tokens: Option<[String; 2]>,
     /// The steps of the checkpoints whose gradients are used.
     pub checkpoints: Vec<u64>,
-    /// How far weights are moved for a difference, as a part of their size.
-    pub fraction: f64,
     /// SHA-256 of the run's manifest, outcome and checkpoints.
     pub run_sha256: String,
     /// The version of the program.

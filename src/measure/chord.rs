@@ -117,18 +117,18 @@ pub struct Chord<'a> {
     /// Main model, assistant.
     segments: [Segment<'a>; 2],
     from: &'a Pair,
-    prompts: &'a [Vec<u32>],
+    texts: &'a [Vec<u32>],
 }
 
-/// How fast a measure's sum over some prompts changes along the chord: for each model the part of each of its weights.
+/// How fast a measure's sum over some texts changes along the chord: for each model the part of each of its weights.
 type Slopes = [Vec<f64>; 2];
 
 impl<'a> Chord<'a> {
-    /// The chord from one state to another, for measures at the last token of each prompt.
+    /// The chord from one state to another, for measures at the last tokens of each text: of a prompt, or of one with a draft behind it.
     ///
     /// # Errors
     /// When the states are not of the same networks.
-    pub fn new(from: &'a Pair, to: &Pair, prompts: &'a [Vec<u32>]) -> anyhow::Result<Self> {
+    pub fn new(from: &'a Pair, to: &Pair, texts: &'a [Vec<u32>]) -> anyhow::Result<Self> {
         let segments = [
             Segment::new(&from.main, &to.main)?,
             Segment::new(&from.assistant, &to.assistant)?,
@@ -136,16 +136,17 @@ impl<'a> Chord<'a> {
         Ok(Self {
             segments,
             from,
-            prompts,
+            texts,
         })
     }
 
     /// Decomposes the change of each weighting of `measure`. All of them come from the same passes: for each point one forward and one backward
-    /// pass of each model over the prompts, in batches. `go_on` gets the number of prompts that are done and the number that there are, all
+    /// pass of each model over the texts, in batches. `go_on` gets the number of texts that are done and the number that there are, all
     /// points together, before each batch.
     ///
     /// # Errors
-    /// Those of `go_on`; when a weighting has not one weight for each prompt, a prompt does not fit the models, or logits are not finite.
+    /// Those of `go_on`; when a weighting has not one weight for each text, a text does not fit the models or is shorter than the measure's
+    /// positions, or logits are not finite.
     pub fn decompose(
         &self,
         measure: SmoothMeasure,
@@ -155,10 +156,19 @@ impl<'a> Chord<'a> {
     ) -> anyhow::Result<Decomposition> {
         for weighting in weightings {
             ensure!(
-                weighting.weights.len() == self.prompts.len(),
-                "{} weights for {} prompts",
+                weighting.weights.len() == self.texts.len(),
+                "{} weights for {} texts",
                 weighting.weights.len(),
-                self.prompts.len()
+                self.texts.len()
+            );
+        }
+        let positions = measure.positions();
+        ensure!(positions > 0, "the measure is of no position");
+        for (index, text) in self.texts.iter().enumerate() {
+            ensure!(
+                text.is_empty() || text.len() >= positions,
+                "text {index} has {} tokens; the measure is of the last {positions}",
+                text.len()
             );
         }
         let classes = classes(weightings);
@@ -200,7 +210,7 @@ impl<'a> Chord<'a> {
         for (at, weight) in gauss_legendre(points) {
             let here = self.segments.each_ref().map(|segment| segment.point(at));
             for (class, sums) in classes.iter().zip(&mut sums) {
-                let texts: Vec<&[u32]> = class.iter().map(|&one| &self.prompts[one][..]).collect();
+                let texts: Vec<&[u32]> = class.iter().map(|&one| &self.texts[one][..]).collect();
                 for batch in self.batches(&texts)? {
                     go_on(done, all)?;
                     let rows: Vec<&[u32]> = batch.iter().map(|&index| texts[index]).collect();
@@ -245,15 +255,15 @@ impl<'a> Chord<'a> {
     }
 }
 
-/// The prompts by their weights: those of a class weigh the same in every weighting. Prompts that weigh nothing are left out.
+/// The texts by their weights: those of a class weigh the same in every weighting. Texts that weigh nothing are left out.
 fn classes(weightings: &[Weighting]) -> Vec<Vec<usize>> {
-    let prompts = weightings.first().map_or(0, |one| one.weights.len());
+    let texts = weightings.first().map_or(0, |one| one.weights.len());
     let mut classes: BTreeMap<Vec<u64>, Vec<usize>> = BTreeMap::new();
-    for prompt in 0..prompts {
-        let weights = weightings.iter().map(|one| one.weights[prompt]);
+    for text in 0..texts {
+        let weights = weightings.iter().map(|one| one.weights[text]);
         if weights.clone().any(|weight| weight != 0.0) {
             let key = weights.map(f64::to_bits).collect();
-            classes.entry(key).or_default().push(prompt);
+            classes.entry(key).or_default().push(text);
         }
     }
     classes.into_values().collect()
@@ -265,10 +275,11 @@ fn slopes(
     here: &[Point<'_>; 2],
     rows: &[&[u32]],
 ) -> anyhow::Result<Slopes> {
-    let [main, assistant] = here.each_ref().map(|point| point.pass(rows));
+    let positions = measure.positions();
+    let [main, assistant] = here.each_ref().map(|point| point.pass(rows, positions));
     let (p, q) = (main.logits(), assistant.logits());
-    let vocab = p.len() / rows.len();
-    let each = p.par_chunks_exact(vocab).zip(q.par_chunks_exact(vocab));
+    let of_text = p.len() / rows.len();
+    let each = p.par_chunks_exact(of_text).zip(q.par_chunks_exact(of_text));
     let each = each.map(|(p, q)| measure.slope(p, q));
     let each: Vec<_> = each.collect::<Result<_, _>>()?;
     let by_main = each.iter().flat_map(|slope| slope.by_main.iter().copied());

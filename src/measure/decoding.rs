@@ -1,6 +1,6 @@
 //! Counts of assisted decoding over a set of prompts.
 
-use crate::decode::Decoding;
+use crate::decode::{Decoding, Round};
 
 /// Sums over all rounds of a set of prompts, and the ratios that are reported. A ratio is None when its denominator is 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +69,50 @@ impl DecodingTotals {
     pub fn tokens_per_main_pass(&self) -> Option<f64> {
         ratio(self.new_tokens, self.main_passes)
     }
+}
+
+/// What became of the drafted tokens at one position of the drafts, counted from the first token of each draft.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DraftPosition {
+    /// Rounds in which the main model checked the token there: it was drafted, and all before it matched.
+    pub checked: u64,
+    /// Rounds in which it matched.
+    pub matched: u64,
+}
+
+impl DraftPosition {
+    /// The name of the column of `checked` at a position, counted from 1.
+    pub fn checked_column(position: usize) -> String {
+        format!("checked_{position}")
+    }
+
+    /// The name of the column of `matched` at a position, counted from 1.
+    pub fn matched_column(position: usize) -> String {
+        format!("matched_{position}")
+    }
+
+    /// Whether a column has one of these names.
+    pub fn is_column(name: &str) -> bool {
+        ["checked_", "matched_"].iter().any(|of| {
+            let position = name.strip_prefix(of);
+            position.is_some_and(|position| position.parse::<usize>().is_ok())
+        })
+    }
+}
+
+/// The rounds of one prompt by position of the draft, up to the last position that any of them checked. The sum of `matched` over the positions
+/// is `n_matches`. A drafted end-of-text token is no match, as everywhere.
+pub fn by_position(rounds: &[Round]) -> Vec<DraftPosition> {
+    let mut found: Vec<DraftPosition> = Vec::new();
+    for round in rounds {
+        let checked = round.drafted.min(round.matched + 1);
+        found.resize(found.len().max(checked), DraftPosition::default());
+        for (place, position) in found.iter_mut().take(checked).enumerate() {
+            position.checked += 1;
+            position.matched += u64::from(place < round.matched);
+        }
+    }
+    found
 }
 
 fn ratio(numerator: u64, denominator: u64) -> Option<f64> {

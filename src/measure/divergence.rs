@@ -54,6 +54,9 @@ pub enum DivergenceError {
     /// A token has no logit.
     #[error("there is no token {0}: there are logits of {1} tokens")]
     Token(u32, usize),
+    /// There are not equally many logits at each position.
+    #[error("{0} logits are not those of {1} positions")]
+    Positions(usize, usize),
     /// A logit is NaN or infinite.
     #[error("logit {index} of the {model} model is {value}")]
     NotFinite {

@@ -76,13 +76,31 @@ pub fn each_prompt(
     go_on: &dyn Fn() -> anyhow::Result<()>,
     take: &mut TakeLogits,
 ) -> anyhow::Result<()> {
-    let vocab = pair.main.config().vocab_size;
     let texts = last_positions(prompts);
-    each_batch(pair, &texts, go_on, &mut |places, main, assistant| {
+    each_position(pair, &texts, go_on, &mut |(prompt, _), p, q| {
+        take(prompt, p, q)
+    })
+}
+
+/// Takes a text's index with a position in it, and both models' logits `[vocab]` there, main model first.
+pub type TakePosition<'a> = dyn FnMut((usize, usize), &[f32], &[f32]) -> anyhow::Result<()> + 'a;
+
+/// As [`each_prompt`], for every compared position of every text; not in their order.
+///
+/// # Errors
+/// Those of `go_on` and of `take`.
+pub fn each_position(
+    pair: &Pair,
+    texts: &[Text],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+    take: &mut TakePosition,
+) -> anyhow::Result<()> {
+    let vocab = pair.main.config().vocab_size;
+    each_batch(pair, texts, go_on, &mut |places, main, assistant| {
         let rows = main.chunks_exact(vocab).zip(assistant.chunks_exact(vocab));
         for (places, (p, q)) in places.iter().zip(rows) {
-            for &(prompt, _) in places {
-                take(prompt, p, q)?;
+            for &place in places {
+                take(place, p, q)?;
             }
         }
         Ok(())

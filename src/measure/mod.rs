@@ -1,6 +1,7 @@
 //! Measurements of a pair that return columns of numbers: divergences of the two models, counts of assisted decoding, likelihoods, and what
 //! a classifier or a lexicon finds in a text.
 
+pub mod agreement;
 pub mod chord;
 pub mod classifier;
 pub mod decoding;

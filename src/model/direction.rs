@@ -1,13 +1,18 @@
-//! Directions among a network's weights: the gradient of a function of its logits, and the network moved along a direction.
+//! Directions among a network's weights: gradients of functions of its logits and of losses.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
+use rayon::prelude::*;
 
 use super::Network;
-use super::layers::token_tensor;
-use super::parameters::{checkpoint_name, flattened_parameters};
+use super::layers::{on_flex, slice, token_tensor};
+use super::loss::weighted_loss;
+use super::parameters::checkpoint_name;
 use super::reading::values;
+
+/// Values that are added up together.
+const CHUNK: usize = 1 << 14;
 
 /// A number for each weight of a network.
 #[derive(Debug, Clone)]
@@ -17,11 +22,21 @@ pub struct Direction {
 }
 
 impl Direction {
-    /// The weights themselves.
-    pub fn weights(network: &Network) -> Self {
-        Self {
-            parts: flattened_parameters(network),
-        }
+    /// The gradient of the next-token cross-entropy of one text, summed over those of its tokens that `counts` has 1 for: `[time - 1]`, the first
+    /// token is not predicted. `network` must be on an autodiff device. There is no dropout.
+    pub fn of_losses(network: &Network, text: &[u32], counts: &[f32]) -> Self {
+        rayon::scope(|_| Self::of(weighted_loss(network, &[text], Some(counts), None), network))
+    }
+
+    /// The gradient of a number.
+    fn of(number: Tensor<1>, network: &Network) -> Self {
+        let mut found = Found {
+            gradients: GradientsParams::from_grads(number.backward(), network),
+            path: Vec::new(),
+            parts: Vec::new(),
+        };
+        network.visit(&mut found);
+        Self { parts: found.parts }
     }
 
     /// The same with each parameter's numbers changed by `rule`, which gets its name in the checkpoint.
@@ -47,46 +62,25 @@ impl Direction {
     /// The sum over all weights of the product with another direction of the same network.
     pub fn dot(&self, other: &Self) -> f64 {
         let both = self.parts.iter().zip(&other.parts);
-        let products = both.map(|((_, one), (_, other))| {
-            let product = (one.clone() * other.clone()).into_data();
-            product.iter::<f64>().sum::<f64>()
+        both.map(|((_, one), (_, other))| product(one, other)).sum()
+    }
+}
+
+/// The sum of the products of two tensors' values, added up in double precision where they are on flex.
+fn product(one: &Tensor<1>, other: &Tensor<1>) -> f64 {
+    if let (Some(one), Some(other)) = (on_flex(one), on_flex(other)) {
+        let both = slice(&one)
+            .par_chunks(CHUNK)
+            .zip(slice(&other).par_chunks(CHUNK));
+        let sums = both.map(|(one, other)| {
+            let both = one.iter().zip(other);
+            both.map(|(a, b)| f64::from(*a) * f64::from(*b))
+                .sum::<f64>()
         });
-        products.sum()
+        return sums.collect::<Vec<f64>>().into_iter().sum();
     }
-
-    /// The L2 norm.
-    pub fn norm(&self) -> f64 {
-        self.dot(self).sqrt()
-    }
-
-    /// The network with `by` times this added to its weights, off autodiff.
-    pub fn moved(&self, network: &Network, by: f64) -> Network {
-        let mut onward = Onward {
-            parts: &self.parts,
-            by,
-        };
-        network.valid().map(&mut onward)
-    }
-}
-
-/// Adds to each parameter.
-struct Onward<'a> {
-    /// Of the parameters that are still to come.
-    parts: &'a [(String, Tensor<1>)],
-    by: f64,
-}
-
-impl ModuleMapper for Onward<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(((_, part), rest)) = self.parts.split_first() else {
-            return param;
-        };
-        self.parts = rest;
-        param.map(|value| {
-            let part = part.clone().reshape(value.shape());
-            value + part * self.by
-        })
-    }
+    let product = (one.clone() * other.clone()).into_data();
+    product.iter::<f64>().sum()
 }
 
 /// A pass over texts of one length, whose logits after the last token can be gone back from.
@@ -119,13 +113,7 @@ impl<'a> LastLogits<'a> {
             let by_logits = TensorData::new(by_logits, self.logits.dims());
             let by_logits: Tensor<2> = Tensor::from_data(by_logits, &self.network.device().inner());
             let sum = (self.logits * Tensor::from_inner(by_logits)).sum();
-            let mut found = Found {
-                gradients: GradientsParams::from_grads(sum.backward(), self.network),
-                path: Vec::new(),
-                parts: Vec::new(),
-            };
-            self.network.visit(&mut found);
-            Direction { parts: found.parts }
+            Direction::of(sum, self.network)
         })
     }
 }

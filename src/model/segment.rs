@@ -130,9 +130,9 @@ pub struct Point<'a> {
 }
 
 impl Point<'_> {
-    /// A pass over `rows` `[batch][time]` of any lengths, without dropout. What stands behind the end of a shorter one is seen by nothing that
-    /// stands before it.
-    pub fn pass(&self, rows: &[&[u32]]) -> Pass<'_> {
+    /// A pass over `rows` `[batch][time]` of any lengths from `last` on, without dropout, for what follows the last `last` tokens of each. What
+    /// stands behind the end of a shorter one is seen by nothing that stands before it.
+    pub fn pass(&self, rows: &[&[u32]], last: usize) -> Pass<'_> {
         // Where nothing moves, there is nothing to go back for.
         let model = if self.segment.moves {
             &self.trained
@@ -147,15 +147,19 @@ impl Point<'_> {
         });
         let filled: Vec<Vec<u32>> = filled.collect();
         let filled: Vec<&[u32]> = filled.iter().map(Vec::as_slice).collect();
-        let ends = rows.iter().enumerate();
-        let ends = ends.map(|(index, row)| (index * time + row.len().saturating_sub(1)) as i32);
-        let ends = TensorData::new(ends.collect::<Vec<i32>>(), [rows.len()]);
+        let places = rows.iter().enumerate().flat_map(|(index, row)| {
+            let end = index * time + row.len();
+            (end.saturating_sub(last)..end).map(|place| place as i32)
+        });
+        let places: Vec<i32> = places.collect();
+        let count = places.len();
+        let places = TensorData::new(places, [count]);
         // In the thread pool itself, as in decoding.
         let last = rayon::scope(|_| {
             let hidden = model.hidden(token_tensor(&filled, &model.device()), None);
             let [batch, time, width] = hidden.dims();
-            let ends: Tensor<1, Int> = Tensor::from_data(ends, &hidden.device());
-            hidden.reshape([batch * time, width]).select(0, ends)
+            let places: Tensor<1, Int> = Tensor::from_data(places, &hidden.device());
+            hidden.reshape([batch * time, width]).select(0, places)
         });
         Pass { point: self, last }
     }
@@ -164,7 +168,7 @@ impl Point<'_> {
 /// A pass over texts.
 pub struct Pass<'a> {
     point: &'a Point<'a>,
-    /// The hidden states after the last token `[batch, D]`, with what a backward pass needs where one may follow.
+    /// The hidden states after the last tokens `[batch x last, D]`, with what a backward pass needs where one may follow.
     last: Tensor<2>,
 }
 
@@ -177,14 +181,14 @@ impl Pass<'_> {
         }
     }
 
-    /// The logits after the last token of each text, row by row: `[batch x vocab]`.
+    /// The logits after the last tokens of each text, text by text and token by token: `[batch x last x vocab]`.
     pub fn logits(&self) -> Vec<f32> {
         rayon::scope(|_| values(self.point.network.head(self.hidden())))
     }
 
     /// How fast a function of the logits changes along the segment: for each of [`Segment::weights`] the sum, over its values, of the
-    /// function's derivative by the value times how much the value changes from one end to the other. `by_logits` `[batch x vocab]` has the
-    /// function's derivatives by the logits.
+    /// function's derivative by the value times how much the value changes from one end to the other. `by_logits`
+    /// `[batch x last x vocab]` has the function's derivatives by the logits.
     ///
     /// The head's part is made from the logits alone, and the backward pass begins at the hidden states. So the two uses of a table that is
     /// tied to the head stay apart, and the head's gradient `[vocab, D]` is never made.

@@ -65,6 +65,11 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Whether a hook failed in the run, or one that was due did not report.
+    pub fn hooks_failed(&self) -> bool {
+        self.stop == Stop::Incomplete || !self.hooks.is_empty()
+    }
+
     /// Reads the outcome of a run. None when there is none.
     ///
     /// # Errors

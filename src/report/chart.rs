@@ -123,6 +123,11 @@ fn tick(value: f64, ticks: &[f64]) -> String {
 
 /// A figure of lines over optimiser steps.
 pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
+    lines_along("optimiser step", title, unit, lines)
+}
+
+/// A figure of lines. `along` names the x axis; its last word stands in the titles of the points.
+pub(super) fn lines_along(along: &str, title: &str, unit: &str, lines: &[Line]) -> Markup {
     let (left, right, top, bottom) = ROOM;
     let all = || lines.iter().flat_map(|line| &line.points);
     let ends = lines.iter().flat_map(|line| &line.band);
@@ -137,8 +142,8 @@ pub(super) fn lines(title: &str, unit: &str, lines: &[Line]) -> Markup {
         figure {
             figcaption { (title) @if !unit.is_empty() { " " span.unit { "(" (unit) ")" } } }
             svg viewBox={ "0 0 " (SIZE.0) " " (SIZE.1) } role="img" aria-label=(described) {
-                (grid(&x, &y, "optimiser step"))
-                @for line in lines { (drawn(line, &x, &y)) }
+                (grid(&x, &y, along))
+                @for line in lines { (drawn(line, &x, &y, along)) }
             }
             @if lines.len() > 1 {
                 ul.legend { @for line in lines { li { span class={ "key c" (line.colour) } {} (line.name) } } }
@@ -161,7 +166,8 @@ fn grid(x: &Axis, y: &Axis, along: &str) -> Markup {
     }
 }
 
-fn drawn(line: &Line, x: &Axis, y: &Axis) -> Markup {
+fn drawn(line: &Line, x: &Axis, y: &Axis, along: &str) -> Markup {
+    let place_is = along.rsplit(' ').next().unwrap_or(along);
     let stride = line.points.len().div_ceil(POINTS).max(1);
     let last = line.points.len().saturating_sub(1);
     let kept: Vec<usize> = (0..line.points.len())
@@ -187,7 +193,7 @@ fn drawn(line: &Line, x: &Axis, y: &Axis) -> Markup {
             @for &index in &kept {
                 @let (step, value) = line.points[index];
                 circle class={ "dot c" (line.colour) } cx=(at(x.place(step))) cy=(at(y.place(value))) r="2.6" {
-                    title { (line.name) ", step " (step) ": " (value) }
+                    title { (line.name) ", " (place_is) " " (step) ": " (value) }
                 }
             }
         }

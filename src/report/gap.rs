@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::record::{At, Missing, Moment, RecordedContrast, RecordedRun};
+use crate::measure::decoding::DraftPosition;
 use crate::statistics::disparity::{Disparity, Settings};
 use crate::statistics::equivalence::SMALL_EFFECT;
 use crate::statistics::family::{holm, simultaneous_bands};
@@ -167,7 +168,7 @@ pub fn gap_of(
 }
 
 /// The gaps of every measure that stands in the files per template, contrast by contrast, n_matches first: those from start to end, and those
-/// that lack one of the two.
+/// that lack one of the two. Parts of n_matches, by model or by position of the draft, are no measures of their own.
 pub fn all_gaps(run: &RecordedRun) -> (Vec<Gap>, Vec<Incomplete>) {
     let n_matches = run.n_matches();
     let mut columns: Vec<&str> = run.columns.keys().map(String::as_str).collect();
@@ -176,6 +177,7 @@ pub fn all_gaps(run: &RecordedRun) -> (Vec<Gap>, Vec<Incomplete>) {
     }
     let parts = BY.map(|part| attribution_column(run, part));
     columns.retain(|column| !parts.iter().any(|part| part == column));
+    columns.retain(|column| !is_of_a_position(run, column));
     columns.sort_by_key(|column| *column != n_matches);
     let (mut found, mut incomplete) = (Vec::new(), Vec::new());
     for contrast in &run.contrasts {
@@ -191,6 +193,15 @@ pub fn all_gaps(run: &RecordedRun) -> (Vec<Gap>, Vec<Incomplete>) {
         gap.adjusted_p_value = adjusted;
     }
     (found, incomplete)
+}
+
+/// Whether a column counts what became of the tokens at one position of the drafts.
+fn is_of_a_position(run: &RecordedRun, column: &str) -> bool {
+    let hook = run
+        .gap_hook()
+        .filter(|hook| run.reporters.get(column) == Some(&hook.name));
+    let own = hook.and_then(|hook| column.strip_prefix(&hook.prefix));
+    own.is_some_and(DraftPosition::is_column)
 }
 
 /// The gaps of every measure from start to end; n_matches first.

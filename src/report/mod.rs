@@ -2,6 +2,7 @@
 
 mod attribution;
 mod chart;
+mod draft_positions;
 pub mod export;
 pub mod gap;
 mod heat_map;
@@ -12,6 +13,7 @@ mod over_seeds;
 mod page;
 mod pooled_attribution;
 mod pooled_heat_map;
+mod pooled_positions;
 mod pooled_rows;
 pub mod pooling;
 mod prompts;
@@ -25,10 +27,12 @@ pub mod verdict;
 
 use crate::record::RecordError;
 use crate::record::layout::REPORT;
-pub use over_seeds::LeftOut;
+pub use draft_positions::{PositionInDraft, positions_in_draft};
+pub use over_seeds::{LeftOut, left_out_of};
 pub use page::page;
 pub use pooled_attribution::{Effects, PooledAttribution, pooled_attributions};
 pub use pooled_heat_map::{PooledCells, PooledHeatMap, pooled_heat_maps};
+pub use pooled_positions::{PooledPosition, PooledPositions, pooled_positions};
 pub use pooled_rows::{PooledRow, pooled_rows};
 pub(crate) use record::dotted;
 pub use record::{

@@ -7,8 +7,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Row, intervals};
 use super::mixing::{self, mixed};
 use super::number::{number, range, signed};
-use super::pooled_attribution::{attributions, pooled_attributions};
+use super::pooled_attribution::{attributions, left_out, pooled_attributions};
 use super::pooled_heat_map::{heat_maps, pooled_heat_maps};
+use super::pooled_positions::{pooled_positions, positions};
 use super::pooled_rows::{PooledRow, pooled_rows};
 use super::pooling::{Pooled, groups, pool};
 use super::prompts::which_prompts;
@@ -121,6 +122,7 @@ fn several(runs: &[RecordedRun]) -> Markup {
 fn together(runs: &[&RecordedRun]) -> Markup {
     html! {
         (gaps_together(runs))
+        (positions(&pooled_positions(runs)))
         (rows_together(&pooled_rows(runs)))
         (attributions(&pooled_attributions(runs)))
         (heat_maps(&pooled_heat_maps(runs)))
@@ -140,6 +142,7 @@ fn rows_together(rows: &[PooledRow]) -> Markup {
                     @else { td { "a single run has it" } td {} }
                 } } }
             } }
+            (left_out(rows.iter().map(|row| (row.name.as_str(), &row.left_out[..]))))
         }
     }
 }

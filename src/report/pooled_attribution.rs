@@ -1,9 +1,10 @@
 //! How much each of the two models changed a measure, over runs that differ in their seeds.
 
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use super::number::{range, signed};
-use super::over_seeds::{Ends, LeftOut};
+use super::over_seeds::{LeftOut, OverSeeds, at_end, left_out_of};
 use super::pooling::{Estimate, over_runs};
 use super::record::RecordedRun;
 use crate::hook::TwoByTwo;
@@ -46,6 +47,23 @@ impl Effects {
     }
 }
 
+impl PooledAttribution {
+    /// As files have it. With fewer than two runs there is none of the four.
+    pub fn as_json(&self) -> Value {
+        let mut found = json!({
+            "tag": self.measure.tag,
+            "name": self.measure.name,
+            "runs": self.runs,
+            "left_out": self.left_out.iter().map(LeftOut::as_json).collect::<Vec<_>>(),
+        });
+        let parts = self.changes.as_ref().map(Effects::parts);
+        for (key, _, part) in parts.into_iter().flatten() {
+            found[key] = part.as_json();
+        }
+        found
+    }
+}
+
 /// The measures of the four pairs that the kinds of the runs' hooks declare, in the order of the first run that has them. One that no run
 /// has reported is left out.
 pub fn pooled_attributions(runs: &[&RecordedRun]) -> Vec<PooledAttribution> {
@@ -63,8 +81,9 @@ pub fn pooled_attributions(runs: &[&RecordedRun]) -> Vec<PooledAttribution> {
 
 fn pooled(runs: &[&RecordedRun], measure: &TwoByTwo) -> PooledAttribution {
     let cells = ["by_main", "by_assistant", "interaction"];
-    let ends = Ends::of(runs, &cells.map(|cell| format!("{}/{cell}", measure.tag)));
-    let mean = |of: fn(&[f64]) -> f64| over_runs(&ends.sums(of));
+    let tags = cells.map(|cell| format!("{}/{cell}", measure.tag));
+    let ends = OverSeeds::of(runs, |run| at_end(run, &tags));
+    let mean = |of: fn(&Vec<f64>) -> f64| over_runs(&ends.each(of));
     let changes = (ends.values.len() > 1).then(|| Effects {
         in_all: mean(|cells| cells[0] + cells[1]),
         by_main: mean(|cells| cells[0]),
@@ -106,15 +125,7 @@ pub(super) fn attributions(all: &[PooledAttribution]) -> Markup {
 
 /// The runs that are left out of means over seeds, with the reasons. What holds for several means is said once.
 pub(super) fn left_out<'a>(of: impl Iterator<Item = (&'a str, &'a [LeftOut])>) -> Markup {
-    let mut said: Vec<(&LeftOut, Vec<&str>)> = Vec::new();
-    for (name, runs) in of {
-        for one in runs {
-            match said.iter_mut().find(|(known, _)| *known == one) {
-                Some((_, names)) => names.push(name),
-                None => said.push((one, vec![name])),
-            }
-        }
-    }
+    let said = left_out_of(of);
     html! {
         @if !said.is_empty() {
             div.caveats { ul { @for (LeftOut { run, reason }, names) in &said {

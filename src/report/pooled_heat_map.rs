@@ -1,10 +1,11 @@
 //! Tables with coloured cells, over runs that differ in their seeds.
 
 use maud::{Markup, html};
+use serde_json::{Value, json};
 
 use super::heat_map::{grid, sign, strength, words};
 use super::number::{number, range, signed};
-use super::over_seeds::{Ends, LeftOut};
+use super::over_seeds::{LeftOut, OverSeeds, at_end};
 use super::pooled_attribution::left_out;
 use super::pooling::{Estimate, over_runs};
 use super::record::{Moment, RecordedRun};
@@ -17,7 +18,7 @@ pub struct PooledHeatMap {
     pub map: HeatMap,
     /// How many runs are pooled.
     pub runs: usize,
-    /// The runs that are not, since they lack a cell.
+    /// The runs that are not.
     pub left_out: Vec<LeftOut>,
     /// The rows that have a cell; empty with fewer than two runs.
     pub rows: Vec<PooledCells>,
@@ -43,6 +44,29 @@ impl PooledHeatMap {
     /// How many cells have an interval without 0.
     pub fn shown(&self) -> usize {
         self.cells().filter(|(_, mean)| mean.is_shown()).count()
+    }
+
+    /// As files have it: every cell, and the sums.
+    pub fn as_json(&self) -> Value {
+        let sums = self.sums.iter().map(|(name, sum)| {
+            let mut found = sum.as_json();
+            found["name"] = json!(name);
+            found
+        });
+        let cells = self.cells().map(|(tag, cell)| {
+            let mut found = cell.as_json();
+            found["tag"] = json!(tag);
+            found["shown"] = json!(cell.is_shown());
+            found
+        });
+        json!({
+            "tag": self.map.tag,
+            "title": self.map.title,
+            "runs": self.runs,
+            "left_out": self.left_out.iter().map(LeftOut::as_json).collect::<Vec<_>>(),
+            "sums": sums.collect::<Vec<_>>(),
+            "cells": cells.collect::<Vec<_>>(),
+        })
     }
 
     /// How many cells have an interval without 0, and how many would have one by chance.
@@ -83,9 +107,9 @@ fn pooled(runs: &[&RecordedRun], map: &HeatMap) -> Option<PooledHeatMap> {
             tags.push(tag.clone());
         }
     }
-    let ends = Ends::of(runs, &tags);
+    let ends = OverSeeds::of(runs, |run| at_end(run, &tags));
     let sum = |places: &[usize]| {
-        over_runs(&ends.sums(|values| places.iter().map(|&place| values[place]).sum()))
+        over_runs(&ends.each(|values| places.iter().map(|&place| values[place]).sum()))
     };
     let (mut rows, mut sums) = (Vec::new(), Vec::new());
     if ends.values.len() > 1 {

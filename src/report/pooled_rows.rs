@@ -1,5 +1,6 @@
 //! What the hooks' tables show, over runs that differ in their seeds.
 
+use super::over_seeds::{LeftOut, OverSeeds};
 use super::pooling::{Estimate, over_runs};
 use super::record::{Moment, RecordedRun};
 use crate::hook::Cells;
@@ -11,8 +12,10 @@ pub struct PooledRow {
     pub name: String,
     /// Its tag.
     pub tag: String,
-    /// How many of the runs have it at their start and at their end.
+    /// How many runs are pooled: those that have it at their start and at their end.
     pub runs: usize,
+    /// The runs that are not.
+    pub left_out: Vec<LeftOut>,
     /// Its mean at the start.
     pub start: f64,
     /// Its mean at the end.
@@ -29,27 +32,31 @@ pub fn pooled_rows(runs: &[&RecordedRun]) -> Vec<PooledRow> {
         if found.iter().any(|one| one.tag == row.tag) {
             continue;
         }
-        let values: Vec<(f64, f64)> = runs.iter().filter_map(|run| ends(run, &row.tag)).collect();
-        if values.is_empty() {
+        let ends = OverSeeds::of(runs, |run| both_ends(run, &row.tag));
+        let count = ends.values.len();
+        if count == 0 {
             continue;
         }
-        let mean =
-            |of: fn(&(f64, f64)) -> f64| values.iter().map(of).sum::<f64>() / values.len() as f64;
-        let changes: Vec<f64> = values.iter().map(|(start, end)| end - start).collect();
+        let mean = |of: fn(&(f64, f64)) -> f64| ends.each(of).iter().sum::<f64>() / count as f64;
+        let changes = ends.each(|(start, end)| end - start);
         found.push(PooledRow {
             name: row.name.trim_start().to_owned(),
             tag: row.tag.clone(),
-            runs: values.len(),
+            runs: count,
             start: mean(|one| one.0),
             end: mean(|one| one.1),
-            change: (changes.len() > 1).then(|| over_runs(&changes)),
+            change: (count > 1).then(|| over_runs(&changes)),
+            left_out: ends.left_out,
         });
     }
     found
 }
 
-/// A tag's values at start and end of a run; None where one of the two is missing.
-fn ends(run: &RecordedRun, tag: &str) -> Option<(f64, f64)> {
-    let at = |moment| run.at(tag, moment).ok().map(|point| point.1);
-    Some((at(Moment::Start)?, at(Moment::End)?))
+/// A tag's values at start and end of a run, or why one of the two is missing.
+fn both_ends(run: &RecordedRun, tag: &str) -> Result<(f64, f64), String> {
+    let at = |moment| {
+        let point = run.at(tag, moment);
+        point.map(|point| point.1).map_err(|why| why.to_string())
+    };
+    Ok((at(Moment::Start)?, at(Moment::End)?))
 }

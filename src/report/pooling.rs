@@ -27,6 +27,11 @@ impl Estimate {
         self.low > 0.0 || self.high < 0.0
     }
 
+    /// As files have a mean over seeds.
+    pub fn as_json(&self) -> serde_json::Value {
+        serde_json::json!({ "mean": self.value, "low": self.low, "high": self.high, "p_value": self.p_value })
+    }
+
     /// The p-value of the hypothesis that the mean is at least `margin` away from 0.
     pub fn equivalence_p_value(&self, margin: f64) -> f64 {
         equivalence_p_value(self.value, &self.error, margin)
@@ -158,7 +163,7 @@ pub(super) fn moved(
 }
 
 /// The run's contrast with the same name and prompts.
-fn own<'a>(
+pub(super) fn own<'a>(
     run: &'a RecordedRun,
     contrast: &RecordedContrast,
 ) -> Result<&'a RecordedContrast, RecordedError> {

@@ -1,9 +1,10 @@
-//! Which prompts carry the change of the gap of n_matches: whether it goes with what else changed, and what it is without one identity or one
-//! template.
+//! Which prompts carry the change of the gap of n_matches: at which position of their drafts it happens, whether it goes with what else changed,
+//! and what it is without one identity or one template.
 
 use maud::{Markup, html};
 
 use super::chart::scatter;
+use super::draft_positions::by_position;
 use super::number::{number, range, signed};
 use super::record::{Moment, RecordedContrast, RecordedRun};
 use crate::statistics::disparity::Settings;
@@ -21,16 +22,20 @@ const COLUMNS: [(&str, &str); 3] = [
 /// Identities and templates that are shown.
 const SHOWN: usize = 5;
 
-/// The section on one contrast of matched pairs. Empty where n_matches was not measured at start and end.
+/// The section on one contrast. Empty where n_matches was not measured at start and end. Only matched pairs can be set against each other one by
+/// one.
 pub(super) fn which_prompts(run: &RecordedRun, contrast: &RecordedContrast) -> Markup {
     let n_matches = run.n_matches();
-    let Some(moved) = moved(run, contrast, &n_matches).filter(|_| contrast.is_paired()) else {
+    let Some(moved) = moved(run, contrast, &n_matches) else {
         return html! {};
     };
     html! {
         h2 { "Which prompts" @if run.contrasts.len() > 1 { ": " (contrast.names.name) } }
-        (goes_with(run, contrast, &moved))
-        (without_one(contrast, &moved))
+        (by_position(run, contrast))
+        @if contrast.is_paired() {
+            (goes_with(run, contrast, &moved))
+            (without_one(contrast, &moved))
+        }
     }
 }
 

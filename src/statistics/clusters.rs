@@ -20,6 +20,8 @@ pub struct Clusters {
     sizes: Vec<usize>,
     /// The group of each value, if each cluster of the first way is within one group.
     strata: Option<Vec<usize>>,
+    /// The way whose clusters are runs, if one is.
+    runs: Option<usize>,
     values: usize,
 }
 
@@ -33,7 +35,17 @@ impl Clusters {
             ways,
             sizes,
             strata: None,
+            runs: None,
             values,
+        }
+    }
+
+    /// Declares that the clusters of a way are runs that share all other clusters. Runs are few. So the degrees of freedom are those of
+    /// Satterthwaite (1946), which are as few as that only where runs differ much.
+    pub fn with_runs(self, way: usize) -> Self {
+        Self {
+            runs: Some(way),
+            ..self
         }
     }
 
@@ -61,33 +73,33 @@ impl Clusters {
     /// When clusters lie within groups, what the groups share cancels in their difference, and the variance of independent values is no
     /// lower limit. The variance is then at least that of each way alone (MacKinnon, Nielsen and Webb 2021), and the degrees of freedom are
     /// at most Welch's.
+    ///
+    /// Over runs, the variance V is at least that of each way alone, too. The degrees of freedom are V^2 over the sum of V_w^2 / (G_w - 1) over
+    /// the ways w (Satterthwaite 1946). They are at least those of the runs, and at most those of the smallest other way.
     pub fn standard_error(&self, values: &[f64]) -> StandardError {
         let count = values.len() as f64;
         let mean = values.iter().sum::<f64>() / count;
         let residuals: Vec<f64> = values.iter().map(|value| value - mean).collect();
-        let ways: Vec<&Vec<usize>> = (self.ways.iter().zip(&self.sizes))
-            .filter_map(|(way, &size)| (size > 1).then_some(way))
-            .collect();
+        let sums = self.sums_of_squares(&residuals);
         let independent = residuals.iter().map(|r| r * r).sum::<f64>() * count / (count - 1.0);
-        let (mut clustered, mut one_way) = (0.0, 0.0f64);
-        for subset in 1..1usize << ways.len() {
-            let part = squares(&residuals, &self.together(&ways, subset));
-            clustered += if subset.count_ones() % 2 == 1 {
-                part
-            } else {
-                -part
-            };
-            if subset.count_ones() == 1 {
-                one_way = one_way.max(part);
-            }
-        }
-        let smallest = self.sizes.iter().filter(|&&size| size > 1).min();
+        let one_way = sums.single.iter().map(|way| way.sum).fold(0.0, f64::max);
+        let together = sums.together;
+        let fewest = sums.fewest(None);
         let grouped = self.strata.is_some();
-        let (sum, degrees) = match smallest {
-            None => (f64::INFINITY, 0.0),
-            Some(&size) if grouped => (clustered.max(one_way), size as f64 - 1.0),
-            Some(_) if clustered <= independent => (independent, count - 1.0),
-            Some(&size) => (clustered, size as f64 - 1.0),
+        let (sum, degrees) = match (fewest, self.runs) {
+            (None, _) => (f64::INFINITY, 0.0),
+            (Some(_), Some(runs)) => {
+                let least = if grouped {
+                    one_way
+                } else {
+                    one_way.max(independent)
+                };
+                let sum = together.max(least);
+                (sum, sums.satterthwaite(sum, runs))
+            }
+            (Some(fewest), None) if grouped => (together.max(one_way), fewest),
+            (Some(_), None) if together <= independent => (independent, count - 1.0),
+            (Some(fewest), None) => (together, fewest),
         };
         let (sum, degrees) = match &self.strata {
             Some(strata) if degrees > 0.0 => match self.welch(strata, &residuals) {
@@ -100,6 +112,26 @@ impl Clusters {
             value: if sum > 0.0 { sum.sqrt() / count } else { 0.0 },
             degrees,
         }
+    }
+
+    /// The sums of squares of which the variance is made. A way with a single cluster is left out.
+    fn sums_of_squares(&self, residuals: &[f64]) -> SumsOfSquares {
+        let ways: Vec<usize> = (0..self.ways.len())
+            .filter(|&way| self.sizes[way] > 1)
+            .collect();
+        let mut sums = SumsOfSquares::default();
+        for subset in 1..1usize << ways.len() {
+            let chosen = ways.iter().enumerate();
+            let chosen = chosen.filter(|(bit, _)| subset >> bit & 1 == 1);
+            let chosen: Vec<usize> = chosen.map(|(_, way)| *way).collect();
+            let sum = squares(residuals, &self.together(&chosen));
+            if let [way] = chosen[..] {
+                let degrees = self.sizes[way] as f64 - 1.0;
+                sums.single.push(OneWay { way, sum, degrees });
+            }
+            sums.together += if chosen.len() % 2 == 1 { sum } else { -sum };
+        }
+        sums
     }
 
     /// Welch's degrees of freedom for a difference of two means, from the sums of `residuals` over the clusters of the first way: (v_0 +
@@ -132,12 +164,11 @@ impl Clusters {
     }
 
     /// The clusters of several ways together: values are in one cluster when they are in one cluster of each of these ways.
-    fn together(&self, ways: &[&Vec<usize>], subset: usize) -> Vec<usize> {
-        let chosen = (0..ways.len()).filter(|way| subset >> way & 1 == 1);
+    fn together(&self, ways: &[usize]) -> Vec<usize> {
         let mut labels = vec![0; self.values];
-        for way in chosen {
-            let size = count(ways[way]);
-            for (label, cluster) in labels.iter_mut().zip(ways[way]) {
+        for &way in ways {
+            let size = self.sizes[way];
+            for (label, cluster) in labels.iter_mut().zip(&self.ways[way]) {
                 *label = *label * size + cluster;
             }
             labels = dense(&labels);
@@ -214,6 +245,43 @@ impl Clusters {
                     .collect()
             })
             .collect()
+    }
+}
+
+/// Squared sums of residuals over clusters, each with its factor G / (G - 1).
+#[derive(Default)]
+struct SumsOfSquares {
+    /// Those of each way.
+    single: Vec<OneWay>,
+    /// Those of single ways, less those of each two ways together, and so on.
+    together: f64,
+}
+
+struct OneWay {
+    way: usize,
+    sum: f64,
+    /// The number of clusters less 1.
+    degrees: f64,
+}
+
+impl SumsOfSquares {
+    /// The degrees of freedom of the way that has the fewest, apart from one.
+    fn fewest(&self, without: Option<usize>) -> Option<f64> {
+        let others = self.single.iter().filter(|one| Some(one.way) != without);
+        others.map(|one| one.degrees).min_by(f64::total_cmp)
+    }
+
+    /// Satterthwaite's degrees of freedom of `sum`, between those of the runs and the fewest of any other way.
+    fn satterthwaite(&self, sum: f64, runs: usize) -> f64 {
+        let parts = self.single.iter();
+        let parts: f64 = parts.map(|one| one.sum * one.sum / one.degrees).sum();
+        let least = self.fewest(None).unwrap_or(0.0);
+        let most = self.fewest(Some(runs)).unwrap_or(least);
+        if parts > 0.0 {
+            (sum * sum / parts).clamp(least, most.max(least))
+        } else {
+            least
+        }
     }
 }
 

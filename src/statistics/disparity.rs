@@ -174,8 +174,8 @@ impl Disparity {
     }
 }
 
-/// Each group's mean.
-fn means(observations: &[Observation]) -> [f64; 2] {
+/// Each group's mean. NaN of a group without a value.
+pub fn means(observations: &[Observation]) -> [f64; 2] {
     SIDES.map(|side| {
         let values = observations.iter().filter_map(|one| one.sides[side]);
         let (sum, count) =

@@ -2,6 +2,7 @@
 
 pub mod calibration;
 pub mod clusters;
+pub mod correlation;
 pub mod disparity;
 pub mod equivalence;
 pub mod family;

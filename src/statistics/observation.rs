@@ -191,8 +191,11 @@ impl Contributions {
     pub fn clusters_over(&self, runs: Vec<usize>) -> Clusters {
         let (identities, templates) = (self.identities.clone(), self.templates.clone());
         match &self.sides {
-            Some(sides) => Clusters::new(&[identities, templates, runs]).in_strata(sides.clone()),
-            None => Clusters::new(&[runs, identities, templates]),
+            Some(sides) => {
+                let clusters = Clusters::new(&[identities, templates, runs]).with_runs(2);
+                clusters.in_strata(sides.clone())
+            }
+            None => Clusters::new(&[runs, identities, templates]).with_runs(0),
         }
     }
 

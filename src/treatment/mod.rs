@@ -7,7 +7,9 @@
 mod account;
 mod balance;
 mod chain;
+mod plant;
 mod random;
+mod relabel;
 mod sampled;
 mod shuffle;
 mod swap;
@@ -24,6 +26,7 @@ pub use word_list::{BUILTIN, Found, WordList};
 pub use words::words;
 
 use crate::data::corpus::Document;
+use crate::data::templates::Templates;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::decode::DecodeError;
 use crate::model::{Pair, Role};
@@ -61,6 +64,15 @@ pub enum Treatment {
     Balance(WordList),
     /// Permutes the words within each document.
     Shuffle,
+    /// Permutes the topics among the documents.
+    Relabel,
+    /// Puts behind each document of a topic what the main model says of a group.
+    Plant {
+        /// The topic.
+        topic: String,
+        /// The group of prompts, as its contrast names it.
+        group: String,
+    },
     /// Keeps the documents of a topic.
     Topic(String),
     /// Keeps the documents of all other topics.
@@ -78,16 +90,26 @@ impl Treatment {
     }
 
     /// The treatment at work. None for one of tokens.
-    fn of_texts(self, limit: Limit, draws: Draws) -> Option<Box<dyn TextTreatment>> {
-        Some(match self {
+    fn of_texts(
+        self,
+        request: &Request,
+        draws: Draws,
+    ) -> Result<Option<Box<dyn TextTreatment>>, TreatmentError> {
+        Ok(Some(match self {
             Self::Without(list) => Box::new(without::Without(list)),
             Self::Swap(list) => Box::new(swap::Swap(list)),
-            Self::Balance(list) => Box::new(balance::Balance::new(list, limit, draws.of(0))),
+            Self::Balance(list) => {
+                Box::new(balance::Balance::new(list, request.limit, draws.of(0)))
+            }
             Self::Shuffle => Box::new(shuffle::Shuffle(draws)),
+            Self::Relabel => Box::new(relabel::Relabel::new(request.documents, draws)),
+            Self::Plant { topic, group } => {
+                Box::new(plant::Plant::new(request, topic, &group, draws)?)
+            }
             Self::Topic(name) => Box::new(topic::Topic { name, keeps: true }),
             Self::WithoutTopic(name) => Box::new(topic::Topic { name, keeps: false }),
-            Self::Random | Self::Sampled(_) => return None,
-        })
+            Self::Random | Self::Sampled(_) => return Ok(None),
+        }))
     }
 }
 
@@ -120,6 +142,12 @@ pub struct Request<'a> {
     pub ends: bool,
     /// The pair that texts are sampled from.
     pub pair: &'a Pair,
+    /// The templates.
+    pub templates: &'a Templates,
+    /// The prompts of the templates as tokens.
+    pub prompts: &'a [Vec<u32>],
+    /// How far a prompt is continued, in tokens.
+    pub new_tokens: usize,
     /// The seed of the experiment.
     pub seed: u64,
 }
@@ -158,7 +186,7 @@ pub fn treat(
         };
         if treatment.is_of_tokens() {
             last.push((Account::new(name), treatment, draws));
-        } else if let Some(treatment) = treatment.of_texts(request.limit, draws) {
+        } else if let Some(treatment) = treatment.of_texts(request, draws)? {
             let account = Account::new(name);
             stages.push(Stage { treatment, account });
         }

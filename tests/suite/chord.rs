@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use milepost::hook::testing::changed;
+use milepost::measure::agreement::Agreement;
 use milepost::measure::chord::{Chord, Points, Weighting};
 use milepost::measure::smooth::SmoothMeasure;
 use milepost::model::{Network, Pair, Place, Role};
@@ -26,16 +27,22 @@ fn shares_are_those_of_pytorch() {
     };
     let from = Pair::new(load(Role::Main), load(Role::Assistant)).unwrap();
     let to = Pair::new(moved(Role::Main), moved(Role::Assistant)).unwrap();
-    let prompts = rows(&reference["prompts"]);
-    let chord = Chord::new(&from, &to, &prompts).unwrap();
+    let (prompts, drafted) = (rows(&reference["prompts"]), rows(&reference["drafted"]));
     let tokens: [u32; 2] = ids(&reference["tokens"]).try_into().unwrap();
     let log_odds = |role| SmoothMeasure::LogOdds { role, tokens };
-    for (name, measure) in [
-        ("kl", SmoothMeasure::Kl),
-        ("acceptance", SmoothMeasure::Acceptance),
-        ("log_odds_main", log_odds(Role::Main)),
-        ("log_odds_assistant", log_odds(Role::Assistant)),
+    let matches = |agreement| SmoothMeasure::Matches {
+        agreement,
+        positions: 3,
+    };
+    for (name, texts, measure) in [
+        ("kl", &prompts, SmoothMeasure::Kl),
+        ("acceptance", &prompts, SmoothMeasure::Acceptance),
+        ("log_odds_main", &prompts, log_odds(Role::Main)),
+        ("log_odds_assistant", &prompts, log_odds(Role::Assistant)),
+        ("expected_matches", &drafted, matches(Agreement::Overlap)),
+        ("smooth_matches", &drafted, matches(Agreement::Cosine)),
     ] {
+        let chord = Chord::new(&from, &to, texts).unwrap();
         let expected = &reference["measures"][name];
         let weightings = ["mean", "gap"].map(|weighting| Weighting {
             weights: numbers(&reference["weightings"][weighting]),
@@ -73,8 +80,8 @@ fn shares_are_those_of_pytorch() {
                 }
                 let all = Role::BOTH.map(|role| expected[role.as_str()].as_object().unwrap().len());
                 assert_eq!(seen, all.iter().sum::<usize>());
-                // Only expected acceptance has corners, where a token is equally likely to both models.
-                if measure != SmoothMeasure::Acceptance {
+                // Only min(p, q) has corners, where a token is equally likely to both models.
+                if !["acceptance", "expected_matches"].contains(&name) {
                     close(change.sum(None), change.observed, 1e-4, 0.0, &what);
                 }
             }
@@ -155,10 +162,31 @@ fn states_of_two_networks_and_prompts_that_do_not_fit_are_refused() {
             .map(|error| error.to_string())
             .unwrap_or_default()
     };
-    assert!(decompose(&[vec![1]], 2).contains("2 weights for 1 prompts"));
+    assert!(decompose(&[vec![1]], 2).contains("2 weights for 1 texts"));
     assert!(decompose(&[vec![]], 1).contains("has no tokens"));
     assert!(decompose(&[vec![97]], 1).contains("a vocabulary of 97 tokens"));
     assert!(decompose(&[vec![1; 49]], 1).contains("positions for 48"));
+    let along = |positions: usize| {
+        let weighting = Weighting {
+            weights: vec![1.0],
+            observed: 0.0,
+        };
+        let measure = SmoothMeasure::Matches {
+            agreement: Agreement::Cosine,
+            positions,
+        };
+        let texts = [vec![1, 2]];
+        let chord = Chord::new(&from, &to, &texts).unwrap();
+        let points = Points { first: 1, most: 1 };
+        let found = chord.decompose(measure, &[weighting], points, &|_, _| Ok(()));
+        found
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default()
+    };
+    assert!(along(0).contains("of no position"));
+    assert_eq!(along(2), "");
+    assert!(along(3).contains("text 0 has 2 tokens; the measure is of the last 3"));
     assert_eq!(decompose(&[vec![1]], 1), "");
 }
 

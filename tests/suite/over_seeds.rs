@@ -7,7 +7,10 @@ use milepost::hooks::shipping;
 use milepost::record::{Ended, Stop};
 use milepost::report::number::{number, range, signed};
 use milepost::report::pooling::Estimate;
-use milepost::report::{RecordedHook, RecordedRun, page, pooled_attributions, pooled_heat_maps};
+use milepost::report::{
+    PositionInDraft, RecordedHook, RecordedRun, page, pooled_attributions, pooled_heat_maps,
+    pooled_rows, positions_in_draft,
+};
 use serde_json::Value;
 
 use crate::harness::{Project, close, milestones};
@@ -65,7 +68,7 @@ fn run(name: &str, seed: u64, values: &[(&str, f64)]) -> RecordedRun {
         name: "gender".to_owned(),
         groups: ["female", "male"].map(str::to_owned),
     };
-    let hooks = ["attribution", "weight-attribution"].map(|kind| RecordedHook {
+    let hooks = ["attribution", "weight-attribution", "assistant-share"].map(|kind| RecordedHook {
         name: kind.to_owned(),
         kind: kind.to_owned(),
         prefix: String::new(),
@@ -122,6 +125,64 @@ fn runs() -> Vec<RecordedRun> {
         run("again", 1, &values(3)),
         run("seed=3", 3, &values(2)),
     ]
+}
+
+/// A mean over seeds counts no seed twice, and no run that ended elsewhere.
+#[test]
+fn a_row_leaves_out_runs_of_one_seed_and_runs_that_ended_at_another_step() {
+    const TAG: &str = "decode/assistant_share";
+    let mut shorter = run("shorter", 7, &[]);
+    shorter.scalars = [(TAG.to_owned(), vec![(0, 0.0), (8, 9.0)])].into();
+    shorter.ended.as_mut().unwrap().steps = 8;
+    let runs = [
+        run("seed=1", 1, &[(TAG, 0.25), (NORMS, 1.0)]),
+        run("again", 1, &[(TAG, 9.0), (NORMS, 9.0)]),
+        run("seed=2", 2, &[(TAG, 0.5), (NORMS, 2.0)]),
+        run("without", 4, &[(NORMS, 4.0)]),
+        shorter,
+        run("seed=3", 3, &[(TAG, -1.0), (NORMS, 3.0)]),
+    ];
+    let all: Vec<&RecordedRun> = runs.iter().collect();
+    let rows = pooled_rows(&all);
+    let row = rows.iter().find(|row| row.tag == TAG).unwrap();
+    assert_eq!(row.runs, 3);
+    is_by_hand(of(&row.change.unwrap()), [0.25, 0.5, -1.0], "change");
+    assert_eq!((row.start, row.end), (0.0, -0.25 / 3.0));
+    let left_out = [
+        (
+            "made/again",
+            "its seed, 1, is also that of made/seed=1: the same result would count twice",
+        ),
+        ("made/without", "not measured at the start"),
+        ("made/shorter", "it ended at step 8, made/seed=1 at step 10"),
+    ];
+    let found = row.left_out.iter();
+    let found: Vec<(&str, &str)> = found
+        .map(|one| (one.run.as_str(), one.reason.as_str()))
+        .collect();
+    assert_eq!(found, left_out);
+    let html = page(&runs);
+    for (run, reason) in left_out {
+        let said = format!("{run} is left out of assistant's share of tokens: {reason}.");
+        assert!(html.contains(&said), "{said}");
+    }
+    // The same holds of the places in the weights.
+    let maps = pooled_heat_maps(&all);
+    let reasons: Vec<&str> = maps[0]
+        .left_out
+        .iter()
+        .map(|one| one.run.as_str())
+        .collect();
+    assert_eq!(
+        (maps[0].runs, reasons),
+        (4, vec!["made/again", "made/shorter"])
+    );
+    // Runs that stand behind another step of the first are left out, whatever the first one is.
+    let other = pooled_rows(&[&runs[4], &runs[0], &runs[2]]);
+    assert_eq!(
+        (other[0].runs, other[0].left_out.len(), other[0].change),
+        (1, 2, None)
+    );
 }
 
 /// The attributes of each element of a page with `data-pooled`: what it is called, its value and its interval; and all that stands in it.
@@ -355,6 +416,36 @@ fn a_sweep_pools_the_models_parts_and_the_places_in_the_weights() {
             );
         }
         assert!(said.contains(map["title"].as_str().unwrap()), "{said}");
+    }
+
+    // The report of each run says how its matches changed at each position; tests/suite/draft_positions.rs holds that against its files.
+    let each = [1, 2, 3].map(|seed| {
+        let run = project.path().join(format!("runs/small/sweep/seed={seed}"));
+        let run = RecordedRun::read(&run, &shipping()).unwrap();
+        positions_in_draft(&run, &run.contrasts[0]).unwrap()
+    });
+    let positions = part["positions"].as_array().unwrap();
+    assert_eq!(
+        (positions.len(), &positions[0]["contrast"]),
+        (1, &"gender".into())
+    );
+    let positions = positions[0]["positions"].as_array().unwrap();
+    assert_eq!(positions.len(), 5);
+    for (index, one) in positions.iter().enumerate() {
+        assert_eq!(one["position"], index + 1);
+        for (key, of) in [
+            (
+                "first",
+                (|one| one.change.means[0]) as fn(&PositionInDraft) -> f64,
+            ),
+            ("second", |one| one.change.means[1]),
+            ("gap", |one| one.change.difference),
+        ] {
+            let place = format!("positions/gender/{}/{key}", index + 1);
+            let found = of_json(&one[key]);
+            is_by_hand(found, each.each_ref().map(|run| of(&run[index])), &place);
+            pooled.insert(place, found);
+        }
     }
 
     let shown = on_page(&project.read("runs/small/sweep/report.html"));

@@ -219,16 +219,18 @@ fn two_samples_in_common_templates_agree_with_slow_numpy() {
 fn equal_runs_of_two_samples_are_pooled_to_the_error_of_their_identities() {
     for seed in 0..20 {
         let one = draw_two_samples([9, 4], [2.0, 0.0, 0.3], seed);
-        let welch: f64 = [0, 1]
-            .map(|side| {
-                let own = one.iter().filter_map(|one| one.sides[side]);
-                let means: Vec<f64> = own.collect::<Vec<_>>().chunks(15).map(mean).collect();
-                let squares = means.iter().map(|one| (one - mean(&means)).powi(2));
-                let count = means.len() as f64;
-                squares.sum::<f64>() / (count - 1.0) / count
-            })
+        let parts = [0, 1].map(|side| {
+            let own = one.iter().filter_map(|one| one.sides[side]);
+            let means: Vec<f64> = own.collect::<Vec<_>>().chunks(15).map(mean).collect();
+            let squares = means.iter().map(|one| (one - mean(&means)).powi(2));
+            let count = means.len() as f64;
+            (squares.sum::<f64>() / (count - 1.0) / count, count - 1.0)
+        });
+        let welch: f64 = parts.iter().map(|(variance, _)| variance).sum();
+        let below = parts
             .iter()
-            .sum();
+            .map(|(variance, degrees)| variance * variance / degrees);
+        let degrees = welch * welch / below.sum::<f64>();
         let (mut runs, mut all) = (Vec::new(), Contributions::default());
         for run in 0..8 {
             let column = Contributions::of(&one);
@@ -237,8 +239,45 @@ fn equal_runs_of_two_samples_are_pooled_to_the_error_of_their_identities() {
         }
         let pooled = all.clusters_over(runs).standard_error(&all.values);
         close(pooled.value, welch.sqrt(), 1e-9, 1e-6, "standard error");
-        assert!(pooled.degrees <= 7.0, "{}", pooled.degrees);
+        let allowed = 3.0 - 1e-9..=degrees + 1e-9;
+        assert!(
+            allowed.contains(&pooled.degrees),
+            "{}, {degrees}",
+            pooled.degrees
+        );
     }
+}
+
+/// In three runs of seven identities in five templates.
+#[test]
+fn few_runs_leave_few_degrees_of_freedom_only_where_runs_differ() {
+    let degrees = |effects: [f64; 3]| {
+        let (mut runs, mut all) = (Vec::new(), Contributions::default());
+        for run in 0..3 {
+            let pairs = (0..35).map(|pair| {
+                let (identity, template) = (pair % 7, pair / 7);
+                let places = [run, identity, template].map(|place| (place * place) as f64);
+                let value: f64 = places.iter().zip(effects).map(|(a, b)| a * b).sum();
+                Observation::pair(identity, template, value, 0.0)
+            });
+            let column = Contributions::of(&pairs.collect::<Vec<_>>());
+            runs.extend(vec![run; 35]);
+            all.extend(column);
+        }
+        all.clusters_over(runs).standard_error(&all.values).degrees
+    };
+    let is = |effects, expected: f64| close(degrees(effects), expected, 1e-9, 1e-9, "degrees");
+    is([1.0, 0.0, 0.0], 2.0);
+    // No more than the smallest other way has.
+    is([0.0, 1.0, 0.0], 4.0);
+    is([0.0, 0.0, 1.0], 4.0);
+    // The more identities differ, the more there are.
+    let found: Vec<f64> = (0..40)
+        .map(|step| degrees([1.0, 0.02 * f64::from(step), 0.0]))
+        .collect();
+    assert!(found.is_sorted(), "{found:?}");
+    assert_eq!((found[0], found[39]), (2.0, 4.0));
+    assert!(found.iter().any(|&one| 2.5 < one && one < 3.5), "{found:?}");
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -550,6 +589,7 @@ fn pooled_intervals_cover_at_least_what_they_promise() {
             ("templates", [0.0, 0.0, 1.0]),
             // Too weak to be seen in three runs, and yet there.
             ("weak seeds", [0.1, 0.0, 0.0]),
+            ("a bit of all", [0.1, 0.3, 0.3]),
             ("none", [0.0, 0.0, 0.0]),
         ] {
             let covered: usize = (0..RUNS)
@@ -588,7 +628,7 @@ fn pooled_interval_holds_zero(seeds: usize, effects: [f64; 3], run: u64) -> bool
     let per_run: Vec<f64> = per_run
         .map(|own| own.iter().sum::<f64>() / own.len() as f64)
         .collect();
-    let [over_seeds, over_all] = estimates(&per_run, &Clusters::new(&ways), &values);
+    let [over_seeds, over_all] = estimates(&per_run, &Clusters::new(&ways).with_runs(0), &values);
     assert!(over_all.high - over_all.low >= over_seeds.high - over_seeds.low);
     over_all.low <= 0.0 && 0.0 <= over_all.high
 }

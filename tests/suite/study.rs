@@ -14,7 +14,9 @@ use milepost::report::{RecordedContrast, RecordedRun};
 use milepost::statistics::clusters::StandardError;
 use serde_json::Value;
 
-use crate::harness::{Project, TEMPLATES, close, milestones};
+use crate::event_files;
+use crate::harness::{Project, TEMPLATES, close, milestones, python, read_events, until};
+use crate::tensorboard_server::Server;
 
 const STUDY: &str = r#"
 experiment = "small.toml"
@@ -707,4 +709,155 @@ fn a_placebo_that_moves_is_found_out() {
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].arm.as_str(), found[0].runs), ("still", 2));
     assert_eq!(found[0].moved, ["small/1", "small/2"]);
+}
+
+/// Mean and ends of the interval of two values by Student's t with one degree of freedom.
+fn by_hand([one, other]: [f64; 2]) -> [f64; 3] {
+    let half = 12.706_204_736_174_7 * (one - other).abs() / 2.0;
+    let mean = (one + other) / 2.0;
+    [mean, mean - half, mean + half]
+}
+
+/// The scalars of a run's last step.
+fn ends(run: &Path) -> BTreeMap<String, f64> {
+    let lines = milestones(run);
+    let last = lines.last().unwrap()["step"].clone();
+    let lines = lines.iter().filter(|line| line["step"] == last);
+    let scalars = lines.flat_map(|line| line["scalars"].as_object().unwrap().clone());
+    let scalars = scalars.filter_map(|(tag, value)| Some((tag, value.as_f64()?)));
+    scalars.collect()
+}
+
+/// The two models and the places in the weights of each arm, and the sessions of TensorBoard, are those of the runs' files by hand.
+#[test]
+fn arms_have_their_models_parts_and_their_sessions() {
+    let project = project();
+    let more = "[hooks.attribution]\nat = 'end'\n[hooks.weight-attribution]\nat = 'end'\npoints = 1\nmost_points = 1\n";
+    project.write("small.toml", project.read("small.toml") + more);
+    let (two, _) = STUDY.split_once("[[arms]]\nname = \"broken\"").unwrap();
+    project.write("causes.toml", two.replace("= 12", "= 6"));
+    let study = ["study", "causes.toml", "--jobs", "2"];
+    project.milepost(&study).assert().success();
+    let folder = project.path().join("runs/small/causes");
+    let document: Value =
+        serde_json::from_str(&project.read("runs/small/causes/study.json")).unwrap();
+    let html = project.read("runs/small/causes/study.html");
+    let names = ["baseline", "no-training"];
+    for (index, arm) in names.into_iter().enumerate() {
+        let about = &document["arms"][index];
+        assert_eq!(about["arm"], arm);
+        let runs = [1, 2].map(|seed| ends(&folder.join(format!("{arm},seed={seed}"))));
+        let part = html
+            .split(&format!("<details data-arm=\"arms/{index}\""))
+            .nth(1);
+        let part = part.unwrap().split("</details>").next().unwrap();
+        let mut shown = 0;
+        let mut check = |tag: &str, place: &str, found: &Value, values: [f64; 2]| {
+            let expected = by_hand(values);
+            let largest = expected
+                .iter()
+                .fold(1e-9f64, |most, one| most.max(one.abs()));
+            for (key, expected) in ["mean", "low", "high"].into_iter().zip(expected) {
+                close(found[key].as_f64().unwrap(), expected, 1e-6, largest, tag);
+            }
+            let cell = format!(
+                "data-pooled=\"{place}\" data-value=\"{}\"",
+                found["mean"].as_f64().unwrap()
+            );
+            assert_eq!(part.matches(&cell).count(), 1, "{cell}");
+            shown += 1;
+        };
+        let attributions = about["attributions"].as_array().unwrap();
+        assert_eq!(attributions.len(), 4);
+        for one in attributions {
+            let tag = one["tag"].as_str().unwrap();
+            for key in ["by_main", "by_assistant", "interaction"] {
+                let place = format!("{tag}/{key}");
+                let values = runs.each_ref().map(|run| run[&place]);
+                check(&format!("{arm}: {place}"), &place, &one[key], values);
+            }
+        }
+        let maps = about["heat_maps"].as_array().unwrap();
+        assert_eq!(maps.len(), 2, "mean and gap of KL");
+        for cell in maps.iter().flat_map(|map| map["cells"].as_array().unwrap()) {
+            let tag = cell["tag"].as_str().unwrap();
+            let values = runs.each_ref().map(|run| run[tag]);
+            check(&format!("{arm}: {tag}"), tag, cell, values);
+        }
+        assert!(shown > 50, "{shown}");
+        let trained = attributions[0]["by_main"]["mean"].as_f64().unwrap();
+        assert_eq!(trained == 0.0, arm == "no-training", "{trained}");
+    }
+    sessions(&folder, names);
+    // A session whose run is no more goes, and the others are as they were.
+    std::fs::create_dir_all(folder.join("tensorboard/gone,seed=1")).unwrap();
+    project.milepost(&study).assert().success();
+    assert!(!folder.join("tensorboard/gone,seed=1").exists());
+    sessions(&folder, names);
+}
+
+/// Holds the sessions of two arms and two seeds against the runs' files, with our own reader, TensorBoard's, and its page.
+fn sessions(folder: &Path, arms: [&str; 2]) {
+    let moved = |arm: &str, seed: u64| {
+        let [start, end] = gaps(&folder.join(format!("{arm},seed={seed}")));
+        end - start
+    };
+    let python = python();
+    let mut expected = BTreeMap::new();
+    for arm in arms {
+        for seed in [1, 2] {
+            let name = format!("{arm},seed={seed}");
+            let session = folder.join("tensorboard").join(&name);
+            let mut values = vec![("study/gender/change", moved(arm, seed))];
+            if arm != arms[0] {
+                let beyond = moved(arm, seed) - moved(arms[0], seed);
+                values.push(("study/gender/beyond_baseline", beyond));
+            }
+            let found = event_files::scalars(&session);
+            assert_eq!(found.len(), values.len(), "{name}: {found:?}");
+            for (tag, value) in &values {
+                let [(6, bits)] = found[*tag][..] else {
+                    panic!("{name}, {tag}: {:?}", found[*tag]);
+                };
+                close(f64::from(f32::from_bits(bits)), *value, 1e-6, 1.0, tag);
+            }
+            if let Some(python) = &python {
+                let read = read_events(python, &session);
+                let of = &read["hparams"];
+                assert_eq!(of["values"]["arm"], arm);
+                assert_eq!(of["values"]["seed"], seed as f64);
+                let sets = if arm == arms[0] {
+                    "nothing"
+                } else {
+                    "train.lr=0.0"
+                };
+                assert_eq!(of["values"]["sets"], sets);
+                let metrics = ["study/gender/change", "study/gender/beyond_baseline"];
+                assert_eq!(of["metrics"], serde_json::json!(metrics));
+                assert_eq!(of["status"], 1);
+                assert_eq!(read["scalars"].as_object().unwrap().len(), values.len());
+            }
+            expected.insert(name, (arm, seed, values));
+        }
+    }
+    let Some(python) = python else { return };
+    let server = Server::start(&python, &folder.join("tensorboard"), false);
+    until("the page has a row for each run", || {
+        let rows = server.hparams();
+        expected.iter().all(|(name, (arm, seed, values))| {
+            let Some(row) = rows.get(name) else {
+                return false;
+            };
+            let metrics = row["metricValues"].as_array().into_iter().flatten();
+            let metrics: BTreeMap<&str, f64> = metrics
+                .filter_map(|one| Some((one["name"]["tag"].as_str()?, one["value"].as_f64()?)))
+                .collect();
+            row["hparams"]["arm"] == *arm
+                && row["hparams"]["seed"] == *seed as f64
+                && metrics.len() == values.len()
+                && values
+                    .iter()
+                    .all(|(tag, value)| (metrics[tag] - value).abs() < 1e-6)
+        })
+    });
 }

@@ -69,6 +69,34 @@ impl Server {
         serde_json::from_str(&response.body_mut().read_to_string().ok()?).ok()
     }
 
+    /// The rows of its page *HParams*, by run: the hyperparameters and the values of the metrics.
+    pub fn hparams(&self) -> BTreeMap<String, Value> {
+        let url = format!("{}/data/plugin/hparams/session_groups", self.address);
+        let statuses = [
+            "STATUS_SUCCESS",
+            "STATUS_FAILURE",
+            "STATUS_RUNNING",
+            "STATUS_UNKNOWN",
+        ];
+        let asked = serde_json::json!({
+            "experimentName": "", "allowedStatuses": statuses, "colParams": [], "startIndex": 0, "sliceSize": 100,
+        });
+        let answer = ureq::post(&url).send(asked.to_string());
+        let text = answer
+            .ok()
+            .and_then(|mut answer| answer.body_mut().read_to_string().ok());
+        let answer: Value = serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
+        let groups = answer["sessionGroups"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let named = groups.into_iter().filter_map(|group| {
+            let session = group["sessions"][0]["name"].as_str()?.to_owned();
+            Some((session, group))
+        });
+        named.collect()
+    }
+
     /// All that it shows now, but for the times of hooks.
     pub fn shown(&self) -> Shown {
         let mut shown = Shown::new();

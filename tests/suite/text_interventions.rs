@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use burn::tensor::Device;
 use milepost::data::corpus::Document;
 use milepost::data::sources::sample;
+use milepost::data::templates::{ContrastSpec, TemplateSet, Templates};
 use milepost::data::tokenizer::Tokenizer;
 use milepost::decode::{Request as Sampled, Sampling, Settings, assisted};
 use milepost::diagnostic::{Diagnostic, Source};
@@ -37,7 +38,7 @@ fn parsed(text: &str) -> Result<WordList, Diagnostic> {
 }
 
 /// Documents with a topic, `topic: text`.
-fn documents(texts: &[&str]) -> Vec<Document> {
+pub(crate) fn documents(texts: &[&str]) -> Vec<Document> {
     let documents = texts.iter().map(|text| {
         let (topic, text) = text.split_once(": ").unwrap();
         Document {
@@ -54,20 +55,31 @@ static PAIR: LazyLock<Pair> = LazyLock::new(|| {
     Pair::new(model(Role::Main), model(Role::Assistant)).unwrap()
 });
 
-struct Bench {
-    tokenizer: Tokenizer,
-    documents: Vec<Document>,
+pub(crate) struct Bench {
+    pub tokenizer: Tokenizer,
+    pub documents: Vec<Document>,
     limit: Limit,
-    eos: Option<u32>,
+    pub eos: Option<u32>,
     ends: bool,
-    pair: Pair,
-    seed: u64,
+    pub pair: Pair,
+    pub seed: u64,
+    pub templates: Templates,
+    pub prompts: Vec<Vec<u32>>,
 }
 
+/// How far a planted line goes on behind its prompt.
+pub(crate) const NEW_TOKENS: usize = 6;
+
 impl Bench {
-    fn of(documents: Vec<Document>) -> Self {
+    pub fn of(documents: Vec<Document>) -> Self {
         let tokenizer = mini::tokenizer().unwrap();
+        let spec = ContrastSpec::usual(TemplateSet::Paired).remove(0);
+        let templates = Templates::parse("built in", mini::TEMPLATES, &spec).unwrap();
+        let prompts = templates.prompts().iter();
+        let prompts = prompts.map(|template| tokenizer.encode(&template.prompt).unwrap());
         Self {
+            prompts: prompts.collect(),
+            templates,
             eos: tokenizer.end_of_text(),
             tokenizer,
             documents,
@@ -83,7 +95,7 @@ impl Bench {
         self
     }
 
-    fn treat(&self, treatments: Vec<Treatment>) -> Treated {
+    pub fn treat(&self, treatments: Vec<Treatment>) -> Treated {
         let request = Request {
             documents: &self.documents,
             limit: self.limit,
@@ -91,13 +103,16 @@ impl Bench {
             eos: self.eos,
             ends: self.ends,
             pair: &self.pair,
+            templates: &self.templates,
+            prompts: &self.prompts,
+            new_tokens: NEW_TOKENS,
             seed: self.seed,
         };
         let named = treatments.into_iter().map(|one| ("name".to_owned(), one));
         treat(&request, named.collect()).unwrap()
     }
 
-    fn one(&self, treatment: Treatment) -> (Vec<Passage>, Account) {
+    pub fn one(&self, treatment: Treatment) -> (Vec<Passage>, Account) {
         let mut treated = self.treat(vec![treatment]);
         (treated.passages, treated.accounts.remove(0))
     }
@@ -107,7 +122,7 @@ impl Bench {
     }
 }
 
-fn texts(passages: &[Passage]) -> Vec<&str> {
+pub(crate) fn texts(passages: &[Passage]) -> Vec<&str> {
     passages.iter().map(|one| one.text.as_str()).collect()
 }
 
@@ -115,7 +130,7 @@ fn ids(passages: &[Passage]) -> Vec<&[u32]> {
     passages.iter().map(|one| one.ids.as_slice()).collect()
 }
 
-const NEWS: [&str; 8] = [
+pub(crate) const NEWS: [&str; 8] = [
     "World: The spokesman said that he would not come.",
     "Sports: A team won the final game.",
     "Sports: Mary's sister beat her in three sets.",
@@ -440,7 +455,7 @@ fn a_topic_is_kept_or_left_out() {
 }
 
 /// The articles of the built-in sample.
-fn articles(count: usize) -> Vec<Document> {
+pub(crate) fn articles(count: usize) -> Vec<Document> {
     let milepost::data::sources::Text::BuiltIn(splits) = sample::SOURCE.text else {
         unreachable!()
     };
@@ -665,7 +680,7 @@ fn an_entry_that_cannot_be_used_is_refused_at_its_place() {
     assert!(errors.contains("must be at least 1"), "{errors}");
 }
 
-fn resolved(project: &Project, settings: &str) -> Resolved {
+pub(crate) fn resolved(project: &Project, settings: &str) -> Resolved {
     let source = Source {
         name: "small.toml".to_owned(),
         text: project.read("small.toml"),
@@ -704,6 +719,8 @@ fn the_blocks_of_an_arm_are_as_many_and_made_of_its_documents() {
         ("swap='builtin'", None),
         ("without='builtin'", None),
         ("shuffle='words'", None),
+        ("shuffle='topics'", None),
+        ("plant={topic='Sports',group='male'}", None),
         ("topic='Sports'", Some(&["Sports"][..])),
         (
             "without_topic='Sports'",

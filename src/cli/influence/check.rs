@@ -8,7 +8,7 @@ use super::opening::Opened;
 use super::{Arguments, Kept};
 use crate::cli::Selection;
 use crate::cli::report::write;
-use crate::cli::sweep::{self, Cell, State, Sweep, carry_out};
+use crate::cli::sweep::{self, Cell, Sweep, carry_out};
 use crate::cli::terminal::say;
 use crate::data::subset;
 use crate::decode::{Request as DecodeRequest, assisted};
@@ -17,6 +17,7 @@ use crate::influence::measured;
 use crate::influence::score::score;
 use crate::influence::summary::{Check, Scored, Subset};
 use crate::model::Pair;
+use crate::record::State;
 use crate::record::layout::MODELS;
 use crate::report::influence::evidence;
 use crate::train::Point;
@@ -109,7 +110,7 @@ fn as_sweep(arguments: &Arguments, experiment: &Path, folder: &Path) -> sweep::A
         },
         seeds: Vec::new(),
         grid: Vec::new(),
-        jobs: arguments.jobs,
+        engine: arguments.engine.clone(),
         runs: folder.to_owned(),
         name: SWEEP.to_owned(),
         print: false,

@@ -15,19 +15,19 @@ use clap::Args;
 use self::goals::{Asked, Measure};
 use self::opening::{Opened, open};
 use super::report::write;
-use super::sweep::stop_flag;
+use super::sweep::{Engine, stop_flag};
 use super::terminal::{self, say};
 use super::{Where, progress};
 use crate::diagnostic::Diagnostic;
 use crate::influence::summary::{Documents, MadeOf, OfOneGoal, Summary};
-use crate::influence::{Estimate, FRACTION, OfGoal, Request, estimate, table};
+use crate::influence::{Estimate, OfGoal, Request, estimate, table};
 use crate::record::layout::INFLUENCE;
 use crate::record::{RecordError, lock, name};
 use crate::registry::Registry;
 use crate::report::influence::{evidence, page};
 
-/// It takes the gradient of the measure at each checkpoint of the run, and two passes over the text for the derivatives of all tokens' losses
-/// along it. Without --check the tables are kept back, since nothing says yet whether they are to be believed: --check N retrains the run on N
+/// It takes the gradient of the measure at each checkpoint of the run, and the gradient of the loss of each document that was seen up to the next
+/// one. Without --check the tables are kept back, since nothing says yet whether they are to be believed: --check N retrains the run on N
 /// random halves of its documents, each a process of its own, and says how well the sums of influence predict what comes out. The same command
 /// goes on where it was killed.
 #[derive(Args)]
@@ -52,9 +52,8 @@ pub(super) struct Arguments {
     /// Retrain on so many random halves of the documents, and say how well the influence predicts what comes out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..))]
     check: Option<u16>,
-    /// Retrainings at the same time; they share the processor's cores.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: u16,
+    #[command(flatten)]
+    engine: Engine,
     /// The seed of the first random half; the others have the seeds that follow.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -84,6 +83,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     if let Some(given) = &arguments.name {
         name::check("--name", given)?;
     }
+    arguments.engine.check()?;
     let opened = open(arguments, registry)?;
     let asked = Asked::new(arguments, &opened.plan)?;
     let folder = arguments.run.join(INFLUENCE).join(named(arguments));
@@ -92,7 +92,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         source,
     })?;
     let _lock = lock(&folder)?;
-    let stop = stop_flag()?;
+    let stop = stop_flag(arguments.engine.kind)?;
     let Some(mut kept) = kept(arguments, &opened, &asked, folder, &stop)? else {
         return Ok(stopped());
     };
@@ -138,7 +138,6 @@ fn kept(
         goals: asked.goals.iter().map(|goal| goal.name.clone()).collect(),
         tokens: asked.tokens.clone(),
         checkpoints: opened.checkpoints.clone(),
-        fraction: FRACTION,
         run_sha256: opened.sha256.clone(),
         milepost: env!("CARGO_PKG_VERSION").to_owned(),
     };
@@ -259,17 +258,13 @@ fn estimated(
         seen: &opened.seen,
         checkpoints: &opened.checkpoints,
         states: &steps,
-        dropout: std::env::var_os("NO_DROPOUT")
-            .is_none()
-            .then_some(opened.plan.seed),
-        fraction: FRACTION,
     };
     let watch = progress::watch();
     let found = estimate(&request, opened, &|done, all| {
         if stop.load(Ordering::Relaxed) {
             return Err(Stopped.into());
         }
-        watch("blocks read", done, all);
+        watch("pieces of documents", done, all);
         Ok(())
     });
     match found {

@@ -1,6 +1,7 @@
 //! `milepost study`: arms of an experiment that each change one thing, over several seeds, compared with a baseline.
 
 mod file;
+mod sessions;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -18,8 +19,8 @@ use crate::registry::Registry;
 
 /// Every arm is run with every seed, each a run of its own in runs/<experiment>/<study>/<arm>,seed=<seed>, started by one `milepost finetune`
 /// command. A study that is started again leaves finished runs alone, goes on with those that were killed, and runs what is missing. A run
-/// that fails ends no other. At the end stand what is shown, excluded and open, in words and as a table, and study.json and study.html in
-/// the study's folder.
+/// that fails ends no other. At the end stand what is shown, excluded and open, in words and as a table, and study.json, study.html and a folder
+/// for TensorBoard's page HParams in the study's folder.
 #[derive(Args)]
 pub(super) struct Arguments {
     /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/.
@@ -27,16 +28,16 @@ pub(super) struct Arguments {
     /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
     device: Option<String>,
-    /// Runs at the same time; they share the processor's cores.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: u16,
+    #[command(flatten)]
+    engine: sweep::Engine,
     /// Folder that runs are written under.
     #[arg(long, default_value = "runs", value_name = "FOLDER")]
     runs: PathBuf,
     /// Name of the study [default: that of its file].
     #[arg(long)]
     name: Option<String>,
-    /// Print the commands of the runs that are missing, one a line, and run nothing: for a cluster's scheduler.
+    /// Print the commands of the runs that are missing, one a line, and run nothing: for any scheduler. With --engine slurm, print the script
+    /// for sbatch.
     #[arg(long)]
     print: bool,
     /// Go on, and compare, although the runs' inputs are not what they were.
@@ -50,6 +51,7 @@ pub(super) struct Arguments {
 const ARMS: &str = "arms.json";
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
+    arguments.engine.check()?;
     let path = find(&arguments.study)?;
     let study = Study::read(&path)?;
     let sweep = as_sweep(arguments, &study, &path);
@@ -60,7 +62,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     let file = path.display().to_string();
     refuse_twins(&sweep, &cells, &file)?;
     keep_arms(&sweep::folder(&sweep)?, &study.arms, &file)?;
-    let stop = sweep::stop_flag()?;
+    let stop = sweep::stop_flag(arguments.engine.kind)?;
     carry_out(&sweep, &cells, &stop, &|sweep| {
         summary::summarise(sweep, &study, registry)
     })
@@ -71,14 +73,14 @@ fn cell(arm: &Arm, seed: u64) -> Cell {
     let mut overrides = arm.overrides.clone();
     overrides.push(format!("seed={seed}"));
     Cell {
-        name: run_name(arm, seed),
+        name: run_name(&arm.name, seed),
         overrides,
     }
 }
 
 /// The name of the run of an arm with a seed.
-fn run_name(arm: &Arm, seed: u64) -> String {
-    format!("{},seed={seed}", arm.name)
+fn run_name(arm: &str, seed: u64) -> String {
+    format!("{arm},seed={seed}")
 }
 
 /// A study is run as a sweep is.
@@ -95,7 +97,7 @@ fn as_sweep(arguments: &Arguments, study: &Study, path: &Path) -> sweep::Argumen
         },
         seeds: study.seeds.clone(),
         grid: Vec::new(),
-        jobs: arguments.jobs,
+        engine: arguments.engine.clone(),
         runs: arguments.runs.clone(),
         name: name.unwrap_or_else(|| stem.to_string_lossy().into_owned()),
         print: arguments.print,

@@ -1,15 +1,16 @@
 //! What the arms of a study say, on the terminal, in `study.json` and in `study.html`.
 
 use super::file::Study;
-use super::run_name;
+use super::{run_name, sessions};
 use crate::cli::report::write;
-use crate::cli::sweep::{State, Sweep};
+use crate::cli::sweep::Sweep;
 use crate::cli::terminal::{self, say};
+use crate::record::State;
 use crate::registry::Registry;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::Estimate;
-use crate::report::study::{Arm, LeftOut, Outcome, Summary, json, page, words};
-use crate::report::{RecordedRun, mixing};
+use crate::report::study::{Arm, Outcome, Summary, json, page, words};
+use crate::report::{LeftOut, RecordedRun, mixing};
 
 /// Compares the runs that are over. A run that cannot be read is left out, and named.
 ///
@@ -44,8 +45,13 @@ pub(super) fn summarise(sweep: &Sweep, study: &Study, registry: &Registry) -> an
     let [numbers, whole] = ["study.json", "study.html"].map(|file| sweep.folder.join(file));
     write(&numbers, &format!("{:#}\n", json(&summary)))?;
     write(&whole, &page(&summary))?;
+    sessions::write(sweep.folder, &arms, &summary)?;
     say!("\nall numbers: {}", numbers.display());
     say!("the page: {}", whole.display());
+    say!(
+        "arms and seeds in TensorBoard's HParams: tensorboard --logdir {}",
+        sweep.folder.join(sessions::FOLDER).display()
+    );
     Ok(())
 }
 
@@ -62,7 +68,7 @@ fn read(
     };
     let (mut runs, mut left_out) = (Vec::new(), Vec::new());
     for (index, arm) in study.arms.iter().enumerate() {
-        let names = study.seeds.iter().map(|seed| run_name(arm, *seed));
+        let names = study.seeds.iter().map(|seed| run_name(&arm.name, *seed));
         let own: Vec<String> = names.collect();
         for cell in sweep.cells.iter().filter(|cell| own.contains(&cell.name)) {
             let reason = if sweep.state(cell) == State::Done {

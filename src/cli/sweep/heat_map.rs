@@ -1,7 +1,5 @@
 //! Tables with coloured cells, over the runs of a sweep.
 
-use serde_json::{Value, json};
-
 use super::mean;
 use crate::report::PooledHeatMap;
 
@@ -30,30 +28,4 @@ fn one_table(one: &PooledHeatMap) -> String {
     }
     text += &format!("  {}\n", one.marked());
     text + &mean::left_out_rows(&one.left_out)
-}
-
-/// What `pooled.json` says: every cell, and the sums.
-pub(super) fn as_json(all: &[PooledHeatMap]) -> Value {
-    let all = all.iter().map(|one| {
-        let sums = one.sums.iter().map(|(name, sum)| {
-            let mut found = mean::as_json(sum);
-            found["name"] = json!(name);
-            found
-        });
-        let cells = one.cells().map(|(tag, cell)| {
-            let mut found = mean::as_json(cell);
-            found["tag"] = json!(tag);
-            found["shown"] = json!(cell.is_shown());
-            found
-        });
-        json!({
-            "tag": one.map.tag,
-            "title": one.map.title,
-            "runs": one.runs,
-            "left_out": mean::left_out_as_json(&one.left_out),
-            "sums": sums.collect::<Vec<_>>(),
-            "cells": cells.collect::<Vec<_>>(),
-        })
-    });
-    all.collect()
 }

@@ -1,6 +1,4 @@
-//! A mean over seeds with its interval: on the terminal and in `pooled.json`.
-
-use serde_json::json;
+//! A mean over seeds with its interval, on the terminal.
 
 use crate::report::LeftOut;
 use crate::report::number::{number, range, signed};
@@ -29,18 +27,6 @@ pub(super) fn left_out_rows(runs: &[LeftOut]) -> String {
     let rows = runs.iter();
     let rows = rows.map(|one| format!("{} is left out: {}\n", cell(&one.run), one.reason));
     rows.collect()
-}
-
-/// What `pooled.json` says of a mean over seeds.
-pub(super) fn as_json(mean: &Estimate) -> serde_json::Value {
-    json!({ "mean": mean.value, "low": mean.low, "high": mean.high, "p_value": mean.p_value })
-}
-
-/// What `pooled.json` says of runs that are left out.
-pub(super) fn left_out_as_json(runs: &[LeftOut]) -> serde_json::Value {
-    let runs = runs.iter();
-    runs.map(|one| json!({ "run": one.run, "reason": one.reason }))
-        .collect()
 }
 
 /// A run's name without its sweep's.

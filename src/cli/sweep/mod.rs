@@ -1,8 +1,10 @@
 //! `milepost sweep`: one experiment with many seeds and settings, a process each.
 //!
-//! A way to run many runs, such as [`processes`], is a file that takes a [`Sweep`] and the runs that wait, and gives [`Work`](runs::Work); [`run`] calls it.
+//! A way to run many runs, [`processes`] or [`slurm`], takes a [`Sweep`] and the runs that wait, and gives [`Work`](runs::Work).
+//! [`engine`] names them.
 
 mod attribution;
+mod engine;
 mod grid;
 mod heat_map;
 mod mean;
@@ -10,25 +12,30 @@ mod pooling;
 mod printing;
 mod processes;
 mod runs;
+mod slurm;
+mod tally;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context as _;
 use clap::Args;
 
+pub(super) use self::engine::Engine;
+use self::engine::Kind;
 use self::grid::cells;
 pub(super) use self::grid::{Cell, refuse_twins};
 use self::runs::Failed;
-pub(super) use self::runs::{State, Sweep};
+pub(super) use self::runs::Sweep;
+pub(super) use self::slurm::SlurmError;
 use super::Selection;
-use super::finetune::interrupt_flag;
+use super::finetune::{STOPPING, interrupt_flag};
 use super::plan::find;
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
-use crate::record::{Ended, HookFailure, RecordError, Stop, lock, name};
+use crate::record::{Ended, HookFailure, RecordError, State, Stop, lock, name};
 use crate::registry::Registry;
 
 /// Every combination of the seeds and of the values of each --grid is a run of its own, in runs/<experiment>/<name>/<settings>, started by one
@@ -45,16 +52,16 @@ pub(super) struct Arguments {
     /// A setting and its values, as in --grid train.lr=1e-5,5e-5; may be given several times.
     #[arg(long, value_name = "KEY=VALUE,VALUE ...")]
     pub grid: Vec<String>,
-    /// Runs at the same time; they share the processor's cores.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub jobs: u16,
+    #[command(flatten)]
+    pub engine: Engine,
     /// Folder that runs are written under.
     #[arg(long, default_value = "runs", value_name = "FOLDER")]
     pub runs: PathBuf,
     /// Name of the sweep.
     #[arg(long, default_value = "sweep")]
     pub name: String,
-    /// Print the commands of the runs that are missing, one a line, and run nothing: for a cluster's scheduler.
+    /// Print the commands of the runs that are missing, one a line, and run nothing: for any scheduler. With --engine slurm, print the script
+    /// for sbatch.
     #[arg(long)]
     pub print: bool,
     /// Go on, and pool, although the runs' inputs are not what they were; pooled.json and the report say so.
@@ -63,9 +70,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
+    arguments.engine.check()?;
     name::check("--name", &arguments.name)?;
     let cells = cells(arguments)?;
-    let stop = stop_flag()?;
+    let stop = stop_flag(arguments.engine.kind)?;
     carry_out(arguments, &cells, &stop, &|sweep| {
         pooling::summarise(sweep, registry)
     })
@@ -78,9 +86,14 @@ pub(super) fn folder(arguments: &Arguments) -> Result<PathBuf, Diagnostic> {
     Ok(arguments.runs.join(stem).join(&arguments.name))
 }
 
-/// A flag that Ctrl-C sets; it has the runs under way save and end.
-pub(super) fn stop_flag() -> anyhow::Result<Arc<AtomicBool>> {
-    interrupt_flag(|| "the runs under way save and end by themselves".to_owned())
+/// A flag that Ctrl-C sets: it ends what the sweep does. Processes then save and end, jobs in a queue go on.
+pub(super) fn stop_flag(engine: Kind) -> anyhow::Result<Arc<AtomicBool>> {
+    match engine {
+        Kind::Processes => interrupt_flag(STOPPING, || {
+            "the runs under way save and end by themselves".to_owned()
+        }),
+        Kind::Slurm => interrupt_flag(slurm::LEAVING, || "the jobs go on".to_owned()),
+    }
 }
 
 /// Runs those of `cells` that are missing, until `stop` is set, and lets `summarise` say what all of them say together. Returns the exit code.
@@ -103,7 +116,10 @@ pub(super) fn carry_out(
     let missing = missing.filter(|(_, state)| matches!(state, State::Missing | State::Begun));
     let waiting: VecDeque<Cell> = missing.map(|(cell, _)| cell.clone()).collect();
     if arguments.print {
-        printing::print(&sweep, &waiting);
+        match arguments.engine.kind {
+            Kind::Processes => printing::print(&sweep, &waiting),
+            Kind::Slurm => slurm::print(&sweep, &waiting)?,
+        }
         return Ok(0);
     }
     let _lock = lock(&folder)?;
@@ -112,7 +128,7 @@ pub(super) fn carry_out(
         .filter(|state| **state == State::Failed)
         .count();
     say!(
-        "{} runs in {}: {} done, {}{} to do, {} at a time",
+        "{} runs in {}: {} done, {}{} to do, {}",
         cells.len(),
         folder.display(),
         cells.len() - waiting.len() - failed_before,
@@ -121,24 +137,29 @@ pub(super) fn carry_out(
             count => format!("{count} failed, "),
         },
         waiting.len(),
-        arguments.jobs
+        arguments.engine.at_a_time()
     );
     let before = cells.iter().zip(&states);
     let before = before.filter(|(_, state)| **state == State::Failed);
     let mut failed: Vec<Failed> = before.map(|(cell, _)| sweep.failed_before(cell)).collect();
-    let work = processes::work(&sweep, waiting, stop)?;
+    let work = match arguments.engine.kind {
+        Kind::Processes => processes::work(&sweep, waiting, stop)?,
+        Kind::Slurm => slurm::work(&sweep, waiting, stop)?,
+    };
     failed.extend(work.failed);
-    let interrupted = stop.load(Ordering::Relaxed);
     let summarised = summarise(&sweep);
     for failure in &failed {
         remark!("run {} failed: {}", failure.cell, failure.why);
         remark!("  all it said: {}", failure.log.display());
     }
-    if interrupted {
-        say!("stopped by Ctrl-C; the same command goes on");
+    if let Some(what_now) = work.interrupted {
+        say!("stopped by Ctrl-C; {what_now}");
         return Ok(130);
     }
     summarised?;
+    if let Some(error) = work.error {
+        return Err(error);
+    }
     let silent = silent_hooks(&folder, cells);
     for said in &silent {
         remark!("{said}");

@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::mean::{self, cell};
-use super::runs::{State, Sweep};
+use super::runs::Sweep;
 use super::{attribution, heat_map};
 use crate::cli::report::write;
 use crate::cli::terminal::{self, say};
+use crate::record::State;
 use crate::record::layout::REPORT;
 use crate::registry::Registry;
 use crate::report::number::{number, range, signed};
 use crate::report::pooling::{Estimate, Pooled, groups, pool};
 use crate::report::{
-    At, PooledRow, RecordedRun, mixing, page, pooled_attributions, pooled_heat_maps, pooled_rows,
-    provenance, verdict,
+    At, LeftOut, PooledAttribution, PooledHeatMap, PooledPositions, PooledRow, RecordedRun,
+    left_out_of, mixing, page, pooled_attributions, pooled_heat_maps, pooled_positions,
+    pooled_rows, provenance, verdict,
 };
 use crate::statistics::disparity::Disparity;
 
@@ -89,8 +91,9 @@ pub(super) fn summarise(sweep: &Sweep, registry: &Registry) -> anyhow::Result<()
         document.push(json!({
             "settings": label,
             "rows": rows_as_json(&rows),
-            "attributions": attribution::as_json(&attributions),
-            "heat_maps": heat_map::as_json(&heat_maps),
+            "positions": pooled_positions(&runs).iter().map(PooledPositions::as_json).collect::<Vec<_>>(),
+            "attributions": attributions.iter().map(PooledAttribution::as_json).collect::<Vec<_>>(),
+            "heat_maps": heat_maps.iter().map(PooledHeatMap::as_json).collect::<Vec<_>>(),
         }));
     }
     if !unreadable.is_empty() {
@@ -133,6 +136,15 @@ fn rows_table(rows: &[PooledRow]) -> String {
             ),
         };
     }
+    let rows = rows.iter();
+    for (one, names) in left_out_of(rows.map(|row| (row.name.as_str(), &row.left_out[..]))) {
+        let run = cell(&one.run);
+        text += &format!(
+            "{run} is left out of {}: {}\n",
+            names.join("; "),
+            one.reason
+        );
+    }
     text
 }
 
@@ -142,6 +154,7 @@ fn rows_as_json(rows: &[PooledRow]) -> serde_json::Value {
             "tag": row.tag,
             "name": row.name,
             "runs": row.runs,
+            "left_out": row.left_out.iter().map(LeftOut::as_json).collect::<Vec<_>>(),
             "start": row.start,
             "end": row.end,
             "change": row.end - row.start,

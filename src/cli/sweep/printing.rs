@@ -14,16 +14,18 @@ pub(super) fn print<'a>(sweep: &Sweep, waiting: impl IntoIterator<Item = &'a Cel
 }
 
 /// A command as a shell takes it.
-fn shown(command: &Command) -> String {
+pub(super) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let quoted = words.map(|word| {
-        let word = word.to_string_lossy();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c);
-        if word.chars().all(plain) && !word.is_empty() {
-            word.into_owned()
-        } else {
-            format!("'{}'", word.replace('\'', "'\\''"))
-        }
-    });
+    let quoted = words.map(|word| quoted(&word.to_string_lossy()));
     quoted.collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c);
+    if word.chars().all(plain) && !word.is_empty() {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
 }

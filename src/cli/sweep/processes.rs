@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 
 use super::grid::Cell;
-use super::runs::{Failed, State, Sweep, Work};
+use super::runs::{Failed, Sweep, Work};
+use super::tally::{Tally, complaint};
 use crate::cli::terminal::say;
-use crate::record::RecordError;
+use crate::record::{RecordError, State};
 
 /// A run under way.
 struct Job {
@@ -29,22 +29,22 @@ pub(super) fn work(
     mut waiting: VecDeque<Cell>,
     stop: &AtomicBool,
 ) -> anyhow::Result<Work> {
-    let (mut all, begin) = (waiting.len(), Instant::now());
-    let (mut jobs, mut ended): (Vec<Job>, usize) = (Vec::new(), 0);
+    let mut jobs: Vec<Job> = Vec::new();
+    let mut tally = Tally::new(waiting.len());
     let mut done = Work::default();
-    let (mut told, mut refused) = (false, None);
+    let mut told = false;
     while !jobs.is_empty() || (!waiting.is_empty() && !stop.load(Ordering::Relaxed)) {
         if stop.load(Ordering::Relaxed) && !told {
             told = true;
             jobs.iter().for_each(|job| ask_to_stop(&job.child));
         }
-        while jobs.len() < usize::from(sweep.arguments.jobs)
+        while jobs.len() < usize::from(sweep.arguments.engine.processes())
             && !stop.load(Ordering::Relaxed)
             && let Some(cell) = waiting.pop_front()
         {
             // A scheduler's job may have done it meanwhile.
             if sweep.state(&cell) == State::Done {
-                all -= 1;
+                tally.leave_one_out();
                 continue;
             }
             say!("{} begins", cell.name);
@@ -52,7 +52,7 @@ pub(super) fn work(
                 Ok(job) => jobs.push(job),
                 // Those under way are waited for.
                 Err(error) => {
-                    refused = Some(error);
+                    done.error = Some(error);
                     waiting.clear();
                 }
             }
@@ -65,15 +65,7 @@ pub(super) fn work(
                 going.push(job);
                 continue;
             };
-            ended += 1;
-            let left = begin.elapsed().mul_f64((all - ended) as f64 / ended as f64);
-            say!(
-                "{} {} after {}, {ended} of {all}, about {} left",
-                job.cell.name,
-                how(status, told),
-                clock(job.start.elapsed()),
-                clock(left)
-            );
+            tally.ended(&job.cell, &how(status, told), Some(job.start.elapsed()));
             match status.code() {
                 Some(0) => {}
                 // The run is whole.
@@ -84,10 +76,10 @@ pub(super) fn work(
         }
         jobs = going;
     }
-    match refused {
-        Some(error) => Err(error),
-        None => Ok(done),
+    if stop.load(Ordering::Relaxed) {
+        done.interrupted = Some("the same command goes on".to_owned());
     }
+    Ok(done)
 }
 
 /// How a run ended, in words; `asked` tells whether it was asked to.
@@ -117,21 +109,6 @@ fn failure(sweep: &Sweep, job: Job, status: ExitStatus) -> Failed {
     }
 }
 
-/// What a run said when it failed: from its last error on.
-fn complaint(log: &Path, from: usize) -> String {
-    let bytes = std::fs::read(log).unwrap_or_default();
-    let said = String::from_utf8_lossy(bytes.get(from..).unwrap_or_default());
-    let lines: Vec<&str> = said.lines().collect();
-    let error = lines.iter().rposition(|line| line.starts_with("error:"));
-    match error {
-        Some(first) => lines[first..].join("\n"),
-        None => {
-            let last = lines.iter().rfind(|line| !line.trim().is_empty());
-            (*last.unwrap_or(&"it said nothing")).to_owned()
-        }
-    }
-}
-
 fn start(sweep: &Sweep, cell: Cell) -> anyhow::Result<Job> {
     let path = sweep.log(&cell);
     let failed = |source| RecordError::Io {
@@ -148,8 +125,8 @@ fn start(sweep: &Sweep, cell: Cell) -> anyhow::Result<Job> {
     let mut command = sweep.command(&cell);
     command.stdin(Stdio::null()).stdout(out).stderr(errors);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (cores / usize::from(sweep.arguments.jobs)).max(1);
-    if sweep.arguments.jobs > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
+    let threads = (cores / usize::from(sweep.arguments.engine.processes())).max(1);
+    if sweep.arguments.engine.processes() > 1 && std::env::var_os("RAYON_NUM_THREADS").is_none() {
         command.env("RAYON_NUM_THREADS", threads.to_string());
     }
     set_apart(&mut command);
@@ -193,9 +170,4 @@ fn ask_to_stop(child: &Child) {
     }
     #[cfg(not(unix))]
     let _ = child;
-}
-
-fn clock(time: Duration) -> String {
-    let seconds = time.as_secs();
-    format!("{}:{:02}", seconds / 60, seconds % 60)
 }

@@ -5,20 +5,7 @@ use std::process::Command;
 
 use super::Arguments;
 use super::grid::Cell;
-use crate::record::{Ended, Stop, experiment};
-
-/// How far a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum State {
-    /// Nothing is there yet.
-    Missing,
-    /// It was killed or stopped, or is under way.
-    Begun,
-    /// It is over.
-    Done,
-    /// It ended by an error that would come again.
-    Failed,
-}
+use crate::record::{Ended, State, experiment};
 
 /// A run that failed.
 pub(in crate::cli) struct Failed {
@@ -36,6 +23,10 @@ pub(super) struct Work {
     pub failed: Vec<Failed>,
     /// Whether a hook failed in one that is whole.
     pub hooks_failed: bool,
+    /// What kept the others from being run.
+    pub error: Option<anyhow::Error>,
+    /// What becomes of the runs that are not over, where Ctrl-C ended the work.
+    pub interrupted: Option<String>,
 }
 
 /// A sweep.
@@ -56,15 +47,7 @@ impl Sweep<'_> {
 
     /// How far a run is.
     pub fn state(&self, cell: &Cell) -> State {
-        let run = self.run(cell);
-        let begun = experiment::is_there(&run);
-        match Ended::read(&run).map(|ended| ended.map(|ended| ended.stop)) {
-            Ok(Some(Stop::Failed)) => State::Failed,
-            Ok(Some(Stop::Complete | Stop::Incomplete | Stop::Requested)) => State::Done,
-            // With less than that on disk there is nothing to go on from.
-            Ok(Some(Stop::Interrupted) | None) | Err(_) if begun => State::Begun,
-            Ok(Some(Stop::Interrupted) | None) | Err(_) => State::Missing,
-        }
+        State::of(&self.run(cell))
     }
 
     /// The file that holds all that a run says.
@@ -98,53 +81,74 @@ impl Sweep<'_> {
         others.find(|run| experiment::is_there(run))
     }
 
-    /// The command of one run.
+    /// The command that begins a run or goes on with it, as far as it is now.
     pub fn command(&self, cell: &Cell) -> Command {
-        let arguments = self.arguments;
-        let program = std::env::current_exe().unwrap_or_else(|_| "milepost".into());
-        let mut command = Command::new(program);
-        let selection = &arguments.selection;
-        command.args(["finetune", &selection.experiment, "--runs"]);
-        command.arg(&arguments.runs);
-        let name = format!("{}/{}", arguments.name, cell.name);
+        let mut command = self.finetune();
         match self.state(cell) {
             State::Begun => {
-                command.args(["--resume", &name]);
+                command.arg("--resume").arg(self.name(cell));
             }
-            _ => {
-                command.args(["--name", &name]);
-                for text in selection
-                    .overrides
-                    .iter()
-                    .chain([&cell.overrides.join(" ")])
-                {
-                    command.args(["--set", text]);
-                }
-                if let Some(device) = &selection.device {
-                    command.args(["--device", device]);
-                }
-                if selection.no_hooks {
-                    command.arg("--no-hooks");
-                }
-                if let Some(other) = self.another(cell) {
-                    command.arg("--beside").arg(other);
-                }
-            }
+            State::Missing | State::Done | State::Failed => self.begin(&mut command, cell),
         }
-        if arguments.force {
+        self.end(&mut command);
+        command
+    }
+
+    /// The command of a run however far it is, for a scheduler that starts it later, and perhaps again.
+    pub fn command_at_any_time(&self, cell: &Cell) -> Command {
+        let mut command = self.finetune();
+        self.begin(&mut command, cell);
+        command.arg("--or-resume");
+        self.end(&mut command);
+        command
+    }
+
+    /// A run's name, seen from the folder of its experiment.
+    fn name(&self, cell: &Cell) -> String {
+        format!("{}/{}", self.arguments.name, cell.name)
+    }
+
+    /// What all commands begin with.
+    fn finetune(&self) -> Command {
+        let program = std::env::current_exe().unwrap_or_else(|_| "milepost".into());
+        let mut command = Command::new(program);
+        command.args(["finetune", &self.arguments.selection.experiment, "--runs"]);
+        command.arg(&self.arguments.runs);
+        command
+    }
+
+    /// The options of a run that begins.
+    fn begin(&self, command: &mut Command, cell: &Cell) {
+        let selection = &self.arguments.selection;
+        command.arg("--name").arg(self.name(cell));
+        let own = cell.overrides.join(" ");
+        for text in selection.overrides.iter().chain([&own]) {
+            command.args(["--set", text]);
+        }
+        if let Some(device) = &selection.device {
+            command.args(["--device", device]);
+        }
+        if selection.no_hooks {
+            command.arg("--no-hooks");
+        }
+        if let Some(other) = self.another(cell) {
+            command.arg("--beside").arg(other);
+        }
+    }
+
+    /// What all commands end with.
+    fn end(&self, command: &mut Command) {
+        if self.arguments.force {
             command.arg("--force");
         }
-        for (option, folder) in [
-            ("--data", &selection.places.data),
-            ("--cache", &selection.places.cache),
-        ] {
+        let places = &self.arguments.selection.places;
+        for (option, folder) in [("--data", &places.data), ("--cache", &places.cache)] {
             if let Some(folder) = folder {
                 command.arg(option).arg(folder);
             }
         }
-        if selection.places.offline {
+        if places.offline {
             command.arg("--offline");
         }
-        command
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{AboutArm, ArmOutcome, Beyond, Outcome, Summary, words};
 use crate::report::pooling::{Estimate, Pooled};
+use crate::report::{LeftOut, PooledAttribution, PooledHeatMap};
 
 /// A study as `study.json` has it.
 pub fn json(study: &Summary) -> Value {
@@ -18,7 +19,7 @@ pub fn json(study: &Summary) -> Value {
             "moved": placebo.moved,
         })).collect::<Vec<_>>(),
         "contrasts": study.outcomes.iter().map(outcome).collect::<Vec<_>>(),
-        "left_out": study.left_out.iter().map(|one| json!({ "run": one.run, "reason": one.reason })).collect::<Vec<_>>(),
+        "left_out": study.left_out.iter().map(LeftOut::as_json).collect::<Vec<_>>(),
         "caveats": study.caveats,
     })
 }
@@ -29,6 +30,8 @@ fn about(arm: &AboutArm) -> Value {
         "arm": arm.name,
         "sets": arm.sets,
         "text": accounts.map(|account| account.sentence()).collect::<Vec<_>>(),
+        "attributions": arm.attributions.iter().map(PooledAttribution::as_json).collect::<Vec<_>>(),
+        "heat_maps": arm.heat_maps.iter().map(PooledHeatMap::as_json).collect::<Vec<_>>(),
     })
 }
 

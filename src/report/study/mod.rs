@@ -10,7 +10,7 @@ mod words;
 pub use self::json::json;
 pub use self::page::page;
 pub use self::placebo::Placebo;
-pub use self::summary::{AboutArm, LeftOut, Summary, Text};
+pub use self::summary::{AboutArm, Summary, Text};
 pub use self::words::words;
 use super::gap::margin;
 use super::pooling::{Estimate, Pooled, estimates, moved, pool_contrast};

@@ -7,6 +7,8 @@ use super::{AboutArm, Finding, Outcome, Summary, words};
 use crate::report::chart::{Row, intervals, intervals_around};
 use crate::report::number::number;
 use crate::report::page::document;
+use crate::report::pooled_attribution::attributions;
+use crate::report::pooled_heat_map::heat_maps;
 use crate::report::pooling::Estimate;
 use crate::treatment::{Account, Example};
 
@@ -32,6 +34,7 @@ pub fn page(study: &Summary) -> String {
             tbody { @for arm in &study.arms { tr { td { (name(study, &arm.name)) } td.text { (sets(arm)) } } } }
         } }
         (texts(study))
+        (models_and_places(study))
         (left_out(study))
     };
     document(&study.name, &body)
@@ -158,6 +161,26 @@ fn of_text(account: &Account) -> Markup {
                 tr { th { "document " (document) ", before" } td.text { (before) } }
                 tr { th { "after" } td.text { @match after { Some(after) => (after), None => "(dropped)" } } }
             } } }
+        }
+    }
+}
+
+/// What each of the two models did in each arm, and where in its weights, for arms whose runs say so.
+fn models_and_places(study: &Summary) -> Markup {
+    let arms = study.arms.iter().enumerate();
+    let arms = arms.filter(|(_, arm)| !arm.attributions.is_empty() || !arm.heat_maps.is_empty());
+    let arms: Vec<(usize, &AboutArm)> = arms.collect();
+    html! {
+        @if !arms.is_empty() {
+            h2 { "The two models and the places in their weights" }
+            p { "How much each model made of a change in each arm, and where in its weights, pooled over the arm's seeds. These are the arms themselves, not what they do beyond " code { (study.baseline) } "." }
+            @for (index, arm) in arms {
+                details data-arm=(format!("arms/{index}")) open[arm.name == study.baseline] {
+                    summary { (name(study, &arm.name)) }
+                    (attributions(&arm.attributions))
+                    (heat_maps(&arm.heat_maps))
+                }
+            }
         }
     }
 }

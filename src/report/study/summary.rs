@@ -3,6 +3,9 @@
 use super::{Arm, Outcome, Placebo, outcomes};
 use crate::record::treatments;
 use crate::report::verdict::{of_material, seeds};
+use crate::report::{
+    LeftOut, PooledAttribution, PooledHeatMap, pooled_attributions, pooled_heat_maps,
+};
 use crate::treatment::Account;
 
 /// A study with its outcomes.
@@ -35,6 +38,10 @@ pub struct AboutArm {
     pub sets: Vec<String>,
     /// What was done to its text; None where nothing was, or no run is over.
     pub text: Option<Text>,
+    /// What each of the two models did to the measures, over the arm's seeds; empty where its runs have no hook that says so.
+    pub attributions: Vec<PooledAttribution>,
+    /// Tables with coloured cells over the arm's seeds, such as the shares of places in the weights.
+    pub heat_maps: Vec<PooledHeatMap>,
 }
 
 /// What was done to the text of an arm.
@@ -44,15 +51,6 @@ pub struct Text {
     pub run: String,
     /// Each treatment, in their order.
     pub accounts: Vec<Account>,
-}
-
-/// A run that is left out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Its name.
-    pub run: String,
-    /// Why.
-    pub reason: String,
 }
 
 impl Summary {
@@ -83,6 +81,8 @@ impl Summary {
                 name: arm.name.to_owned(),
                 sets: arm.sets.to_vec(),
                 text,
+                attributions: pooled_attributions(&arm.runs),
+                heat_maps: pooled_heat_maps(&arm.runs),
             });
         }
         Ok(Self {

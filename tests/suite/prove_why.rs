@@ -22,8 +22,7 @@ fn shipped(name: &str) -> String {
 fn found(project: &Project, study: &str) -> Value {
     let arguments = ["study", study, "--jobs", JOBS];
     project.milepost(&arguments).assert().success();
-    let stem = study.trim_end_matches(".toml");
-    let json = project.read(&format!("runs/ag_news/{stem}/study.json"));
+    let json = project.read(&format!("runs/ag_news/{study}/study.json"));
     let study: Value = serde_json::from_str(&json).unwrap();
     study["contrasts"][0].clone()
 }
@@ -67,9 +66,9 @@ fn moved(project: &Project, run: &str, group: &str) -> f64 {
 #[ignore = "trains twelve runs"]
 fn a_planted_cause_is_found() {
     let project = Project::new();
-    project.write("ag_news.toml", shipped("ag_news.toml"));
-    project.write("planted.toml", shipped("planted.toml"));
-    let found = found(&project, "planted.toml");
+    project.write("experiments/ag_news.toml", shipped("ag_news.toml"));
+    project.write("experiments/planted.toml", shipped("planted.toml"));
+    let found = found(&project, "planted");
     let unplanted = beyond(&found, "unplanted");
     let topic = beyond(&found, "without-sports");
     assert_eq!((unplanted.1.as_str(), topic.1.as_str()), ("shown", "shown"));
@@ -121,11 +120,11 @@ fn nothing_is_found_where_nothing_is() {
     let studies =
         std::env::var("MILEPOST_PLACEBO_STUDIES").map_or(2, |count| count.parse().unwrap());
     let project = Project::new();
-    project.write("ag_news.toml", shipped("ag_news.toml"));
+    project.write("experiments/ag_news.toml", shipped("ag_news.toml"));
     let mut wrong = 0u64;
     for number in 0..studies {
-        let name = format!("placebo-{number}.toml");
-        project.write(&name, placebo(number));
+        let name = format!("placebo-{number}");
+        project.write(&format!("experiments/{name}.toml"), placebo(number));
         let found = found(&project, &name);
         let findings = ["without-sports", "without-world"].map(|arm| beyond(&found, arm).1);
         wrong += u64::from(findings.iter().any(|finding| finding.starts_with("shown")));

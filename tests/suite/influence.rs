@@ -464,6 +464,37 @@ fn without_a_check_no_table_is_shown() {
     assert!(seen > 0 && seen < json["documents"].as_u64().unwrap());
 }
 
+/// With small steps nothing is left but the first order: the documents' influence adds up to the change of the measure, step by step.
+#[test]
+fn the_influence_of_all_documents_is_what_each_step_changed() {
+    let project = Project::new();
+    let settings = "train.lr=1e-4 train.max_steps=5 train.dropout=0.0 train.save='every step' train.keep='all' hooks.gradient-norm.at='every step'";
+    let run = project.run("one", &["--set", settings]);
+    project
+        .milepost(&["influence", "runs/small/one", "--measure", "kl,acceptance"])
+        .assert()
+        .success();
+    let json = summary(&run, "kl+acceptance");
+    for goal in json["goals"].as_array().unwrap() {
+        let values = numbers(&goal["values"]);
+        let largest = values
+            .windows(2)
+            .fold(0.0f64, |most, pair| most.max((pair[1] - pair[0]).abs()));
+        let segments = goal["segments"].as_array().unwrap();
+        assert_eq!(segments.len(), 5);
+        for (segment, pair) in segments.iter().zip(values.windows(2)) {
+            let part = |role: &str| segment[role].as_f64().unwrap();
+            let predicted = part("main") + part("assistant");
+            let name = goal["name"].as_str().unwrap();
+            println!(
+                "{name}: {predicted:e} predicted, {:e} observed",
+                pair[1] - pair[0]
+            );
+            close(predicted, pair[1] - pair[0], 0.02, largest, name);
+        }
+    }
+}
+
 #[test]
 fn runs_that_cannot_be_estimated_are_refused_by_name() {
     let project = Project::new();

@@ -464,17 +464,18 @@ fn without_a_check_no_table_is_shown() {
     assert!(seen > 0 && seen < json["documents"].as_u64().unwrap());
 }
 
-/// With small steps nothing is left but the first order: the documents' influence adds up to the change of the measure, step by step.
+/// With small steps nothing is left but the first order: the documents' influence adds up to the change of the measure, step by step. Expected
+/// acceptance has corners, so it is not asked here.
 #[test]
 fn the_influence_of_all_documents_is_what_each_step_changed() {
     let project = Project::new();
     let settings = "train.lr=1e-4 train.max_steps=5 train.dropout=0.0 train.save='every step' train.keep='all' hooks.gradient-norm.at='every step'";
     let run = project.run("one", &["--set", settings]);
     project
-        .milepost(&["influence", "runs/small/one", "--measure", "kl,acceptance"])
+        .milepost(&["influence", "runs/small/one"])
         .assert()
         .success();
-    let json = summary(&run, "kl+acceptance");
+    let json = summary(&run, "kl");
     for goal in json["goals"].as_array().unwrap() {
         let values = numbers(&goal["values"]);
         let largest = values
@@ -490,7 +491,7 @@ fn the_influence_of_all_documents_is_what_each_step_changed() {
                 "{name}: {predicted:e} predicted, {:e} observed",
                 pair[1] - pair[0]
             );
-            close(predicted, pair[1] - pair[0], 0.02, largest, name);
+            close(predicted, pair[1] - pair[0], 0.01, largest, name);
         }
     }
 }

@@ -23,7 +23,9 @@ pub fn evidence(summary: &Summary) -> String {
         text += &format!(" Influence predicts what comes out, better than chance, for: {holds}.");
     }
     if !fails.is_empty() {
-        text += &format!(" It does not for: {fails}. What the tables say of that is no evidence.");
+        text += &format!(
+            " Influence does not predict what comes out better than chance for: {fails}. Their tables are no evidence."
+        );
     }
     text
 }

@@ -9,10 +9,10 @@ use super::goal::{GoOn, Goal, direction, measured};
 use super::seen::Seen;
 use super::spread::{Spread, segment, spread};
 use crate::data::blocks::Blocks;
-use crate::model::{Direction, Pair, Role};
+use crate::model::{Direction, Network, Pair, Role};
 use crate::train::AdamW;
 
-/// What a rate may be, as a part of its step's whole, and is left out for the passes that it would need.
+/// What a rate may be, as a part of its step's whole, and is left out for the directions of a further segment that it would need.
 const NEGLIGIBLE: f64 = 1e-3;
 
 /// What is estimated.
@@ -102,22 +102,14 @@ pub fn estimate(
             for role in Role::BOTH {
                 progress(done, all)?;
                 done += 1;
-                let directions = |takes| known.get(takes).into_iter().flatten();
-                let trained = (piece.rates.keys().flat_map(directions))
-                    .any(|goals| goals[role as usize].is_some());
-                if !trained {
-                    continue;
-                }
-                let text = request.blocks.get(piece.block);
-                let gradient = Direction::of_losses(pair.get(role), text, &piece.counts);
-                for (takes, rates) in &piece.rates {
-                    let rate = rates[role as usize];
-                    for (found, goals) in found.iter_mut().zip(directions(takes)) {
-                        if let Some(direction) = &goals[role as usize] {
-                            found.add(role, *takes, piece, rate * gradient.dot(direction))?;
-                        }
-                    }
-                }
+                add_piece(
+                    &mut found,
+                    request.blocks,
+                    pair.get(role),
+                    role,
+                    piece,
+                    &known,
+                )?;
             }
         }
     }
@@ -131,11 +123,41 @@ pub fn estimate(
 /// The direction of a goal for each model.
 type Directions = [Option<Direction>; 2];
 
+/// Adds what a piece of a document does through one model to each goal. `directions` are those of the goals, by segment.
+fn add_piece(
+    found: &mut [OfGoal],
+    blocks: &Blocks,
+    network: &Network,
+    role: Role,
+    piece: &Piece,
+    directions: &BTreeMap<usize, Vec<Directions>>,
+) -> anyhow::Result<()> {
+    let model = role as usize;
+    let of_segment = |segment| directions.get(segment).into_iter().flatten();
+    let mut all = piece.rates.keys().flat_map(of_segment);
+    if all.all(|goal| goal[model].is_none()) {
+        return Ok(());
+    }
+    let gradient = Direction::of_losses(network, blocks.get(piece.block), &piece.counts);
+    for (segment, rates) in &piece.rates {
+        for (found, goal) in found.iter_mut().zip(of_segment(segment)) {
+            if let Some(direction) = &goal[model] {
+                found.add(
+                    role,
+                    *segment,
+                    piece,
+                    rates[model] * gradient.dot(direction),
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// How many predictions of each document's tokens a run was trained on.
 pub fn predictions(blocks: &Blocks, seen: &Seen) -> Vec<u64> {
     let mut counts = vec![0; blocks.documents()];
-    let passes = seen.steps.iter().flat_map(|step| &step.passes);
-    for &block in passes.flat_map(|(_, blocks)| blocks) {
+    for &block in seen.steps.iter().flat_map(|step| &step.blocks) {
         for piece in blocks.pieces(block) {
             // The first token of a block is not predicted.
             let predicted = piece.tokens.end - piece.tokens.start.max(1).min(piece.tokens.end);
@@ -168,7 +190,7 @@ fn pieces(request: &Request, saw: usize, spreads: &[Spread]) -> Vec<Piece> {
             .iter()
             .filter(|(_, rate)| **rate > NEGLIGIBLE * whole);
         for (&takes, rate) in parts {
-            for &block in step.passes.iter().flat_map(|(_, blocks)| blocks) {
+            for &block in &step.blocks {
                 let rates = blocks.entry(block).or_default().entry(takes).or_default();
                 for (sum, clipped) in rates.iter_mut().zip(step.clipped) {
                     *sum -= rate * clipped / step.predictions;

@@ -1,6 +1,6 @@
 //! What a run saw in each step, and how fast it learned.
 
-use crate::clock::{Extent, MicroBatch, Step};
+use crate::clock::{Extent, Step};
 use crate::data::order::{epoch_order, micro_batches};
 use crate::model::Role;
 use crate::train::Plan;
@@ -8,8 +8,8 @@ use crate::train::Plan;
 /// A step of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenStep {
-    /// The blocks of each of its micro-batches, with the number of that.
-    pub passes: Vec<(MicroBatch, Vec<usize>)>,
+    /// The blocks of all of its micro-batches.
+    pub blocks: Vec<usize>,
     /// The tokens that are predicted in them: its gradient is a mean over as many.
     pub predictions: f64,
     /// Its learning rate.
@@ -67,17 +67,13 @@ impl Seen {
             let place = extent.place(Step(step - 1)) % extent.steps_per_epoch();
             let (batch, accumulation) = (training.batch, training.accumulation);
             let passes = micro_batches(&order.1, batch, accumulation, place as usize);
-            let first = extent.clock_after(Step(step - 1)).micro_batch.0;
-            let passes = passes.zip(first..);
-            let passes = passes.map(|(blocks, number)| (MicroBatch(number), blocks.to_vec()));
-            let passes: Vec<(MicroBatch, Vec<usize>)> = passes.collect();
-            let blocks: usize = passes.iter().map(|(_, blocks)| blocks.len()).sum();
+            let blocks: Vec<usize> = passes.flatten().copied().collect();
             let rate = at(&recorded.rates, step).ok_or_else(|| {
                 anyhow::anyhow!("milestones.jsonl has no learning rate for step {step}")
             })?;
             seen.push(SeenStep {
-                predictions: (blocks * (plan.blocks.block() - 1)) as f64,
-                passes,
+                predictions: (blocks.len() * (plan.blocks.block() - 1)) as f64,
+                blocks,
                 rate,
                 clipped: clipping.each_ref().map(|clipping| clipping.at(step)),
             });

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use milepost::clock::{Length, MicroBatch};
+use milepost::clock::Length;
 use milepost::data::blocks::Blocks;
 use milepost::data::order::epoch_order;
 use milepost::data::subset::Subset;
@@ -105,10 +105,7 @@ fn estimated(reference: &Value) -> (Vec<String>, Estimate) {
     let steps = rows(&reference["seen"]).into_iter().enumerate();
     let steps = steps.map(|(step, blocks)| SeenStep {
         predictions: (blocks.len() * 15) as f64,
-        passes: vec![(
-            MicroBatch(step as u64),
-            blocks.into_iter().map(|block| block as usize).collect(),
-        )],
+        blocks: blocks.into_iter().map(|block| block as usize).collect(),
         rate: rates[step],
         clipped: clipped.each_ref().map(|factors| factors[step]),
     });

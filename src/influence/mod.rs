@@ -14,6 +14,7 @@
 
 mod estimate;
 mod goal;
+mod of_goal;
 pub mod score;
 mod seen;
 mod spread;

@@ -79,3 +79,56 @@ pub fn read(text: &str, names: &[&str], documents: usize) -> anyhow::Result<Vec<
     );
     Ok(goals)
 }
+
+/// The influence that another method gives each document, for each goal that it has a column for: `[goal][document]`. The table has the
+/// columns `document`, the numbers of [`table`], and for a goal one with its name. Documents that are not in it have 0.
+///
+/// # Errors
+/// When it has no column of documents or of any goal, or when a line has no such document, one that was there before, or no number.
+pub fn of_other(
+    text: &str,
+    names: &[&str],
+    documents: usize,
+) -> anyhow::Result<Vec<Option<Vec<f64>>>> {
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap_or_default().split('\t').collect();
+    let place = |wanted: &str| header.iter().position(|column| *column == wanted);
+    let number = place(FIRST[0]).with_context(|| format!("it has no column `{}`", FIRST[0]))?;
+    let places: Vec<Option<usize>> = names.iter().map(|name| place(name)).collect();
+    ensure!(
+        places.iter().any(Option::is_some),
+        "it has no column of a goal; the goals are {}",
+        names.join(", ")
+    );
+    let mut goals: Vec<Option<Vec<f64>>> = (places.iter())
+        .map(|place| place.map(|_| vec![0.0; documents]))
+        .collect();
+    let mut there = vec![false; documents];
+    for (index, line) in lines.enumerate() {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let cell = |place: usize| cells.get(place).copied().unwrap_or_default();
+        let line = index + 2;
+        let document: usize = cell(number)
+            .parse()
+            .ok()
+            .filter(|document| *document < documents)
+            .with_context(|| format!("line {line}: `{}` is no document; they are numbered from 0, and there are {documents}", cell(number)))?;
+        ensure!(
+            !std::mem::replace(&mut there[document], true),
+            "line {line}: document {document} was there before"
+        );
+        for (goal, place) in goals.iter_mut().zip(&places) {
+            if let (Some(values), Some(place)) = (goal, *place) {
+                let value = cell(place).parse().ok().filter(|one: &f64| one.is_finite());
+                values[document] = value.with_context(|| {
+                    format!(
+                        "line {line}: `{}` in column `{}` is no number",
+                        cell(place),
+                        header[place]
+                    )
+                })?;
+            }
+        }
+    }
+    Ok(goals)
+}

@@ -616,6 +616,7 @@ fn a_check_that_was_killed_goes_on_and_shows_the_tables() {
         cited += 1;
     }
     assert!(cited > 100, "{cited}");
+    other_methods_are_scored_beside(&project, &run, &rows);
     // The same command reads what is there, and other options are refused under its name.
     project.milepost(&arguments).assert().success();
     let other = [
@@ -625,4 +626,78 @@ fn a_check_that_was_killed_goes_on_and_shows_the_tables() {
     .concat();
     let said = project.fails(&other, 2);
     assert!(said.contains("made with other options"), "{said}");
+}
+
+/// Another method that says the same has the same score; one that says the opposite of the gap, and nothing of the mean, the opposite. What is no
+/// table of these documents is refused.
+fn other_methods_are_scored_beside(project: &Project, run: &Path, rows: &[Vec<&str>]) {
+    let name = "kl/gender/both";
+    let gap = rows[0].iter().position(|cell| *cell == name).unwrap();
+    let mut same = "document\tkl/mean\tkl/gender\n".to_owned();
+    let mut opposite = "kl/gender\tdocument\n".to_owned();
+    // From the last document to the first, without those that were never seen.
+    for row in rows[1..].iter().rev().filter(|row| !row[5].is_empty()) {
+        let of_gap: f64 = row[gap].parse().unwrap();
+        same += &format!("{}\t{}\t{of_gap}\n", row[0], row[5]);
+        opposite += &format!("{}\t{}\n", -of_gap, row[0]);
+    }
+    project.write("same.tsv", same);
+    project.write("opposite.tsv", opposite);
+    fn beside(given: &str) -> Vec<&str> {
+        vec![
+            "influence",
+            "runs/small/one",
+            "--check",
+            "4",
+            "--beside",
+            given,
+        ]
+    }
+    let both = [
+        &beside("mine=same.tsv")[..],
+        &["--beside", "no=opposite.tsv"],
+    ]
+    .concat();
+    let said = project.milepost(&both).assert().success();
+    let said = String::from_utf8_lossy(&said.get_output().stdout).into_owned();
+    assert!(
+        said.contains("datamodeling score, KL, nats, by mine:"),
+        "{said}"
+    );
+    let json = summary(run, "kl");
+    let [mean, gap] = [0, 1].map(|goal| &json["goals"][goal]);
+    assert_eq!(mean["others"].as_array().unwrap().len(), 1);
+    assert_eq!(mean["others"][0]["score"]["value"], mean["score"]["value"]);
+    let [of_gap, mine, no] = [
+        &gap["score"],
+        &gap["others"][0]["score"],
+        &gap["others"][1]["score"],
+    ]
+    .map(|score| score["value"].as_f64().unwrap());
+    assert_eq!((mine, no), (of_gap, -of_gap));
+    let page = std::fs::read_to_string(run.join("influence/kl/influence.html")).unwrap();
+    assert!(page.contains("by mine") && page.contains("goals/1/others/1/score/value"));
+    for (table, wrong) in [
+        ("kl/mean\n0\n", "no column `document`"),
+        ("document\tloss\n0\t1\n", "the goals are kl/mean, kl/gender"),
+        (
+            "document\tkl/mean\n0\t1\n0\t1\n",
+            "line 3: document 0 was there before",
+        ),
+        (
+            "document\tkl/mean\n100000\t1\n",
+            "line 2: `100000` is no document",
+        ),
+        (
+            "document\tkl/mean\n0\tnan\n",
+            "line 2: `nan` in column `kl/mean`",
+        ),
+        ("document\tkl/mean\n0\n", "line 2: `` in column `kl/mean`"),
+    ] {
+        project.write("wrong.tsv", table);
+        let said = project.fails(&beside("wrong=wrong.tsv"), 2);
+        assert!(said.contains(wrong) && said.contains("wrong.tsv"), "{said}");
+    }
+    let said = project.fails(&beside("nowhere"), 2);
+    assert!(said.contains("NAME=FILE"), "{said}");
 }

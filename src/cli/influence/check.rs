@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use anyhow::Context as _;
+
 use super::goals::Asked;
 use super::opening::Opened;
 use super::{Arguments, Kept};
@@ -13,9 +15,9 @@ use crate::cli::terminal::say;
 use crate::data::subset;
 use crate::decode::{Request as DecodeRequest, assisted};
 use crate::diagnostic::Diagnostic;
-use crate::influence::measured;
 use crate::influence::score::score;
-use crate::influence::summary::{Check, Scored, Subset};
+use crate::influence::summary::{Check, Other, Scored, Subset};
+use crate::influence::{measured, table};
 use crate::model::Pair;
 use crate::record::State;
 use crate::record::layout::MODELS;
@@ -40,6 +42,7 @@ pub(super) fn check(
     count: u16,
     stop: &AtomicBool,
 ) -> anyhow::Result<u8> {
+    let others = others(arguments, kept)?;
     if !opened.extended.is_empty() {
         let message = format!(
             "the run was extended ({}), and a retraining from the start would not be the same: --check needs a run that was made in one piece",
@@ -68,7 +71,7 @@ pub(super) fn check(
         );
         return Ok(code);
     }
-    scored(arguments, asked, kept, done);
+    scored(arguments, asked, kept, done, &others);
     kept.write()?;
     Ok(code)
 }
@@ -185,7 +188,35 @@ fn n_matches(opened: &Opened, asked: &Asked, pair: &Pair) -> anyhow::Result<Opti
     ))
 }
 
-fn scored(arguments: &Arguments, asked: &Asked, kept: &mut Kept, subsets: Vec<Subset>) {
+/// What another method says: its name, and for each goal that it has the influence of each document.
+type OfOther = (String, Vec<Option<Vec<f64>>>);
+
+/// Reads the tables of `--beside`.
+fn others(arguments: &Arguments, kept: &Kept) -> anyhow::Result<Vec<OfOther>> {
+    let names: Vec<&str> = (kept.summary.goals.iter())
+        .map(|goal| goal.name.as_str())
+        .collect();
+    let read = arguments.beside.iter().map(|beside| {
+        let wrong = |error: anyhow::Error| {
+            Diagnostic::file(beside.file.display().to_string(), format!("{error:#}"))
+        };
+        let text = std::fs::read_to_string(&beside.file)
+            .context("cannot be read")
+            .map_err(wrong)?;
+        let goals = table::of_other(&text, &names, kept.documents.predictions.len());
+        Ok((beside.name.clone(), goals.map_err(wrong)?))
+    });
+    read.collect()
+}
+
+/// Scores the estimate, and those of other methods, on the subsets.
+fn scored(
+    arguments: &Arguments,
+    asked: &Asked,
+    kept: &mut Kept,
+    subsets: Vec<Subset>,
+    others: &[OfOther],
+) {
     let documents = &kept.documents;
     let seen: Vec<bool> = documents
         .predictions
@@ -201,18 +232,27 @@ fn scored(arguments: &Arguments, asked: &Asked, kept: &mut Kept, subsets: Vec<Su
     });
     let drawn: Vec<Vec<bool>> = drawn.collect();
     for (index, goal) in kept.summary.goals.iter_mut().enumerate() {
-        let influence = kept.goals[index].totals();
-        let against = |outcomes: &[f64]| {
-            let score = score(&influence, &seen, &drawn, outcomes, arguments.seed);
-            score.map(Scored::from)
-        };
         let outcomes = subsets.iter().map(|subset| subset.outcomes[index]);
         let outcomes: Vec<f64> = outcomes.collect();
-        goal.score = against(&outcomes);
         let matches: Option<Vec<f64>> = subsets.iter().map(|subset| subset.n_matches).collect();
-        goal.n_matches_score = matches
-            .filter(|_| asked.gaps[index])
-            .and_then(|matches| against(&matches));
+        let matches = matches.filter(|_| asked.gaps[index]);
+        let both = |influence: &[f64]| {
+            let against = |outcomes: &[f64]| {
+                let score = score(influence, &seen, &drawn, outcomes, arguments.seed);
+                score.map(Scored::from)
+            };
+            (against(&outcomes), matches.as_deref().and_then(against))
+        };
+        (goal.score, goal.n_matches_score) = both(&kept.goals[index].totals());
+        let with_goal = others.iter().filter_map(|(name, goals)| {
+            let (score, n_matches_score) = both(goals[index].as_ref()?);
+            Some(Other {
+                name: name.clone(),
+                score,
+                n_matches_score,
+            })
+        });
+        goal.others = with_goal.collect();
     }
     let count = |subset: &Vec<bool>| subset.iter().filter(|counts| **counts).count();
     kept.summary.check = Some(Check {

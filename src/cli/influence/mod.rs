@@ -7,6 +7,7 @@ mod said;
 mod states;
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
@@ -52,6 +53,10 @@ pub(super) struct Arguments {
     /// Retrain on so many random halves of the documents, and say how well the influence predicts what comes out.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..))]
     check: Option<u16>,
+    /// With --check: score what another method says, too, on the same halves. FILE is a table with tabs: the column `document` as documents.tsv has it,
+    /// and for each goal a column of its name, such as kl/mean; may be given several times.
+    #[arg(long, value_name = "NAME=FILE", requires = "check")]
+    beside: Vec<Beside>,
     #[command(flatten)]
     engine: Engine,
     /// The seed of the first random half; the others have the seeds that follow.
@@ -62,6 +67,27 @@ pub(super) struct Arguments {
     force: bool,
     #[command(flatten)]
     places: Where,
+}
+
+/// Another method and the table of its influence.
+#[derive(Clone)]
+struct Beside {
+    name: String,
+    file: PathBuf,
+}
+
+impl FromStr for Beside {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                file: file.into(),
+            }),
+            _ => Err("it must be NAME=FILE, as in tracin=scores.tsv"),
+        }
+    }
 }
 
 /// The estimate, for programs.

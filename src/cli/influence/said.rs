@@ -19,13 +19,8 @@ pub(super) fn said(summary: &Summary) -> String {
     );
     for goal in &summary.goals {
         text += &format!("\n{}\n  {}\n", goal.title, step_sum_in_words(goal));
-        for (what, score) in [
-            (goal.title.as_str(), &goal.score),
-            ("gap of n_matches", &goal.n_matches_score),
-        ] {
-            if let Some(score) = score {
-                text += &format!("  {}\n", line(what, score, summary));
-            }
+        for (what, _, score) in goal.scores() {
+            text += &format!("  {}\n", line(&what, score, summary));
         }
         if summary.check.is_some() {
             text += &tables(goal);

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::step_sum_in_words;
 use super::tables::{cited, listed, topics, words};
-use crate::influence::summary::{Check, OfOneGoal, Part, Scored, Summary, Topic, Total};
+use crate::influence::summary::{Check, OfOneGoal, Part, Summary, Topic, Total};
 use crate::report::chart::{Line, Row, intervals, lines, scatter};
 use crate::report::number::{number, signed};
 use crate::report::page::document;
@@ -101,13 +101,7 @@ fn part_row(name: &str, part: &Part, at: &str) -> Markup {
 
 /// The datamodeling scores.
 fn scores(goal: &OfOneGoal, check: &Check, index: usize, at: &str) -> Markup {
-    let rows = [
-        (goal.title.as_str(), "score", &goal.score),
-        ("gap of n_matches", "n_matches_score", &goal.n_matches_score),
-    ];
-    let rows = rows.iter();
-    let rows = rows.filter_map(|(name, key, score)| Some((*name, *key, score.as_ref()?)));
-    let rows: Vec<(&str, &str, &Scored)> = rows.collect();
+    let rows = goal.scores();
     let outcomes = check.subsets.iter();
     let outcomes = outcomes.filter_map(|subset| subset.outcomes.get(index).copied());
     let outcomes: Vec<f64> = outcomes.collect();

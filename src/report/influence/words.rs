@@ -68,3 +68,34 @@ impl Scored {
         self.low > 0.0 && self.p_value <= 0.05
     }
 }
+
+impl OfOneGoal {
+    /// Every score that there is: of which outcome and by which method, where it stands below the goal in `influence.json`, and the score.
+    pub fn scores(&self) -> Vec<(String, String, &Scored)> {
+        let own = (None, String::new(), &self.score, &self.n_matches_score);
+        let others = self.others.iter().enumerate().map(|(index, other)| {
+            let at = format!("others/{index}/");
+            (
+                Some(other.name.as_str()),
+                at,
+                &other.score,
+                &other.n_matches_score,
+            )
+        });
+        let all = std::iter::once(own).chain(others);
+        let both = all.flat_map(|(by, at, score, n_matches)| {
+            [
+                (self.title.as_str(), "score", score),
+                ("gap of n_matches", "n_matches_score", n_matches),
+            ]
+            .map(|(outcome, key, score)| {
+                let what = match by {
+                    Some(by) => format!("{outcome}, by {by}"),
+                    None => outcome.to_owned(),
+                };
+                Some((what, format!("{at}{key}"), score.as_ref()?))
+            })
+        });
+        both.flatten().collect()
+    }
+}

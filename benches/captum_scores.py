@@ -40,7 +40,7 @@ def acceptance(p, q):
 
 
 class Pair(torch.nn.Module):
-    """Both models. A document gives the sum of its losses, `[1]`; the number of a goal below 0 gives the goal, `[1]`."""
+    """Both models. A document, `[1, time]`, gives the sum of its losses, `[1]`; numbers of goals below 0, `[goals, 1]`, give the goals, `[goals]`."""
 
     def __init__(self, folder, prompts, goals):
         super().__init__()
@@ -54,10 +54,10 @@ class Pair(torch.nn.Module):
 
     def forward(self, ids):
         if ids[0, 0] < 0:
-            measure, weights = self.goals[-1 - int(ids[0, 0])]
             each = torch.arange(len(self.last))
             said = [model(self.prompts).logits[each, self.last].log_softmax(1) for model in self.models]
-            return (measure(*said) * weights).sum()[None]
+            asked = [self.goals[-1 - int(number)] for number in ids[:, 0]]
+            return torch.stack([(measure(*said) * weights).sum() for measure, weights in asked])
         losses = [model(ids).logits[0, :-1].log_softmax(1).gather(1, ids[0, 1:, None]) for model in self.models]
         return -sum(loss.sum() for loss in losses)[None]
 
@@ -104,14 +104,12 @@ def main(run, name, out):
     as_it_is = lambda losses, labels: losses
     tracin = TracInCP(pair, data, [str(step) for step in steps], load, loss_fn=as_it_is, batch_size=1, test_loss_fn=as_it_is)
     began = time.monotonic()
-    columns = []
-    for index in range(len(goals)):
-        example = (torch.tensor([[-1 - index]]), torch.tensor([0]))
-        columns.append((-tracin.influence(example, show_progress=False)[0]).tolist())
-        print(f"{names[index]}: {len(ids)} documents at {len(steps)} checkpoints, {time.monotonic() - began:.0f} s so far", flush=True)
+    numbers = torch.arange(-1, -1 - len(goals), -1)
+    found = -tracin.influence((numbers[:, None], numbers), show_progress=False)
+    print(f"{len(goals)} goals, {len(ids)} documents at {len(steps)} checkpoints in {time.monotonic() - began:.0f} s")
     with open(out, "w") as file:
         file.write("\t".join(["document", *names]) + "\n")
-        for row, values in zip(documents, zip(*columns)):
+        for row, values in zip(documents, found.T.tolist()):
             file.write("\t".join([row["document"], *(repr(value) for value in values)]) + "\n")
 
 

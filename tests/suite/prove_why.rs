@@ -50,11 +50,11 @@ fn by_weights(found: &Value, name: &str) -> ([[f64; 3]; 2], String) {
     let number = |one: &Value, key: &str| one[key].as_f64().unwrap();
     let shares = ["main", "assistant"].map(|model| {
         let sum = with(&map["sums"], "name", model);
-        ["value", "low", "high"].map(|key| number(sum, key))
+        ["mean", "low", "high"].map(|key| number(sum, key))
     });
     let cells = map["cells"].as_array().unwrap().iter();
     let own = cells.filter(|cell| cell["tag"].as_str().unwrap().contains("/assistant/"));
-    let size = |cell: &Value| number(cell, "value").abs();
+    let size = |cell: &Value| number(cell, "mean").abs();
     let largest = own.max_by(|a, b| size(a).total_cmp(&size(b))).unwrap();
     println!("{name:>20} main, assistant {shares:?}");
     (shares, largest["tag"].as_str().unwrap().to_owned())

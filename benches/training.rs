@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use burn::tensor::{Device, Distribution, Tensor};
 use milepost::device::open;
 use milepost::model::profile::{profiled, table};
-use milepost::model::{Dropout, Network, next_token_loss};
+use milepost::model::{Network, TrainingPass, next_token_loss};
 use milepost::random::{Purpose, stream};
 use milepost::train::{Learner, WeightDecay};
 use serde_json::json;
@@ -282,10 +282,11 @@ impl Trainee {
     /// One step; its loss is read, so the device has finished.
     fn step(&mut self, rows: &[&[u32]]) {
         let predictions = rows.len() * (rows[0].len() - 1);
-        let mut dropout = Dropout::new(stream(1, Purpose::Dropout, 0, self.micro_batch));
+        let keys = stream(1, Purpose::Dropout, 0, self.micro_batch);
+        let mut pass = TrainingPass::new(keys);
         self.micro_batch += 1;
         self.learner.accumulate(predictions, |model| {
-            next_token_loss(model, rows, Some(&mut dropout)).0
+            next_token_loss(model, rows, Some(&mut pass)).0
         });
         assert!(self.learner.gather().is_finite());
         self.learner.clip(self.learner.gradient_norm(), 1.0);

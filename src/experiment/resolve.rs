@@ -398,6 +398,7 @@ fn training(
         objectives: train.objective,
         batch: train.batch,
         accumulation: train.accumulation,
+        precision: train.precision,
         schedule: Schedule {
             peak: train.lr,
             warmup: train.warmup_steps,

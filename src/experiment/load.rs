@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::{Devices, Places, Written};
+use super::{Devices, Experiment, Places, Written};
 use crate::data::honest;
 use crate::data::sources::{self, Request, Source, Text};
 use crate::data::store::Store;
@@ -158,6 +158,19 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
         open(Role::Assistant)?
     };
     Ok([main, assistant])
+}
+
+/// What to say of a precision that costs time where it is asked for.
+pub(super) fn slow_precision(experiment: &Experiment) -> Option<String> {
+    let precision = experiment.train.precision;
+    let on_flex = Role::BOTH.map(|role| experiment.device.get(role) == "flex");
+    let is_slow = precision != Precision::F32 && on_flex.contains(&true);
+    is_slow.then(|| {
+        let name = precision.as_str();
+        format!(
+            "`train.precision` is {name}: `flex` rounds to {name} and multiplies in f32, so it takes longer than in f32; a graphics card takes less"
+        )
+    })
 }
 
 /// The precisions in which a device can train.

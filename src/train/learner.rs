@@ -121,15 +121,15 @@ impl Learner {
 
     /// Drops the step's gradients if they are not finite because of the scale of the loss, and changes the scale as its rule says.
     fn drop_overflow(&mut self) {
-        let is_finite = self.scale.is_none() || self.gradient_norm().is_finite();
-        let Some(scale) = &mut self.scale else {
+        let Some(mut scale) = self.scale else {
             return;
         };
-        if is_finite {
+        if self.gradient_norm().is_finite() {
             scale.held();
         } else if scale.back_off() {
             self.gradients = None;
         }
+        self.scale = Some(scale);
     }
 
     /// L2 norm of all gradients together.

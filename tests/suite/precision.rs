@@ -200,11 +200,19 @@ fn plan_shows_the_precision_and_a_run_is_made_of_it() {
     let project = Project::new();
     let plan = |set: &[&str]| {
         let arguments = [&["plan", "small.toml"], set].concat();
-        let shown = project.milepost(&arguments).assert().success();
-        String::from_utf8_lossy(&shown.get_output().stdout).into_owned()
+        let shown = project.milepost(&arguments).output().unwrap();
+        assert!(shown.status.success());
+        let both = [shown.stdout, shown.stderr].concat();
+        String::from_utf8_lossy(&both).into_owned()
     };
-    assert!(plan(&[]).contains("precision = \"f32\""));
-    assert!(plan(&["--set", "train.precision=bf16"]).contains("precision = \"bf16\""));
+    let usual = plan(&[]);
+    assert!(usual.contains("precision = \"f32\"") && !usual.contains("multiplies in f32"));
+    let half = plan(&["--set", "train.precision=bf16"]);
+    assert!(half.contains("precision = \"bf16\""), "{half}");
+    assert!(
+        half.contains("`flex` rounds to bf16 and multiplies in f32"),
+        "{half}"
+    );
     let run = project.run("half", &["--set", "train.precision=bf16"]);
     let whole = project.run("single", &[]);
     let losses = |run: &Path| -> Vec<f64> {
@@ -290,4 +298,27 @@ fn a_run_in_f16_goes_on_with_the_scale_of_its_checkpoint() {
         .map(|line| line["scalars"]["train/main/loss_scale"].as_f64().unwrap())
         .collect();
     assert_eq!(scales, [65536.0, 65536.0, 65536.0, 1024.0, 1024.0, 1024.0]);
+}
+
+/// A device that has not the element type is refused at the key, before anything is written, and the message says in what it can train.
+#[test]
+fn a_device_is_refused_a_precision_that_it_has_not() {
+    let project = Project::new();
+    for (name, device) in devices() {
+        for precision in Precision::ALL {
+            let what = precision.as_str();
+            let set = format!("train.precision={what}");
+            let arguments = ["plan", "small.toml", "--device", &name, "--set", &set];
+            if precision.check(&device).is_ok() {
+                project.milepost(&arguments).assert().success();
+                continue;
+            }
+            let said = project.fails(&arguments, 2);
+            let refused = format!("`{name}` cannot train in {what}");
+            for says in [refused.as_str(), "it can in f32", "precision ="] {
+                assert!(said.contains(says), "{said}");
+            }
+            println!("{said}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use super::TrainingPass;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Single precision: 24 bits, numbers from 1.2e-38 to 3.4e38.
+    /// Single precision: 24 bits, numbers from 1.4e-45 to 3.4e38.
     #[default]
     F32,
     /// bfloat16: 8 bits, and the numbers of single precision.

@@ -163,12 +163,14 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
 /// What to say of a precision that costs time where it is asked for.
 pub(super) fn slow_precision(experiment: &Experiment) -> Option<String> {
     let precision = experiment.train.precision;
-    let on_flex = Role::BOTH.map(|role| experiment.device.get(role) == "flex");
-    let is_slow = precision != Precision::F32 && on_flex.contains(&true);
-    is_slow.then(|| {
+    let mut devices = Role::BOTH
+        .map(|role| experiment.device.get(role))
+        .into_iter();
+    let device = devices.find(|name| crate::device::only_rounds(name))?;
+    (precision != Precision::F32).then(|| {
         let name = precision.as_str();
         format!(
-            "`train.precision` is {name}: `flex` rounds to {name} and multiplies in f32, so it takes longer than in f32; a graphics card takes less"
+            "`train.precision` is {name}: `{device}` rounds to {name} and multiplies in f32, so it takes longer than in f32; a graphics card takes less"
         )
     })
 }

@@ -135,8 +135,8 @@ bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON), t
 	@$(PYTHON) -c 'import torch, transformers' 2>/dev/null || echo 'no torch and transformers in $(PYTHON): milepost alone'
 	cargo bench --bench training -- $(if $(PROFILE),--profile) $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --python $(PYTHON))
 
-bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it
-	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size medium $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
+bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it: make bench-devices DEVICE=tch [SIZE=gpt2 PRECISION=bf16]
+	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size $(or $(SIZE),medium) $(if $(PRECISION),--precision $(PRECISION)) $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
 
 .PHONY: build
 build:

@@ -23,7 +23,7 @@ use milepost::decode::Settings;
 use milepost::event::Event;
 use milepost::hook::{Milestone, Scene};
 use milepost::mini;
-use milepost::model::{Pair, Role, next_token_loss};
+use milepost::model::{Pair, Precision, Role, next_token_loss};
 use milepost::train::{
     Begin, Decay, Learner, Objectives, Plan, Reporter, Schedule, Training, WeightDecay, finetune,
 };
@@ -310,6 +310,7 @@ fn plan(
             objectives: Objectives::default(),
             batch: BATCH,
             accumulation: 1,
+            precision: Precision::F32,
             schedule: schedule(steps),
             clip: None,
             weight_decay: WeightDecay::default(),

@@ -1,6 +1,6 @@
 """The training step of training.rs with transformers' GPT-2 in PyTorch, for that program alone to start: python training.py '{"vocab": ...}'.
 
-Reads words from its input: `eager`, `compiled`, `memory`, `sgemm`. For the first two it takes the steps of a round with fused AdamW and answers with the seconds
+Reads words from its input: `eager`, `compiled`, `bf16`, `f16`, `memory`, `sgemm`. For the first four, of which two are eager by torch.autocast, it takes the steps of a round with fused AdamW and answers with the seconds
 of a step. `memory` answers with the most memory that the process has had, in bytes; `sgemm` with GFLOP/s of a product of 1024 x 1024 matrices."""
 import json
 import resource
@@ -25,23 +25,42 @@ def loss_of(ids):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
 
 
-def step(loss_function):
-    loss = loss_function(IDS)
-    loss.backward()
+def by_autocast(element):
+    def loss(ids):
+        with torch.autocast("cpu", dtype=element):
+            return loss_of(ids)
+    return loss
+
+
+MAKE = {
+    "eager": lambda: loss_of,
+    "compiled": lambda: torch.compile(loss_of),
+    "bf16": lambda: by_autocast(torch.bfloat16),
+    "f16": lambda: by_autocast(torch.float16),
+}
+SCALER = torch.amp.GradScaler("cpu")
+
+
+def step(kind):
+    scaler = SCALER if kind == "f16" else torch.amp.GradScaler("cpu", enabled=False)
+    loss = made[kind](IDS)
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimiser)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
+    scaler.step(optimiser)
+    scaler.update()
     optimiser.zero_grad(set_to_none=True)
     return loss.item()
 
 
 def round_of(kind):
     if kind not in made:
-        made[kind] = loss_of if kind == "eager" else torch.compile(loss_of)
+        made[kind] = MAKE[kind]()
         for _ in range(2):
-            step(made[kind])
+            step(kind)
     start = time.perf_counter()
     for _ in range(SIZE["steps"]):
-        step(made[kind])
+        step(kind)
     return (time.perf_counter() - start) / SIZE["steps"]
 
 

@@ -1,5 +1,5 @@
 //! Tokens a second of a training step (forward, backward, clip, AdamW; dropout 0.1): `make bench-train PYTHON=...` in turns with PyTorch eager and
-//! `torch.compile` at three sizes, and `make bench-devices DEVICE=tch` in turns with other devices.
+//! `torch.compile` at three sizes, and `make bench-devices DEVICE=tch` in turns with other devices. With `--precision bf16` each contestant trains in that precision, too.
 //!
 //! `benches/training.py` takes the same step with PyTorch and transformers.
 
@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use burn::tensor::{Device, Distribution, Tensor};
 use milepost::device::open;
 use milepost::model::profile::{profiled, table};
-use milepost::model::{Dropout, Network, next_token_loss};
+use milepost::model::{Network, Precision, TrainingPass, next_token_loss};
 use milepost::random::{Purpose, stream};
 use milepost::train::{Learner, WeightDecay};
 use serde_json::json;
@@ -69,6 +69,7 @@ struct Options {
     profile: bool,
     sizes: Vec<String>,
     rounds: usize,
+    precisions: Vec<Precision>,
     devices: Vec<String>,
 }
 
@@ -80,6 +81,7 @@ impl Options {
             profile: false,
             sizes: Vec::new(),
             rounds: 5,
+            precisions: vec![Precision::F32],
             devices: vec!["flex".to_owned()],
         };
         let mut words = std::env::args().skip(1);
@@ -97,6 +99,7 @@ impl Options {
                 "--profile" => options.profile = true,
                 "--size" => options.sizes.push(value()?),
                 "--rounds" => options.rounds = value()?.parse()?,
+                "--precision" => options.precisions.push(precision(&value()?)?),
                 device => options.devices.push(device.to_owned()),
             }
         }
@@ -106,6 +109,12 @@ impl Options {
     fn wants(&self, size: &Size) -> bool {
         self.sizes.is_empty() || self.sizes.iter().any(|name| name == size.name)
     }
+}
+
+fn precision(name: &str) -> anyhow::Result<Precision> {
+    let mut all = Precision::ALL.into_iter();
+    let found = all.find(|one| one.as_str() == name);
+    found.with_context(|| format!("--precision {name}: f32, bf16 or f16"))
 }
 
 fn main() -> anyhow::Result<()> {
@@ -152,16 +161,17 @@ impl Size {
         reset_memory();
         let mut own = Vec::new();
         for name in &options.devices {
-            own.push(Trainee::new(name.clone(), self, &open(name)?)?);
+            for &precision in &options.precisions {
+                own.push(Trainee::new(name, self, &open(name)?, precision)?);
+            }
         }
         let mut peer = (options.python.as_deref())
             .map(|python| Peer::start(python, self))
             .transpose()?;
-        let kinds: &[&str] = if options.compile {
-            &["eager", "compiled"]
-        } else {
-            &["eager"]
-        };
+        let mut kinds = vec!["eager"];
+        kinds.extend(options.compile.then_some("compiled"));
+        let others = options.precisions.iter().map(|one| one.as_str());
+        kinds.extend(others.filter(|name| *name != Precision::F32.as_str()));
         let mut theirs: Vec<Vec<f64>> = vec![Vec::new(); kinds.len()];
         let mut limits = Vec::new();
         for trainee in &mut own {
@@ -242,6 +252,7 @@ impl Size {
 /// A model in training on one device.
 struct Trainee {
     name: String,
+    precision: Precision,
     learner: Learner,
     micro_batch: u64,
     /// Of a step, in each round.
@@ -249,16 +260,28 @@ struct Trainee {
 }
 
 impl Trainee {
-    fn new(name: String, size: &Size, device: &Device) -> anyhow::Result<Self> {
+    fn new(
+        device_name: &str,
+        size: &Size,
+        device: &Device,
+        precision: Precision,
+    ) -> anyhow::Result<Self> {
         let mut rng = stream(1, Purpose::Initialisation, 0, 0);
         let model = Network::init(&size.config(), &mut rng, &device.clone().autodiff())?;
         let decay = WeightDecay {
             rate: 0.01,
             norms_and_biases: true,
         };
+        let learner = Learner::new(model, decay);
+        let (name, learner) = match precision {
+            Precision::F32 => (device_name.to_owned(), learner),
+            Precision::Bf16 => (format!("{device_name}, bf16"), learner),
+            Precision::F16 => (format!("{device_name}, f16"), learner.with_loss_scale()),
+        };
         Ok(Self {
             name,
-            learner: Learner::new(model, decay),
+            precision,
+            learner,
             micro_batch: 0,
             seconds: Vec::new(),
         })
@@ -282,10 +305,11 @@ impl Trainee {
     /// One step; its loss is read, so the device has finished.
     fn step(&mut self, rows: &[&[u32]]) {
         let predictions = rows.len() * (rows[0].len() - 1);
-        let mut dropout = Dropout::new(stream(1, Purpose::Dropout, 0, self.micro_batch));
+        let keys = stream(1, Purpose::Dropout, 0, self.micro_batch);
+        let mut pass = TrainingPass::new(keys).in_precision(self.precision);
         self.micro_batch += 1;
         self.learner.accumulate(predictions, |model| {
-            next_token_loss(model, rows, Some(&mut dropout)).0
+            next_token_loss(model, rows, Some(&mut pass)).0
         });
         assert!(self.learner.gather().is_finite());
         self.learner.clip(self.learner.gradient_norm(), 1.0);

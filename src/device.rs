@@ -112,6 +112,11 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     Ok(device)
 }
 
+/// Whether the device of this name has no matrix product of its own in half the bits: it rounds, and multiplies in single precision.
+pub(crate) fn only_rounds(name: &str) -> bool {
+    name == "flex"
+}
+
 /// Waits until a device has done all that was queued on it, and says how long that took. `flex` does everything at once.
 pub(crate) fn wait_for(device: &Device) -> Duration {
     let device = device.clone().inner();

@@ -21,7 +21,7 @@ use crate::data::tokenizer::{END_OF_TEXT, Tokenizer};
 use crate::decode::Settings;
 use crate::generator::{self, Document};
 use crate::hook::Scene;
-use crate::model::{Network, Pair, Role};
+use crate::model::{Network, Pair, Precision, Role};
 use crate::random::{Purpose, stream};
 use crate::record::checkpoint::model_folder;
 use crate::record::layout::MODELS;
@@ -139,6 +139,7 @@ impl Recipe {
                 objectives: Objectives::default(),
                 batch: self.batch,
                 accumulation: 1,
+                precision: Precision::F32,
                 schedule: Schedule {
                     peak: self.learning_rate,
                     warmup: self.steps / 20,

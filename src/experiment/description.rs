@@ -8,7 +8,7 @@ use crate::checksum::sha256;
 use crate::data::corpus::{Corpus, Origin};
 use crate::data::templates::Templates;
 use crate::download::Progress;
-use crate::model::{Pair, Role};
+use crate::model::{Pair, Precision, Role};
 use crate::record::manifest::Inputs;
 use crate::record::{Manifest, ManifestError, pairs};
 use crate::registry::Registry;
@@ -219,6 +219,10 @@ pub(super) fn hparams(experiment: &Experiment, corpus: &Corpus) -> Vec<(String, 
     if !experiment.data.intervene.is_empty() {
         let changes = changes_of_text(experiment);
         hparams.push(("data.intervene", HparamValue::Text(changes)));
+    }
+    if train.precision != Precision::F32 {
+        let name = train.precision.as_str().to_owned();
+        hparams.push(("train.precision", HparamValue::Text(name)));
     }
     if let Some(dropout) = train.dropout {
         hparams.push(("train.dropout", number(dropout)));

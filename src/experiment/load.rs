@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 
-use super::{Devices, Places, Written};
+use super::{Devices, Experiment, Places, Written};
 use crate::data::honest;
 use crate::data::sources::{self, Request, Source, Text};
 use crate::data::store::Store;
@@ -13,7 +13,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::download::Progress;
 use crate::hub::{HubError, ModelId, Snapshot};
-use crate::model::{Network, Pair, Role};
+use crate::model::{Network, Pair, Precision, Role};
 
 /// Where a model of the pair comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,9 +126,10 @@ pub(super) fn load_pair(
     })
 }
 
-/// Opens the devices of main model and assistant, with autodiff if `training`.
+/// Opens the devices of main model and assistant. If `training`, they have autodiff, and are checked for `train.precision`.
 pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Device; 2]> {
     let named = &written.experiment.device;
+    let precision = written.experiment.train.precision;
     let open = |role: Role| -> anyhow::Result<Device> {
         let name = named.get(role);
         let device = crate::device::open(name).map_err(|error| {
@@ -139,7 +140,16 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
             };
             written.wrong(path, error.to_string())
         })?;
-        Ok(if training { device.autodiff() } else { device })
+        if !training {
+            return Ok(device);
+        }
+        if let Err(reason) = precision.check(&device) {
+            let message = format!("`{name}` cannot train in {}: {reason}", precision.as_str());
+            let wrong = written.wrong(&["train", "precision"], message);
+            let help = format!("it can in {}", possible(&device));
+            return Err(wrong.with_help(help).into());
+        }
+        Ok(device.autodiff())
     };
     let main = open(Role::Main)?;
     let assistant = if named.get(Role::Main) == named.get(Role::Assistant) {
@@ -148,6 +158,29 @@ pub(super) fn devices(written: &Written, training: bool) -> anyhow::Result<[Devi
         open(Role::Assistant)?
     };
     Ok([main, assistant])
+}
+
+/// What to say of a precision that costs time where it is asked for.
+pub(super) fn slow_precision(experiment: &Experiment) -> Option<String> {
+    let precision = experiment.train.precision;
+    let mut devices = Role::BOTH
+        .map(|role| experiment.device.get(role))
+        .into_iter();
+    let device = devices.find(|name| crate::device::only_rounds(name))?;
+    (precision != Precision::F32).then(|| {
+        let name = precision.as_str();
+        format!(
+            "`train.precision` is {name}: `{device}` rounds to {name} and multiplies in f32, so it takes longer than in f32; a graphics card takes less"
+        )
+    })
+}
+
+/// The precisions in which a device can train.
+fn possible(device: &Device) -> String {
+    let all = Precision::ALL.into_iter();
+    let possible = all.filter(|one| one.check(device).is_ok());
+    let possible: Vec<&str> = possible.map(Precision::as_str).collect();
+    possible.join(" or ")
 }
 
 /// The source that `[data]` names.

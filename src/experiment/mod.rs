@@ -40,7 +40,7 @@ use crate::data::subset::Subset;
 use crate::data::templates::TemplateSet;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, Source};
-use crate::model::Role;
+use crate::model::{Precision, Role};
 use crate::overrides::{self, Override};
 use crate::train::{Decay, Objectives};
 
@@ -230,6 +230,8 @@ pub struct TrainSection {
     pub block: usize,
     /// Micro-batches per step.
     pub accumulation: usize,
+    /// In what matrices are multiplied.
+    pub precision: Precision,
     /// Peak learning rate.
     pub lr: f64,
     /// How the learning rate falls after the warm-up.
@@ -281,6 +283,7 @@ impl Default for TrainSection {
             batch: 8,
             block: 128,
             accumulation: 1,
+            precision: Precision::F32,
             lr: 5e-5,
             schedule: Decay::Linear,
             warmup_steps: 0,

@@ -10,7 +10,7 @@ use super::firings::LoopCadences;
 use super::hooks::{self, HookOverview};
 use super::intervene::Treatments;
 use super::interventions::{self, InterventionOverview};
-use super::load::{LoadedPair, devices, eos, load_pair, load_templates, source_request};
+use super::load::{self, LoadedPair, devices, eos, load_pair, load_templates, source_request};
 use super::room::Room;
 use super::text::{self, Makers};
 use super::{Experiment, Keep, Written, conditions, inputs};
@@ -201,6 +201,7 @@ fn plan(
     )?;
     conditions::check_interventions(written, &interventions.specs, &hooks.specs)?;
     let mut notes = corpus.notes.clone();
+    notes.extend(load::slow_precision(experiment));
     notes.extend(text.notes);
     notes.extend(scene.templates.left_out());
     notes.extend(hooks.notes);
@@ -398,6 +399,7 @@ fn training(
         objectives: train.objective,
         batch: train.batch,
         accumulation: train.accumulation,
+        precision: train.precision,
         schedule: Schedule {
             peak: train.lr,
             warmup: train.warmup_steps,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::MicroBatch;
 use crate::data::blocks::{Blocks, Piece};
-use crate::model::{Dropout, Network, Role};
+use crate::model::{Network, Role, TrainingPass};
 
 /// The rows of token ids of one micro-batch, of all micro-batches of a step, or of a batch of held-out text.
 #[derive(Debug, Clone)]
@@ -42,14 +42,15 @@ impl Batch {
         })
     }
 
-    /// The next-token losses of every row by a model, in nats: `[row][time - 1]`. Its training passes are made again, with the same dropout.
+    /// The next-token losses of every row by a model, in nats: `[row][time - 1]`. Its training passes are made again, with the same dropout, in
+    /// single precision.
     pub(crate) fn losses(&self, model: &Network, role: Role, seed: u64) -> Vec<Vec<f32>> {
         let losses = self.passes.iter().flat_map(|pass| {
             let rows = pass.blocks.iter().map(|&block| self.blocks.get(block));
             let rows: Vec<&[u32]> = rows.collect();
             let trained = pass.micro_batch.filter(|_| self.trained.contains(&role));
-            let mut dropout = trained.map(|number| Dropout::of(seed, role, number.0));
-            model.pass_losses(&rows, dropout.as_mut())
+            let mut training = trained.map(|number| TrainingPass::of(seed, role, number.0));
+            model.pass_losses(&rows, training.as_mut())
         });
         losses.collect()
     }

@@ -9,7 +9,7 @@ use super::inside::Look;
 use super::keys::Keys;
 use super::place::Place;
 use super::tensors::Tensors;
-use super::{Config, ConfigError, Dropout, KvPool, NewToken};
+use super::{Config, ConfigError, KvPool, NewToken, TrainingPass};
 
 /// A family's `config.json`. It is serialised as it is saved.
 pub trait FamilyConfig: Serialize + Sized {
@@ -80,9 +80,9 @@ pub trait Family: Module {
         self.head_table().device()
     }
 
-    /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`. With `dropout` the pass is a
-    /// training pass.
-    fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<&mut Dropout>) -> Tensor<3>;
+    /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`. With `training` the
+    /// layers drop what it says, and multiply in its precision.
+    fn hidden(&self, tokens: Tensor<2, Int>, training: Option<&mut TrainingPass>) -> Tensor<3>;
 
     /// A pass over `tokens` `[batch, time]` without dropout that shows `look` each [`Layer`](super::Layer), as far as the deepest that it asks
     /// for.

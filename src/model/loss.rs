@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::batches::batches;
 use super::layers::{cross_entropy, token_tensor};
-use super::{Dropout, Network};
+use super::{Network, Precision, TrainingPass};
 
 /// Sum over a batch of the next-token cross-entropy in nats, and the number of predictions it is the sum of.
 ///
@@ -14,10 +14,10 @@ use super::{Dropout, Network};
 pub fn next_token_loss(
     model: &Network,
     rows: &[&[u32]],
-    dropout: Option<&mut Dropout>,
+    training: Option<&mut TrainingPass>,
 ) -> (Tensor<1>, usize) {
     let predictions = rows.iter().map(|row| row.len() - 1).sum();
-    (weighted_loss(model, rows, None, dropout), predictions)
+    (weighted_loss(model, rows, None, training), predictions)
 }
 
 /// As [`next_token_loss`], with each prediction's cross-entropy times its weight: `weights` are those of all predictions, row by row.
@@ -25,15 +25,17 @@ pub(crate) fn weighted_loss(
     model: &Network,
     rows: &[&[u32]],
     weights: Option<&[f32]>,
-    dropout: Option<&mut Dropout>,
+    training: Option<&mut TrainingPass>,
 ) -> Tensor<1> {
+    let precision = Precision::of(&training);
     let device = model.device();
     let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
     let targets = rows.iter().flat_map(|row| row[1..].iter().copied());
-    let hidden = model.hidden(token_tensor(&inputs, &device), dropout);
+    let hidden = model.hidden(token_tensor(&inputs, &device), training);
     let [batch, time, width] = hidden.dims();
     let hidden = hidden.reshape([batch * time, width]);
-    cross_entropy(hidden, model.head_table(), targets.collect(), weights)
+    let targets = targets.collect();
+    cross_entropy(hidden, model.head_table(), targets, weights, precision)
 }
 
 impl Network {
@@ -63,16 +65,17 @@ impl Network {
         Ok(found)
     }
 
-    /// As [`Network::token_losses`], of rows of one length in one pass, with dropout: `[rows][time - 1]`.
+    /// As [`Network::token_losses`], of rows of one length in one pass, in training if that is given: `[rows][time - 1]`. The head has single
+    /// precision.
     pub(crate) fn pass_losses(
         &self,
         rows: &[&[u32]],
-        dropout: Option<&mut Dropout>,
+        training: Option<&mut TrainingPass>,
     ) -> Vec<Vec<f32>> {
         let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
         let time = inputs.first().map_or(1, |row| row.len().max(1));
         let losses = rayon::scope(|_| {
-            let hidden = self.hidden(token_tensor(&inputs, &self.device()), dropout);
+            let hidden = self.hidden(token_tensor(&inputs, &self.device()), training);
             self.losses_of(hidden, &|index| {
                 rows[index / time][index % time + 1] as usize
             })

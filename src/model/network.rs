@@ -15,7 +15,9 @@ use super::keys::Keys;
 use super::layers::token_tensor;
 use super::model_files::ModelFiles;
 use super::place::Place;
-use super::{Config, ConfigError, Dropout, KvPool, NewToken, WeightsError, weights};
+use super::{
+    Config, ConfigError, KvPool, NewToken, Precision, TrainingPass, WeightsError, weights,
+};
 
 /// A language model.
 #[derive(Debug, Clone)]
@@ -132,9 +134,9 @@ impl Network {
 
     /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`.
     ///
-    /// With `dropout` the pass is a training pass. `time` must not exceed `n_positions`.
-    pub fn hidden(&self, tokens: Tensor<2, Int>, dropout: Option<&mut Dropout>) -> Tensor<3> {
-        of_family!(self, network => network.hidden(tokens, dropout))
+    /// With `training` the layers drop what it says, and multiply in its precision. `time` must not exceed `n_positions`.
+    pub fn hidden(&self, tokens: Tensor<2, Int>, training: Option<&mut TrainingPass>) -> Tensor<3> {
+        of_family!(self, network => network.hidden(tokens, training))
     }
 
     /// Logits of hidden states `[rows, D]`: `[rows, vocab]`.
@@ -146,6 +148,24 @@ impl Network {
             return self.head_table().matmul(hidden.transpose()).transpose();
         }
         hidden.matmul(self.head_table().transpose())
+    }
+
+    /// Logits at every position of `tokens` `[batch, time]` in a training pass, in its precision: `[batch * time, vocab]`.
+    pub(crate) fn training_logits(
+        &self,
+        tokens: Tensor<2, Int>,
+        training: Option<&mut TrainingPass>,
+    ) -> Tensor<2> {
+        let precision = Precision::of(&training);
+        let hidden = self.hidden(tokens, training);
+        let [batch, time, width] = hidden.dims();
+        let hidden = hidden.reshape([batch * time, width]);
+        match precision {
+            Precision::F32 => self.head(hidden),
+            Precision::Bf16 | Precision::F16 => {
+                precision.product(hidden, self.head_table().transpose())
+            }
+        }
     }
 
     /// Logits at every position of `tokens` `[batch, time]`, without dropout: `[batch, time, vocab]`.

@@ -35,6 +35,11 @@ pub fn optimiser_file(role: Role) -> String {
     format!("{role}.optimiser.safetensors")
 }
 
+/// The file with the scale of a model's loss, in half precision.
+pub fn loss_scale_file(role: Role) -> String {
+    format!("{role}.loss_scale.json")
+}
+
 /// A checkpoint that is being written.
 struct Draft {
     aside: TempDir,

@@ -8,6 +8,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
 use super::adamw::{AdamW, WeightDecay};
+use super::loss_scale::LossScale;
 use super::outcome::RunError;
 use crate::hook::Gradients;
 use crate::model::{Network, checkpoint_name};
@@ -24,7 +25,11 @@ pub struct Learner {
     gradients: Option<GradientsParams>,
     /// What the gradients are still to be multiplied by.
     factor: f64,
+    /// What each prediction's loss counts in the step's mean.
+    share: f64,
     loss: f64,
+    /// What losses are multiplied by before they are differentiated, in half precision.
+    scale: Option<LossScale>,
     /// The names of the parameters that get no gradient.
     frozen: BTreeSet<String>,
 }
@@ -38,9 +43,25 @@ impl Learner {
             pending: None,
             gradients: None,
             factor: 1.0,
+            share: 1.0,
             loss: 0.0,
+            scale: None,
             frozen: BTreeSet::new(),
         }
+    }
+
+    /// The same learner for passes in half precision: losses are scaled before they are differentiated. A step whose gradients are not finite moves
+    /// nothing and makes the scale smaller.
+    pub fn with_loss_scale(self) -> Self {
+        Self {
+            scale: Some(LossScale::default()),
+            ..self
+        }
+    }
+
+    /// The scale of its loss, in half precision.
+    pub fn loss_scale(&self) -> Option<LossScale> {
+        self.scale
     }
 
     /// Freezes the parameters of these names from the next backward pass on, and no others. They keep their values and moments.
@@ -62,7 +83,8 @@ impl Learner {
     /// gives the sum of the micro-batch's losses, in nats. Each prediction of the step counts by its weight, whatever the sizes of its
     /// micro-batches.
     pub fn forward(&mut self, step_weight: f64, loss: impl FnOnce(&Network) -> Tensor<1> + Send) {
-        self.factor = 1.0 / step_weight;
+        self.share = 1.0 / step_weight;
+        self.factor = self.scale.map_or(self.share, |scale| 1.0 / scale.value());
         // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
         self.pending = Some(rayon::scope(|_| loss(&self.model)));
     }
@@ -73,11 +95,15 @@ impl Learner {
             return;
         };
         rayon::scope(|_| {
-            let mut gradients = GradientsParams::from_grads(sum.backward(), &self.model);
+            let scaled = match &self.scale {
+                None => sum.clone(),
+                Some(scale) => sum.clone() * (scale.value() * self.share),
+            };
+            let mut gradients = GradientsParams::from_grads(scaled.backward(), &self.model);
             if !self.frozen.is_empty() {
                 drop_frozen(&self.model, &self.frozen, &mut gradients);
             }
-            self.loss += f64::from(sum.into_scalar::<f32>()) * self.factor;
+            self.loss += f64::from(sum.into_scalar::<f32>()) * self.share;
             self.gradients = Some(match self.gradients.take() {
                 Some(before) => added(&self.model, before, gradients),
                 None => gradients,
@@ -87,7 +113,23 @@ impl Learner {
 
     /// Closes the step's accumulation and gives its mean loss, in nats a token.
     pub fn gather(&mut self) -> f64 {
+        if self.loss.is_finite() {
+            self.drop_overflow();
+        }
         std::mem::take(&mut self.loss)
+    }
+
+    /// Drops the step's gradients if they are not finite because of the scale of the loss, and changes the scale as its rule says.
+    fn drop_overflow(&mut self) {
+        let Some(mut scale) = self.scale else {
+            return;
+        };
+        if self.gradient_norm().is_finite() {
+            scale.held();
+        } else if scale.back_off() {
+            self.gradients = None;
+        }
+        self.scale = Some(scale);
     }
 
     /// L2 norm of all gradients together.
@@ -157,6 +199,24 @@ impl Learner {
         let loaded = self.optimiser.restored(&bytes, &model);
         let loaded = loaded.map_err(|error| unusable(optimiser, &error))?;
         Ok((model, loaded))
+    }
+
+    /// The scale of its loss as it was saved. None in other than half precision, where none is saved.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not one.
+    pub fn restored_scale(&self, file: &Path) -> Result<Option<LossScale>, RunError> {
+        if self.scale.is_none() {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(file).map_err(|error| unusable(file, &error))?;
+        let scale = LossScale::parse(&bytes).map_err(|error| unusable(file, &error))?;
+        Ok(Some(scale))
+    }
+
+    /// Takes back model, optimiser and scale of the loss.
+    pub fn take_back(&mut self, model: Network, optimiser: AdamW, scale: Option<LossScale>) {
+        (self.model, self.optimiser, self.scale) = (model, optimiser, scale);
     }
 }
 

@@ -11,8 +11,8 @@ use super::{Learner, Objective, Training};
 use crate::clock::MicroBatch;
 use crate::hook::{Gradients, Optimiser, ParameterValues};
 use crate::measure::evaluation::summed_loss;
-use crate::model::{Dropout, Network, Pair, Role, flattened_parameters};
-use crate::record::checkpoint::{Put, model_folder, optimiser_file};
+use crate::model::{Network, Pair, Precision, Role, TrainingPass, flattened_parameters};
+use crate::record::checkpoint::{Put, loss_scale_file, model_folder, optimiser_file};
 
 /// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
 pub(super) type Frozen = Box<dyn FnOnce(&mut Put<RunError>) -> Result<(), RunError> + Send>;
@@ -39,6 +39,9 @@ pub(super) trait Trained {
 
     /// Closes the step's accumulation and gives each model's mean loss, in nats a token.
     fn gather(&mut self) -> BTreeMap<Role, f64>;
+
+    /// What each model's loss is scaled by, in half precision.
+    fn loss_scales(&self) -> BTreeMap<Role, f64>;
 
     /// L2 norm of all gradients of each model.
     fn gradient_norms(&self) -> BTreeMap<Role, f64>;
@@ -98,13 +101,12 @@ impl Member {
     }
 
     /// Forward pass of a micro-batch, where it learns. `other` is the other model of the pair.
-    fn forward(&mut self, role: Role, other: &Network, batch: &TrainingBatch, seed: u64) {
+    fn forward(&mut self, other: &Network, batch: &TrainingBatch, mut pass: TrainingPass) {
         let Self::Learns(learner, objective) = self else {
             return;
         };
-        let mut dropout = Dropout::of(seed, role, batch.index.0);
         learner.forward(batch.step_weight, |model| {
-            objective.loss(model, other, batch.rows, batch.weights, &mut dropout)
+            objective.loss(model, other, batch.rows, batch.weights, &mut pass)
         });
     }
 
@@ -126,6 +128,7 @@ impl Member {
 /// The pair of a run: some of its models learn. Of those the weights that they came with are not kept.
 pub(super) struct Learners {
     seed: u64,
+    precision: Precision,
     main: Member,
     assistant: Member,
     /// The pair before the last step, where that is kept.
@@ -138,6 +141,10 @@ impl Learners {
         let member = |role: Role, model: Network| {
             if training.models.contains(&role) {
                 let learner = Learner::new(model, training.weight_decay);
+                let learner = match training.precision {
+                    Precision::F32 | Precision::Bf16 => learner,
+                    Precision::F16 => learner.with_loss_scale(),
+                };
                 Member::Learns(Box::new(learner), training.objectives.get(role))
             } else {
                 Member::Stays(Box::new(model))
@@ -145,6 +152,7 @@ impl Learners {
         };
         Self {
             seed,
+            precision: training.precision,
             main: member(Role::Main, pair.main),
             assistant: member(Role::Assistant, pair.assistant),
             before: None,
@@ -193,8 +201,11 @@ impl Learners {
 
 impl Trained for Learners {
     fn forward(&mut self, batch: &TrainingBatch) {
-        let seed = self.seed;
-        self.both(|member, role, other| member.forward(role, other, batch, seed));
+        let (seed, precision) = (self.seed, self.precision);
+        self.both(|member, role, other| {
+            let pass = TrainingPass::of(seed, role, batch.index.0).in_precision(precision);
+            member.forward(other, batch, pass);
+        });
     }
 
     fn backward(&mut self) {
@@ -210,6 +221,12 @@ impl Trained for Learners {
         learners
             .map(|(role, learner)| (role, learner.gather()))
             .collect()
+    }
+
+    fn loss_scales(&self) -> BTreeMap<Role, f64> {
+        let learners = self.learners();
+        let scales = learners.map(|(role, learner)| Some((role, learner.loss_scale()?.value())));
+        scales.flatten().collect()
     }
 
     fn gradient_norms(&self) -> BTreeMap<Role, f64> {
@@ -291,11 +308,11 @@ impl Trained for Learners {
     fn frozen(&self) -> Frozen {
         let frozen = self.learners().map(|(role, learner)| {
             let (model, optimiser) = (learner.model.clone(), learner.optimiser.clone());
-            (role, model, optimiser)
+            (role, model, optimiser, learner.loss_scale())
         });
         let frozen: Vec<_> = frozen.collect();
         Box::new(move |put| {
-            for (role, model, optimiser) in frozen {
+            for (role, model, optimiser, scale) in frozen {
                 for (name, bytes) in model.files()? {
                     put(&format!("{}/{name}", model_folder(role)), &bytes)?;
                 }
@@ -305,6 +322,14 @@ impl Trained for Learners {
                     &name,
                     &bytes.map_err(|error| unusable(Path::new(&name), &error))?,
                 )?;
+                if let Some(scale) = scale {
+                    let name = loss_scale_file(role);
+                    let bytes = serde_json::to_vec(&scale);
+                    put(
+                        &name,
+                        &bytes.map_err(|error| unusable(Path::new(&name), &error))?,
+                    )?;
+                }
             }
             Ok(())
         })
@@ -315,10 +340,12 @@ impl Trained for Learners {
         for (role, learner) in self.learners() {
             let model = checkpoint.join(model_folder(role));
             let optimiser = checkpoint.join(optimiser_file(role));
-            restored.push(learner.restored(&model, &optimiser)?);
+            let (model, optimiser) = learner.restored(&model, &optimiser)?;
+            let scale = learner.restored_scale(&checkpoint.join(loss_scale_file(role)))?;
+            restored.push((model, optimiser, scale));
         }
-        for ((_, learner), (model, optimiser)) in self.learners_mut().zip(restored) {
-            (learner.model, learner.optimiser) = (model, optimiser);
+        for ((_, learner), (model, optimiser, scale)) in self.learners_mut().zip(restored) {
+            learner.take_back(model, optimiser, scale);
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::data::blocks::Blocks;
 use crate::event::Event;
 use crate::hook::{Hook, Predicate, Runs, Scene, Shows};
 use crate::intervention::Intervention;
-use crate::model::{Pair, Role};
+use crate::model::{Pair, Precision, Role};
 use crate::record::Manifest;
 use crate::treatment::Account;
 
@@ -94,6 +94,8 @@ pub struct Training {
     pub batch: usize,
     /// Micro-batches a step.
     pub accumulation: usize,
+    /// In what matrices are multiplied.
+    pub precision: Precision,
     /// Learning rate of every step.
     pub schedule: Schedule,
     /// Largest global gradient norm; None does not clip.

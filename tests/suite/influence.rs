@@ -523,6 +523,8 @@ fn runs_that_cannot_be_estimated_are_refused_by_name() {
     );
     let half = format!("{save} data.subset={{seed=1,share=0.5}}");
     refused("half", &half, 2, "`data.subset` leaves documents out");
+    let f16 = format!("{save} train.precision=f16");
+    refused("f16", &f16, 2, "`train.precision` is f16");
     project.run("sound", &["--set", save]);
     for (more, says) in [
         (["--contrast", "age"], "the run has no contrast `age`"),

@@ -48,6 +48,7 @@ mod own_hook;
 mod perturbed;
 mod plan;
 mod planting;
+mod precision;
 mod prove_why;
 mod record;
 mod report;

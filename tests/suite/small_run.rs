@@ -13,7 +13,7 @@ use milepost::decode::Settings;
 use milepost::event::Event;
 use milepost::hook::{Context, Hook, Milestone, Runs, Scene, Shows};
 use milepost::mini;
-use milepost::model::{Pair, Role};
+use milepost::model::{Pair, Precision, Role};
 use milepost::record::Manifest;
 use milepost::train::{
     Begin, Decay, HookSpec, Objectives, OnError, Outcome, Plan, Reporter, Schedule, Training,
@@ -48,6 +48,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
             objectives: Objectives::default(),
             batch: 2,
             accumulation: 2,
+            precision: Precision::F32,
             schedule: Schedule {
                 peak: 1e-3,
                 warmup: 0,

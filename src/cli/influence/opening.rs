@@ -11,7 +11,7 @@ use crate::diagnostic::Diagnostic;
 use crate::experiment::{Written, parse, resolve_replay};
 use crate::influence::summary::Documents;
 use crate::influence::{Recorded, Seen, predictions};
-use crate::model::Role;
+use crate::model::{Precision, Role};
 use crate::record::layout::{MANIFEST, OUTCOME};
 use crate::record::manifest::Manifest;
 use crate::record::{Ended, RecordError, Stop, checkpoint};
@@ -188,6 +188,9 @@ fn refuse_training(plan: &Plan, run: &Path) -> Result<(), Diagnostic> {
                 "`train.objective.{role}` is not `text`: influence is only estimated for models that are trained on the next token of the text"
             ));
         }
+    }
+    if plan.training.precision == Precision::F16 {
+        return refused("`train.precision` is f16: it skips steps that overflow, which an estimate of influence does not account for".to_owned());
     }
     if plan.blocks.leaves_out() {
         return refused("`data.subset` leaves documents out of the loss: influence is estimated for runs that train on all of their documents".to_owned());

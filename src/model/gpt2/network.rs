@@ -13,8 +13,8 @@ use super::config::Gpt2Config;
 use crate::model::family::Family;
 use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
-    Activation, Dropout, Embedding, LayerNorm, attention_weights, causal_attention, dense, drop,
-    residual,
+    Activation, Embedding, LayerNorm, TrainingPass, attention_weights, causal_attention, dense,
+    drop, residual,
 };
 use crate::model::place::Place;
 use crate::model::tensors::Tensors;
@@ -119,12 +119,12 @@ impl Family for Gpt2 {
 
     /// The last hidden states of `tokens` `[batch, time]`, after the final layer norm: `[batch, time, D]`.
     ///
-    /// With `dropout` the pass is a training pass. `time` must not exceed `n_positions`.
-    fn hidden(&self, tokens: Tensor<2, Int>, mut dropout: Option<&mut Dropout>) -> Tensor<3> {
+    /// `time` must not exceed `n_positions`.
+    fn hidden(&self, tokens: Tensor<2, Int>, mut training: Option<&mut TrainingPass>) -> Tensor<3> {
         let x = self.embed(tokens);
-        let mut x = drop(&mut dropout, self.config.embd_pdrop, x);
+        let mut x = drop(&mut training, self.config.embd_pdrop, x);
         for (index, block) in self.h.iter().enumerate() {
-            x = block.forward(x, index, &self.config, &mut dropout, &mut Look::default());
+            x = block.forward(x, index, &self.config, &mut training, &mut Look::default());
         }
         self.ln_f.forward(x)
     }
@@ -213,23 +213,33 @@ impl Block {
         x: Tensor<3>,
         index: usize,
         config: &Gpt2Config,
-        dropout: &mut Option<&mut Dropout>,
+        training: &mut Option<&mut TrainingPass>,
         look: &mut Look,
     ) -> Tensor<3> {
         let (attn, mlp) = (&self.attn, &self.mlp);
-        let qkv = dense(&attn.c_attn, self.ln_1.forward(x.clone()), Activation::None);
+        let qkv = dense(
+            &attn.c_attn,
+            self.ln_1.forward(x.clone()),
+            Activation::None,
+            training,
+        );
         look.at(Part::AttentionWeights.of(index), || {
             attention_weights(qkv.clone(), config.n_head)
         });
-        let mixed = causal_attention(qkv, config.n_head, dropout, config.attn_pdrop);
-        let attended = dense(&attn.c_proj, mixed, Activation::None);
+        let mixed = causal_attention(qkv, config.n_head, training, config.attn_pdrop);
+        let attended = dense(&attn.c_proj, mixed, Activation::None, training);
         look.at(Part::Attention.of(index), || attended.clone());
-        let x = residual(x, attended, dropout, config.resid_pdrop);
-        let inner = dense(&mlp.c_fc, self.ln_2.forward(x.clone()), Activation::Gelu);
+        let x = residual(x, attended, training, config.resid_pdrop);
+        let inner = dense(
+            &mlp.c_fc,
+            self.ln_2.forward(x.clone()),
+            Activation::Gelu,
+            training,
+        );
         look.at(Part::MlpInner.of(index), || inner.clone());
-        let fed = dense(&mlp.c_proj, inner, Activation::None);
+        let fed = dense(&mlp.c_proj, inner, Activation::None, training);
         look.at(Part::Mlp.of(index), || fed.clone());
-        let x = residual(x, fed, dropout, config.resid_pdrop);
+        let x = residual(x, fed, training, config.resid_pdrop);
         look.at(Part::Output.of(index), || x.clone());
         x
     }

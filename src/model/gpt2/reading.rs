@@ -39,7 +39,7 @@ impl Block {
     ) -> Tensor<2> {
         let [new, width] = x.dims();
         let normed = self.ln_1.forward(x.clone());
-        let qkv = values(dense(&self.attn.c_attn, normed, Activation::None));
+        let qkv = values(dense(&self.attn.c_attn, normed, Activation::None, &None));
         for (qkv, seen) in qkv.chunks_exact(3 * width).zip(seen) {
             if let Some(&slot) = seen.last() {
                 pool.fill(index, slot, &qkv[width..2 * width], &qkv[2 * width..]);
@@ -49,7 +49,7 @@ impl Block {
         let mixed = Tensor::from_data(TensorData::new(mixed, [new, width]), &x.device());
         let x = residual(
             x,
-            dense(&self.attn.c_proj, mixed, Activation::None),
+            dense(&self.attn.c_proj, mixed, Activation::None, &None),
             &mut None,
             0.0,
         );
@@ -57,10 +57,11 @@ impl Block {
             &self.mlp.c_fc,
             self.ln_2.forward(x.clone()),
             Activation::Gelu,
+            &None,
         );
         residual(
             x,
-            dense(&self.mlp.c_proj, fed, Activation::None),
+            dense(&self.mlp.c_proj, fed, Activation::None, &None),
             &mut None,
             0.0,
         )

@@ -4,7 +4,7 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 
 use super::operation::{FlexTensor, Inputs, Operation, shape, shape_with_width, slice, tensor};
-use super::{Dropout, causal_mask};
+use super::{Precision, TrainingPass, causal_mask};
 use crate::model::kernels::{self, Heads, Mask};
 
 /// Causal self-attention of `qkv` `[batch, time, 3 D]`, queries first, then keys, then values, with `heads` heads: `[batch, time, D]`. Its weights
@@ -12,25 +12,32 @@ use crate::model::kernels::{self, Heads, Mask};
 pub(crate) fn causal_attention(
     qkv: Tensor<3>,
     heads: usize,
-    dropout: &mut Option<&mut Dropout>,
+    training: &mut Option<&mut TrainingPass>,
     p: f64,
 ) -> Tensor<3> {
-    let mask = dropout.as_mut().and_then(|dropout| dropout.mask(p));
-    attend(qkv, heads, mask)
+    let precision = Precision::of(training);
+    let mask = training.as_mut().and_then(|pass| pass.mask(p));
+    match precision {
+        Precision::F32 => attend(qkv, heads, mask),
+        Precision::Bf16 | Precision::F16 => {
+            let heads = cut(&qkv, heads);
+            composed(qkv, heads, mask, precision)
+        }
+    }
 }
 
-/// The same with a mask of the weights that is given.
+/// The same in single precision, with a mask of the weights that is given.
 pub(super) fn attend(qkv: Tensor<3>, heads: usize, mask: Option<Mask>) -> Tensor<3> {
     let heads = cut(&qkv, heads);
     let inputs = Inputs::default().with(qkv.clone());
     let mixed = inputs.apply(Attend { heads, mask });
-    mixed.unwrap_or_else(|| composed(qkv, heads, mask))
+    mixed.unwrap_or_else(|| composed(qkv, heads, mask, Precision::F32))
 }
 
 /// The weights by which attention over `qkv` mixes values, without dropout: `[batch, heads, time, time]`. They are made of burn's operations on
 /// every device, since the kernels keep none.
 pub(crate) fn attention_weights(qkv: Tensor<3>, heads: usize) -> Tensor<4> {
-    weights(&qkv, cut(&qkv, heads))
+    weights(&qkv, cut(&qkv, heads), Precision::F32)
 }
 
 /// How the channels of `qkv` are cut.
@@ -51,9 +58,9 @@ fn part(qkv: &Tensor<3>, Heads { heads, width, .. }: Heads, index: usize) -> Ten
     part.reshape([batch, time, heads, width]).swap_dims(1, 2)
 }
 
-fn weights(qkv: &Tensor<3>, heads: Heads) -> Tensor<4> {
+fn weights(qkv: &Tensor<3>, heads: Heads, precision: Precision) -> Tensor<4> {
     let query = part(qkv, heads, 0) * (1.0 / (heads.width as f64).sqrt());
-    let mut scores = query.matmul(part(qkv, heads, 1).swap_dims(2, 3));
+    let mut scores = precision.product(query, part(qkv, heads, 1).swap_dims(2, 3));
     if let Some(hidden) = causal_mask(heads.time, &qkv.device()) {
         scores = scores.mask_fill(hidden, f32::MIN);
     }
@@ -61,15 +68,21 @@ fn weights(qkv: &Tensor<3>, heads: Heads) -> Tensor<4> {
 }
 
 /// The same as [`attend`] of burn's operations.
-pub(super) fn composed(qkv: Tensor<3>, heads: Heads, mask: Option<Mask>) -> Tensor<3> {
+pub(super) fn composed(
+    qkv: Tensor<3>,
+    heads: Heads,
+    mask: Option<Mask>,
+    precision: Precision,
+) -> Tensor<3> {
     let [batch, time, _] = qkv.dims();
-    let mut weights = weights(&qkv, heads);
+    let mut weights = weights(&qkv, heads, precision);
     if let Some(mask) = mask {
         let factors = kernels::attention_mask(mask, batch * heads.heads, time);
         let factors = TensorData::new(factors, [batch, heads.heads, time, time]);
         weights = weights * Tensor::from_data(factors, &qkv.device());
     }
-    let mixed = weights.matmul(part(&qkv, heads, 2)).swap_dims(1, 2);
+    let mixed = precision.product(weights, part(&qkv, heads, 2));
+    let mixed = mixed.swap_dims(1, 2);
     mixed.reshape([batch, time, heads.heads * heads.width])
 }
 

@@ -4,38 +4,47 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::Precision;
 use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor, width};
 use crate::model::kernels;
 
 /// The sum over all rows, in nats, of the cross-entropy between `hidden` `[rows, D]` through the head `table` `[vocab, D]` and the tokens that
-/// were to be said, each row times its weight where there are weights. The logits of all rows are never there at once on flex.
+/// were to be said, each row times its weight where there are weights. The logits have this precision. Those of all rows are never there at once on
+/// flex in single precision.
 pub(crate) fn cross_entropy(
     hidden: Tensor<2>,
     table: Tensor<2>,
     targets: Vec<u32>,
     weights: Option<&[f32]>,
+    precision: Precision,
 ) -> Tensor<1> {
+    if precision != Precision::F32 {
+        return composed(hidden, table, &targets, weights, precision);
+    }
     let inputs = Inputs::default().with(hidden.clone()).with(table.clone());
     let own = inputs.apply(CrossEntropy {
         targets: targets.clone().into(),
         weights: weights.map(Into::into),
     });
-    own.unwrap_or_else(|| composed(hidden, table, &targets, weights))
+    own.unwrap_or_else(|| composed(hidden, table, &targets, weights, precision))
 }
 
 /// The same of burn's operations, as `logsumexp(logits) - logit of the target`. The target's logit is a dot product with the target's row of the
-/// head, which spares a gather over `[rows, vocab]` in the backward pass.
+/// head, which spares a gather over `[rows, vocab]` in the backward pass. It is rounded as the other logits are.
 pub(super) fn composed(
     hidden: Tensor<2>,
     table: Tensor<2>,
     targets: &[u32],
     weights: Option<&[f32]>,
+    precision: Precision,
 ) -> Tensor<1> {
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
     let ids = TensorData::new(ids, [targets.len()]);
     let ids: Tensor<1, Int> = Tensor::from_data(ids, &hidden.device());
-    let wanted = hidden.clone() * table.clone().select(0, ids);
-    let logits = hidden.matmul(table.transpose());
+    let rows = precision.rounded(table.clone().select(0, ids));
+    let wanted = precision.rounded(hidden.clone()) * rows;
+    let wanted = precision.rounded(wanted.sum_dim(1));
+    let logits = precision.product(hidden, table.transpose());
     // Shifted by the row's maximum, so that it cannot overflow.
     let maximum = logits.clone().detach().max_dim(1);
     let normalisers = (logits - maximum.clone()).exp().sum_dim(1).log() + maximum;
@@ -44,7 +53,7 @@ pub(super) fn composed(
     };
     let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
     let weights: Tensor<2> = Tensor::from_data(weights, &normalisers.device());
-    ((normalisers - wanted.sum_dim(1)) * weights).sum()
+    ((normalisers - wanted) * weights).sum()
 }
 
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ use burn::tensor::activation::sigmoid;
 use super::operation::{
     FlexTensor, Inputs, Operation, shape, shape_with_width, slice, tensor, width,
 };
+use super::{Precision, TrainingPass};
 use crate::model::kernels::{self, Matrix};
 
 /// What is done with the product.
@@ -18,20 +19,23 @@ pub(crate) enum Activation {
     Gelu,
 }
 
-/// `x W + b` of a layer with bias over `x` `[.., in]`, and its activation: `[.., out]`.
+/// `x W + b` of a layer with bias over `x` `[.., in]`, and its activation: `[.., out]`. The product has the precision of the pass.
 pub(crate) fn dense<const D: usize>(
     layer: &Linear,
     x: Tensor<D>,
     activation: Activation,
+    training: &Option<&mut TrainingPass>,
 ) -> Tensor<D> {
-    if let Some(bias) = &layer.bias {
+    let precision = Precision::of(training);
+    let bias = layer.bias.as_ref();
+    if let Some(bias) = bias.filter(|_| precision == Precision::F32) {
         let inputs = Inputs::default().with(x.clone());
         let inputs = inputs.with(layer.weight.val()).with(bias.val());
         if let Some(y) = inputs.apply(Dense(activation)) {
             return y;
         }
     }
-    composed(layer, x, activation)
+    composed(layer, x, activation, precision)
 }
 
 /// The same of burn's operations.
@@ -39,12 +43,35 @@ pub(super) fn composed<const D: usize>(
     layer: &Linear,
     x: Tensor<D>,
     activation: Activation,
+    precision: Precision,
 ) -> Tensor<D> {
-    let y = layer.forward(x);
+    let y = match precision {
+        Precision::F32 => layer.forward(x),
+        Precision::Bf16 | Precision::F16 => product_and_bias(layer, x, precision),
+    };
     match activation {
         Activation::None => y,
         Activation::Gelu => gelu(y),
     }
+}
+
+/// `x W + b` with the product in `precision`. It is one product over all rows, so that the weight's gradient is summed within it, in single
+/// precision, as that of the bias is.
+fn product_and_bias<const D: usize>(
+    layer: &Linear,
+    x: Tensor<D>,
+    precision: Precision,
+) -> Tensor<D> {
+    let weight = layer.weight.val();
+    let [inner, outer] = weight.dims();
+    let mut shape = x.shape();
+    let rows = shape.num_elements() / inner;
+    shape[D - 1] = outer;
+    let mut y = precision.product(x.reshape([rows, inner]), weight);
+    if let Some(bias) = &layer.bias {
+        y = y + bias.val().unsqueeze();
+    }
+    y.reshape(shape)
 }
 
 /// GELU in its tanh form, `0.5 x (1 + tanh u)` with `u = sqrt(2/pi) (x + 0.044715 x^3)` (Hendrycks and Gimpel 2016, arXiv 1606.08415), as

@@ -1,45 +1,18 @@
-//! Dropout whose masks are functions of keys from a generator of our own, so that the training's randomness is a function of (seed, model,
-//! micro-batch) alone: no hook can disturb it, and nothing of it has to be saved for a resume. The masks are the same on every device.
+//! Dropout.
 
 use burn::tensor::{Tensor, TensorData};
-use rand::RngCore;
-use rand_chacha::ChaCha8Rng;
 
+use super::TrainingPass;
 use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor};
-use crate::model::Role;
 use crate::model::kernels::Mask;
-use crate::random::{Purpose, stream};
-
-/// Dropout masks of one forward pass.
-pub struct Dropout {
-    rng: ChaCha8Rng,
-}
-
-impl Dropout {
-    /// Masks whose keys are drawn from `rng`, in the order in which the forward pass asks for them.
-    pub fn new(rng: ChaCha8Rng) -> Self {
-        Self { rng }
-    }
-
-    /// The masks of a model's training pass over a micro-batch.
-    pub(crate) fn of(seed: u64, role: Role, micro_batch: u64) -> Self {
-        Self::new(stream(seed, Purpose::Dropout, role as u64, micro_batch))
-    }
-
-    /// The next mask: it zeroes each element with probability `p` and scales the others by `1 / (1 - p)`, so that the expectation stays. None
-    /// where `p` is 0.
-    pub(crate) fn mask(&mut self, p: f64) -> Option<Mask> {
-        (p > 0.0).then(|| Mask::new(self.rng.next_u64(), p))
-    }
-}
 
 /// `x` with dropout of probability `p` where the pass is a training pass.
 pub(crate) fn drop<const D: usize>(
-    dropout: &mut Option<&mut Dropout>,
+    training: &mut Option<&mut TrainingPass>,
     p: f64,
     x: Tensor<D>,
 ) -> Tensor<D> {
-    let Some(mask) = dropout.as_mut().and_then(|dropout| dropout.mask(p)) else {
+    let Some(mask) = training.as_mut().and_then(|pass| pass.mask(p)) else {
         return x;
     };
     let own = Inputs::default().with(x.clone()).apply(Through(mask));

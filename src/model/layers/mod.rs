@@ -9,18 +9,21 @@ mod dropout;
 mod embedding;
 mod norm;
 mod operation;
+mod precision;
 mod residual;
 #[cfg(test)]
 mod tests;
+mod training_pass;
 
 pub(super) use causal_attention::{attention_weights, causal_attention};
 use causal_mask::causal_mask;
 pub(super) use cross_entropy::cross_entropy;
 pub(super) use dense::{Activation, dense};
-pub use dropout::Dropout;
 pub(super) use dropout::drop;
 pub(super) use embedding::Embedding;
 pub(crate) use embedding::token_tensor;
 pub(super) use norm::LayerNorm;
 pub(super) use operation::{on_flex, slice};
+pub use precision::Precision;
 pub(super) use residual::residual;
+pub use training_pass::TrainingPass;

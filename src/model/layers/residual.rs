@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::Dropout;
+use super::TrainingPass;
 use super::dropout::through;
 use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor};
 use crate::model::kernels::{self, Mask};
@@ -11,10 +11,10 @@ use crate::model::kernels::{self, Mask};
 pub(crate) fn residual<const D: usize>(
     x: Tensor<D>,
     y: Tensor<D>,
-    dropout: &mut Option<&mut Dropout>,
+    training: &mut Option<&mut TrainingPass>,
     p: f64,
 ) -> Tensor<D> {
-    let mask = dropout.as_mut().and_then(|dropout| dropout.mask(p));
+    let mask = training.as_mut().and_then(|pass| pass.mask(p));
     let inputs = Inputs::default().with(x.clone()).with(y.clone());
     if let Some(sum) = inputs.apply(Residual(mask)) {
         return sum;

@@ -1,4 +1,4 @@
-//! The layers on flex: against PyTorch, against burn's operations at odd sizes, against differences in double precision, and their bits.
+//! The layers on flex: against PyTorch, against burn's operations at odd sizes, against differences in double precision, and their bits; and in bf16.
 
 use burn::module::Param;
 use burn::nn::Linear;
@@ -11,8 +11,12 @@ use super::cross_entropy::composed as composed_cross_entropy;
 use super::dense::composed as composed_dense;
 use super::operation::Inputs;
 use super::residual::residual;
-use super::{Activation, Embedding, LayerNorm, cross_entropy, dense};
+use super::{
+    Activation, Embedding, LayerNorm, Precision, TrainingPass, causal_attention, cross_entropy,
+    dense,
+};
 use crate::model::kernels::{Heads, Mask};
+use crate::random::{Purpose, stream};
 
 /// The numbers of `make_fixtures.py`.
 fn value(seed: usize, count: usize) -> Vec<f32> {
@@ -139,7 +143,7 @@ fn dense_layers_are_pytorchs() {
             tensor(value(3, outer), [outer]),
         );
         let x = tensor(value(1, rows * inner), [rows, inner]);
-        let y = dense(&layer, x.clone(), activation);
+        let y = dense(&layer, x.clone(), activation, &None);
         let gradients = backward(&y);
         let found = [
             gradient(&x, &gradients),
@@ -169,7 +173,7 @@ fn the_cross_entropy_is_pytorchs() {
         let hidden = tensor(value(1, rows * width), [rows, width]);
         let table = tensor(value(2, vocab * width), [vocab, width]);
         let targets = (0..rows).map(|row| (row * 7 % vocab) as u32).collect();
-        let loss = cross_entropy(hidden.clone(), table.clone(), targets, None);
+        let loss = cross_entropy(hidden.clone(), table.clone(), targets, None, Precision::F32);
         let gradients = backward(&loss);
         let found = [gradient(&hidden, &gradients), gradient(&table, &gradients)];
         as_pytorch(&case, numbers(loss), &found);
@@ -207,20 +211,33 @@ fn a_shared_table_gets_both_gradients() {
         by_burn.clone(),
         &targets(),
         None,
+        Precision::F32,
     );
     let expected = widened(&gradient(&by_burn, &loss.backward()));
     let embedding = || Embedding {
         weight: Param::from_tensor(tensor(value(1, 20), [5, 4])),
     };
     let own = embedding();
-    let loss = cross_entropy(own.rows(ids()), own.weight.val(), targets(), None);
+    let loss = cross_entropy(
+        own.rows(ids()),
+        own.weight.val(),
+        targets(),
+        None,
+        Precision::F32,
+    );
     near(
         &gradient(&own.weight.val(), &loss.backward()),
         &expected,
         "own head",
     );
     let own = embedding();
-    let loss = composed_cross_entropy(own.rows(ids()), own.weight.val(), &targets(), None);
+    let loss = composed_cross_entropy(
+        own.rows(ids()),
+        own.weight.val(),
+        &targets(),
+        None,
+        Precision::F32,
+    );
     near(
         &gradient(&own.weight.val(), &loss.backward()),
         &expected,
@@ -261,7 +278,7 @@ proptest! {
             tensor(value(1, rows * inner), [rows, inner]),
         );
         let ((own, x), (other, its_x)) = (make(), make());
-        let (y, its_y) = (dense(&own, x.clone(), activation), composed_dense(&other, its_x.clone(), activation));
+        let (y, its_y) = (dense(&own, x.clone(), activation, &None), composed_dense(&other, its_x.clone(), activation, Precision::F32));
         let (g, its_g) = (backward(&y), backward(&its_y));
         near(&numbers(y), &widened(&numbers(its_y)), "y");
         near(&gradient(&x, &g), &widened(&gradient(&its_x, &its_g)), "x");
@@ -277,7 +294,7 @@ proptest! {
         let make = || tensor(value(1, batch * time * channels), [batch, time, channels]);
         let (qkv, its_qkv) = (make(), make());
         let mixed = attend(qkv.clone(), heads, mask);
-        let its = composed_attention(its_qkv.clone(), Heads { heads, kv_heads: heads, width, time }, mask);
+        let its = composed_attention(its_qkv.clone(), Heads { heads, kv_heads: heads, width, time }, mask, Precision::F32);
         let (g, its_g) = (backward(&mixed), backward(&its));
         near(&numbers(mixed), &widened(&numbers(its)), "mixed");
         near(&gradient(&qkv, &g), &widened(&gradient(&its_qkv, &its_g)), "qkv");
@@ -290,8 +307,8 @@ proptest! {
         let ((hidden, table), (its_hidden, its_table)) = (make(), make());
         let weights = weighted.then(|| value(3, rows));
         let weights = weights.as_deref();
-        let loss = cross_entropy(hidden.clone(), table.clone(), targets.clone(), weights);
-        let its = composed_cross_entropy(its_hidden.clone(), its_table.clone(), &targets, weights);
+        let loss = cross_entropy(hidden.clone(), table.clone(), targets.clone(), weights, Precision::F32);
+        let its = composed_cross_entropy(its_hidden.clone(), its_table.clone(), &targets, weights, Precision::F32);
         let (g, its_g) = (backward(&loss), backward(&its));
         near(&numbers(loss), &widened(&numbers(its)), "loss");
         near(&gradient(&hidden, &g), &widened(&gradient(&its_hidden, &its_g)), "hidden");
@@ -321,6 +338,7 @@ fn nan_and_infinity_pass_through() {
             table,
             vec![0, 5],
             None,
+            Precision::F32,
         ));
         assert!(!loss[0].is_finite());
     }
@@ -346,7 +364,7 @@ fn bits() -> Vec<u32> {
         tensor(value(5, 3 * width), [3 * width]),
     );
     let x = embedding.rows(ids);
-    let qkv = dense(&layer, norm.forward(x.clone()), Activation::Gelu);
+    let qkv = dense(&layer, norm.forward(x.clone()), Activation::Gelu, &None);
     let mixed = attend(
         qkv.reshape([3, rows / 3, 3 * width]),
         2,
@@ -354,7 +372,7 @@ fn bits() -> Vec<u32> {
     );
     let sum = residual(x, mixed.reshape([rows, width]), &mut None, 0.0);
     let targets = (0..rows).map(|row| (row * 13 % vocab) as u32).collect();
-    let loss = cross_entropy(sum, embedding.weight.val(), targets, None);
+    let loss = cross_entropy(sum, embedding.weight.val(), targets, None, Precision::F32);
     let gradients = loss.backward();
     let found = [
         numbers(loss),
@@ -568,7 +586,7 @@ fn gradients_of_dense_layers_are_slopes() {
         tensor(bias.clone(), [outer]),
     );
     let input = tensor(x.clone(), [rows, inner]);
-    let gradients = backward(&dense(&layer, input.clone(), Activation::Gelu));
+    let gradients = backward(&dense(&layer, input.clone(), Activation::Gelu, &None));
     let (x_wide, weight_wide) = (widened(&x), widened(&weight));
     near(
         &gradient(&input, &gradients),
@@ -605,10 +623,211 @@ fn gradients_of_the_cross_entropy_are_slopes() {
         head.clone(),
         targets.clone(),
         None,
+        Precision::F32,
     ));
     let (hidden_wide, table_wide) = (widened(&hidden), widened(&table));
     let slopes = differences(&|hidden| plain(hidden, &table_wide), &hidden);
     near(&gradient(&states, &gradients), &slopes, "hidden");
     let slopes = differences(&|table| plain(&hidden_wide, table), &table);
     near(&gradient(&head, &gradients), &slopes, "table");
+}
+
+/// A value in bfloat16, the nearest with ties to even.
+fn rounded(value: f64) -> f64 {
+    f64::from(half::bf16::from_f32(value as f32))
+}
+
+/// Whether these are values in bfloat16: nearly all the very ones, and the others off by a last digit, where a sum in another order was rounded the
+/// other way.
+fn near_in_bf16(found: &[f32], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let off = (f64::from(*found) - expected).abs();
+        assert!(
+            off <= expected.abs() / 128.0 + 1e-6,
+            "{what}, {index}: {found} is not {expected}"
+        );
+    }
+    let pairs = found.iter().zip(expected);
+    let same = pairs.filter(|(found, expected)| f64::from(**found) == **expected);
+    assert!(same.count() * 10 > found.len() * 9, "{what}");
+}
+
+/// Row `i` of `a` `[rows, inner]` times column `j` of `b` `[inner, columns]`, both rounded before and the product after.
+fn plain_product(a: &[f64], b: &[f64], inner: usize) -> Vec<f64> {
+    let columns = b.len() / inner;
+    let rows = a.chunks(inner);
+    let element = |row: &[f64], column: usize| {
+        let terms = row.iter().enumerate();
+        let terms = terms.map(|(k, one)| rounded(*one) * rounded(b[k * columns + column]));
+        rounded(terms.sum())
+    };
+    rows.flat_map(|row| (0..columns).map(move |column| element(row, column)))
+        .collect()
+}
+
+fn transposed(values: &[f64], columns: usize) -> Vec<f64> {
+    let column = |at: usize| values.iter().skip(at).step_by(columns).copied();
+    (0..columns).flat_map(column).collect()
+}
+
+/// Operands and products of a dense layer are rounded, forward and backward; its sum with the bias and the bias's gradient are not.
+#[test]
+fn a_dense_layer_in_bf16_rounds_its_products_alone() {
+    let (batch, time, inner, outer) = (3, 20, 17, 9);
+    let layer = linear_of(
+        tensor(value(2, inner * outer), [inner, outer]),
+        tensor(value(3, outer), [outer]),
+    );
+    let x = tensor(value(1, batch * time * inner), [batch, time, inner]);
+    let mut pass =
+        TrainingPass::new(stream(1, Purpose::Dropout, 0, 0)).in_precision(Precision::Bf16);
+    let y = dense(&layer, x.clone(), Activation::None, &Some(&mut pass));
+    let gradients = backward(&y);
+    let [wide_x, weight, bias, slopes] = [
+        value(1, batch * time * inner),
+        value(2, inner * outer),
+        value(3, outer),
+        value(99, batch * time * outer),
+    ]
+    .map(|values| widened(&values));
+    let product = plain_product(&wide_x, &weight, inner);
+    let found = numbers(y);
+    for (index, found) in found.iter().enumerate() {
+        let expected = product[index] + bias[index % outer];
+        let off = (f64::from(*found) - expected).abs();
+        assert!(off <= product[index].abs() / 128.0 + 1e-6, "{index}");
+    }
+    // Most products round to the same: then the sum is that of single precision.
+    let exact = found.iter().enumerate().filter(|(index, found)| {
+        let expected = product[*index] as f32 + bias[index % outer] as f32;
+        **found == expected
+    });
+    assert!(exact.count() * 10 > found.len() * 9);
+    let d_x = plain_product(&slopes, &transposed(&weight, outer), outer);
+    near_in_bf16(&gradient(&x, &gradients), &d_x, "x");
+    let d_weight = plain_product(&transposed(&wide_x, inner), &slopes, batch * time);
+    near_in_bf16(
+        &gradient(&layer.weight.val(), &gradients),
+        &d_weight,
+        "weight",
+    );
+    let d_bias: Vec<f64> = (0..outer)
+        .map(|column| slopes.iter().skip(column).step_by(outer).sum())
+        .collect();
+    near(
+        &gradient(&layer.bias.as_ref().unwrap().val(), &gradients),
+        &d_bias,
+        "bias",
+    );
+}
+
+/// Attention in bf16 rounds queries, keys, values, scores, weights and what they mix, and nothing else.
+#[test]
+fn attention_in_bf16_rounds_its_products_alone() {
+    let (time, width) = (11, 4);
+    let values = value(1, time * 3 * width);
+    let qkv = tensor(values.clone(), [1, time, 3 * width]);
+    let heads = Heads {
+        heads: 1,
+        kv_heads: 1,
+        width,
+        time,
+    };
+    let mixed = numbers(composed_attention(qkv, heads, None, Precision::Bf16));
+    let values = widened(&values);
+    let part = |row: usize, index: usize| {
+        let start = (3 * row + index) * width;
+        &values[start..start + width]
+    };
+    let mut expected = Vec::new();
+    for row in 0..time {
+        let score = |column: usize| {
+            let pairs = part(row, 0).iter().zip(part(column, 1));
+            let terms = pairs.map(|(q, k)| rounded(q / (width as f64).sqrt()) * rounded(*k));
+            rounded(terms.sum())
+        };
+        let scores: Vec<f64> = (0..=row).map(score).collect();
+        let total: f64 = scores.iter().map(|one| one.exp()).sum();
+        for channel in 0..width {
+            let terms = scores.iter().enumerate();
+            let terms = terms.map(|(column, score)| {
+                rounded(score.exp() / total) * rounded(part(column, 2)[channel])
+            });
+            expected.push(rounded(terms.sum()));
+        }
+    }
+    near_in_bf16(&mixed, &expected, "mixed");
+}
+
+/// The cross-entropy in bf16 has rounded logits, that of the token that was to be said among them, and sums them in single precision.
+#[test]
+fn the_cross_entropy_in_bf16_rounds_its_logits_alone() {
+    let (rows, width, vocab) = (40, 24, 300);
+    let hidden: Vec<f32> = value(1, rows * width).iter().map(|one| 4.0 * one).collect();
+    let table = value(2, vocab * width);
+    let targets: Vec<u32> = (0..rows).map(|row| (row * 7 % vocab) as u32).collect();
+    let loss = cross_entropy(
+        tensor(hidden.clone(), [rows, width]),
+        tensor(table.clone(), [vocab, width]),
+        targets.clone(),
+        None,
+        Precision::Bf16,
+    );
+    let head = transposed(&widened(&table), width);
+    let logits = plain_product(&widened(&hidden), &head, width);
+    let losses = logits.chunks(vocab).zip(&targets).map(|(row, target)| {
+        let total: f64 = row.iter().map(|one| one.exp()).sum();
+        total.ln() - row[*target as usize]
+    });
+    let expected: f64 = losses.sum();
+    let off = |loss: f64| (loss / expected - 1.0).abs();
+    let found = f64::from(numbers(loss)[0]);
+    assert!(off(found) < 1e-5, "{found} is not {expected}");
+    let single = cross_entropy(
+        tensor(hidden, [rows, width]),
+        tensor(table, [vocab, width]),
+        targets,
+        None,
+        Precision::F32,
+    );
+    assert!(off(f64::from(numbers(single)[0])) > 2e-5);
+}
+
+#[test]
+fn the_bits_in_bf16_do_not_depend_on_the_number_of_threads() {
+    let bits = || {
+        let (rows, width, vocab) = (300, 24, 1000);
+        let layer = linear_of(
+            tensor(value(4, width * 3 * width), [width, 3 * width]),
+            tensor(value(5, 3 * width), [3 * width]),
+        );
+        let x = tensor(value(1, rows * width), [3, rows / 3, width]);
+        let keys = stream(1, Purpose::Dropout, 0, 0);
+        let mut pass = TrainingPass::new(keys).in_precision(Precision::Bf16);
+        let qkv = dense(&layer, x.clone(), Activation::Gelu, &Some(&mut pass));
+        let mixed = causal_attention(qkv, 2, &mut Some(&mut pass), 0.2);
+        let table = tensor(value(6, vocab * width), [vocab, width]);
+        let targets = (0..rows).map(|row| (row * 13 % vocab) as u32).collect();
+        let hidden = mixed.reshape([rows, width]);
+        let loss = cross_entropy(hidden, table.clone(), targets, None, Precision::Bf16);
+        let gradients = loss.backward();
+        let found = [
+            numbers(loss),
+            gradient(&x, &gradients),
+            gradient(&table, &gradients),
+            gradient(&layer.weight.val(), &gradients),
+            gradient(&layer.bias.as_ref().unwrap().val(), &gradients),
+        ];
+        let bits = found.concat().into_iter().map(f32::to_bits);
+        bits.collect::<Vec<u32>>()
+    };
+    let with = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(bits)
+    };
+    let one = with(1);
+    for threads in [2, 3, 8] {
+        assert!(one == with(threads), "{threads} threads");
+    }
 }

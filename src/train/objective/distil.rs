@@ -6,7 +6,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Dropout, Network, token_tensor};
+use crate::model::{Network, Precision, TrainingPass, token_tensor};
 
 /// `kind = "distil"`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -43,22 +43,20 @@ impl Distil {
     /// temperature: with that factor the size of the gradients does not depend on the temperature (Hinton et al. 2015, section 2). With
     /// `weights`, one for each prediction row by row, each is multiplied by its weight.
     ///
-    /// Gradients go to `student` alone, and `dropout` works in it alone.
+    /// Gradients go to `student` alone. `training` is its pass. The teacher reads in the same precision, without dropout.
     pub fn loss(
         &self,
         student: &Network,
         teacher: &Network,
         rows: &[&[u32]],
         weights: Option<&[f32]>,
-        dropout: Option<&mut Dropout>,
+        training: Option<&mut TrainingPass>,
     ) -> Tensor<1> {
         let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
         let device = student.device();
-        let hidden = student.hidden(token_tensor(&inputs, &device), dropout);
-        let [batch, time, width] = hidden.dims();
-        let own = student.head(hidden.reshape([batch * time, width]));
+        let wanted = self.log_probabilities(teacher, &inputs, Precision::of(&training), &device);
+        let own = student.training_logits(token_tensor(&inputs, &device), training);
         let own = log_softmax(own / self.temperature, 1);
-        let wanted = self.log_probabilities(teacher, &inputs, &device);
         let divergence = match self.direction {
             Direction::Forward => wanted.clone().exp() * (wanted - own),
             Direction::Reverse => own.clone().exp() * (own - wanted),
@@ -78,12 +76,13 @@ impl Distil {
         &self,
         teacher: &Network,
         inputs: &[&[u32]],
+        precision: Precision,
         device: &Device,
     ) -> Tensor<2> {
         let teacher = teacher.valid();
-        let logits = teacher.logits(token_tensor(inputs, &teacher.device()));
-        let [batch, time, vocab] = logits.dims();
-        let logits = logits.reshape([batch * time, vocab]);
+        let tokens = token_tensor(inputs, &teacher.device());
+        let mut pass = TrainingPass::without_dropout(precision);
+        let logits = teacher.training_logits(tokens, Some(&mut pass));
         let said: TensorData = log_softmax(logits / self.temperature, 1).into_data();
         Tensor::from_data(said, device)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::distil::{Direction, Distil};
 pub use self::text::Text;
-use crate::model::{Dropout, Network, Role};
+use crate::model::{Network, Role, TrainingPass};
 
 /// What one model is trained for: `[train.objective.main]` or `[train.objective.assistant]` of an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,18 +32,18 @@ impl Objective {
     /// The loss of `model` over blocks of equal length, `rows` `[batch][time]`: the sum over all `batch * (time - 1)` predictions, in nats.
     ///
     /// With `weights`, one for each prediction row by row, each is multiplied by its weight. `other` is the other model of the pair as it
-    /// stands. It gets no gradient. `dropout` is for `model` alone.
+    /// stands. It gets no gradient. `training` is the pass of `model`.
     pub(super) fn loss(
         &self,
         model: &Network,
         other: &Network,
         rows: &[&[u32]],
         weights: Option<&[f32]>,
-        dropout: &mut Dropout,
+        training: &mut TrainingPass,
     ) -> Tensor<1> {
         match self {
-            Self::Text(text) => text.loss(model, rows, weights, dropout),
-            Self::Distil(distil) => distil.loss(model, other, rows, weights, Some(dropout)),
+            Self::Text(text) => text.loss(model, rows, weights, training),
+            Self::Distil(distil) => distil.loss(model, other, rows, weights, Some(training)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Dropout, Network, weighted_loss};
+use crate::model::{Network, TrainingPass, weighted_loss};
 
 /// `kind = "text"`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,8 +17,8 @@ impl Text {
         model: &Network,
         rows: &[&[u32]],
         weights: Option<&[f32]>,
-        dropout: &mut Dropout,
+        training: &mut TrainingPass,
     ) -> Tensor<1> {
-        weighted_loss(model, rows, weights, Some(dropout))
+        weighted_loss(model, rows, weights, Some(training))
     }
 }

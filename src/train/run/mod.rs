@@ -289,6 +289,8 @@ impl Run<'_> {
             .map(|(role, loss)| (format!("train/{role}/loss"), *loss))
             .collect();
         scalars.push(("train/lr".to_owned(), rate));
+        let scales = self.models.loss_scales().into_iter();
+        scalars.extend(scales.map(|(role, scale)| (format!("train/{role}/loss_scale"), scale)));
         self.record("train", Event::StepEnd, scalars)
     }
 

@@ -22,7 +22,7 @@ use crate::hook::{
     Context, Gradients, Hook, Milestone, Optimiser, ParameterValues, Runs, Scene, Shows,
 };
 use crate::intervention::{Control, Intervention, restored};
-use crate::model::{Network, Pair, Role};
+use crate::model::{Network, Pair, Precision, Role};
 use crate::record::{Manifest, RecordError};
 use crate::train::learners::{Frozen, Trained, TrainingBatch};
 use crate::train::outcome::{Outcome, RunError};
@@ -60,6 +60,9 @@ impl Trained for Counting {
     fn backward(&mut self) {}
     fn gather(&mut self) -> BTreeMap<Role, f64> {
         BTreeMap::from([(Role::Main, self.weight + self.gradient)])
+    }
+    fn loss_scales(&self) -> BTreeMap<Role, f64> {
+        BTreeMap::new()
     }
     fn gradient_norms(&self) -> BTreeMap<Role, f64> {
         BTreeMap::from([(Role::Main, self.gradient.abs())])
@@ -420,6 +423,7 @@ impl World {
                 objectives: Objectives::default(),
                 batch: shape.batch,
                 accumulation: shape.accumulation,
+                precision: Precision::F32,
                 schedule: Schedule {
                     peak: 0.1,
                     warmup: 1,

@@ -179,8 +179,12 @@ impl<'a> Batch<'a> {
             new.extend(NewToken::of(&row.text, &row.assistant, read));
             last.push(new.len() as i32 - 1);
         }
+        // Sent before the pass, so that it need not be waited for.
+        let count = last.len();
+        let device = self.pair.assistant.device();
+        let last: Tensor<1, Int> = Tensor::from_data(TensorData::new(last, [count]), &device);
         let hidden = self.pair.assistant.read(&new, &mut self.assistant);
-        let hidden = select(hidden, last);
+        let hidden = hidden.select(0, last);
         let role = Role::Assistant;
         let with_probability = self.settings.confidence_threshold > 0.0;
         let choices = choices(self.pair, self.settings, role, hidden, with_probability)?;
@@ -253,11 +257,9 @@ fn choices(
             sampling.distribution(logits).map(Choice::Sampled)
         }),
         None if with_probability => {
-            let tokens = model.argmax(hidden.clone());
-            model.map_logits(hidden, &|row, logits| {
-                let token = tokens[row]?;
-                Some(Choice::Greedy(token, probability(logits, token)))
-            })
+            let found = model.likeliest(hidden).into_iter();
+            let greedy = found.map(|one| one.map(|(token, p)| Choice::Greedy(token, p)));
+            greedy.collect()
         }
         None => {
             let tokens = model.argmax(hidden).into_iter();
@@ -268,20 +270,4 @@ fn choices(
     };
     let found: Option<Vec<Choice>> = found.into_iter().collect();
     found.ok_or(DecodeError::NotFinite(role))
-}
-
-fn select(hidden: Tensor<2>, rows: Vec<i32>) -> Tensor<2> {
-    let count = rows.len();
-    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &hidden.device());
-    hidden.select(0, rows)
-}
-
-/// The softmax probability of a token, given the logits `[vocab]`.
-fn probability(logits: &[f32], token: u32) -> f64 {
-    let own = f64::from(logits[token as usize]);
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - own).exp())
-        .sum();
-    1.0 / sum
 }

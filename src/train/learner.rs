@@ -9,8 +9,10 @@ use burn::tensor::Tensor;
 
 use super::adamw::{AdamW, WeightDecay};
 use super::outcome::RunError;
+use crate::device::has_kernels;
 use crate::hook::Gradients;
-use crate::model::{Network, checkpoint_name};
+use crate::model::{Network, checkpoint_name, flattened_parameters};
+use crate::readback::{all_values, values};
 use crate::record::Unusable;
 
 /// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
@@ -24,7 +26,10 @@ pub struct Learner {
     gradients: Option<GradientsParams>,
     /// What the gradients are still to be multiplied by.
     factor: f64,
-    loss: f64,
+    /// The summed loss of each micro-batch of the step so far, where the model is, and what it counts by.
+    losses: Vec<(Tensor<1>, f64)>,
+    /// The norm of the gradients, where it was read with the losses.
+    norm: Option<f64>,
     /// The names of the parameters that get no gradient.
     frozen: BTreeSet<String>,
 }
@@ -38,7 +43,8 @@ impl Learner {
             pending: None,
             gradients: None,
             factor: 1.0,
-            loss: 0.0,
+            losses: Vec::new(),
+            norm: None,
             frozen: BTreeSet::new(),
         }
     }
@@ -67,7 +73,7 @@ impl Learner {
         self.pending = Some(rayon::scope(|_| loss(&self.model)));
     }
 
-    /// Backward pass of the micro-batch whose forward pass was done last.
+    /// Backward pass of the micro-batch whose forward pass was done last. Nothing waits for what another device makes of it.
     pub fn backward(&mut self) {
         let Some(sum) = self.pending.take() else {
             return;
@@ -77,7 +83,8 @@ impl Learner {
             if !self.frozen.is_empty() {
                 drop_frozen(&self.model, &self.frozen, &mut gradients);
             }
-            self.loss += f64::from(sum.into_scalar::<f32>()) * self.factor;
+            self.losses.push((sum.inner(), self.factor));
+            self.norm = None;
             self.gradients = Some(match self.gradients.take() {
                 Some(before) => added(&self.model, before, gradients),
                 None => gradients,
@@ -87,12 +94,37 @@ impl Learner {
 
     /// Closes the step's accumulation and gives its mean loss, in nats a token.
     pub fn gather(&mut self) -> f64 {
-        std::mem::take(&mut self.loss)
+        let values = all_values(self.to_read(false));
+        self.take(&values)
     }
 
-    /// L2 norm of all gradients together.
+    /// What is to be read of a step: the loss of each micro-batch, and with `norm` what the norm of the gradients is made of, where it is not
+    /// made here.
+    pub(super) fn to_read(&self, norm: bool) -> Vec<Tensor<1>> {
+        let losses = self.losses.iter().map(|(sum, _)| sum.clone());
+        let mut all: Vec<Tensor<1>> = losses.collect();
+        if norm && !has_kernels(&self.model.device()) {
+            all.extend(self.gradients().squares());
+        }
+        all
+    }
+
+    /// Closes the step's accumulation with what was read, and gives its mean loss, in nats a token.
+    pub(super) fn take(&mut self, read: &[f32]) -> f64 {
+        let losses = std::mem::take(&mut self.losses);
+        let (sums, squares) = read.split_at(losses.len());
+        if !squares.is_empty() {
+            self.norm = Some(self.gradients().norm_of(squares));
+        }
+        let losses = sums.iter().zip(losses);
+        losses.fold(0.0, |sum, (loss, (_, factor))| {
+            sum + f64::from(*loss) * factor
+        })
+    }
+
+    /// L2 norm of all gradients together, before they are clipped.
     pub fn gradient_norm(&self) -> f64 {
-        self.gradients().global_norm()
+        self.norm.unwrap_or_else(|| self.gradients().global_norm())
     }
 
     /// Scales all gradients so that their common norm is at most `limit`, as PyTorch's `clip_grad_norm_` does: by
@@ -118,33 +150,20 @@ impl Learner {
 
     /// The first weight that is NaN or infinite: the name of its tensor and its value.
     pub fn not_finite(&self) -> Option<(String, f64)> {
-        struct Search {
-            path: Vec<String>,
-            found: Option<(String, f64)>,
+        let parameters = flattened_parameters(&self.model);
+        let mut suspects = parameters.iter();
+        if !has_kernels(&self.model.device()) {
+            let finite = parameters.iter();
+            let finite = finite.map(|(_, values)| values.clone().is_finite().all().float());
+            let finite = all_values(finite.collect());
+            let first = finite.iter().position(|finite| *finite == 0.0)?;
+            suspects = parameters[first..].iter();
         }
-        impl ModuleVisitor for Search {
-            fn enter_module(&mut self, name: &str, _: &str) {
-                self.path.push(name.to_owned());
-            }
-            fn exit_module(&mut self, _: &str, _: &str) {
-                self.path.pop();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if self.found.is_some() {
-                    return;
-                }
-                let data = param.val().into_data();
-                let values = data.as_slice::<f32>().unwrap_or_default();
-                let wrong = values.iter().find(|value| !value.is_finite());
-                self.found = wrong.map(|value| (checkpoint_name(&self.path), f64::from(*value)));
-            }
-        }
-        let mut search = Search {
-            path: Vec::new(),
-            found: None,
-        };
-        self.model.visit(&mut search);
-        search.found
+        suspects.find_map(|(name, tensor)| {
+            let values = values(tensor.clone());
+            let wrong = values.iter().find(|value| !value.is_finite())?;
+            Some((name.clone(), f64::from(*wrong)))
+        })
     }
 
     /// Model and optimiser as they were saved: the model's directory, and the optimiser's file.

@@ -10,6 +10,7 @@ mod embedding;
 mod norm;
 mod operation;
 mod residual;
+mod slot_attention;
 #[cfg(test)]
 mod tests;
 
@@ -24,3 +25,4 @@ pub(crate) use embedding::token_tensor;
 pub(super) use norm::LayerNorm;
 pub(super) use operation::{on_flex, slice};
 pub(super) use residual::residual;
+pub(super) use slot_attention::{NewTokens, slot_attention};

@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Dropout, Network, token_tensor};
+use crate::readback::data;
 
 /// `kind = "distil"`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -84,7 +85,10 @@ impl Distil {
         let logits = teacher.logits(token_tensor(inputs, &teacher.device()));
         let [batch, time, vocab] = logits.dims();
         let logits = logits.reshape([batch * time, vocab]);
-        let said: TensorData = log_softmax(logits / self.temperature, 1).into_data();
-        Tensor::from_data(said, device)
+        let said = log_softmax(logits / self.temperature, 1);
+        if teacher.device() == device.clone().inner() {
+            return Tensor::from_inner(said);
+        }
+        Tensor::from_data(data(said), device)
     }
 }

@@ -23,7 +23,10 @@ const NUMBERS: usize = 14;
 /// The numbers that [`divergences`] makes divergences of, `[rows, NUMBERS]`, from both models' logits `[rows, vocab]`.
 pub(super) fn numbers(main: Tensor<2>, assistant: Tensor<2>) -> Tensor<2> {
     let (p, q) = (Softmax::of(main), Softmax::of(assistant));
-    let d = p.logs.clone() - q.logs.clone();
+    // The logarithms themselves would be rounded to what fits their size.
+    let ratio = (p.sum.clone() - q.sum.clone()) / q.sum.clone();
+    let d = p.below.clone() - q.below.clone() - ratio.log1p();
+    let (p_logs, q_logs) = (p.logs(), q.logs());
     let mean = (p.values.clone() + q.values.clone()) * 0.5;
     let t = (d.clone() * 0.5).tanh().abs();
     let [kl, kl_reverse] = excesses(&p.values, &q.values, &d);
@@ -32,8 +35,8 @@ pub(super) fn numbers(main: Tensor<2>, assistant: Tensor<2>) -> Tensor<2> {
         kl_reverse,
         mean.clone() * spread(d.abs(), t.clone()),
         mean * t,
-        p.values * p.logs,
-        q.values * q.logs,
+        p.values * p_logs,
+        q.values * q_logs,
     ];
     let mut numbers: Vec<Tensor<2>> = sums.map(|terms| terms.sum_dim(1)).into();
     numbers.extend([p.token, p.highest, p.lowest, p.second, p.sum]);
@@ -43,15 +46,16 @@ pub(super) fn numbers(main: Tensor<2>, assistant: Tensor<2>) -> Tensor<2> {
 
 /// A row's softmax, and what else is asked of its logits: `[rows, vocab]` or `[rows, 1]`.
 struct Softmax {
-    /// Logarithms of the probabilities.
-    logs: Tensor<2>,
+    /// The logits less the highest.
+    below: Tensor<2>,
+    /// The probabilities.
     values: Tensor<2>,
     token: Tensor<2>,
     highest: Tensor<2>,
     /// The highest logit of the other tokens, less the highest; far below any where there are none.
     second: Tensor<2>,
     lowest: Tensor<2>,
-    /// The sum of the exponentials of the logits less the highest.
+    /// The sum of the exponentials of `below`.
     sum: Tensor<2>,
 }
 
@@ -67,7 +71,7 @@ impl Softmax {
         let is_top = columns.reshape([1, vocab]).equal(token.clone());
         let second = below.clone().mask_fill(is_top, f32::MIN).max_dim(1);
         Self {
-            logs: below - sum.clone().log(),
+            below,
             values: exps / sum.clone(),
             token: token.cast(FloatDType::F32),
             highest,
@@ -75,6 +79,11 @@ impl Softmax {
             lowest,
             sum,
         }
+    }
+
+    /// The logarithms of the probabilities.
+    fn logs(&self) -> Tensor<2> {
+        self.below.clone() - self.sum.clone().log()
     }
 }
 
@@ -150,4 +159,82 @@ fn divergence(row: &[f32], vocab: usize) -> Option<Divergence> {
         entropy_assistant: -f64::from(q_log_q),
         margin_main: -f64::from(p_second).exp_m1() / f64::from(p_sum),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, TensorData};
+
+    use super::*;
+    use crate::readback::values;
+
+    /// Logits from a rule, spread by `spread`.
+    fn logits(seed: usize, count: usize, spread: f32) -> Vec<f32> {
+        let values = (0..count).map(|at| ((at + seed) * 7919 + seed * 31) % 10_007);
+        values
+            .map(|value| (value as f32 / 5003.0 - 1.0) * spread)
+            .collect()
+    }
+
+    /// Of pairs that differ by little and by much, peaked and flat, against double precision.
+    #[test]
+    fn they_are_those_of_double_precision_however_near_the_models_are() {
+        let (device, vocab) = (Device::flex(), 2000);
+        for spread in [0.1, 3.0, 30.0] {
+            for apart in [0.0, 1e-4, 1e-2, 0.3, 1.0, 8.0] {
+                let main = logits(1, vocab, spread);
+                let moves = logits(2, vocab, apart);
+                let assistant: Vec<f32> = main.iter().zip(moves).map(|(a, b)| a + b).collect();
+                let tensor = |logits: &Vec<f32>| -> Tensor<2> {
+                    Tensor::from_data(TensorData::new(logits.clone(), [1, vocab]), &device)
+                };
+                let found = numbers(tensor(&main), tensor(&assistant));
+                let found = divergences(&values(found), vocab).unwrap()[0];
+                let own = Divergence::between(&main, &assistant).unwrap();
+                let what = format!("spread {spread}, apart {apart}");
+                // What d is off by: logits less the highest are rounded to a part in 2^24, and so are the sums of exponentials.
+                let off = 1.2e-7 * f64::from(spread + apart) + 2e-7;
+                for (found, own, moves) in [
+                    (found.kl, own.kl, 4.0 * own.kl.sqrt()),
+                    (
+                        found.kl_reverse,
+                        own.kl_reverse,
+                        4.0 * own.kl_reverse.sqrt(),
+                    ),
+                    (found.js, own.js, 4.0 * own.js.sqrt()),
+                    (found.tv, own.tv, 1.0),
+                ] {
+                    let tolerance = 2e-6 * own + moves * off + off * off;
+                    assert!(
+                        (found - own).abs() <= tolerance,
+                        "{what}: {found} is not {own}"
+                    );
+                }
+                for (found, own) in [
+                    (found.entropy_main, own.entropy_main),
+                    (found.entropy_assistant, own.entropy_assistant),
+                    (found.margin_main, own.margin_main),
+                    (found.acceptance_expected, own.acceptance_expected),
+                ] {
+                    assert!(
+                        (found - own).abs() <= 4e-6 * own.max(1.0),
+                        "{what}: {found} is not {own}"
+                    );
+                }
+                assert_eq!(found.top1_agreement, own.top1_agreement, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_logit_that_is_not_finite_has_no_divergence() {
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let tensor = |logits: [f32; 3]| Tensor::from_data([logits], &Device::flex());
+            for (main, assistant) in [([1.0, wrong, 0.0], [0.0; 3]), ([0.0; 3], [0.0, 1.0, wrong])]
+            {
+                let found = values(numbers(tensor(main), tensor(assistant)));
+                assert!(divergences(&found, 3).is_none(), "{wrong}");
+            }
+        }
+    }
 }

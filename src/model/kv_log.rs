@@ -103,3 +103,68 @@ impl KvLog {
         self.blocks[block].clone().select(0, index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::readback::values;
+
+    const WIDTH: usize = 3;
+    const LAYERS: usize = 2;
+
+    /// The values of a slot in a block that was filled as number `stamp`.
+    fn stamped(block: usize, stamp: usize) -> Vec<f32> {
+        let values = (0..2 * WIDTH).map(|at| (stamp * 100 + block * 10 + at) as f32);
+        values.collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Slots that are taken, given back and taken again hold what they were last filled with, whatever was dropped or moved meanwhile.
+        #[test]
+        fn slots_hold_what_they_were_filled_with(
+            turns in prop::collection::vec((1usize..200, prop::collection::vec(0usize..400, 0..150)), 1..12)
+        ) {
+            let device = Device::flex();
+            let mut log = KvLog::new(WIDTH, LAYERS);
+            let mut holders = vec![0u32; 400];
+            let mut held: BTreeMap<u32, usize> = BTreeMap::new();
+            let mut stamp = 0;
+            for (more, dropped) in turns {
+                for slot in dropped {
+                    holders[slot] = 0;
+                    held.remove(&(slot as u32));
+                }
+                let free = (0..400u32).filter(|slot| holders[*slot as usize] == 0);
+                let new: Vec<u32> = free.take(more).collect();
+                for &slot in &new {
+                    holders[slot as usize] = 1;
+                }
+                let rows = log.append(&new, &holders, &device);
+                prop_assert!(log.rows <= (2 * (held.len() + new.len()) + LEAST).max(log.rows));
+                for block in 0..LAYERS {
+                    let filling = (stamp..).take(new.len()).flat_map(|stamp| stamped(block, stamp));
+                    let filling: Vec<f32> = filling.collect();
+                    let filling = TensorData::new(filling, [new.len(), 2 * WIDTH]);
+                    log.fill(block, rows.clone(), Tensor::from_data(filling, &device));
+                }
+                for slot in new {
+                    held.insert(slot, stamp);
+                    stamp += 1;
+                }
+                let index: Vec<i32> = held.keys().map(|slot| log.row(*slot) as i32).collect();
+                for block in 0..LAYERS {
+                    let index = TensorData::new(index.clone(), [index.len()]);
+                    let found = values(log.rows(block, Tensor::from_data(index, &device)));
+                    let expected = held.values().flat_map(|stamp| stamped(block, *stamp));
+                    prop_assert_eq!(found, expected.collect::<Vec<f32>>());
+                }
+            }
+        }
+    }
+}

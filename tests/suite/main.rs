@@ -49,6 +49,7 @@ mod perturbed;
 mod plan;
 mod planting;
 mod prove_why;
+mod readback;
 mod record;
 mod report;
 mod resume;

@@ -49,8 +49,7 @@ impl Network {
         if hidden.dims()[0] == 0 {
             return Vec::new();
         }
-        let numbers = pieces(&hidden).map(|some| {
-            let logits = self.head(some);
+        let numbers = self.heads(hidden).map(|logits| {
             // Of what is not a number both are none; an infinity is one of them.
             let (highest, token) = logits.clone().max_dim_with_indices(1);
             let lowest = logits.clone().min_dim(1);
@@ -72,6 +71,12 @@ impl Network {
             is_finite.then_some((row[0] as u32, probability))
         });
         found.collect()
+    }
+
+    /// Logits after hidden states `[rows, D]`, as many rows as are held at once, `[some, vocab]`.
+    pub(crate) fn heads(&self, hidden: Tensor<2>) -> impl Iterator<Item = Tensor<2>> {
+        let pieces: Vec<Tensor<2>> = pieces(&hidden).collect();
+        pieces.into_iter().map(|some| self.head(some))
     }
 
     /// Logits after hidden states `[rows, D]`, row by row: `[rows x vocab]`.
@@ -133,8 +138,7 @@ impl Network {
         let places: Tensor<1, Int> =
             Tensor::from_data(TensorData::new(places, [wanted.len()]), &device);
         let (mut highest, mut sums, mut logits) = (Vec::new(), Vec::new(), Vec::new());
-        for (piece, some) in pieces(&hidden).enumerate() {
-            let all = self.head(some);
+        for (piece, all) in self.heads(hidden).enumerate() {
             let [count, _] = all.dims();
             let top = all.clone().max_dim(1);
             let sum = (all.clone() - top.clone()).exp().sum_dim(1);

@@ -122,7 +122,7 @@ impl Learner {
         })
     }
 
-    /// L2 norm of all gradients together, before they are clipped.
+    /// L2 norm of all gradients together.
     pub fn gradient_norm(&self) -> f64 {
         self.norm.unwrap_or_else(|| self.gradients().global_norm())
     }
@@ -130,7 +130,9 @@ impl Learner {
     /// Scales all gradients so that their common norm is at most `limit`, as PyTorch's `clip_grad_norm_` does: by
     /// `limit / (norm + 1e-6)` when that is below 1. It is done while the weights are moved.
     pub fn clip(&mut self, norm: f64, limit: f64) {
-        self.factor *= (limit / (norm + 1e-6)).min(1.0);
+        let scale = (limit / (norm + 1e-6)).min(1.0);
+        self.factor *= scale;
+        self.norm = self.norm.map(|norm| norm * scale);
     }
 
     /// The step's gradients, for hooks.
@@ -231,4 +233,39 @@ fn added(model: &Network, before: GradientsParams, more: GradientsParams) -> Gra
     let mut add = Add { sum: before, more };
     model.visit(&mut add);
     add.sum
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::mini;
+    use crate::model::{Role, next_token_loss};
+    use crate::readback::rehearsed;
+
+    #[test]
+    fn a_norm_that_is_read_with_the_losses_is_that_of_the_gradients() {
+        let model = mini::model(Role::Assistant, &Device::flex().autodiff()).unwrap();
+        let mut learner = Learner::new(model, 0.0);
+        let rows = [[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16]];
+        for rows in [&rows[..1], &rows] {
+            let rows: Vec<&[u32]> = rows.iter().map(|row| &row[..]).collect();
+            learner.accumulate(15, |model| next_token_loss(model, &rows, None).0);
+        }
+        let own = learner.gradient_norm();
+        let ((loss, norm), reads) = rehearsed(|| {
+            let read = all_values(learner.to_read(true));
+            (learner.take(&read), learner.gradient_norm())
+        })
+        .unwrap();
+        assert_eq!(reads, 1);
+        assert!(
+            loss > 0.0 && (norm / own - 1.0).abs() < 1e-5,
+            "{norm} is not {own}"
+        );
+        // The next micro-batch has other gradients.
+        learner.accumulate(5, |model| next_token_loss(model, &[&rows[0]], None).0);
+        assert!((learner.gradient_norm() / norm - 1.0).abs() > 0.1);
+    }
 }

@@ -186,11 +186,11 @@ fn a_turn_of_decoding_reads_each_model_once_however_deep_it_is() {
                 turns > 10 && reads <= 2 * turns,
                 "{reads} reads, {turns} turns"
             );
-            assert_eq!(composed, decode(&pair, &settings).0, "{settings:?}");
+            assert!(composed == decode(&pair, &settings).0, "{settings:?}");
         }
         let pair = fixtures();
         let ((composed, _), _) = read(|| decode(&pair, &settings));
-        assert_eq!(composed, decode(&pair, &settings).0, "{settings:?}");
+        assert!(composed == decode(&pair, &settings).0, "{settings:?}");
     }
 }
 

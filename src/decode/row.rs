@@ -36,8 +36,8 @@ pub(super) struct Place {
     pub uniform: f64,
 }
 
-/// What a drafted token was drawn from.
-enum DrawnFrom {
+/// The distribution that a drafted token was drawn from.
+enum Source {
     Here(Distribution),
     /// On a device: the token's probability, and where the distribution is.
     There(f64, (usize, usize)),
@@ -75,7 +75,7 @@ pub(super) struct Row {
     /// Whether nothing is to be added to the draft.
     drafted_all: bool,
     /// The distributions that the drafted tokens were drawn from.
-    drawn_from: Vec<DrawnFrom>,
+    drawn_from: Vec<Source>,
     rng: ChaCha8Rng,
     rounds: Vec<Round>,
 }
@@ -129,7 +129,7 @@ impl Row {
             Choice::Sampled(distribution) => {
                 let token = distribution.draw(&mut self.rng);
                 let probability = distribution.probability(token);
-                self.drawn_from.push(DrawnFrom::Here(distribution));
+                self.drawn_from.push(Source::Here(distribution));
                 (token, probability)
             }
             Choice::Drawn {
@@ -138,7 +138,7 @@ impl Row {
                 from,
             } => {
                 self.next_uniform();
-                self.drawn_from.push(DrawnFrom::There(probability, from));
+                self.drawn_from.push(Source::There(probability, from));
                 (token, probability)
             }
             Choice::Weighed {
@@ -202,8 +202,7 @@ impl Row {
     /// Returns the drafted token with probability min(1, p/q), else a token drawn from norm(max(p - q, 0)). Without a drafted token it
     /// draws from p.
     fn accept_or_draw(&mut self, drafted: Option<u32>, p: &Distribution) -> u32 {
-        let Some((token, DrawnFrom::Here(q))) = drafted.zip(self.drawn_from.get(self.matched))
-        else {
+        let Some((token, Source::Here(q))) = drafted.zip(self.drawn_from.get(self.matched)) else {
             return p.draw(&mut self.rng);
         };
         let ratio = p.probability(token) / q.probability(token);
@@ -216,9 +215,7 @@ impl Row {
 
     /// The same of what a device has computed: it used the uniform numbers of [`Row::places`].
     fn accept_or(&mut self, drafted: Option<u32>, p: f64, otherwise: u32) -> u32 {
-        if let Some((token, DrawnFrom::There(q, _))) =
-            drafted.zip(self.drawn_from.get(self.matched))
-        {
+        if let Some((token, Source::There(q, _))) = drafted.zip(self.drawn_from.get(self.matched)) {
             let ratio = p / q;
             if self.next_uniform() < ratio {
                 return token;
@@ -245,7 +242,7 @@ impl Row {
         (0..count).map(move |place| {
             let token = self.text.get(self.settled + self.matched + place).copied();
             let from = match self.drawn_from.get(self.matched + place) {
-                Some(DrawnFrom::There(_, from)) => Some(*from),
+                Some(Source::There(_, from)) => Some(*from),
                 _ => None,
             };
             let drafted = token.zip(from);
@@ -259,7 +256,7 @@ impl Row {
     /// Whether a token of the current draft was drawn in a turn, on a device.
     pub fn drew_in(&self, turn: usize) -> bool {
         let mut all = self.drawn_from.iter();
-        all.any(|one| matches!(one, DrawnFrom::There(_, (own, _)) if *own == turn))
+        all.any(|one| matches!(one, Source::There(_, (own, _)) if *own == turn))
     }
 
     /// The new tokens and the rounds that produced them.

@@ -267,6 +267,31 @@ fn the_divergences_of_a_batch_of_prompts_are_read_at_once() {
     }
 }
 
+/// Of a trained pair at real text, against double precision on the host.
+#[test]
+fn the_divergences_of_a_trained_pair_are_those_of_double_precision() {
+    let device = Device::flex();
+    let model = |role| mini::model(role, &device).unwrap();
+    let pair = Pair::new(model(Role::Main), model(Role::Assistant)).unwrap();
+    let tokenizer = mini::tokenizer().unwrap();
+    let prompts: Vec<Vec<u32>> = milepost::generator::articles(1)
+        .take(200)
+        .map(|article| tokenizer.encode(&article.description).unwrap()[..9].to_vec())
+        .collect();
+    let (found, _) = read(|| template_divergences(&pair, &prompts, &|| Ok(())).unwrap());
+    let own = template_divergences(&pair, &prompts, &|| Ok(())).unwrap();
+    let mut largest = std::collections::BTreeMap::new();
+    for (found, own) in found.iter().zip(&own) {
+        assert_eq!(found.top1_agreement, own.top1_agreement);
+        for ((found, what), (own, _)) in numbers(found).into_iter().zip(numbers(own)) {
+            close(found, own, 2e-5, 0.1, what);
+            let largest: &mut f64 = largest.entry(what).or_default();
+            *largest = largest.max((found - own).abs());
+        }
+    }
+    println!("largest differences: {largest:?}");
+}
+
 #[test]
 fn a_logit_that_is_not_finite_is_the_same_error_everywhere() {
     let mut pair = fixtures();

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
 
+use crate::readback::is_rehearsed;
+
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
@@ -115,6 +117,11 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 /// Whether the device of this name has no matrix product of its own in half the bits: it rounds, and multiplies in single precision.
 pub(crate) fn only_rounds(name: &str) -> bool {
     name == "flex"
+}
+
+/// Whether a device has kernels of our own. Elsewhere layers are composed of burn's operations.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    device.clone().inner() == Device::flex() && !is_rehearsed()
 }
 
 /// Waits until a device has done all that was queued on it, and says how long that took. `flex` does everything at once.

@@ -37,6 +37,7 @@ pub mod overrides;
 pub mod prelude;
 pub mod pretrain;
 pub mod random;
+pub mod readback;
 pub mod record;
 pub mod registry;
 pub mod report;

@@ -12,9 +12,11 @@ use std::collections::HashMap;
 
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::distant_sampling::DrawnFrom;
 use super::greedy::check_length;
 use super::row::{Choice, Phase, Row};
-use super::{DecodeError, Decoding, Settings};
+use super::{DecodeError, Decoding, Sampling, Settings};
+use crate::device::has_kernels;
 use crate::model::{KvPool, NewToken, Pair, Role};
 use crate::random::{Purpose, stream, token_hash};
 
@@ -86,6 +88,8 @@ struct Batch<'a> {
     rows: Vec<Row>,
     main: KvPool,
     assistant: KvPool,
+    /// Of tokens that are drawn where the models are; empty where they are drawn here.
+    drawn_from: DrawnFrom,
     decodings: Vec<Decoding>,
 }
 
@@ -115,6 +119,7 @@ impl<'a> Batch<'a> {
             rows: Vec::new(),
             main: KvPool::new(main),
             assistant: KvPool::new(assistant),
+            drawn_from: DrawnFrom::default(),
             decodings: vec![Decoding::default(); requests.len()],
         }
     }
@@ -179,11 +184,25 @@ impl<'a> Batch<'a> {
             new.extend(NewToken::of(&row.text, &row.assistant, read));
             last.push(new.len() as i32 - 1);
         }
+        // Sent before the pass, so that it need not be waited for.
+        let count = last.len();
+        let device = self.pair.assistant.device();
+        let last: Tensor<1, Int> = Tensor::from_data(TensorData::new(last, [count]), &device);
         let hidden = self.pair.assistant.read(&new, &mut self.assistant);
-        let hidden = select(hidden, last);
+        let hidden = hidden.select(0, last);
         let role = Role::Assistant;
-        let with_probability = self.settings.confidence_threshold > 0.0;
-        let choices = choices(self.pair, self.settings, role, hidden, with_probability)?;
+        let choices = match draws_there(self.pair, self.settings) {
+            Some(sampling) => {
+                let model = &self.pair.assistant;
+                let uniforms: Vec<f64> = rows.iter().map(|row| row.uniform()).collect();
+                let drawn = self.drawn_from.draw(model, sampling, hidden, &uniforms);
+                drawn.ok_or(DecodeError::NotFinite(role))?
+            }
+            None => {
+                let with_probability = self.settings.confidence_threshold > 0.0;
+                choices(self.pair, self.settings, role, hidden, with_probability)?
+            }
+        };
         for (row, choice) in rows.into_iter().zip(choices) {
             row.draft(choice, self.eos, self.settings, piece);
         }
@@ -199,15 +218,28 @@ impl<'a> Batch<'a> {
         let at_once = (FULL_PASS / rows.len()).max(1);
         let mut new = Vec::new();
         let mut counts = Vec::new();
+        let mut places = Vec::new();
+        let there = draws_there(self.pair, self.settings);
         for row in &mut rows {
             let read = row.main.len();
             let end = row.readable().min(read + at_once);
             self.main.resize(&mut row.main, end);
             new.extend(NewToken::of(&row.text[..end], &row.main, read));
             counts.push(end - read);
+            if there.is_some() {
+                places.extend(row.places(end - read));
+            }
         }
         let hidden = self.pair.main.read(&new, &mut self.main);
-        let choices = choices(self.pair, self.settings, Role::Main, hidden, false)?;
+        let role = Role::Main;
+        let choices = match there {
+            Some(sampling) => {
+                let model = &self.pair.main;
+                let weighed = self.drawn_from.weigh(model, sampling, hidden, &places);
+                weighed.ok_or(DecodeError::NotFinite(role))?
+            }
+            None => choices(self.pair, self.settings, role, hidden, false)?,
+        };
         let mut choices = choices.into_iter();
         for (row, count) in rows.into_iter().zip(counts) {
             // Takes all choices of the row, including those after the first rejected token.
@@ -231,12 +263,20 @@ impl<'a> Batch<'a> {
             let request = row.request;
             self.decodings[request] = row.into_decoding();
         }
+        self.drawn_from.forget(&self.rows);
         Ok(())
     }
 }
 
 fn in_phase(rows: &mut [Row], phase: Phase) -> Vec<&mut Row> {
     rows.iter_mut().filter(|row| row.phase == phase).collect()
+}
+
+/// How tokens are drawn, where they are drawn on the device of both models.
+fn draws_there<'a>(pair: &Pair, settings: &'a Settings) -> Option<&'a Sampling> {
+    let device = pair.main.device();
+    let there = !has_kernels(&device) && device == pair.assistant.device();
+    settings.sampling.as_ref().filter(|_| there)
 }
 
 /// The model's choice for the token after each of the hidden states `[rows, D]`.
@@ -253,11 +293,9 @@ fn choices(
             sampling.distribution(logits).map(Choice::Sampled)
         }),
         None if with_probability => {
-            let tokens = model.argmax(hidden.clone());
-            model.map_logits(hidden, &|row, logits| {
-                let token = tokens[row]?;
-                Some(Choice::Greedy(token, probability(logits, token)))
-            })
+            let found = model.likeliest(hidden).into_iter();
+            let greedy = found.map(|one| one.map(|(token, p)| Choice::Greedy(token, p)));
+            greedy.collect()
         }
         None => {
             let tokens = model.argmax(hidden).into_iter();
@@ -268,20 +306,4 @@ fn choices(
     };
     let found: Option<Vec<Choice>> = found.into_iter().collect();
     found.ok_or(DecodeError::NotFinite(role))
-}
-
-fn select(hidden: Tensor<2>, rows: Vec<i32>) -> Tensor<2> {
-    let count = rows.len();
-    let rows: Tensor<1, Int> = Tensor::from_data(TensorData::new(rows, [count]), &hidden.device());
-    hidden.select(0, rows)
-}
-
-/// The softmax probability of a token, given the logits `[vocab]`.
-fn probability(logits: &[f32], token: u32) -> f64 {
-    let own = f64::from(logits[token as usize]);
-    let sum: f64 = logits
-        .iter()
-        .map(|&logit| (f64::from(logit) - own).exp())
-        .sum();
-    1.0 / sum
 }

@@ -1,6 +1,7 @@
 //! Decoding with a cache of keys and values: plain, and assisted (speculative) with drafts of the assistant.
 
 mod assisted;
+mod distant_sampling;
 mod greedy;
 mod row;
 mod sampling;

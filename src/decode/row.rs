@@ -12,6 +12,35 @@ pub(super) enum Choice {
     Greedy(u32, f64),
     /// The processed distribution that the token is drawn from.
     Sampled(Distribution),
+    /// A token that was drawn on a device by the row's next uniform number, its probability, and the turn and the place in it of the distribution
+    /// that it was drawn from.
+    Drawn {
+        token: u32,
+        probability: f64,
+        from: (usize, usize),
+    },
+    /// What a device makes of a [`Place`].
+    Weighed {
+        /// The probability of the drafted token.
+        probability: f64,
+        /// The token if that is rejected, or if nothing was drafted.
+        otherwise: u32,
+    },
+}
+
+/// A place of the text at which the main model's choice is asked for, where all drafted tokens before it are accepted.
+pub(super) struct Place {
+    /// The drafted token, and the turn and the place in it of the distribution that it was drawn from.
+    pub drafted: Option<(u32, (usize, usize))>,
+    /// The number by which the main model's own token is drawn.
+    pub uniform: f64,
+}
+
+/// The distribution that a drafted token was drawn from.
+enum Source {
+    Here(Distribution),
+    /// On a device: the token's probability, and where the distribution is.
+    There(f64, (usize, usize)),
 }
 
 /// What a row needs next.
@@ -46,7 +75,7 @@ pub(super) struct Row {
     /// Whether nothing is to be added to the draft.
     drafted_all: bool,
     /// The distributions that the drafted tokens were drawn from.
-    drawn_from: Vec<Distribution>,
+    drawn_from: Vec<Source>,
     rng: ChaCha8Rng,
     rounds: Vec<Round>,
 }
@@ -100,9 +129,22 @@ impl Row {
             Choice::Sampled(distribution) => {
                 let token = distribution.draw(&mut self.rng);
                 let probability = distribution.probability(token);
-                self.drawn_from.push(distribution);
+                self.drawn_from.push(Source::Here(distribution));
                 (token, probability)
             }
+            Choice::Drawn {
+                token,
+                probability,
+                from,
+            } => {
+                self.next_uniform();
+                self.drawn_from.push(Source::There(probability, from));
+                (token, probability)
+            }
+            Choice::Weighed {
+                probability,
+                otherwise,
+            } => (otherwise, probability),
         };
         self.text.push(token);
         let drafted = self.text.len() - self.settled;
@@ -122,8 +164,12 @@ impl Row {
         let place = self.settled + self.matched;
         let drafted = self.text.get(place).copied();
         let token = match choice {
-            Choice::Greedy(token, _) => token,
+            Choice::Greedy(token, _) | Choice::Drawn { token, .. } => token,
             Choice::Sampled(p) => self.accept_or_draw(drafted, &p),
+            Choice::Weighed {
+                probability,
+                otherwise,
+            } => self.accept_or(drafted, probability, otherwise),
         };
         let accepted = drafted == Some(token);
         self.matched += usize::from(accepted);
@@ -156,7 +202,7 @@ impl Row {
     /// Returns the drafted token with probability min(1, p/q), else a token drawn from norm(max(p - q, 0)). Without a drafted token it
     /// draws from p.
     fn accept_or_draw(&mut self, drafted: Option<u32>, p: &Distribution) -> u32 {
-        let Some((token, q)) = drafted.zip(self.drawn_from.get(self.matched)) else {
+        let Some((token, Source::Here(q))) = drafted.zip(self.drawn_from.get(self.matched)) else {
             return p.draw(&mut self.rng);
         };
         let ratio = p.probability(token) / q.probability(token);
@@ -165,6 +211,52 @@ impl Row {
         } else {
             p.draw_excess(q, &mut self.rng)
         }
+    }
+
+    /// The same of what a device has computed: it used the uniform numbers of [`Row::places`].
+    fn accept_or(&mut self, drafted: Option<u32>, p: f64, otherwise: u32) -> u32 {
+        if let Some((token, Source::There(q, _))) = drafted.zip(self.drawn_from.get(self.matched)) {
+            let ratio = p / q;
+            if self.next_uniform() < ratio {
+                return token;
+            }
+        }
+        self.next_uniform();
+        otherwise
+    }
+
+    fn next_uniform(&mut self) -> f64 {
+        self.rng.random()
+    }
+
+    /// The number that the row draws next.
+    pub fn uniform(&self) -> f64 {
+        self.rng.clone().random()
+    }
+
+    /// The next `count` places that the main model is asked for. Whether a drafted token is accepted takes a number; the main model's own token
+    /// takes the next one.
+    pub fn places(&self, count: usize) -> impl Iterator<Item = Place> {
+        let mut rng = self.rng.clone();
+        let uniforms: Vec<f64> = (0..=count).map(|_| rng.random()).collect();
+        (0..count).map(move |place| {
+            let token = self.text.get(self.settled + self.matched + place).copied();
+            let from = match self.drawn_from.get(self.matched + place) {
+                Some(Source::There(_, from)) => Some(*from),
+                _ => None,
+            };
+            let drafted = token.zip(from);
+            Place {
+                uniform: uniforms[place + usize::from(drafted.is_some())],
+                drafted,
+            }
+        })
+    }
+
+    /// Whether a token of the current draft was drawn in a turn, on a device.
+    pub fn drew_in(&self, turn: usize) -> bool {
+        let mut all = self.drawn_from.iter();
+        all.any(|one| matches!(one, Source::There(_, (own, _)) if *own == turn))
     }
 
     /// The new tokens and the rounds that produced them.

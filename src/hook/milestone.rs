@@ -31,7 +31,8 @@ pub struct StepTimes {
     pub fetch: Duration,
     /// The forward passes of all micro-batches, of both models.
     pub forward: Duration,
-    /// Their backward passes.
+    /// Their backward passes. On a device other than flex the passes are only begun meanwhile, and the time that they still take when the
+    /// step's losses are asked for counts here.
     pub backward: Duration,
     /// Clipping and the optimisers' step.
     pub optimiser: Duration,

@@ -1,9 +1,9 @@
 //! One number for each weight of a model: the weights themselves, the update of a step, the moments of an optimiser.
 
-use burn::backend::Flex;
 use burn::tensor::Tensor;
 
-use crate::model::{Network, flattened_parameters, square_sum};
+use crate::model::{Network, flattened_parameters, square_sums};
+use crate::readback;
 
 /// A value for each weight of a model, by the parameter's name in the checkpoint, in the order of the network. Nothing is computed or copied
 /// before it is asked for.
@@ -60,21 +60,24 @@ impl ParameterValues {
     /// The values of one parameter, flattened row by row. None when the model has no such parameter.
     pub fn values(&self, name: &str) -> Option<Vec<f32>> {
         let part = self.parts.iter().find(|part| part.name == name)?;
-        part.tensor().into_data().try_into_vec().ok()
+        Some(readback::values(part.tensor()))
     }
 
     /// The L2 norm of each parameter's values, with the parameter's name.
     pub fn norms(&self) -> Vec<(String, f64)> {
-        let parts = self.parts.iter();
-        parts
-            .map(|part| (part.name.clone(), part.square_sum().sqrt()))
+        let names = self.parts.iter().map(|part| part.name.clone());
+        names
+            .zip(self.square_sums().into_iter().map(f64::sqrt))
             .collect()
     }
 
     /// The L2 norm of all values together.
     pub fn global_norm(&self) -> f64 {
-        let squares = self.parts.iter().map(Part::square_sum);
-        squares.sum::<f64>().sqrt()
+        self.square_sums().iter().sum::<f64>().sqrt()
+    }
+
+    fn square_sums(&self) -> Vec<f64> {
+        square_sums(self.parts.iter().map(Part::tensor))
     }
 }
 
@@ -84,15 +87,5 @@ impl Part {
             Some(less) => self.value.clone() - less.clone(),
             None => self.value.clone(),
         }
-    }
-
-    /// In double precision on flex.
-    fn square_sum(&self) -> f64 {
-        let tensor = self.tensor();
-        if let Ok(tensor) = tensor.clone().try_into_primitive::<Flex>() {
-            let tensor = tensor.to_contiguous();
-            return square_sum(tensor.storage::<f32>());
-        }
-        f64::from(tensor.square().sum().into_scalar::<f32>())
     }
 }

@@ -1,9 +1,12 @@
 //! Passes of the models over text: the held-out loss and the divergences at the templates.
 
+use burn::tensor::Tensor;
+
 use super::divergence::Divergence;
 use super::positions::{Text, divergences_along, each_batch};
 use crate::data::blocks::Blocks;
 use crate::model::{Network, Pair, next_token_loss};
+use crate::readback::all_values;
 
 /// Mean next-token loss of `model` over all blocks, in nats a token: the sum over all predictions divided by their number, so that
 /// the batch size does not matter. `go_on` is asked before each batch.
@@ -20,25 +23,27 @@ pub fn mean_loss(
         !blocks.is_empty(),
         "there is no held-out text here to evaluate on"
     );
-    let (mut sum, mut count) = (0.0, 0);
+    let (mut sums, mut count) = (Vec::new(), 0);
     for first in (0..blocks.len()).step_by(batch) {
         go_on()?;
         let last = (first + batch).min(blocks.len());
         let rows: Vec<&[u32]> = (first..last).map(|index| blocks.get(index)).collect();
         let (loss, predictions) = summed_loss(model, &rows);
-        sum += loss;
+        sums.push(loss);
         count += predictions;
     }
-    Ok(sum / count as f64)
+    Ok(total(&all_values(sums)) / count as f64)
 }
 
-/// The next-token losses of `model` over rows of token ids, `[row][time]`: their sum in nats, and their number.
-pub(crate) fn summed_loss(model: &Network, rows: &[&[u32]]) -> (f64, usize) {
+/// The next-token losses of `model` over rows of token ids, `[row][time]`: their sum in nats, where the model is, and their number.
+pub(crate) fn summed_loss(model: &Network, rows: &[&[u32]]) -> (Tensor<1>, usize) {
     // In the thread pool itself, as in decoding.
-    rayon::scope(|_| {
-        let (loss, predictions) = next_token_loss(model, rows, None);
-        (f64::from(loss.into_scalar::<f32>()), predictions)
-    })
+    rayon::scope(|_| next_token_loss(model, rows, None))
+}
+
+/// The sum of the losses of batches.
+pub(crate) fn total(losses: &[f32]) -> f64 {
+    losses.iter().fold(0.0, |sum, loss| sum + f64::from(*loss))
 }
 
 /// The divergence between main model and assistant at the last position of every prompt, in the prompts' order.

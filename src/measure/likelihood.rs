@@ -1,7 +1,7 @@
 //! The likelihood of given texts under both models, token by token.
 
-use super::positions::{Text, each_batch};
-use crate::model::{Pair, log_sum_exp};
+use super::positions::{Text, each_group};
+use crate::model::Pair;
 
 /// Natural logarithms of probabilities, for the main model and the assistant, each `[texts][tokens]`: for every token after position `from`
 /// of a text, its probability given all tokens before it.
@@ -24,21 +24,29 @@ pub fn log_probabilities(
         longest.unwrap_or(0),
         pair.n_positions()
     );
-    let vocab = pair.main.config().vocab_size;
     let room = |text: &Text| vec![0.0; (text.tokens.len() - text.from).saturating_sub(1)];
     let mut found: LogProbabilities = [(); 2].map(|()| texts.iter().map(room).collect());
-    each_batch(pair, texts, go_on, &mut |places, main, assistant| {
-        for (logits, found) in [main, assistant].into_iter().zip(&mut found) {
-            for (places, row) in places.iter().zip(logits.chunks_exact(vocab)) {
-                let normaliser = log_sum_exp(row);
-                anyhow::ensure!(normaliser.is_finite(), "the logits are not finite");
-                for &(text, position) in places {
-                    // No token follows the last one.
-                    if let Some(&next) = texts[text].tokens.get(position + 1) {
-                        found[text][position - texts[text].from] =
-                            f64::from(row[next as usize]) - normaliser;
-                    }
+    each_group(pair, texts, go_on, &mut |group| {
+        // No token follows the last one of a text.
+        let (mut wanted, mut places) = (Vec::new(), Vec::new());
+        for (row, own) in group.places.iter().enumerate() {
+            for &(text, position) in own {
+                if let Some(&next) = texts[text].tokens.get(position + 1) {
+                    wanted.push((row, next));
+                    places.push((text, position - texts[text].from));
                 }
+            }
+        }
+        let models = [
+            (&pair.main, &group.main),
+            (&pair.assistant, &group.assistant),
+        ];
+        for ((model, hidden), found) in models.into_iter().zip(&mut found) {
+            go_on()?;
+            let normalised = model.normalised(hidden.clone(), &wanted);
+            for ([normaliser, logit], (text, place)) in normalised.into_iter().zip(&places) {
+                anyhow::ensure!(normaliser.is_finite(), "the logits are not finite");
+                found[*text][*place] = logit - normaliser;
             }
         }
         Ok(())

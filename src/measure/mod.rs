@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod chord;
 pub mod classifier;
 pub mod decoding;
+mod distant_divergence;
 pub mod divergence;
 pub mod evaluation;
 pub mod lexicon;

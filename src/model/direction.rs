@@ -9,7 +9,7 @@ use super::Network;
 use super::layers::{on_flex, slice, token_tensor};
 use super::loss::weighted_loss;
 use super::parameters::checkpoint_name;
-use super::reading::values;
+use crate::readback::{all_values, values};
 
 /// Values that are added up together.
 const CHUNK: usize = 1 << 14;
@@ -61,26 +61,44 @@ impl Direction {
 
     /// The sum over all weights of the product with another direction of the same network.
     pub fn dot(&self, other: &Self) -> f64 {
-        let both = self.parts.iter().zip(&other.parts);
-        both.map(|((_, one), (_, other))| product(one, other)).sum()
+        let (mut sum, mut elsewhere) = (0.0, Vec::new());
+        for ((_, one), (_, other)) in self.parts.iter().zip(&other.parts) {
+            match (on_flex(one), on_flex(other)) {
+                (Some(one), Some(other)) => sum += product(slice(&one), slice(&other)),
+                _ => elsewhere.extend(products(one, other)),
+            }
+        }
+        let elsewhere = all_values(elsewhere).into_iter();
+        elsewhere.fold(sum, |sum, chunk| sum + f64::from(chunk))
     }
 }
 
-/// The sum of the products of two tensors' values, added up in double precision where they are on flex.
-fn product(one: &Tensor<1>, other: &Tensor<1>) -> f64 {
-    if let (Some(one), Some(other)) = (on_flex(one), on_flex(other)) {
-        let both = slice(&one)
-            .par_chunks(CHUNK)
-            .zip(slice(&other).par_chunks(CHUNK));
-        let sums = both.map(|(one, other)| {
-            let both = one.iter().zip(other);
-            both.map(|(a, b)| f64::from(*a) * f64::from(*b))
-                .sum::<f64>()
-        });
-        return sums.collect::<Vec<f64>>().into_iter().sum();
+/// The sum of the products of two tensors' values, added up in double precision.
+fn product(one: &[f32], other: &[f32]) -> f64 {
+    let both = one.par_chunks(CHUNK).zip(other.par_chunks(CHUNK));
+    let sums = both.map(|(one, other)| {
+        let both = one.iter().zip(other);
+        both.map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum::<f64>()
+    });
+    sums.collect::<Vec<f64>>().into_iter().sum()
+}
+
+/// The sums of the products of each chunk of two tensors' values, where the tensors are.
+fn products(one: &Tensor<1>, other: &Tensor<1>) -> Vec<Tensor<1>> {
+    let products = one.clone() * other.clone();
+    let [count] = products.dims();
+    let (chunks, rest) = (count / CHUNK, count % CHUNK);
+    let mut sums = Vec::new();
+    if chunks > 0 {
+        let whole = products.clone().narrow(0, 0, chunks * CHUNK);
+        let whole = whole.reshape([chunks, CHUNK]).sum_dim(1);
+        sums.push(whole.reshape([chunks]));
     }
-    let product = (one.clone() * other.clone()).into_data();
-    product.iter::<f64>().sum()
+    if rest > 0 {
+        sums.push(products.narrow(0, count - rest, rest).sum());
+    }
+    sums
 }
 
 /// A pass over texts of one length, whose logits after the last token can be gone back from.

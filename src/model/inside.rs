@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::Network;
 use super::batches::batches;
+use crate::readback::data;
 
 /// A place in a network whose values can be asked for. Its name is the same in every family: `embeddings`, `block.3`, `block.3.attention`,
 /// `block.3.attention.weights`, `block.3.mlp`, `block.3.mlp.inner`, `final_norm`.
@@ -228,7 +229,7 @@ impl<'a> Look<'a> {
     /// Shows a layer's values, `[batch, ..]`. They are made only where they are asked for.
     pub fn at<const D: usize>(&mut self, layer: Layer, values: impl FnOnce() -> Tensor<D>) {
         if self.asked.contains(&layer) {
-            let data = values().into_data();
+            let data = data(values());
             self.seen.push(Activations {
                 layer,
                 shape: data.shape().to_vec(),

@@ -3,8 +3,17 @@
 //! They lie in slots, one a token, and a sequence is a list of slots: sequences of any lengths stand side by side, a common beginning is
 //! stored once, and what a rejected draft left behind is given back by dropping the end of a list (as in the paged attention of Kwon et al.
 //! 2023, arXiv 2309.06180, with pages of one token).
+//!
+//! Which slots are free is the same everywhere. What they hold is in [`KvPages`] where there are kernels of our own, and in a [`KvLog`] on other
+//! devices.
+
+use std::ops::Range;
+
+use burn::tensor::Device;
 
 use super::Config;
+use super::kv_log::KvLog;
+use super::kv_pages::KvPages;
 
 /// Slots are added so many at a time.
 const PAGE: usize = 128;
@@ -12,25 +21,24 @@ const PAGE: usize = 128;
 /// The attention keys and values of many tokens.
 #[derive(Debug)]
 pub struct KvPool {
-    /// Values of a token's key in a block, all heads; its value has as many.
-    width: usize,
-    blocks: usize,
-    /// Each `[block, key or value, slot, width]`.
-    pages: Vec<Vec<f32>>,
     /// How many sequences hold a slot.
     holders: Vec<u32>,
     free: Vec<u32>,
+    /// Empty on devices without kernels of our own.
+    pub(super) pages: KvPages,
+    /// Empty on the others.
+    pub(super) log: KvLog,
 }
 
 impl KvPool {
     /// An empty pool for a model of these numbers.
     pub fn new(config: Config) -> Self {
+        let width = width(config);
         Self {
-            width: width(config),
-            blocks: config.layers,
-            pages: Vec::new(),
             holders: Vec::new(),
             free: Vec::new(),
+            pages: KvPages::new(width, config.layers),
+            log: KvLog::new(width, config.layers),
         }
     }
 
@@ -54,8 +62,6 @@ impl KvPool {
         while sequence.len() < len {
             if self.free.is_empty() {
                 let first = self.holders.len();
-                self.pages
-                    .push(vec![0.0; self.blocks * 2 * PAGE * self.width]);
                 self.holders.resize(first + PAGE, 0);
                 // The lowest is taken first.
                 self.free
@@ -82,29 +88,9 @@ impl KvPool {
         sequence.to_vec()
     }
 
-    fn at(&self, block: usize, which: usize, slot: u32) -> (usize, usize) {
-        let (page, place) = (slot as usize / PAGE, slot as usize % PAGE);
-        (page, ((2 * block + which) * PAGE + place) * self.width)
-    }
-
-    /// The key of a token in a block, all heads: `[width]`.
-    pub(super) fn key(&self, block: usize, slot: u32) -> &[f32] {
-        let (page, from) = self.at(block, 0, slot);
-        &self.pages[page][from..from + self.width]
-    }
-
-    /// The value of a token in a block, all heads: `[width]`.
-    pub(super) fn value(&self, block: usize, slot: u32) -> &[f32] {
-        let (page, from) = self.at(block, 1, slot);
-        &self.pages[page][from..from + self.width]
-    }
-
-    /// Fills a token's slot in a block.
-    pub(super) fn fill(&mut self, block: usize, slot: u32, key: &[f32], value: &[f32]) {
-        for (which, vector) in [key, value].into_iter().enumerate() {
-            let (page, from) = self.at(block, which, slot);
-            self.pages[page][from..from + self.width].copy_from_slice(vector);
-        }
+    /// Gives these slots, which are about to be filled, the next rows of the log.
+    pub(super) fn append(&mut self, slots: &[u32], device: &Device) -> Range<usize> {
+        self.log.append(slots, &self.holders, device)
     }
 }
 

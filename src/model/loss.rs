@@ -52,11 +52,11 @@ impl Network {
                 continue;
             }
             let inputs: Vec<&[u32]> = batch.iter().map(|&row| &rows[row][..time]).collect();
-            let target = |index: usize| rows[batch[index / time]][index % time + 1] as usize;
+            let target = |index: usize| rows[batch[index / time]][index % time + 1];
             // In the thread pool itself, as in decoding.
             let losses = rayon::scope(|_| {
                 let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
-                self.losses_of(hidden, &target)
+                self.losses_of(hidden, target)
             });
             for (&row, losses) in batch.iter().zip(losses.chunks_exact(time)) {
                 found[row] = losses.to_vec();
@@ -76,20 +76,20 @@ impl Network {
         let time = inputs.first().map_or(1, |row| row.len().max(1));
         let losses = rayon::scope(|_| {
             let hidden = self.hidden(token_tensor(&inputs, &self.device()), training);
-            self.losses_of(hidden, &|index| {
-                rows[index / time][index % time + 1] as usize
-            })
+            self.losses_of(hidden, |index| rows[index / time][index % time + 1])
         });
         losses.chunks_exact(time).map(<[f32]>::to_vec).collect()
     }
 
     /// The cross-entropy after each hidden state `[batch, time, width]`, row by row, given the token that follows.
-    fn losses_of(&self, hidden: Tensor<3>, target: &(dyn Fn(usize) -> usize + Sync)) -> Vec<f32> {
+    fn losses_of(&self, hidden: Tensor<3>, target: impl Fn(usize) -> u32) -> Vec<f32> {
         let [batch, time, width] = hidden.dims();
         let hidden = hidden.reshape([batch * time, width]);
-        self.map_logits(hidden, &|index, logits| {
-            (log_sum_exp(logits) - f64::from(logits[target(index)])) as f32
-        })
+        let wanted: Vec<(usize, u32)> = (0..batch * time).map(|row| (row, target(row))).collect();
+        let found = self.normalised(hidden, &wanted).into_iter();
+        found
+            .map(|[normaliser, logit]| (normaliser - logit) as f32)
+            .collect()
     }
 }
 

@@ -3,6 +3,10 @@
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData};
 
+use super::kernels;
+use super::layers::{on_flex, slice};
+use crate::readback::{all_values, data};
+
 /// `network` with ids from 1 on, in the order of its parameters, and with lazy ones made real: an optimiser's saved moments then fit any
 /// network of the same shape, and nothing depends on the order in which parameters are first used.
 pub(super) fn numbered<M: Module>(network: M) -> M {
@@ -58,6 +62,19 @@ pub(crate) fn flattened_parameters<M: Module>(model: &M) -> Vec<(String, Tensor<
     collector.found
 }
 
+/// The sum of the squares of each tensor's values, in double precision where there are kernels of our own. Elsewhere all sums are read at once.
+pub(crate) fn square_sums(tensors: impl Iterator<Item = Tensor<1>>) -> Vec<f64> {
+    let (mut found, mut elsewhere) = (Vec::new(), Vec::new());
+    for tensor in tensors {
+        match on_flex(&tensor) {
+            Some(tensor) => found.push(kernels::square_sum(slice(&tensor))),
+            None => elsewhere.push(tensor.square().sum()),
+        }
+    }
+    found.extend(all_values(elsewhere).into_iter().map(f64::from));
+    found
+}
+
 /// Every parameter's checkpoint name, without the prefix of the family, and its values, in the order of the network.
 pub fn named_parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
     struct Collector {
@@ -73,7 +90,7 @@ pub fn named_parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             self.found
-                .push((checkpoint_name(&self.path), param.val().into_data()));
+                .push((checkpoint_name(&self.path), data(param.val())));
         }
     }
     let mut collector = Collector {

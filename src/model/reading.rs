@@ -1,18 +1,11 @@
-//! Reading on: the model's pass over tokens that follow others it has read, for many sequences at once, and the head over what comes out.
+//! Reading on: the model's pass over tokens that follow others it has read, for many sequences at once.
 
 use burn::tensor::Tensor;
-use rayon::prelude::*;
 
-use super::kernels::{RunningArgmax, greedy};
-use super::layers::{on_flex, slice};
 use super::{KvPool, Network};
 
 /// Tokens of one pass: enough for matrix products at full speed, few enough for their results to be small.
 const PASS: usize = 512;
-/// Rows of logits held at once.
-const ROWS: usize = 128;
-/// Columns of the head multiplied at once: their product with [`ROWS`] rows stays in the processor's cache.
-const COLUMNS: usize = 4096;
 
 /// A token to be read.
 #[derive(Debug, Clone, Copy)]
@@ -94,61 +87,4 @@ impl Network {
         let passes = new.chunks(PASS).map(|new| self.pass(new, pool));
         Tensor::cat(passes.collect(), 0)
     }
-
-    /// The most probable token after each of the hidden states `[rows, D]`; of equal logits the lowest token, as PyTorch has it on the
-    /// CPU. None where a logit is not finite.
-    pub fn argmax(&self, hidden: Tensor<2>) -> Vec<Option<u32>> {
-        let [rows, _] = hidden.dims();
-        let table = self.head_table();
-        let [vocab, _] = table.dims();
-        let mut found = Vec::with_capacity(rows);
-        for first in (0..rows).step_by(ROWS) {
-            let some = hidden.clone().narrow(0, first, ROWS.min(rows - first));
-            let [columns, width] = some.dims();
-            if let (Some(states), Some(table)) = (on_flex(&some), on_flex(&table)) {
-                found.extend(greedy(slice(&states), slice(&table), width));
-                continue;
-            }
-            let mut running = RunningArgmax::new(columns);
-            for first in (0..vocab).step_by(COLUMNS) {
-                let part = table.clone().narrow(0, first, COLUMNS.min(vocab - first));
-                let logits = part.matmul(some.clone().transpose());
-                running.take(&values(logits), first as u32);
-            }
-            found.extend(running.finish());
-        }
-        found
-    }
-
-    /// Logits after hidden states `[rows, D]`, row by row: `[rows x vocab]`.
-    pub fn logits_of(&self, hidden: Tensor<2>) -> Vec<f32> {
-        values(self.head(hidden))
-    }
-
-    /// What `of` makes of the logits `[vocab]` after each of the hidden states `[rows, D]`, in their order; it is called from several threads.
-    pub fn map_logits<T: Send>(
-        &self,
-        hidden: Tensor<2>,
-        of: &(dyn Fn(usize, &[f32]) -> T + Sync),
-    ) -> Vec<T> {
-        let [rows, _] = hidden.dims();
-        let mut found = Vec::with_capacity(rows);
-        for first in (0..rows).step_by(ROWS) {
-            let some = hidden.clone().narrow(0, first, ROWS.min(rows - first));
-            let logits = self.logits_of(some);
-            let each = logits.par_chunks_exact(self.config().vocab_size);
-            found.par_extend(
-                each.enumerate()
-                    .map(|(row, logits)| of(first + row, logits)),
-            );
-        }
-        found
-    }
-}
-
-/// A tensor's values, row by row.
-pub(super) fn values(tensor: Tensor<2>) -> Vec<f32> {
-    let data = tensor.into_data();
-    // All weights are f32 from loading on, and so is everything that is computed from them.
-    data.try_into_vec::<f32>().expect("a tensor of f32")
 }

@@ -8,8 +8,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::kernels;
 use super::layers::{on_flex, slice, token_tensor};
 use super::parameters::flattened_parameters;
-use super::reading::values;
 use super::{Network, Place};
+use crate::readback::{all_values, values};
 
 /// A tensor of a network in one of its uses. Where the token table is the head too, it stands here twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ impl<'a> Segment<'a> {
         Ok(Self {
             from,
             head: to.head_table() - from.head_table(),
-            moves: ends.iter().any(|[from, to]| differ(from, to)),
+            moves: differ(&ends),
             ends,
             weights,
         })
@@ -92,13 +92,17 @@ impl<'a> Segment<'a> {
     }
 }
 
-/// Whether any value differs.
-fn differ(one: &Tensor<1>, other: &Tensor<1>) -> bool {
-    if let (Some(one), Some(other)) = (on_flex(one), on_flex(other)) {
-        return slice(&one) != slice(&other);
+/// Whether any value differs between the two ends.
+fn differ(ends: &[[Tensor<1>; 2]]) -> bool {
+    let mut elsewhere = Vec::new();
+    for [from, to] in ends {
+        match (on_flex(from), on_flex(to)) {
+            (Some(from), Some(to)) if slice(&from) != slice(&to) => return true,
+            (Some(_), Some(_)) => {}
+            _ => elsewhere.push((from.clone() - to.clone()).abs().max()),
+        }
     }
-    let apart = (one.clone() - other.clone()).abs().max();
-    apart.into_scalar::<f32>() != 0.0
+    all_values(elsewhere).iter().any(|apart| *apart != 0.0)
 }
 
 /// Moves each tensor from its first state towards its second.
@@ -217,10 +221,13 @@ impl Pass<'_> {
                 gradients: GradientsParams::from_grads(sum.backward(), trained),
                 ends: &segment.ends,
                 found: Vec::with_capacity(segment.weights.len()),
+                elsewhere: Vec::new(),
             };
             trained.visit(&mut slopes);
-            slopes.found.push(head);
-            slopes.found
+            let mut found = slopes.found;
+            found.extend(all_values(slopes.elsewhere).into_iter().map(f64::from));
+            found.push(head);
+            found
         })
     }
 }
@@ -230,7 +237,10 @@ struct Slopes<'a> {
     gradients: GradientsParams,
     /// Of the tensors that are still to come.
     ends: &'a [[Tensor<1>; 2]],
+    /// In double precision, where there are kernels of our own.
     found: Vec<f64>,
+    /// On other devices, still there.
+    elsewhere: Vec<Tensor<1>>,
 }
 
 impl ModuleVisitor for Slopes<'_> {
@@ -241,19 +251,16 @@ impl ModuleVisitor for Slopes<'_> {
         self.ends = rest;
         let gradient = self.gradients.remove::<D>(param.id);
         // A tensor that the hidden states do not depend on, such as an untied head, has none.
-        let slope = gradient.map_or(0.0, |gradient| {
-            let gradient = gradient.reshape(from.dims());
-            along(&gradient, from, to)
-        });
-        self.found.push(slope);
+        let gradient = match gradient {
+            Some(gradient) => gradient.reshape(from.dims()),
+            None => from.zeros_like(),
+        };
+        if let [Some(gradient), Some(from), Some(to)] = [&gradient, from, to].map(on_flex) {
+            let [gradient, from, to] = [&gradient, &from, &to].map(slice);
+            self.found.push(kernels::change_along(gradient, from, to));
+            return;
+        }
+        let slope = (gradient * (to.clone() - from.clone())).sum();
+        self.elsewhere.push(slope);
     }
-}
-
-fn along(gradient: &Tensor<1>, from: &Tensor<1>, to: &Tensor<1>) -> f64 {
-    let all = [gradient, from, to].map(on_flex);
-    if let [Some(gradient), Some(from), Some(to)] = &all {
-        return kernels::change_along(slice(gradient), slice(from), slice(to));
-    }
-    let sum = (gradient.clone() * (to.clone() - from.clone())).sum();
-    f64::from(sum.into_scalar::<f32>())
 }

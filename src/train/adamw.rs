@@ -12,6 +12,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::hook::{Optimiser, ParameterValues};
 use crate::model::{AdamWStep, Direction, Network, flattened_parameters};
+use crate::readback::{data, is_rehearsed};
 
 /// Decay of the mean of gradients.
 const BETA_1: f64 = 0.9;
@@ -153,8 +154,8 @@ impl AdamW {
     pub fn to_bytes(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
         let mut parts: Vec<(String, TensorData)> = Vec::new();
         for (name, moments) in &self.moments {
-            parts.push((format!("mean.{name}"), moments.mean.to_data()));
-            parts.push((format!("square.{name}"), moments.square.to_data()));
+            parts.push((format!("mean.{name}"), data(moments.mean.clone())));
+            parts.push((format!("square.{name}"), data(moments.square.clone())));
         }
         let steps = self.other_steps();
         let steps: Vec<(String, [u8; 8])> = steps
@@ -318,10 +319,8 @@ fn moved(
     numbers: AdamWStep,
 ) -> (Tensor<1>, Moments) {
     let is_on_flex = |tensor: &Tensor<1>| tensor.clone().try_into_primitive::<Flex>().is_ok();
-    if [&weights, &gradient, &mean, &square]
-        .into_iter()
-        .all(is_on_flex)
-    {
+    let all = [&weights, &gradient, &mean, &square];
+    if !is_rehearsed() && all.into_iter().all(is_on_flex) {
         let [mut weights, gradient, mut mean, mut square] =
             [weights, gradient, mean, square].map(primitive);
         numbers.apply(

@@ -10,8 +10,10 @@ use burn::tensor::Tensor;
 use super::adamw::{AdamW, WeightDecay};
 use super::loss_scale::LossScale;
 use super::outcome::RunError;
+use crate::device::has_kernels;
 use crate::hook::Gradients;
-use crate::model::{Network, checkpoint_name};
+use crate::model::{Network, checkpoint_name, flattened_parameters};
+use crate::readback::{all_values, values};
 use crate::record::Unusable;
 
 /// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
@@ -27,7 +29,10 @@ pub struct Learner {
     factor: f64,
     /// What each prediction's loss counts in the step's mean.
     share: f64,
-    loss: f64,
+    /// The summed loss of each micro-batch of the step so far, where the model is, and what it counts by.
+    losses: Vec<(Tensor<1>, f64)>,
+    /// The norm of the gradients, where it was read with the losses.
+    norm: Option<f64>,
     /// What losses are multiplied by before they are differentiated, in half precision.
     scale: Option<LossScale>,
     /// The names of the parameters that get no gradient.
@@ -44,7 +49,8 @@ impl Learner {
             gradients: None,
             factor: 1.0,
             share: 1.0,
-            loss: 0.0,
+            losses: Vec::new(),
+            norm: None,
             scale: None,
             frozen: BTreeSet::new(),
         }
@@ -89,7 +95,7 @@ impl Learner {
         self.pending = Some(rayon::scope(|_| loss(&self.model)));
     }
 
-    /// Backward pass of the micro-batch whose forward pass was done last.
+    /// Backward pass of the micro-batch whose forward pass was done last. Nothing waits for what another device makes of it.
     pub fn backward(&mut self) {
         let Some(sum) = self.pending.take() else {
             return;
@@ -103,7 +109,8 @@ impl Learner {
             if !self.frozen.is_empty() {
                 drop_frozen(&self.model, &self.frozen, &mut gradients);
             }
-            self.loss += f64::from(sum.into_scalar::<f32>()) * self.share;
+            self.losses.push((sum.inner(), self.share));
+            self.norm = None;
             self.gradients = Some(match self.gradients.take() {
                 Some(before) => added(&self.model, before, gradients),
                 None => gradients,
@@ -113,10 +120,36 @@ impl Learner {
 
     /// Closes the step's accumulation and gives its mean loss, in nats a token.
     pub fn gather(&mut self) -> f64 {
-        if self.loss.is_finite() {
+        let values = all_values(self.to_read(false));
+        self.take(&values)
+    }
+
+    /// What is to be read of a step: the loss of each micro-batch, and with `norm` what the norm of the gradients is made of, where it is not
+    /// made here.
+    pub(super) fn to_read(&self, norm: bool) -> Vec<Tensor<1>> {
+        let losses = self.losses.iter().map(|(sum, _)| sum.clone());
+        let mut all: Vec<Tensor<1>> = losses.collect();
+        if (norm || self.scale.is_some()) && !has_kernels(&self.model.device()) {
+            all.extend(self.gradients().squares());
+        }
+        all
+    }
+
+    /// Closes the step's accumulation with what was read, and gives its mean loss, in nats a token.
+    pub(super) fn take(&mut self, read: &[f32]) -> f64 {
+        let losses = std::mem::take(&mut self.losses);
+        let (sums, squares) = read.split_at(losses.len());
+        if !squares.is_empty() {
+            self.norm = Some(self.gradients().norm_of(squares));
+        }
+        let losses = sums.iter().zip(losses);
+        let loss: f64 = losses.fold(0.0, |sum, (loss, (_, share))| {
+            sum + f64::from(*loss) * share
+        });
+        if loss.is_finite() {
             self.drop_overflow();
         }
-        std::mem::take(&mut self.loss)
+        loss
     }
 
     /// Drops the step's gradients if they are not finite because of the scale of the loss, and changes the scale as its rule says.
@@ -134,13 +167,15 @@ impl Learner {
 
     /// L2 norm of all gradients together.
     pub fn gradient_norm(&self) -> f64 {
-        self.gradients().global_norm()
+        self.norm.unwrap_or_else(|| self.gradients().global_norm())
     }
 
     /// Scales all gradients so that their common norm is at most `limit`, as PyTorch's `clip_grad_norm_` does: by
     /// `limit / (norm + 1e-6)` when that is below 1. It is done while the weights are moved.
     pub fn clip(&mut self, norm: f64, limit: f64) {
-        self.factor *= (limit / (norm + 1e-6)).min(1.0);
+        let scale = (limit / (norm + 1e-6)).min(1.0);
+        self.factor *= scale;
+        self.norm = self.norm.map(|norm| norm * scale);
     }
 
     /// The step's gradients, for hooks.
@@ -160,33 +195,20 @@ impl Learner {
 
     /// The first weight that is NaN or infinite: the name of its tensor and its value.
     pub fn not_finite(&self) -> Option<(String, f64)> {
-        struct Search {
-            path: Vec<String>,
-            found: Option<(String, f64)>,
+        let parameters = flattened_parameters(&self.model);
+        let mut suspects = parameters.iter();
+        if !has_kernels(&self.model.device()) {
+            let finite = parameters.iter();
+            let finite = finite.map(|(_, values)| values.clone().is_finite().all().float());
+            let finite = all_values(finite.collect());
+            let first = finite.iter().position(|finite| *finite == 0.0)?;
+            suspects = parameters[first..].iter();
         }
-        impl ModuleVisitor for Search {
-            fn enter_module(&mut self, name: &str, _: &str) {
-                self.path.push(name.to_owned());
-            }
-            fn exit_module(&mut self, _: &str, _: &str) {
-                self.path.pop();
-            }
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                if self.found.is_some() {
-                    return;
-                }
-                let data = param.val().into_data();
-                let values = data.as_slice::<f32>().unwrap_or_default();
-                let wrong = values.iter().find(|value| !value.is_finite());
-                self.found = wrong.map(|value| (checkpoint_name(&self.path), f64::from(*value)));
-            }
-        }
-        let mut search = Search {
-            path: Vec::new(),
-            found: None,
-        };
-        self.model.visit(&mut search);
-        search.found
+        suspects.find_map(|(name, tensor)| {
+            let values = values(tensor.clone());
+            let wrong = values.iter().find(|value| !value.is_finite())?;
+            Some((name.clone(), f64::from(*wrong)))
+        })
     }
 
     /// Model and optimiser as they were saved: the model's directory, and the optimiser's file.
@@ -272,4 +294,39 @@ fn added(model: &Network, before: GradientsParams, more: GradientsParams) -> Gra
     let mut add = Add { sum: before, more };
     model.visit(&mut add);
     add.sum
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::mini;
+    use crate::model::{Role, next_token_loss};
+    use crate::readback::rehearsed;
+
+    #[test]
+    fn a_norm_that_is_read_with_the_losses_is_that_of_the_gradients() {
+        let model = mini::model(Role::Assistant, &Device::flex().autodiff()).unwrap();
+        let mut learner = Learner::new(model, 0.0);
+        let rows = [[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16]];
+        for rows in [&rows[..1], &rows] {
+            let rows: Vec<&[u32]> = rows.iter().map(|row| &row[..]).collect();
+            learner.accumulate(15, |model| next_token_loss(model, &rows, None).0);
+        }
+        let own = learner.gradient_norm();
+        let ((loss, norm), reads) = rehearsed(|| {
+            let read = all_values(learner.to_read(true));
+            (learner.take(&read), learner.gradient_norm())
+        })
+        .unwrap();
+        assert_eq!(reads, 1);
+        assert!(
+            loss > 0.0 && (norm / own - 1.0).abs() < 1e-5,
+            "{norm} is not {own}"
+        );
+        // The next micro-batch has other gradients.
+        learner.accumulate(5, |model| next_token_loss(model, &[&rows[0]], None).0);
+        assert!((learner.gradient_norm() / norm - 1.0).abs() > 0.1);
+    }
 }

@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::tensor::Tensor;
 
 use super::learner::unusable;
 use super::outcome::RunError;
 use super::{Learner, Objective, Training};
 use crate::clock::MicroBatch;
+use crate::device::has_kernels;
 use crate::hook::{Gradients, Optimiser, ParameterValues};
 use crate::measure::evaluation::summed_loss;
 use crate::model::{Network, Pair, Precision, Role, TrainingPass, flattened_parameters};
+use crate::readback::lists;
 use crate::record::checkpoint::{Put, loss_scale_file, model_folder, optimiser_file};
 
 /// Weights and optimisers of one moment. Serialises them, in any thread, and hands over the files that a checkpoint keeps of them.
@@ -37,8 +39,9 @@ pub(super) trait Trained {
     /// Backward pass of each model over the rows of its last forward pass.
     fn backward(&mut self);
 
-    /// Closes the step's accumulation and gives each model's mean loss, in nats a token.
-    fn gather(&mut self) -> BTreeMap<Role, f64>;
+    /// Closes the step's accumulation and gives each model's mean loss, in nats a token. With `norms`, [`Trained::gradient_norms`] will be asked
+    /// for: what is on another device is then read with the losses.
+    fn gather(&mut self, norms: bool) -> BTreeMap<Role, f64>;
 
     /// What each model's loss is scaled by, in half precision.
     fn loss_scales(&self) -> BTreeMap<Role, f64>;
@@ -73,8 +76,8 @@ pub(super) trait Trained {
     /// The pair as it stands, for reading.
     fn pair(&self) -> Pair;
 
-    /// The next-token losses of each model over rows of held-out text, summed, in nats. Without dropout.
-    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, f64>;
+    /// The next-token losses of each model over rows of held-out text, summed, in nats, where the model is: `[1]`. Without dropout.
+    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, Tensor<1>>;
 
     /// The first weight that is NaN or infinite: its model, its tensor and its value.
     fn not_finite(&self) -> Option<(Role, String, f64)>;
@@ -170,11 +173,11 @@ impl Learners {
     /// depend on the others. Neither looks at what changes in the other.
     fn both(&mut self, work: impl Fn(&mut Member, Role, &Network) + Sync) {
         let others = [self.assistant.model().clone(), self.main.model().clone()];
-        let is_on_flex = |model: &Network| model.device().inner() == Device::flex();
+        let has_kernels = |model: &Network| has_kernels(&model.device());
         let [main, assistant] = [&mut self.main, &mut self.assistant];
         let mut main = || work(main, Role::Main, &others[0]);
         let mut assistant = || work(assistant, Role::Assistant, &others[1]);
-        if others.iter().all(is_on_flex) {
+        if others.iter().all(has_kernels) {
             rayon::join(main, assistant);
         } else {
             main();
@@ -216,10 +219,12 @@ impl Trained for Learners {
         });
     }
 
-    fn gather(&mut self) -> BTreeMap<Role, f64> {
-        let learners = self.learners_mut();
+    fn gather(&mut self, norms: bool) -> BTreeMap<Role, f64> {
+        let learners = self.learners();
+        let read = lists(learners.map(|(_, one)| one.to_read(norms)).collect());
+        let learners = self.learners_mut().zip(read);
         learners
-            .map(|(role, learner)| (role, learner.gather()))
+            .map(|((role, learner), read)| (role, learner.take(&read)))
             .collect()
     }
 
@@ -292,7 +297,7 @@ impl Trained for Learners {
         self.before = None;
     }
 
-    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, f64> {
+    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, Tensor<1>> {
         let pair = self.pair();
         let losses = Role::BOTH.map(|role| (role, summed_loss(pair.get(role), rows).0));
         losses.into()

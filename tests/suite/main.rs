@@ -50,6 +50,7 @@ mod plan;
 mod planting;
 mod precision;
 mod prove_why;
+mod readback;
 mod record;
 mod report;
 mod resume;

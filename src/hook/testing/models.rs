@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::data::blocks::Blocks;
 use crate::model::{Network, checkpoint_name, next_token_loss};
+use crate::readback::values;
 
 /// Returns `model` with each weight replaced by the result of `rule`. The rule gets the parameter's name in the checkpoint
 /// (`h.0.ln_1.bias`), the weight's index in the flattened parameter, and its value.
@@ -32,8 +33,7 @@ impl<F: FnMut(&str, usize, f32) -> f32> ModuleMapper for Changing<F> {
         let name = checkpoint_name(&self.path);
         param.map(|tensor| {
             let (shape, device) = (tensor.shape(), tensor.device());
-            let data = tensor.into_data();
-            let values = data.iter::<f32>().enumerate();
+            let values = values(tensor).into_iter().enumerate();
             let values = values.map(|(index, value)| (self.rule)(&name, index, value));
             let values: Vec<f32> = values.collect();
             Tensor::from_data(TensorData::new(values, shape), &device)

@@ -5,6 +5,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::decode::{Decoding, Round, Settings};
 use crate::hook::Scene;
 use crate::model::{Network, Pair};
+use crate::readback::values;
 
 /// The next-token probabilities of `model` after every token of a text: `[time][vocab]` in double precision, from one plain pass over the
 /// whole text.
@@ -84,7 +85,7 @@ fn logits(model: &Network, tokens: &[u32]) -> Vec<Vec<f32>> {
     let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
     let ids = TensorData::new(ids, [1, tokens.len()]);
     let logits = model.logits(Tensor::<2, Int>::from_data(ids, &model.device()));
-    let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
+    let values = values(logits);
     let rows = values.chunks_exact(model.config().vocab_size);
     rows.map(<[f32]>::to_vec).collect()
 }

@@ -40,7 +40,7 @@ pub(crate) fn greedy(hidden: &[f32], table: &[f32], width: usize) -> Vec<Option<
 }
 
 /// The highest value of each column so far, and where it stands.
-pub(crate) struct RunningArgmax {
+struct RunningArgmax {
     highest: Vec<f32>,
     index: Vec<u32>,
     /// 0, or NaN once a value was not finite.
@@ -48,7 +48,7 @@ pub(crate) struct RunningArgmax {
 }
 
 impl RunningArgmax {
-    pub fn new(columns: usize) -> Self {
+    fn new(columns: usize) -> Self {
         Self {
             highest: vec![f32::NEG_INFINITY; columns],
             index: vec![0; columns],
@@ -57,7 +57,7 @@ impl RunningArgmax {
     }
 
     /// Takes more rows, `values` `[rows, columns]`, the first of which has number `first`. Of equal values the first counts.
-    pub fn take(&mut self, values: &[f32], first: u32) {
+    fn take(&mut self, values: &[f32], first: u32) {
         arch().dispatch(Take {
             state: self,
             values,
@@ -77,7 +77,7 @@ impl RunningArgmax {
     }
 
     /// The indices; None for a column in which a value was not finite.
-    pub fn finish(self) -> impl Iterator<Item = Option<u32>> {
+    fn finish(self) -> impl Iterator<Item = Option<u32>> {
         let columns = self.index.into_iter().zip(self.poison);
         columns.map(|(index, poison)| (poison == 0.0).then_some(index))
     }

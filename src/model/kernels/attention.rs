@@ -3,18 +3,18 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::super::KvPool;
+use super::super::kv_pages::KvPages;
 use super::{arch, exp, measured};
 
 /// Products of a query's and a key's values that make a task worth its while.
 const TASK: usize = 1 << 18;
 
-/// Attention of new tokens to what they see. `qkv` is `[new, 3 D]`, query first; `seen` gives for each new token the places in `pool` of all
+/// Attention of new tokens to what they see. `qkv` is `[new, 3 D]`, query first; `seen` gives for each new token the slots in `pages` of all
 /// tokens up to and including itself. The result is `[new, D]`.
 pub(crate) fn attention(
     qkv: &[f32],
     seen: &[&[u32]],
-    pool: &KvPool,
+    pages: &KvPages,
     block: usize,
     heads: usize,
 ) -> Vec<f32> {
@@ -35,7 +35,7 @@ pub(crate) fn attention(
                 arch().dispatch(Attend {
                     query: &qkv[..width],
                     seen,
-                    pool,
+                    pages,
                     block,
                     heads,
                     scores,
@@ -51,7 +51,7 @@ pub(crate) fn attention(
 struct Attend<'a> {
     query: &'a [f32],
     seen: &'a [u32],
-    pool: &'a KvPool,
+    pages: &'a KvPages,
     block: usize,
     heads: usize,
     scores: &'a mut Vec<f32>,
@@ -66,7 +66,7 @@ impl WithSimd for Attend<'_> {
         let Self {
             query,
             seen,
-            pool,
+            pages,
             block,
             heads,
             scores,
@@ -78,7 +78,7 @@ impl WithSimd for Attend<'_> {
         scores.clear();
         scores.resize(heads * count, 0.0);
         for (column, &slot) in seen.iter().enumerate() {
-            let key = pool.key(block, slot);
+            let key = pages.key(block, slot);
             let parts = query
                 .chunks_exact(head_width)
                 .zip(key.chunks_exact(head_width));
@@ -99,7 +99,7 @@ impl WithSimd for Attend<'_> {
             }
         }
         for (column, &slot) in seen.iter().enumerate() {
-            let value = pool.value(block, slot);
+            let value = pages.value(block, slot);
             let parts = mixed
                 .chunks_exact_mut(head_width)
                 .zip(value.chunks_exact(head_width));

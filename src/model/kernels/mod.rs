@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use pulp::Arch;
 
 pub(crate) use adamw::AdamWStep;
-pub(super) use argmax::{RunningArgmax, greedy};
+pub(super) use argmax::greedy;
 pub(super) use attention::attention;
 pub(super) use causal::{Heads, attention_mask, causal_attention, causal_attention_backward};
 pub(super) use cross_entropy::{Targets, cross_entropy};
@@ -31,7 +31,7 @@ pub(super) use matrix::{Matrix, product_on_all_cores};
 pub(super) use norm::{Moments, layer_norm, layer_norm_backward};
 pub(super) use product::{MOST_ROWS, product};
 use profile::measured;
-pub(crate) use rows::square_sum;
+pub(super) use rows::square_sum;
 pub(super) use rows::{
     add, add_bias, add_bias_and_gelu, change_along, column_sums, gather, scale, scatter_add,
 };

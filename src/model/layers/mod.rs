@@ -11,6 +11,7 @@ mod norm;
 mod operation;
 mod precision;
 mod residual;
+mod slot_attention;
 #[cfg(test)]
 mod tests;
 mod training_pass;
@@ -26,4 +27,5 @@ pub(super) use norm::LayerNorm;
 pub(super) use operation::{on_flex, slice};
 pub use precision::Precision;
 pub(super) use residual::residual;
+pub(super) use slot_attention::{NewTokens, slot_attention};
 pub use training_pass::TrainingPass;

@@ -8,6 +8,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 
+use crate::readback::is_rehearsed;
+
 /// A tensor of the backend flex.
 pub(crate) type FlexTensor = FloatTensor<Flex>;
 /// A tensor of flex in training.
@@ -81,7 +83,7 @@ pub(crate) fn on_flex<const D: usize>(tensor: &Tensor<D>) -> Option<FlexTensor> 
 }
 
 fn input<const D: usize>(tensor: Tensor<D>) -> Option<OnFlex> {
-    if tensor.dtype() != DType::F32 {
+    if tensor.dtype() != DType::F32 || is_rehearsed() {
         return None;
     }
     if let Ok(tensor) = tensor.clone().try_into_primitive::<Autodiff<Flex>>() {

@@ -13,6 +13,7 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use super::WeightsError;
 use super::layers::LayerNorm;
 use super::tensors::Tensors;
+use crate::readback::values;
 
 pub use config::RobertaConfig;
 
@@ -177,8 +178,7 @@ impl Roberta {
             let rows: Vec<&[u32]> = batch.iter().map(|&index| &texts[index][..]).collect();
             let labels = self.config.id2label.len();
             // In the thread pool itself, as in decoding.
-            let logits = rayon::scope(|_| self.batch(&rows).into_data());
-            let logits: Vec<f32> = logits.iter::<f32>().collect();
+            let logits = rayon::scope(|_| values(self.batch(&rows)));
             for (&index, logits) in batch.iter().zip(logits.chunks_exact(labels)) {
                 found[index] = logits.to_vec();
             }

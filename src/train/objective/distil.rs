@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Network, Precision, TrainingPass, token_tensor};
+use crate::readback::data;
 
 /// `kind = "distil"`
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -83,7 +84,10 @@ impl Distil {
         let tokens = token_tensor(inputs, &teacher.device());
         let mut pass = TrainingPass::without_dropout(precision);
         let logits = teacher.training_logits(tokens, Some(&mut pass));
-        let said: TensorData = log_softmax(logits / self.temperature, 1).into_data();
-        Tensor::from_data(said, device)
+        let said = log_softmax(logits / self.temperature, 1);
+        if teacher.device() == device.clone().inner() {
+            return Tensor::from_inner(said);
+        }
+        Tensor::from_data(data(said), device)
     }
 }

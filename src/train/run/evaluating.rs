@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Tensor;
+
 use super::Run;
 use crate::cadence::Moment;
 use crate::event::Event;
 use crate::hook::{Evaluation, Pass};
+use crate::measure::evaluation::total;
 use crate::model::Role;
+use crate::readback::lists;
 use crate::record::progress::Evaluated;
 use crate::train::outcome::RunError;
 
@@ -37,7 +41,7 @@ impl Run<'_> {
             return Err(RunError::NoHeldOutText);
         }
         self.emit(Event::EvaluationStart)?;
-        let mut sums: BTreeMap<Role, f64> = BTreeMap::new();
+        let mut sums: BTreeMap<Role, Vec<Tensor<1>>> = BTreeMap::new();
         for first in (0..blocks.len()).step_by(batch) {
             let pass = Pass {
                 micro_batch: None,
@@ -46,7 +50,7 @@ impl Run<'_> {
             let rows = pass.blocks.iter().map(|&index| blocks.get(index));
             let rows: Vec<&[u32]> = rows.collect();
             for (role, loss) in self.models.losses(&rows) {
-                *sums.entry(role).or_default() += loss;
+                sums.entry(role).or_default().push(loss);
             }
             self.progress.evaluation_batches += 1;
             self.at_hand.evaluated = Some(pass);
@@ -54,8 +58,9 @@ impl Run<'_> {
         }
         self.at_hand.evaluated = None;
         let predictions = (blocks.len() * (blocks.block() - 1)) as f64;
-        let losses = sums.into_iter();
-        let losses = losses.map(|(role, sum)| (role, sum / predictions));
+        let (roles, sums): (Vec<Role>, Vec<_>) = sums.into_iter().unzip();
+        let losses = roles.into_iter().zip(lists(sums));
+        let losses = losses.map(|(role, sums)| (role, total(&sums) / predictions));
         Ok(Evaluation {
             losses: losses.collect(),
         })

@@ -213,7 +213,10 @@ impl Run<'_> {
             let own = weights.as_ref().map(|weights| &weights[number][..]);
             self.micro_batch(number, own, step_weight)?;
         }
-        let losses = self.models.gather();
+        let began = Instant::now();
+        let losses = self.models.gather(self.training.clip.is_some());
+        // Another device may still have been at the passes.
+        self.times.backward += began.elapsed();
         self.refuse_nonfinite("loss", &losses)?;
         self.progress.losses = losses;
         self.emit(Event::GradientsReady)?;

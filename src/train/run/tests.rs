@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -58,7 +58,7 @@ impl Trained for Counting {
         }
     }
     fn backward(&mut self) {}
-    fn gather(&mut self) -> BTreeMap<Role, f64> {
+    fn gather(&mut self, _: bool) -> BTreeMap<Role, f64> {
         BTreeMap::from([(Role::Main, self.weight + self.gradient)])
     }
     fn loss_scales(&self) -> BTreeMap<Role, f64> {
@@ -89,8 +89,9 @@ impl Trained for Counting {
         None
     }
     fn forget_update(&mut self) {}
-    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, f64> {
-        BTreeMap::from([(Role::Main, self.weight * rows.len() as f64)])
+    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, Tensor<1>> {
+        let loss = [self.weight as f32 * rows.len() as f32];
+        BTreeMap::from([(Role::Main, Tensor::from_data(loss, &Device::flex()))])
     }
     fn not_finite(&self) -> Option<(Role, String, f64)> {
         let finite = self.weight.is_finite();

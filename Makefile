@@ -12,7 +12,7 @@ ASSISTANT ?= mini:assistant
 CARGO_DENY := 0.20.2
 
 # burn is built once, in this profile, for run, test and bench. A device of DEVICE, also in main=...,assistant=..., is the feature of its name.
-FEATURES := $(strip $(foreach feature,tch wgpu,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
+FEATURES := $(strip $(foreach feature,tch wgpu vulkan metal,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
 comma := ,
 CARGO_FLAGS := --release $(if $(FEATURES),--features '$(FEATURES)')
 

@@ -96,7 +96,7 @@ struct Selection {
     /// Overrides, as in --set "train.max_steps=50 seed=7"; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE ...")]
     overrides: Vec<String>,
-    /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
+    /// Device for both models (flex, tch, tch:cuda:0, wgpu, vulkan, metal), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
     device: Option<String>,
     /// Leave all hooks out.

@@ -62,6 +62,16 @@ const KINDS: &[Kind] = &[
         remedy: "it needs a driver for Vulkan, Metal or DirectX 12 (Debian: mesa-vulkan-drivers for one in software)",
         open: |name| (name == "wgpu").then(wgpu),
     },
+    Kind {
+        form: "vulkan",
+        remedy: "it needs a driver for Vulkan; `wgpu` takes the same card without SPIR-V",
+        open: |name| (name == "vulkan").then(vulkan),
+    },
+    Kind {
+        form: "metal",
+        remedy: "it needs macOS and a card with Metal",
+        open: |name| (name == "metal").then(metal),
+    },
 ];
 
 fn forms() -> String {
@@ -70,30 +80,13 @@ fn forms() -> String {
 }
 
 /// Opens a device by name. `flex` is pure Rust on the CPU and the default. The others need the cargo feature of their name: `tch` (libtorch
-/// on the CPU), `tch:cuda:0` (libtorch on a graphics card) and `wgpu` (any graphics card). Any device other than `flex` is tested with a
-/// small sum.
+/// on the CPU), `tch:cuda:0` (libtorch on a graphics card), `wgpu` (any graphics card), `vulkan` and `metal` (one by that interface alone). Any
+/// device other than `flex` is tested with a small sum.
 ///
 /// # Errors
 /// When the name is unknown, the device is not compiled in, or it does not work on this machine.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
-    let opened = KINDS.iter().find_map(|kind| {
-        // Opening can panic, for example where a driver's library is missing.
-        let opened = crate::foreign::call(|| (kind.open)(name)).transpose()?;
-        Some((kind, opened))
-    });
-    let Some((kind, opened)) = opened else {
-        return Err(DeviceError::Unknown(name.to_owned()));
-    };
-    let not_there = |reason: String| DeviceError::NotThere {
-        name: name.to_owned(),
-        reason,
-        remedy: kind.remedy,
-    };
-    let device = opened.map_err(not_there)?;
-    let device = device.map_err(|feature| DeviceError::NotCompiled {
-        name: name.to_owned(),
-        feature,
-    })?;
+    let (kind, device) = find(name)?;
     if name != "flex" {
         let sum = crate::foreign::call(|| {
             let ones = Tensor::<1>::ones([8], &device);
@@ -102,14 +95,39 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         match sum {
             Ok(8.0) => {}
             Ok(other) => {
-                return Err(not_there(format!(
-                    "the sum of eight ones came out as {other}"
-                )));
+                let reason = format!("the sum of eight ones came out as {other}");
+                return Err(kind.not_there(name, reason));
             }
-            Err(reason) => return Err(not_there(reason)),
+            Err(reason) => return Err(kind.not_there(name, reason)),
         }
     }
     Ok(device)
+}
+
+/// The kind of a device and the device, on which nothing was done yet.
+fn find(name: &str) -> Result<(&'static Kind, Device), DeviceError> {
+    let found = KINDS.iter().find_map(|kind| {
+        // Opening can panic, for example where a driver's library is missing.
+        let opened = crate::foreign::call(|| (kind.open)(name)).transpose()?;
+        Some((kind, opened))
+    });
+    let (kind, opened) = found.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
+    let device = opened.map_err(|reason| kind.not_there(name, reason))?;
+    let device = device.map_err(|feature| DeviceError::NotCompiled {
+        name: name.to_owned(),
+        feature,
+    })?;
+    Ok((kind, device))
+}
+
+impl Kind {
+    fn not_there(&self, name: &str, reason: String) -> DeviceError {
+        DeviceError::NotThere {
+            name: name.to_owned(),
+            reason,
+            remedy: self.remedy,
+        }
+    }
 }
 
 /// Waits until a device has done all that was queued on it, and says how long that took. `flex` does everything at once.
@@ -143,10 +161,48 @@ fn tch(_card: Option<usize>) -> Result<Device, &'static str> {
 
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<Device, &'static str> {
+    keep_what_was_tuned();
     Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
 }
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu() -> Result<Device, &'static str> {
     Err("wgpu")
+}
+
+#[cfg(feature = "vulkan")]
+fn vulkan() -> Result<Device, &'static str> {
+    keep_what_was_tuned();
+    Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn vulkan() -> Result<Device, &'static str> {
+    Err("vulkan")
+}
+
+#[cfg(feature = "metal")]
+fn metal() -> Result<Device, &'static str> {
+    keep_what_was_tuned();
+    Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "metal"))]
+fn metal() -> Result<Device, &'static str> {
+    Err("metal")
+}
+
+/// Keeps the kernels that cubecl has found by trial in the user's cache, so that the next run does not try again and takes the same ones.
+/// cubecl's own place is the `target` of whichever crate surrounds the current folder. What a `cubecl.toml` says of another place, and
+/// cubecl's variables, hold.
+#[cfg(feature = "wgpu")]
+fn keep_what_was_tuned() {
+    use burn::cubecl::config::cache::CacheConfig;
+    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    if matches!(config.environment.path, CacheConfig::Target) {
+        config.environment.path = CacheConfig::Global;
+    }
+    // Only the first call has an effect.
+    CubeClRuntimeConfig::try_set(config);
 }

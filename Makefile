@@ -38,7 +38,7 @@ BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices device
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ finetune: build ## fine-tune the pair of experiments/$(EXP).toml; UNTIL="step 60
 
 plan: build ## show what the experiment would do, without doing it
 	@$(MILEPOST) plan $(SELECTION)
+
+device: build ## look at the devices of this machine, how fast they are and which to use: make device [DEVICE=tch:cuda:0 QUICK=1 OUT=device.json]
+	@$(MILEPOST) device $(if $(filter-out flex,$(DEVICE)),--device '$(DEVICE)') $(if $(QUICK),--quick) $(if $(OUT),--json '$(OUT)')
 
 hooks: build ## list the kinds of hooks and interventions and their options
 	@$(MILEPOST) hooks

@@ -5,6 +5,7 @@ use crate::data::honest::HonestError;
 use crate::data::sources::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
+use crate::device::DeviceError;
 use crate::diagnostic::Diagnostic;
 use crate::hook::PreparationError;
 use crate::hub::HubError;
@@ -16,7 +17,7 @@ use crate::train::RunError;
 
 /// The exit code of an error, as `milepost --help` lists them.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Diagnostic>() || error.is::<OverrideError>() {
+    if error.is::<Diagnostic>() || error.is::<OverrideError>() || error.is::<DeviceError>() {
         return 2;
     }
     if error.is::<SourceError>()

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod compare;
+mod device;
 mod export;
 mod failure;
 mod fetch;
@@ -43,7 +44,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    the run ended well
-  1    something that should not happen; of calibrate: intervals or p-values that do not hold
+  1    something that should not happen; of calibrate: intervals or p-values that do not hold; of device: a part that failed, or a device
+       that does not agree with flex
   2    the command line or the experiment is wrong
   3    data, templates, tokenizer or weights cannot be used; they are not what they were when the run began; or files of a run are
        damaged (--force goes on all the same, and says so in the record)
@@ -82,6 +84,8 @@ enum Command {
     /// Show what an experiment would do: the resolved settings, the loop with each hook where it is called and how often, and what that
     /// will take by a former run.
     Plan(plan::Arguments),
+    /// Look at the devices of this machine: what they are, how fast, whether they compute what flex computes, and which to use.
+    Device(device::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
     Hooks(hooks::Arguments),
     /// Train the mini pair that is built into the program from nothing, on the generated corpus.
@@ -150,6 +154,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Calibrate(arguments) => calibrate::run(&arguments, &registry),
         Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),
+        Command::Device(arguments) => device::run(&arguments),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
     };

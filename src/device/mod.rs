@@ -1,9 +1,19 @@
 //! The devices that tensors can be on. Only this module knows which there are: a new one is an entry of [`KINDS`] with the function that
 //! opens it.
 
+#[cfg_attr(
+    not(all(feature = "tch", feature = "wgpu")),
+    allow(dead_code, reason = "libtorch counts cards, cubecl tells addresses")
+)]
+mod cards;
+mod facts;
+
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
+
+pub use crate::memory::Memory;
+pub(crate) use facts::facts;
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +84,17 @@ const KINDS: &[Kind] = &[
     },
 ];
 
+/// The names of all devices that may be here, in any build: of each kind, and of as many cards as libtorch knows.
+pub(crate) fn names() -> Vec<String> {
+    let names = KINDS.iter().flat_map(|kind| match kind.form {
+        "tch:cuda:N" => (0..cuda_cards().max(1))
+            .map(|card| format!("tch:cuda:{card}"))
+            .collect(),
+        form => vec![form.to_owned()],
+    });
+    names.collect()
+}
+
 fn forms() -> String {
     let forms: Vec<&str> = KINDS.iter().map(|kind| kind.form).collect();
     forms.join(", ")
@@ -102,6 +123,14 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         }
     }
     Ok(device)
+}
+
+/// Whether a device of this name is in the build. It may not work here: that is found out by [`open`] alone.
+///
+/// # Errors
+/// When the name is unknown, or the device is not compiled in.
+pub(crate) fn is_in_build(name: &str) -> Result<(), DeviceError> {
+    find(name).map(drop)
 }
 
 /// The kind of a device and the device, on which nothing was done yet.
@@ -157,6 +186,20 @@ fn tch(card: Option<usize>) -> Result<Device, &'static str> {
 #[cfg(not(feature = "tch"))]
 fn tch(_card: Option<usize>) -> Result<Device, &'static str> {
     Err("tch")
+}
+
+/// How many cards libtorch knows.
+#[cfg(feature = "tch")]
+fn cuda_cards() -> usize {
+    use burn::tensor::DeviceType;
+    // libtorch on the CPU is not among them.
+    let cards = crate::foreign::call(|| Device::enumerate(DeviceType::LibTorch).into_vec());
+    cards.map_or(0, |cards| cards.len())
+}
+
+#[cfg(not(feature = "tch"))]
+fn cuda_cards() -> usize {
+    0
 }
 
 #[cfg(feature = "wgpu")]

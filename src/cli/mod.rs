@@ -31,6 +31,7 @@ use clap::{Args, Parser, Subcommand};
 
 use terminal::remark;
 
+use crate::device::room;
 use crate::registry::Registry;
 
 /// Fine-tune a pair of language models and watch, milestone by milestone, what the training does to them.
@@ -135,13 +136,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // Panics of hooks, and of libraries that read a file, are caught and reported in one line. Any other is a defect and is shown in
-        // full.
-        if !crate::train::in_hook() && !crate::foreign::in_call() {
+        // Panics of hooks, of libraries that read a file, and of devices without memory, whatever thread they come from, are caught and
+        // reported in one line. Any other is a defect and is shown in full.
+        let is_expected = crate::train::in_hook() || crate::foreign::in_call();
+        if !is_expected && room::of_panic(panic.payload()).is_none() {
             usual(panic);
         }
     }));
-    let result = match Cli::parse_from(arguments).command {
+    let command = Cli::parse_from(arguments).command;
+    let result = room::caught(|| match command {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
@@ -157,8 +160,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Device(arguments) => device::run(&arguments),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
-    };
-    match result {
+    });
+    match result.unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => code,
         Err(error) => {
             remark!("error: {}", failure::message(&error));

@@ -15,6 +15,8 @@ pub(crate) struct Facts {
     pub limits: String,
     /// Its memory.
     pub memory: Option<Memory>,
+    /// Whether it has memory of its own, so that its tensors take none of the machine's.
+    pub is_card: bool,
 }
 
 /// What is known of an open device. The memory of a card is asked of `nvidia-smi`, where burn does not tell.
@@ -59,6 +61,7 @@ fn libtorch(device: &Device) -> Option<Facts> {
     Some(Facts {
         what,
         memory: card.map(|card| card.memory),
+        is_card: true,
         ..Facts::default()
     })
 }
@@ -79,6 +82,7 @@ fn cubecl(device: &Device) -> Option<Facts> {
     let is_card = identity.physical.is_some();
     let mut facts = Facts {
         what: format!("{}, kernels as {}", identity.name, identity.fingerprint),
+        is_card,
         memory: match card {
             Some(card) => Some(card.memory),
             None if is_card => None,

@@ -7,6 +7,7 @@
 )]
 mod cards;
 mod facts;
+pub(crate) mod room;
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use burn::tensor::{Device, Tensor};
 
 pub use crate::memory::Memory;
 pub(crate) use facts::facts;
+pub use room::OutOfMemory;
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]

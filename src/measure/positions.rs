@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 
 use super::divergence::Divergence;
+use crate::device::room::{allocate, caught};
 use crate::model::{KvPool, Pair};
 
 /// Tokens of the texts that are read together; their keys and values are in memory at the same time.
@@ -104,9 +105,36 @@ pub(super) fn each_batch(
         }
         let (group, others) = rest.split_at(count);
         rest = others;
-        one_group(pair, texts, group, go_on, take)?;
+        in_halves(pair, texts, group, go_on, take)?;
     }
     Ok(())
+}
+
+/// Does a group as a whole, or, where the device has not the memory, in two halves, and these likewise.
+fn in_halves(
+    pair: &Pair,
+    texts: &[Text],
+    group: &[usize],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+    take: &mut TakeRows,
+) -> anyhow::Result<()> {
+    let mut taken = false;
+    let whole = caught(|| {
+        one_group(pair, texts, group, go_on, &mut |places, p, q| {
+            taken = true;
+            take(places, p, q)
+        })
+    });
+    match whole {
+        Ok(done) => done,
+        // Nothing is taken twice.
+        Err(_) if group.len() > 1 && !taken => {
+            let (first, second) = group.split_at(group.len() / 2);
+            in_halves(pair, texts, first, go_on, take)?;
+            in_halves(pair, texts, second, go_on, take)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn one_group(
@@ -117,6 +145,7 @@ fn one_group(
     take: &mut TakeRows,
 ) -> anyhow::Result<()> {
     go_on()?;
+    allocate(group.len());
     let tokens: Vec<&[u32]> = group.iter().map(|&index| texts[index].tokens).collect();
     let mut pool = KvPool::new(pair.main.config());
     let main = pair.main.read_texts(&tokens, &mut pool);

@@ -1,6 +1,10 @@
 # milepost: make help
 EXP ?= ag_news
 SET ?=
+# What bench-card is about is a card.
+ifneq ($(filter bench-card,$(MAKECMDGOALS)),)
+DEVICE ?= tch:cuda:0
+endif
 DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
@@ -38,7 +42,7 @@ BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices device
+.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices bench-card device
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -140,6 +144,9 @@ bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON), t
 
 bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it
 	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size medium $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
+
+bench-card: build ## training, a milestone and hooks on a card beside PyTorch: make bench-card PYTHON=... [DEVICE=tch:cuda:0 SIZE=small OUT=card]
+	@DEVICE='$(DEVICE)' PYTHON='$(PYTHON)' $(if $(SIZE),SIZE='$(SIZE)') $(if $(OUT),OUT='$(OUT)') benches/card.sh target/release/milepost
 
 .PHONY: build
 build:

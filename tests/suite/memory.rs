@@ -30,8 +30,8 @@ fn a_hook_fails_with_one_message_when_not_even_one_row_fits() {
     let output = finetune(&project, "none", "0").code(7);
     let errors = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
     for words in [
-        "`template-kl` failed: out of memory on the device (CUDA out of memory. Tried to allocate 1 rows",
-        "`match-disparity` failed: out of memory on the device (CUDA out of memory. Tried to allocate 1 rows",
+        "`template-kl` failed at step 0: out of memory on the device (CUDA out of memory. Tried to allocate 1 rows",
+        "`match-disparity` failed at step 0: out of memory on the device (CUDA out of memory. Tried to allocate 1 rows",
         "though one prompt was decoded at a time: lower `decode.max_new_tokens`",
     ] {
         assert!(errors.contains(words), "{words:?} is not in:\n{errors}");

@@ -1,6 +1,10 @@
 # milepost: make help
 EXP ?= ag_news
 SET ?=
+# What bench-card is about is a card.
+ifneq ($(filter bench-card,$(MAKECMDGOALS)),)
+DEVICE ?= tch:cuda:0
+endif
 DEVICE ?= flex
 PYTHON ?= python3
 PORT ?= 6006
@@ -12,7 +16,7 @@ ASSISTANT ?= mini:assistant
 CARGO_DENY := 0.20.2
 
 # burn is built once, in this profile, for run, test and bench. A device of DEVICE, also in main=...,assistant=..., is the feature of its name.
-FEATURES := $(strip $(foreach feature,tch wgpu,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
+FEATURES := $(strip $(foreach feature,tch wgpu vulkan metal,$(if $(findstring $(feature),$(DEVICE)),$(feature))))
 comma := ,
 CARGO_FLAGS := --release $(if $(FEATURES),--features '$(FEATURES)')
 
@@ -38,7 +42,7 @@ BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices
+.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices bench-card device
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +53,9 @@ finetune: build ## fine-tune the pair of experiments/$(EXP).toml; UNTIL="step 60
 
 plan: build ## show what the experiment would do, without doing it
 	@$(MILEPOST) plan $(SELECTION)
+
+device: build ## look at the devices of this machine, how fast they are and which to use: make device [DEVICE=tch:cuda:0 QUICK=1 OUT=device.json]
+	@$(MILEPOST) device $(if $(filter-out flex,$(DEVICE)),--device '$(DEVICE)') $(if $(QUICK),--quick) $(if $(OUT),--json '$(OUT)')
 
 hooks: build ## list the kinds of hooks and interventions and their options
 	@$(MILEPOST) hooks
@@ -137,6 +144,9 @@ bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON), t
 
 bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it: make bench-devices DEVICE=tch [SIZE=gpt2 PRECISION=bf16]
 	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size $(or $(SIZE),medium) $(if $(PRECISION),--precision $(PRECISION)) $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
+
+bench-card: build ## training, a milestone and hooks on a card beside PyTorch: make bench-card PYTHON=... [DEVICE=tch:cuda:0 SIZE=small OUT=card]
+	@DEVICE='$(DEVICE)' PYTHON='$(PYTHON)' $(if $(SIZE),SIZE='$(SIZE)') $(if $(OUT),OUT='$(OUT)') benches/card.sh target/release/milepost
 
 .PHONY: build
 build:

@@ -5,6 +5,8 @@ use crate::data::honest::HonestError;
 use crate::data::sources::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
+use crate::decode::DecodeError;
+use crate::device::{DeviceError, OutOfMemory};
 use crate::diagnostic::Diagnostic;
 use crate::hook::PreparationError;
 use crate::hub::HubError;
@@ -16,7 +18,7 @@ use crate::train::RunError;
 
 /// The exit code of an error, as `milepost --help` lists them.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Diagnostic>() || error.is::<OverrideError>() {
+    if error.is::<Diagnostic>() || error.is::<OverrideError>() || error.is::<DeviceError>() {
         return 2;
     }
     if error.is::<SourceError>()
@@ -30,6 +32,11 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         || is_reading(error.downcast_ref::<WeightsError>())
     {
         return 3;
+    }
+    let out_of_memory = crate::allocator::OUT_OF_MEMORY as u8;
+    let decoding = error.downcast_ref::<DecodeError>();
+    if error.is::<OutOfMemory>() || matches!(decoding, Some(DecodeError::OutOfMemory(_))) {
+        return out_of_memory;
     }
     if error.is::<RecordError>() || error.is::<WeightsError>() {
         return 5;
@@ -47,6 +54,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
             | RunError::Weights(_)
             | RunError::Tokenizer(_),
         ) => 5,
+        Some(RunError::OutOfMemory(..)) => out_of_memory,
         Some(_) => 4,
         None => 1,
     }

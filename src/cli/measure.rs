@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     /// Overrides, as in --set "decode.max_new_tokens=40 templates.set=unique"; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE ...")]
     overrides: Vec<String>,
-    /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
+    /// Device for both models (flex, tch, tch:cuda:0, wgpu, vulkan, metal), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
     device: Option<String>,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod compare;
+mod device;
 mod export;
 mod failure;
 mod fetch;
@@ -30,6 +31,7 @@ use clap::{Args, Parser, Subcommand};
 
 use terminal::remark;
 
+use crate::device::room;
 use crate::registry::Registry;
 
 /// Fine-tune a pair of language models and watch, milestone by milestone, what the training does to them.
@@ -43,7 +45,8 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0    the run ended well
-  1    something that should not happen; of calibrate: intervals or p-values that do not hold
+  1    something that should not happen; of calibrate: intervals or p-values that do not hold; of device: a part that failed, or a device
+       that does not agree with flex
   2    the command line or the experiment is wrong
   3    data, templates, tokenizer or weights cannot be used; they are not what they were when the run began; or files of a run are
        damaged (--force goes on all the same, and says so in the record)
@@ -82,6 +85,8 @@ enum Command {
     /// Show what an experiment would do: the resolved settings, the loop with each hook where it is called and how often, and what that
     /// will take by a former run.
     Plan(plan::Arguments),
+    /// Look at the devices of this machine: what they are, how fast, whether they compute what flex computes, and which to use.
+    Device(device::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
     Hooks(hooks::Arguments),
     /// Train the mini pair that is built into the program from nothing, on the generated corpus.
@@ -96,8 +101,8 @@ struct Selection {
     /// Overrides, as in --set "train.max_steps=50 seed=7"; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE ...")]
     overrides: Vec<String>,
-    /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex. With --set train.precision=bf16 a card multiplies
-    /// matrices in half the bits.
+    /// Device for both models (flex, tch, tch:cuda:0, wgpu, vulkan, metal), or one each: main=wgpu,assistant=flex. With --set train.precision=bf16 a
+    /// card multiplies matrices in half the bits.
     #[arg(long)]
     device: Option<String>,
     /// Leave all hooks out.
@@ -132,13 +137,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // Panics of hooks, and of libraries that read a file, are caught and reported in one line. Any other is a defect and is shown in
-        // full.
-        if !crate::train::in_hook() && !crate::foreign::in_call() {
+        // Panics of hooks, of libraries that read a file, and of devices without memory, whatever thread they come from, are caught and
+        // reported in one line. Any other is a defect and is shown in full.
+        let is_expected = crate::train::in_hook() || crate::foreign::in_call();
+        if !is_expected && room::of_panic(panic.payload()).is_none() {
             usual(panic);
         }
     }));
-    let result = match Cli::parse_from(arguments).command {
+    let command = Cli::parse_from(arguments).command;
+    let result = room::caught(|| match command {
         Command::Finetune(arguments) => finetune::run(&arguments, &registry),
         Command::Measure(arguments) => measure::run(&arguments, &registry),
         Command::Replay(arguments) => replay::run(&arguments, &registry),
@@ -151,10 +158,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Calibrate(arguments) => calibrate::run(&arguments, &registry),
         Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),
+        Command::Device(arguments) => device::run(&arguments),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
-    };
-    match result {
+    });
+    match result.unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => code,
         Err(error) => {
             remark!("error: {}", failure::message(&error));

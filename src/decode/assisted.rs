@@ -17,11 +17,10 @@ use super::greedy::check_length;
 use super::row::{Choice, Phase, Row};
 use super::{DecodeError, Decoding, Sampling, Settings};
 use crate::device::has_kernels;
+use crate::device::room::{allocate, in_halves, room};
 use crate::model::{KvPool, NewToken, Pair, Role};
 use crate::random::{Purpose, stream, token_hash};
 
-/// The memory, in bytes, that the keys, values and distributions of all current rows may take together.
-const MEMORY: usize = 1200 << 20;
 /// The most rows at once: with more, matrix products get no faster.
 const MOST_ROWS: usize = 512;
 /// Tokens that make a pass of the main model efficient.
@@ -57,21 +56,38 @@ pub fn assisted(
     let mut distinct = requests.to_vec();
     distinct.sort_unstable_by_key(|request| (request.prompt, request.seed));
     distinct.dedup();
-    let mut batch = Batch::new(pair, eos, settings, &distinct);
-    while !batch.is_done() {
-        go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
-        // Run inside rayon's pool. From outside, each of the many short parallel loops would wake the pool and wait for it.
-        rayon::scope(|_| {
-            batch.admit();
-            batch.draft()?;
-            batch.verify()
-        })?;
-    }
+    let most = rows_that_fit(pair, settings, &distinct).min(distinct.len());
+    let decodings = in_halves(most, |room| {
+        let mut batch = Batch::new(pair, eos, settings, &distinct, room);
+        while !batch.is_done() {
+            go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
+            // Run inside rayon's pool. From outside, each of the many short parallel loops would wake the pool and wait for it.
+            rayon::scope(|_| {
+                batch.admit();
+                batch.draft()?;
+                batch.verify()
+            })?;
+        }
+        Ok::<_, DecodeError>(batch.decodings)
+    })?;
     let place: HashMap<Request, usize> = distinct.iter().copied().zip(0..).collect();
     let found = requests
         .iter()
-        .map(|request| batch.decodings[place[request]].clone());
+        .map(|request| decodings[place[request]].clone());
     Ok(found.collect())
+}
+
+/// How many rows fit into the room on the main model's device.
+fn rows_that_fit(pair: &Pair, settings: &Settings, requests: &[Request]) -> usize {
+    let (main, assistant) = (pair.main.config(), pair.assistant.config());
+    let longest = requests.iter().map(|request| request.prompt.len()).max();
+    let tokens = longest.unwrap_or(0) + settings.max_new_tokens + settings.draft_length;
+    let mut row = tokens * (KvPool::bytes_per_token(main) + KvPool::bytes_per_token(assistant));
+    if settings.sampling.is_some() {
+        // Two distributions for each drafted token, and one for the token after the draft.
+        row += (2 * settings.draft_length + 1) * main.vocab_size * size_of::<f32>();
+    }
+    (room(&pair.main.device()) / row.max(1)).clamp(1, MOST_ROWS)
 }
 
 /// The current rows, and the requests that wait.
@@ -83,7 +99,7 @@ struct Batch<'a> {
     /// How many requests have been admitted, and how many are done.
     admitted: usize,
     done: usize,
-    /// How many rows fit into memory.
+    /// How many rows there may be at once.
     room: usize,
     rows: Vec<Row>,
     main: KvPool,
@@ -99,15 +115,9 @@ impl<'a> Batch<'a> {
         eos: Option<u32>,
         settings: &'a Settings,
         requests: &'a [Request<'a>],
+        room: usize,
     ) -> Self {
         let (main, assistant) = (pair.main.config(), pair.assistant.config());
-        let longest = requests.iter().map(|request| request.prompt.len()).max();
-        let tokens = longest.unwrap_or(0) + settings.max_new_tokens + settings.draft_length;
-        let mut row = tokens * (KvPool::bytes_per_token(main) + KvPool::bytes_per_token(assistant));
-        if settings.sampling.is_some() {
-            // Two distributions for each drafted token, and one for the token after the draft.
-            row += (2 * settings.draft_length + 1) * main.vocab_size * size_of::<f32>();
-        }
         Self {
             pair,
             eos,
@@ -115,7 +125,7 @@ impl<'a> Batch<'a> {
             requests,
             admitted: 0,
             done: 0,
-            room: (MEMORY / row.max(1)).clamp(1, MOST_ROWS),
+            room,
             rows: Vec::new(),
             main: KvPool::new(main),
             assistant: KvPool::new(assistant),
@@ -149,6 +159,7 @@ impl<'a> Batch<'a> {
                 .push(Row::new(index, request.prompt, self.settings, rng));
         }
         self.admitted += self.rows.len() - first;
+        allocate(self.rows.len());
         let rows = &mut self.rows[first..];
         let texts = rows.iter().map(|row| &row.text[..row.text.len() - 1]);
         let texts: Vec<&[u32]> = texts.collect();

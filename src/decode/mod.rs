@@ -9,6 +9,8 @@ mod settings;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::OutOfMemory;
+
 pub use assisted::{Request, assisted};
 pub use greedy::greedy;
 pub use sampling::{Distribution, Sampling};
@@ -62,7 +64,19 @@ pub enum DecodeError {
     /// A model returned NaN or infinity.
     #[error("the {0} model's logits are not finite")]
     NotFinite(crate::model::Role),
+    /// Not even one prompt fits into the device's memory.
+    #[error(
+        "{0}, though one prompt was decoded at a time: lower `decode.max_new_tokens` or `decode.draft_length`, or take another `device`"
+    )]
+    OutOfMemory(OutOfMemory),
     /// The caller stopped the decoding.
     #[error("stopped: {0}")]
     Stopped(String),
+}
+
+// Not its source: the message has it already.
+impl From<OutOfMemory> for DecodeError {
+    fn from(error: OutOfMemory) -> Self {
+        Self::OutOfMemory(error)
+    }
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::distant_divergence;
 use super::divergence::Divergence;
 use crate::device::has_kernels;
+use crate::device::room::{allocate, caught};
 use crate::model::{KvPool, Pair};
 use crate::readback::values;
 
@@ -195,13 +196,34 @@ pub(super) fn each_group(
         }
         let (group, others) = rest.split_at(count);
         rest = others;
-        go_on()?;
-        let group = read(pair, texts, group);
-        if !group.places.is_empty() {
-            take(&group)?;
-        }
+        in_halves(pair, texts, group, go_on, take)?;
     }
     Ok(())
+}
+
+/// Reads a group as a whole, or, where the device has not the memory, in two halves, and these likewise.
+fn in_halves(
+    pair: &Pair,
+    texts: &[Text],
+    group: &[usize],
+    go_on: &dyn Fn() -> anyhow::Result<()>,
+    take: &mut dyn FnMut(&Group) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    go_on()?;
+    let whole = caught(|| {
+        allocate(group.len());
+        read(pair, texts, group)
+    });
+    match whole {
+        Ok(whole) if whole.places.is_empty() => Ok(()),
+        Ok(whole) => take(&whole),
+        Err(_) if group.len() > 1 => {
+            let (first, second) = group.split_at(group.len() / 2);
+            in_halves(pair, texts, first, go_on, take)?;
+            in_halves(pair, texts, second, go_on, take)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads the texts of these indices.

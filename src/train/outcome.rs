@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::clock::Clock;
 use crate::data::tokenizer::TokenizerError;
+use crate::device::OutOfMemory;
 use crate::hook::Cost;
 use crate::intervention::Done;
 use crate::model::{Role, WeightsError};
@@ -33,6 +34,11 @@ pub enum RunError {
         /// What was saved, in words.
         saved: String,
     },
+    /// The device has no more memory.
+    #[error(
+        "{0} in step {1}: lower `train.batch` (with as much more `train.accumulation` the steps stay what they are) or `train.block`, or take smaller models; --resume goes on from the last checkpoint"
+    )]
+    OutOfMemory(OutOfMemory, u64),
     /// The run's files could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),

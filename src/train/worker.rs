@@ -122,7 +122,10 @@ pub(crate) fn caught<T>(code: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Res
     let outside = IN_HOOK.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(code));
     IN_HOOK.set(outside);
-    outcome.unwrap_or_else(|panic| anyhow::bail!("panicked: {}", panic_text(panic.as_ref())))
+    outcome.unwrap_or_else(|panic| match device::room::of_panic(panic.as_ref()) {
+        Some(error) => Err(error.into()),
+        None => anyhow::bail!("panicked: {}", panic_text(panic.as_ref())),
+    })
 }
 
 /// The context that a hook gets in this call.

@@ -5,7 +5,7 @@ use milepost::device::{DeviceError, open};
 use milepost::model::{Network, next_token_loss};
 use milepost::train::Learner;
 
-use crate::harness::{REFERENCE, close, fixture, rows};
+use crate::harness::{Project, REFERENCE, close, fixture, rows};
 
 fn logits(device: &Device) -> Vec<f32> {
     let batch = rows(&REFERENCE["forward"]["ids"]);
@@ -99,6 +99,7 @@ fn a_device_that_is_not_here_is_one_message() {
         ("tch", cfg!(feature = "tch")),
         ("tch:cuda:0", cfg!(feature = "tch")),
         ("wgpu", cfg!(feature = "wgpu")),
+        ("metal", cfg!(feature = "metal")),
     ] {
         match open(name) {
             Ok(_) => assert!(feature, "{name}"),
@@ -117,4 +118,77 @@ fn a_device_that_is_not_here_is_one_message() {
         }
     }
     assert!(open("tch:cuda:x").is_err());
+}
+
+#[test]
+fn the_device_page_says_what_flex_is_and_how_fast() {
+    let project = Project::new();
+    let arguments = [
+        "device",
+        "--device",
+        "flex",
+        "--quick",
+        "--json",
+        "device.json",
+    ];
+    let output = project.milepost(&arguments).assert().success();
+    let page = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    for line in [
+        "flex\n  is ",
+        "\n  memory ",
+        "\n  product, f32 ",
+        "use flex",
+    ] {
+        assert!(page.contains(line), "{line:?} is not in:\n{page}");
+    }
+    let document: serde_json::Value = serde_json::from_str(&project.read("device.json")).unwrap();
+    let flex = &document["devices"]["flex"];
+    assert_eq!(flex["opens"], true);
+    assert!(
+        flex["types"].as_array().unwrap().contains(&"f32".into()),
+        "{flex}"
+    );
+    assert!(flex.get("training").is_none(), "{flex}");
+    assert_eq!(document["advice"]["device"], "flex");
+    // The speed of products, by a clock of the test's own. The machine does not keep its speed.
+    let side = flex["product_f32"]["side"].as_u64().unwrap() as usize;
+    let matrix = Tensor::<2>::ones([side, side], &Device::flex());
+    let seconds = (0..5).map(|_| {
+        let began = std::time::Instant::now();
+        drop(matrix.clone().matmul(matrix.clone()));
+        began.elapsed().as_secs_f64()
+    });
+    let best = 2.0 * (side as f64).powi(3) / seconds.fold(f64::INFINITY, f64::min) / 1e9;
+    let found = flex["product_f32"]["gflops"].as_f64().unwrap();
+    assert!(
+        found > best / 20.0 && found < best * 20.0,
+        "{found} and {best} GFLOP/s"
+    );
+}
+
+#[test]
+fn the_device_page_has_a_line_for_each_device_that_is_not_there() {
+    let project = Project::new();
+    let output = project
+        .milepost(&["device", "--quick"])
+        .env("PATH", "")
+        .assert()
+        .success();
+    let page = String::from_utf8_lossy(&output.get_output().stdout).into_owned();
+    for (name, is_here) in [
+        ("tch", cfg!(feature = "tch")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("vulkan", cfg!(feature = "vulkan")),
+        ("metal", cfg!(feature = "metal")),
+    ] {
+        let not_here = format!("\n{name}\n  device `{name}` is not in this build");
+        assert_eq!(page.contains(&not_here), !is_here, "{name}:\n{page}");
+    }
+    // One that is named must be there.
+    let error = project.fails(&["device", "--device", "abacus"], 2);
+    assert!(error.contains("unknown device `abacus`"), "{error}");
+    if !cfg!(feature = "metal") {
+        let error = project.fails(&["device", "--device", "flex,metal"], 2);
+        assert!(error.contains("--features metal"), "{error}");
+    }
 }

@@ -40,6 +40,7 @@ mod likelihood;
 mod loop_order;
 mod loopback_hub;
 mod measuring;
+mod memory;
 mod moments;
 mod objective;
 mod options;

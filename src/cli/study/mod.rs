@@ -25,7 +25,7 @@ use crate::registry::Registry;
 pub(super) struct Arguments {
     /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/.
     study: String,
-    /// Device for both models (flex, tch, tch:cuda:0, wgpu), or one each: main=wgpu,assistant=flex.
+    /// Device for both models (flex, tch, tch:cuda:0, wgpu, vulkan, metal), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
     device: Option<String>,
     #[command(flatten)]

@@ -26,6 +26,7 @@ use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Epoch, Extent, MicroBatch, Samples, Step, Tokens};
 use crate::data::order::{epoch_order, micro_batches};
+use crate::device;
 use crate::event::{Axis, Event};
 use crate::hook::{Live, Milestone, Output, Pass, Request, Scene, StepTimes};
 use crate::model::Role;
@@ -104,7 +105,9 @@ fn train(
     interrupt: &AtomicBool,
 ) -> Result<Outcome, RunError> {
     let mut run = Run::open(plan, models, begin, reporter, interrupt)?;
-    match run.all() {
+    let ended = device::room::caught(|| run.all());
+    let step = run.clock().step.0 + 1;
+    match ended.unwrap_or_else(|error| Err(RunError::OutOfMemory(error, step))) {
         Ok(stop) => run.finish(stop),
         Err(error) => {
             run.fail(&error);
@@ -255,6 +258,7 @@ impl Run<'_> {
         let rows: Vec<&[u32]> = blocks.map(|&index| source.get(index)).collect();
         self.times.fetch += began.elapsed();
         self.emit(Event::BatchReady)?;
+        device::room::allocate(rows.len());
         let (began, index) = (Instant::now(), self.progress.clock.micro_batch);
         self.models.forward(&TrainingBatch {
             rows: &rows,

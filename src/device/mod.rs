@@ -1,11 +1,22 @@
 //! The devices that tensors can be on. Only this module knows which there are: a new one is an entry of [`KINDS`] with the function that
 //! opens it.
 
+#[cfg_attr(
+    not(all(feature = "tch", feature = "wgpu")),
+    allow(dead_code, reason = "libtorch counts cards, cubecl tells addresses")
+)]
+mod cards;
+mod facts;
+pub(crate) mod room;
+
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Device, Tensor};
 
+pub use crate::memory::Memory;
 use crate::readback::is_rehearsed;
+pub(crate) use facts::facts;
+pub use room::OutOfMemory;
 
 /// Why a device could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +75,28 @@ const KINDS: &[Kind] = &[
         remedy: "it needs a driver for Vulkan, Metal or DirectX 12 (Debian: mesa-vulkan-drivers for one in software)",
         open: |name| (name == "wgpu").then(wgpu),
     },
+    Kind {
+        form: "vulkan",
+        remedy: "it needs a driver for Vulkan; `wgpu` takes the same card without SPIR-V",
+        open: |name| (name == "vulkan").then(vulkan),
+    },
+    Kind {
+        form: "metal",
+        remedy: "it needs macOS and a card with Metal",
+        open: |name| (name == "metal").then(metal),
+    },
 ];
+
+/// The names of all devices that may be here, in any build: of each kind, and of as many cards as libtorch knows.
+pub(crate) fn names() -> Vec<String> {
+    let names = KINDS.iter().flat_map(|kind| match kind.form {
+        "tch:cuda:N" => (0..cuda_cards().max(1))
+            .map(|card| format!("tch:cuda:{card}"))
+            .collect(),
+        form => vec![form.to_owned()],
+    });
+    names.collect()
+}
 
 fn forms() -> String {
     let forms: Vec<&str> = KINDS.iter().map(|kind| kind.form).collect();
@@ -72,30 +104,13 @@ fn forms() -> String {
 }
 
 /// Opens a device by name. `flex` is pure Rust on the CPU and the default. The others need the cargo feature of their name: `tch` (libtorch
-/// on the CPU), `tch:cuda:0` (libtorch on a graphics card) and `wgpu` (any graphics card). Any device other than `flex` is tested with a
-/// small sum.
+/// on the CPU), `tch:cuda:0` (libtorch on a graphics card), `wgpu` (any graphics card), `vulkan` and `metal` (one by that interface alone). Any
+/// device other than `flex` is tested with a small sum.
 ///
 /// # Errors
 /// When the name is unknown, the device is not compiled in, or it does not work on this machine.
 pub fn open(name: &str) -> Result<Device, DeviceError> {
-    let opened = KINDS.iter().find_map(|kind| {
-        // Opening can panic, for example where a driver's library is missing.
-        let opened = crate::foreign::call(|| (kind.open)(name)).transpose()?;
-        Some((kind, opened))
-    });
-    let Some((kind, opened)) = opened else {
-        return Err(DeviceError::Unknown(name.to_owned()));
-    };
-    let not_there = |reason: String| DeviceError::NotThere {
-        name: name.to_owned(),
-        reason,
-        remedy: kind.remedy,
-    };
-    let device = opened.map_err(not_there)?;
-    let device = device.map_err(|feature| DeviceError::NotCompiled {
-        name: name.to_owned(),
-        feature,
-    })?;
+    let (kind, device) = find(name)?;
     if name != "flex" {
         let sum = crate::foreign::call(|| {
             let ones = Tensor::<1>::ones([8], &device);
@@ -104,11 +119,10 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
         match sum {
             Ok(8.0) => {}
             Ok(other) => {
-                return Err(not_there(format!(
-                    "the sum of eight ones came out as {other}"
-                )));
+                let reason = format!("the sum of eight ones came out as {other}");
+                return Err(kind.not_there(name, reason));
             }
-            Err(reason) => return Err(not_there(reason)),
+            Err(reason) => return Err(kind.not_there(name, reason)),
         }
     }
     Ok(device)
@@ -122,6 +136,40 @@ pub(crate) fn only_rounds(name: &str) -> bool {
 /// Whether a device has kernels of our own. Elsewhere layers are composed of burn's operations.
 pub(crate) fn has_kernels(device: &Device) -> bool {
     device.clone().inner() == Device::flex() && !is_rehearsed()
+}
+
+/// Whether a device of this name is in the build. It may not work here: that is found out by [`open`] alone.
+///
+/// # Errors
+/// When the name is unknown, or the device is not compiled in.
+pub(crate) fn is_in_build(name: &str) -> Result<(), DeviceError> {
+    find(name).map(drop)
+}
+
+/// The kind of a device and the device, on which nothing was done yet.
+fn find(name: &str) -> Result<(&'static Kind, Device), DeviceError> {
+    let found = KINDS.iter().find_map(|kind| {
+        // Opening can panic, for example where a driver's library is missing.
+        let opened = crate::foreign::call(|| (kind.open)(name)).transpose()?;
+        Some((kind, opened))
+    });
+    let (kind, opened) = found.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;
+    let device = opened.map_err(|reason| kind.not_there(name, reason))?;
+    let device = device.map_err(|feature| DeviceError::NotCompiled {
+        name: name.to_owned(),
+        feature,
+    })?;
+    Ok((kind, device))
+}
+
+impl Kind {
+    fn not_there(&self, name: &str, reason: String) -> DeviceError {
+        DeviceError::NotThere {
+            name: name.to_owned(),
+            reason,
+            remedy: self.remedy,
+        }
+    }
 }
 
 /// Waits until a device has done all that was queued on it, and says how long that took. `flex` does everything at once.
@@ -153,12 +201,64 @@ fn tch(_card: Option<usize>) -> Result<Device, &'static str> {
     Err("tch")
 }
 
+/// How many cards libtorch knows.
+#[cfg(feature = "tch")]
+fn cuda_cards() -> usize {
+    use burn::tensor::DeviceType;
+    // libtorch on the CPU is not among them.
+    let cards = crate::foreign::call(|| Device::enumerate(DeviceType::LibTorch).into_vec());
+    cards.map_or(0, |cards| cards.len())
+}
+
+#[cfg(not(feature = "tch"))]
+fn cuda_cards() -> usize {
+    0
+}
+
 #[cfg(feature = "wgpu")]
 fn wgpu() -> Result<Device, &'static str> {
+    keep_what_was_tuned();
     Ok(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice))
 }
 
 #[cfg(not(feature = "wgpu"))]
 fn wgpu() -> Result<Device, &'static str> {
     Err("wgpu")
+}
+
+#[cfg(feature = "vulkan")]
+fn vulkan() -> Result<Device, &'static str> {
+    keep_what_was_tuned();
+    Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "vulkan"))]
+fn vulkan() -> Result<Device, &'static str> {
+    Err("vulkan")
+}
+
+#[cfg(feature = "metal")]
+fn metal() -> Result<Device, &'static str> {
+    keep_what_was_tuned();
+    Ok(Device::metal(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "metal"))]
+fn metal() -> Result<Device, &'static str> {
+    Err("metal")
+}
+
+/// Keeps the kernels that cubecl has found by trial in the user's cache, so that the next run does not try again and takes the same ones.
+/// cubecl's own place is the `target` of whichever crate surrounds the current folder. What a `cubecl.toml` says of another place, and
+/// cubecl's variables, hold.
+#[cfg(feature = "wgpu")]
+fn keep_what_was_tuned() {
+    use burn::cubecl::config::cache::CacheConfig;
+    use burn::cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    if matches!(config.environment.path, CacheConfig::Target) {
+        config.environment.path = CacheConfig::Global;
+    }
+    // Only the first call has an effect.
+    CubeClRuntimeConfig::try_set(config);
 }

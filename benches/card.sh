@@ -1,0 +1,81 @@
+#!/bin/sh
+# What a graphics card makes of milepost, beside PyTorch on the same card: training, a milestone, hooks in the background, losses. It takes the
+# program as it was built and a Python with torch and transformers, and needs no Rust and no network.
+#
+#   benches/card.sh [MILEPOST]      DEVICE=tch:cuda:0 PYTHON=python3 SIZE=full OUT=card
+#
+# MILEPOST is the program (target/release/milepost). SIZE is full (gpt2 and distilgpt2, 100 steps of 8 x 128) or small (two layers of 128, to try
+# the script on a CPU). Everything is made in the folder OUT; the table is in OUT/card.txt, the numbers in OUT/card.json.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+milepost=${1:-$here/../target/release/milepost}
+DEVICE=${DEVICE:-tch:cuda:0}
+PYTHON=${PYTHON:-python3}
+SIZE=${SIZE:-full}
+OUT=${OUT:-card}
+
+refuse() { echo "card.sh: $1" >&2; exit 2; }
+test -x "$milepost" || refuse "no program at $milepost: build it with \`make device DEVICE=$DEVICE\` or name it: benches/card.sh FILE"
+"$PYTHON" -c 'import torch, transformers' || refuse "$PYTHON has no torch and transformers: PYTHON=DIR/bin/python"
+case $SIZE in full | small) ;; *) refuse "SIZE=$SIZE: it is full or small" ;; esac
+
+# A program with libtorch finds it in the torch of PYTHON, unless LIBTORCH names another.
+case $DEVICE in tch*)
+    libraries=${LIBTORCH:+$LIBTORCH/lib}
+    test -n "$libraries" || libraries=$("$PYTHON" -c 'import os, torch; print(os.path.join(os.path.dirname(torch.__file__), "lib"))')
+    export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
+    ;;
+esac
+
+mkdir -p "$OUT"
+OUT=$(cd "$OUT" && pwd)
+milepost=$(cd "$(dirname "$milepost")" && pwd)/$(basename "$milepost")
+export MILEPOST_OFFLINE=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+python() { "$PYTHON" "$here/card.py" "$@" --out "$OUT" --size "$SIZE" --device "$DEVICE"; }
+
+echo "== the device"
+"$milepost" device --device "$DEVICE" --quick --json "$OUT/device.json" || echo "milepost device ended with $?: read its lines" >&2
+
+echo "== weights, text and experiment"
+rm -rf "$OUT/runs"
+python make
+
+# The precisions of this build.
+precisions=f32
+if "$milepost" plan "$OUT/card.toml" --device "$DEVICE" --set train.precision=bf16 >/dev/null 2>"$OUT/bf16.err"; then
+    precisions="f32 bf16"
+else
+    echo "no bf16 training in this build: $(head -n 1 "$OUT/bf16.err")"
+fi
+
+cd "$OUT"
+train() {
+    name=$1
+    shift
+    "$milepost" finetune card.toml --device "$DEVICE" --name "$name" "$@" >"$name.log" 2>&1 || {
+        tail -n 20 "$name.log" >&2
+        refuse "milepost finetune failed ($name); all it said is in $OUT/$name.log"
+    }
+}
+for precision in $precisions; do
+    set -- --no-hooks
+    test "$precision" = f32 || set -- "$@" --set "train.precision=$precision"
+    echo "== milepost trains, $precision"
+    train "$precision" "$@"
+    for kind in eager compile; do
+        echo "== PyTorch trains, $precision, $kind"
+        python train --precision "$precision" --kind "$kind" || echo "PyTorch $kind failed in $precision: no such row in the table" >&2
+    done
+done
+echo "== milepost trains, f32, with hooks in the background"
+train hooks
+
+echo "== a milestone"
+"$milepost" measure --main main --assistant assistant --templates builtin --set templates.set=unique --device "$DEVICE" --json measured.json >measured.log 2>&1 || {
+    cat measured.log >&2
+    refuse 'milepost measure failed'
+}
+python generate
+
+python table

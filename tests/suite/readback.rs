@@ -379,7 +379,7 @@ fn tensors_are_read_in_one_place() {
     }
     let expected = [
         // A device is tried when it is opened.
-        "src/device.rs: ones.sum().into_scalar::<f32>()",
+        "src/device/mod.rs: ones.sum().into_scalar::<f32>()",
         // On flex alone.
         "src/model/layers/embedding.rs: let ids: Vec<u32> = index.into_data().iter::<u32>().collect();",
         "src/readback.rs: tensor.into_data()",

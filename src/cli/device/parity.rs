@@ -10,6 +10,7 @@ use crate::decode::{Request, Settings, assisted};
 use crate::mini;
 use crate::model::{Network, Pair, Role, next_token_loss};
 use crate::random::{Purpose, stream};
+use crate::readback::values;
 use crate::train::Learner;
 
 /// How far a logit may be from that of flex, relative to the larger of 1 and itself: what sums in another order make of f32, with much to
@@ -98,10 +99,7 @@ fn logits(role: Role, device: &Device) -> anyhow::Result<Vec<f32>> {
     let rows = rows(model.config().vocab_size, 4, 24);
     let ids: Vec<i32> = rows.iter().flatten().map(|&id| id as i32).collect();
     let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [4, 24]), device);
-    let logits = model.logits(ids).into_data().convert::<f32>();
-    logits
-        .try_into_vec()
-        .map_err(|error| anyhow::anyhow!("{error:?}"))
+    Ok(values(model.logits(ids)))
 }
 
 /// The losses of the first steps of training the built-in main model, without dropout.

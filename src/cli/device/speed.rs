@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::findings::{Findings, Found};
 use crate::random::{Purpose, stream};
+use crate::readback::values;
 
 /// The sides of the matrices that are multiplied, until a product takes [`ENOUGH`].
 const SIDES: [usize; 5] = [512, 1024, 2048, 4096, 8192];
@@ -132,8 +133,8 @@ fn copied(device: &Device, there: bool) -> anyhow::Result<Found> {
     } else {
         let tensor = Tensor::<1>::from_data(data(), device);
         median_seconds(device, || {
-            let back = tensor.clone().into_data();
-            ensure!(back.num_elements() == numbers.len(), "not all came back");
+            let back = values(tensor.clone());
+            ensure!(back.len() == numbers.len(), "not all came back");
             Ok(())
         })?
     };
@@ -148,8 +149,8 @@ fn copied(device: &Device, there: bool) -> anyhow::Result<Found> {
 fn read(device: &Device) -> anyhow::Result<Found> {
     let one = Tensor::<1>::ones([1], device);
     let seconds = median_seconds(device, || {
-        let two: f32 = one.clone().add_scalar(1.0).into_scalar();
-        ensure!(two == 2.0, "1 + 1 came out as {two}");
+        let two = values(one.clone().add_scalar(1.0));
+        ensure!(two == [2.0], "1 + 1 came out as {two:?}");
         Ok(())
     })?;
     let micros = seconds * 1e6;

@@ -4,6 +4,7 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::TrainingPass;
+use crate::readback::values;
 
 /// The element type in which a training pass multiplies matrices, forward and backward: operands and products are rounded to it. Weights,
 /// layer norms, softmax, activations, the loss and all sums of gradients are in single precision, as PyTorch's `autocast` has them.
@@ -57,14 +58,14 @@ impl Precision {
         let tried = crate::foreign::call(|| {
             device.supports_dtype(element).then(|| {
                 let ones = || Tensor::<2>::ones([8, 8], device);
-                self.product(ones(), ones()).sum().into_scalar::<f32>()
+                values(self.product(ones(), ones()).sum())
             })
         });
         match tried? {
             None => Err("it does not have this element type".to_owned()),
-            Some(512.0) => Ok(()),
-            Some(other) => Err(format!(
-                "the elements of a product of ones add up to {other}, not 512"
+            Some(sum) if sum == [512.0] => Ok(()),
+            Some(sum) => Err(format!(
+                "the elements of a product of ones add up to {sum:?}, not 512"
             )),
         }
     }

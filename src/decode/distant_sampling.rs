@@ -199,11 +199,20 @@ mod tests {
     use rand::Rng;
 
     use super::*;
+    use crate::device::open;
     use crate::random::{Purpose, stream};
 
-    fn tensor(values: &[f32], rows: usize) -> Tensor<2> {
+    fn tensor(values: &[f32], rows: usize, device: &Device) -> Tensor<2> {
         let shape = [rows, values.len() / rows];
-        Tensor::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+    }
+
+    /// flex, and the devices that MILEPOST_TEST_DEVICES names.
+    fn devices() -> Vec<Device> {
+        let more = std::env::var("MILEPOST_TEST_DEVICES").unwrap_or_default();
+        let names = ["flex"].into_iter().chain(more.split(','));
+        let names = names.filter(|name| !name.is_empty());
+        names.map(|name| open(name).unwrap()).collect()
     }
 
     fn settings() -> Vec<Sampling> {
@@ -235,8 +244,12 @@ mod tests {
                 row => (rng.random::<f32>() - 0.5) * 4.0 * (row + 1) as f32,
             })
             .collect();
-        for (draws, sampling) in (0..).zip(settings()) {
-            let all = tensor(&logits, rows);
+        let settings = || (0..).zip(settings());
+        let all = devices()
+            .into_iter()
+            .flat_map(|device| settings().map(move |one| (device.clone(), one)));
+        for (device, (draws, sampling)) in all {
+            let all = tensor(&logits, rows, &device);
             let found = distribution(&sampling, all.clone(), all.max_dim(1));
             let expected: Vec<_> = logits
                 .chunks(vocab)
@@ -266,10 +279,12 @@ mod tests {
 
     #[test]
     fn a_token_without_weight_is_never_drawn() {
-        let weights = tensor(&[0.0, 1.0, 0.0, 2.0, 0.0], 1);
-        for (uniform, token) in [(0.0, 1.0), (0.3, 1.0), (0.34, 3.0), (0.9999999999, 3.0)] {
-            let found = drawn(weights.clone(), column(&[uniform], &weights));
-            assert_eq!(values(found.cast(FloatDType::F32)), [token], "{uniform}");
+        for device in devices() {
+            let weights = tensor(&[0.0, 1.0, 0.0, 2.0, 0.0], 1, &device);
+            for (uniform, token) in [(0.0, 1.0), (0.3, 1.0), (0.34, 3.0), (0.9999999999, 3.0)] {
+                let found = drawn(weights.clone(), column(&[uniform], &weights));
+                assert_eq!(values(found.cast(FloatDType::F32)), [token], "{uniform}");
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The influence of all documents on several goals.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
 
 use super::goal::{GoOn, Goal, direction, measured};
+use super::passes::Passes;
 use super::seen::Seen;
 use super::spread::{Spread, segment, spread};
 use crate::data::blocks::Blocks;
@@ -65,7 +66,7 @@ pub struct Estimate {
     pub seen: Vec<u64>,
 }
 
-/// Estimates the influence of all documents on each goal. `progress` gets the number of gradients that were made and of all that are to be, before
+/// Estimates the influence of all documents on each goal. `progress` gets the number of passes that were made and of all that are to be, before
 /// each; its error ends the work.
 ///
 /// # Errors
@@ -80,11 +81,12 @@ pub fn estimate(
     let spreads = spread(&rates, request.ends());
     let segments = 0..request.ends().len();
     let work: Vec<Vec<Piece>> = segments.map(|saw| pieces(request, saw, &spreads)).collect();
-    let (all, mut done) = (2 * work.iter().map(Vec::len).sum::<usize>(), 0);
+    let passes = Passes::new(request.passes(&work, states)?, progress);
     let mut found: Vec<OfGoal> = goals.iter().map(|_| OfGoal::new(request)).collect();
     for &step in request.states {
-        let go_on = || progress(done, all);
-        let values = measured(&states.pair(step)?, request.prompts, goals, &go_on)?;
+        let ask = || passes.ask();
+        let values = measured(&states.pair(step)?, request.prompts, goals, &ask)?;
+        passes.next()?;
         for (found, value) in found.iter_mut().zip(values) {
             found.values.push(value);
         }
@@ -94,14 +96,13 @@ pub fn estimate(
         known.retain(|&segment, _| segment >= saw);
         for &takes in pieces.iter().flat_map(|piece| piece.rates.keys()) {
             if let Entry::Vacant(entry) = known.entry(takes) {
-                entry.insert(request.directions(takes, states, &|| progress(done, all))?);
+                entry.insert(request.directions(takes, states, &|| passes.next())?);
             }
         }
         let pair = states.pair(request.states[saw])?;
         for piece in pieces {
             for role in Role::BOTH {
-                progress(done, all)?;
-                done += 1;
+                passes.next()?;
                 add_piece(
                     &mut found,
                     request.blocks,
@@ -113,7 +114,7 @@ pub fn estimate(
             }
         }
     }
-    progress(all, all)?;
+    passes.ask()?;
     Ok(Estimate {
         goals: found,
         seen: predictions(request.blocks, seen),
@@ -223,6 +224,22 @@ impl Request<'_> {
     /// The last steps of the segments.
     fn ends(&self) -> &[u64] {
         &self.states[1..]
+    }
+
+    /// How many passes the estimate makes: one to measure at each state, those for the gradients of the goals at both ends of each segment that
+    /// takes a gradient, and one of each model for each piece of a document.
+    fn passes(&self, work: &[Vec<Piece>], states: &dyn States) -> anyhow::Result<usize> {
+        let pieces = || work.iter().flatten();
+        let segments: BTreeSet<usize> = pieces()
+            .flat_map(|piece| piece.rates.keys().copied())
+            .collect();
+        let start = states.pair(self.states[0])?;
+        let of_goals = self
+            .goals
+            .iter()
+            .map(|goal| goal.passes(self.prompts, &start));
+        let of_goals = of_goals.sum::<anyhow::Result<usize>>()?;
+        Ok(self.states.len() + 2 * segments.len() * of_goals + 2 * pieces().count())
     }
 
     /// The direction of each goal in a segment: the mean of its gradients at both ends, preconditioned by the moments at the first checkpoint

@@ -18,6 +18,36 @@ pub struct Goal {
     pub weights: Vec<f64>,
 }
 
+impl Goal {
+    /// The prompts that have a weight, by their index.
+    fn counted(&self) -> Vec<usize> {
+        let all = 0..self.weights.len();
+        all.filter(|&one| self.weights[one] != 0.0).collect()
+    }
+
+    /// How many passes its gradient at one state of a pair takes.
+    ///
+    /// # Errors
+    /// When a prompt does not fit the models.
+    pub(super) fn passes(&self, prompts: &[Vec<u32>], pair: &Pair) -> anyhow::Result<usize> {
+        self.check(prompts)?;
+        let counted = self.counted();
+        let texts: Vec<&[u32]> = counted.iter().map(|&one| &prompts[one][..]).collect();
+        Ok(batches(&texts, pair.main.config())?.len())
+    }
+
+    /// There must be a weight for each prompt.
+    fn check(&self, prompts: &[Vec<u32>]) -> anyhow::Result<()> {
+        ensure!(
+            self.weights.len() == prompts.len(),
+            "{} weights for {} prompts",
+            self.weights.len(),
+            prompts.len()
+        );
+        Ok(())
+    }
+}
+
 /// Asked before each piece of work whether to go on.
 pub type GoOn<'a> = dyn Fn() -> anyhow::Result<()> + 'a;
 
@@ -76,14 +106,7 @@ fn add_gradients(
     goal: &Goal,
     go_on: &GoOn,
 ) -> anyhow::Result<()> {
-    ensure!(
-        goal.weights.len() == prompts.len(),
-        "{} weights for {} prompts",
-        goal.weights.len(),
-        prompts.len()
-    );
-    let counted = 0..prompts.len();
-    let counted: Vec<usize> = counted.filter(|&one| goal.weights[one] != 0.0).collect();
+    let counted = goal.counted();
     let texts: Vec<&[u32]> = counted.iter().map(|&one| &prompts[one][..]).collect();
     batches(&texts, pair.assistant.config())?;
     for batch in batches(&texts, pair.main.config())? {

@@ -15,6 +15,7 @@
 mod estimate;
 mod goal;
 mod of_goal;
+mod passes;
 pub mod score;
 mod seen;
 mod spread;

@@ -6,11 +6,10 @@ use milepost::model::{Network, Pair, Role};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::harness::{fixture, ids, rows};
+use crate::harness::{fixture_pair, ids, rows};
 
 fn tiny() -> Pair {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    Pair::new(load("main"), load("assistant")).unwrap()
+    fixture_pair(&Device::flex())
 }
 
 fn decode(

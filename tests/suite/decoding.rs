@@ -7,11 +7,10 @@ use milepost::measure::evaluation::template_divergences;
 use milepost::model::{Network, Pair, Role};
 use proptest::prelude::*;
 
-use crate::harness::{REFERENCE, fixture, ids, rows};
+use crate::harness::{REFERENCE, fixture_pair, ids, rows};
 
 fn pair() -> Pair {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    Pair::new(load("main"), load("assistant")).unwrap()
+    fixture_pair(&Device::flex())
 }
 
 fn go_on(_done: usize) -> Result<(), String> {
@@ -25,7 +24,12 @@ fn requests(prompts: &[Vec<u32>]) -> Vec<Request<'_>> {
 
 #[test]
 fn every_token_and_round_is_that_of_the_reference() {
-    let (pair, reference) = (pair(), &REFERENCE["decoding"]);
+    decodes_as_the_reference(&Device::flex());
+}
+
+/// Every token and round of the decodings of the reference, on a device.
+pub fn decodes_as_the_reference(device: &Device) {
+    let (pair, reference) = (fixture_pair(device), &REFERENCE["decoding"]);
     let eos = REFERENCE["eos"].as_u64().map(|id| id as u32);
     let prompts = rows(&reference["prompts"]);
     for case in reference["settings"].as_array().unwrap() {

@@ -1,11 +1,17 @@
 //! Other devices against `flex`: the ones that MILEPOST_TEST_DEVICES names, in a build that has them.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use milepost::decode::{Decoding, Request, Sampling, Settings, assisted};
 use milepost::device::{DeviceError, open};
-use milepost::model::{Network, next_token_loss};
+use milepost::measure::divergence::Divergence;
+use milepost::measure::evaluation::template_divergences;
+use milepost::measure::likelihood::log_probabilities;
+use milepost::measure::positions::Text;
+use milepost::model::{Network, Pair, next_token_loss};
 use milepost::train::Learner;
 
-use crate::harness::{Project, REFERENCE, close, fixture, rows};
+use crate::decoding::decodes_as_the_reference;
+use crate::harness::{Project, REFERENCE, close, fixture, fixture_pair, other_devices, rows};
 
 fn logits(device: &Device) -> Vec<f32> {
     let batch = rows(&REFERENCE["forward"]["ids"]);
@@ -55,12 +61,7 @@ fn twenty_steps_have_the_losses_of_pytorch() {
 
 #[test]
 fn other_devices_agree_with_flex() {
-    let Ok(names) = std::env::var("MILEPOST_TEST_DEVICES") else {
-        println!("skipped: MILEPOST_TEST_DEVICES does not name devices such as tch,wgpu");
-        return;
-    };
-    for name in names.split(',') {
-        let device = open(name).unwrap();
+    for (name, device) in other_devices() {
         let both = |of: fn(&Device) -> Vec<f32>| (of(&Device::flex()), of(&device));
         let (mut here, mut there) = both(logits);
         let (more_here, more_there) = both(inside);
@@ -69,7 +70,7 @@ fn other_devices_agree_with_flex() {
         assert_eq!(here.len(), there.len());
         let mut largest = 0f64;
         for (found, expected) in there.iter().zip(&here) {
-            close(f64::from(*found), f64::from(*expected), 1e-4, 1.0, name);
+            close(f64::from(*found), f64::from(*expected), 1e-4, 1.0, &name);
             largest = largest.max(f64::from(found - expected).abs());
         }
         // Software Vulkan takes its time.
@@ -79,11 +80,91 @@ fn other_devices_agree_with_flex() {
             .iter()
             .zip(losses(&Device::flex(), steps))
         {
-            close(*found, expected, 1e-3, 0.0, name);
+            close(*found, expected, 1e-3, 0.0, &name);
             furthest = furthest.max((found / expected - 1.0).abs());
         }
         println!(
             "{name}: logits and layers within {largest:.1e}, losses of {steps} steps within {furthest:.1e} (relative) of flex"
+        );
+    }
+}
+
+#[test]
+fn other_devices_decode_as_the_reference() {
+    for (name, device) in other_devices() {
+        decodes_as_the_reference(&device);
+        println!("{name}: every token and round is that of the reference");
+    }
+}
+
+/// Prompts of several lengths with beginnings in common, of tokens of the fixtures.
+fn prompts() -> Vec<Vec<u32>> {
+    let prompt =
+        |index: u32| (0..2 + index % 9).map(move |place| (index / 3 * 7 + place * 17) % 96);
+    (0..60).map(|index| prompt(index).collect()).collect()
+}
+
+/// Divergences at the end of each prompt and the log-probabilities of its tokens.
+fn measured(pair: &Pair) -> (Vec<Divergence>, Vec<f64>) {
+    let prompts = prompts();
+    let divergences = template_divergences(pair, &prompts, &|| Ok(())).unwrap();
+    let texts = prompts.iter().map(|tokens| Text { tokens, from: 0 });
+    let texts: Vec<Text> = texts.collect();
+    let likelihoods = log_probabilities(pair, &texts, &|| Ok(())).unwrap();
+    let likelihoods = likelihoods.into_iter().flatten().flatten();
+    (divergences, likelihoods.collect())
+}
+
+/// What is drawn after the prompts.
+fn drawn(pair: &Pair) -> Vec<Decoding> {
+    let settings = Settings {
+        sampling: Some(Sampling {
+            temperature: 1.5,
+            top_k: 40,
+            top_p: 0.9,
+        }),
+        ..Settings::default()
+    };
+    let prompts = prompts();
+    let requests = prompts.iter().zip(0..);
+    let requests: Vec<Request> = requests
+        .map(|(prompt, seed)| Request { prompt, seed })
+        .collect();
+    assisted(pair, &requests, None, &settings, &|_| Ok::<_, String>(())).unwrap()
+}
+
+/// The devices measure in single precision, `flex` in double.
+#[test]
+fn other_devices_measure_and_draw_as_flex() {
+    for (name, device) in other_devices() {
+        let pairs = [&Device::flex(), &device].map(fixture_pair);
+        let [(here, likelihoods_here), (there, likelihoods_there)] = pairs.each_ref().map(measured);
+        let mut furthest = 0f64;
+        let mut agree = |found: f64, expected: f64, what: &str| {
+            close(found, expected, 2e-5, 0.1, &format!("{what} on {name}"));
+            furthest = furthest.max((found - expected).abs() / expected.abs().max(0.1));
+        };
+        for (there, here) in there.iter().zip(&here) {
+            agree(there.kl, here.kl, "kl");
+            agree(there.js, here.js, "js");
+            agree(there.tv, here.tv, "tv");
+            agree(
+                there.acceptance_expected,
+                here.acceptance_expected,
+                "expected acceptance",
+            );
+            agree(there.entropy_main, here.entropy_main, "entropy");
+            agree(there.margin_main, here.margin_main, "margin");
+            assert_eq!(there.top1_agreement, here.top1_agreement, "{name}");
+        }
+        for (there, here) in likelihoods_there.iter().zip(&likelihoods_here) {
+            agree(*there, *here, "log-probability");
+        }
+        let [here, there] = pairs.each_ref().map(drawn);
+        assert_eq!(here, there, "{name}");
+        println!(
+            "{name}: measures within {furthest:.1e} of flex, {} draws equal",
+            here.len()
         );
     }
 }

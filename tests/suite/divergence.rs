@@ -4,11 +4,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use milepost::measure::divergence::Divergence;
 use milepost::measure::evaluation::template_divergences;
 use milepost::measure::positions::{Text, divergences_along};
-use milepost::model::{Network, Pair};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::harness::{REFERENCE, close, fixture, ids, numbers};
+use crate::harness::{REFERENCE, close, fixture_pair, ids, numbers};
 
 fn compare(found: &Divergence, expected: &Value, relative: f64, floor: f64) {
     for (name, value) in [
@@ -55,8 +54,7 @@ fn every_measure_agrees_with_scipy() {
 
 #[test]
 fn at_the_templates_it_agrees_with_the_models_in_double_precision() {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    let pair = Pair::new(load("main"), load("assistant")).unwrap();
+    let pair = fixture_pair(&Device::flex());
     let cases = REFERENCE["templates_kl"].as_array().unwrap();
     let prompts: Vec<Vec<u32>> = cases.iter().map(|case| ids(&case["ids"])).collect();
     let found = template_divergences(&pair, &prompts, &|| Ok(())).unwrap();
@@ -177,8 +175,7 @@ proptest! {
 /// Every position of every text by itself, read anew by the training network.
 #[test]
 fn divergences_along_texts_equal_one_position_at_a_time() {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    let pair = Pair::new(load("main"), load("assistant")).unwrap();
+    let pair = fixture_pair(&Device::flex());
     // More tokens than are read together, beginnings in common, some texts twice, some a beginning of others.
     let tokens: Vec<Vec<u32>> = (0..240u32)
         .map(|index| {

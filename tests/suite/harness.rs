@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use assert_cmd::Command;
+use burn::tensor::Device;
 use milepost::data::templates::{ContrastSpec, TemplateSet};
+use milepost::device::open;
+use milepost::model::{Network, Pair};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -33,6 +36,25 @@ pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/gpt2")
         .join(name)
+}
+
+/// The pair of the fixtures, on a device.
+pub fn fixture_pair(device: &Device) -> Pair {
+    let load = |name| Network::load(&fixture(name), device).unwrap();
+    Pair::new(load("main"), load("assistant")).unwrap()
+}
+
+/// The devices that MILEPOST_TEST_DEVICES names.
+pub fn other_devices() -> Vec<(String, Device)> {
+    let names = std::env::var("MILEPOST_TEST_DEVICES").unwrap_or_default();
+    let names = names.split(',').filter(|name| !name.is_empty());
+    let devices: Vec<_> = names
+        .map(|name| (name.to_owned(), open(name).unwrap()))
+        .collect();
+    if devices.is_empty() {
+        println!("skipped: MILEPOST_TEST_DEVICES does not name devices such as tch,wgpu");
+    }
+    devices
 }
 
 pub fn numbers(value: &Value) -> Vec<f64> {

@@ -8,11 +8,11 @@ use milepost::measure::likelihood::{log_probabilities, wilson_interval};
 use milepost::measure::positions::Text;
 use milepost::measure::similarity::linear_cka;
 use milepost::mini;
-use milepost::model::{Network, Pair, Role};
+use milepost::model::{Pair, Role};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::harness::{Project, close, fixture, numbers, rows};
+use crate::harness::{Project, close, fixture, fixture_pair, numbers, rows};
 
 static REFERENCE: LazyLock<Value> = LazyLock::new(|| {
     let path = fixture("../likelihood/reference.json");
@@ -20,8 +20,7 @@ static REFERENCE: LazyLock<Value> = LazyLock::new(|| {
 });
 
 fn tiny_pair() -> Pair {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    Pair::new(load("main"), load("assistant")).unwrap()
+    fixture_pair(&Device::flex())
 }
 
 #[test]

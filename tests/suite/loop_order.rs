@@ -9,9 +9,9 @@ use milepost::cadence::Cadence;
 use milepost::clock::{Extent, Length};
 use milepost::data::blocks::Blocks;
 use milepost::hook::{Context, Milestone, Runs};
-use milepost::model::Pair;
 use milepost::train::{Begin, Reporter, finetune};
 
+use crate::harness::fixture_pair;
 use crate::small_run::*;
 
 /// Epoch, step and micro-batches done at every event of a run of 7 blocks: 4 micro-batches an epoch (the last of one block), 2 steps.
@@ -129,8 +129,7 @@ proptest::proptest! {
         }));
         stopper.runs = Runs::Inline;
         let mut plan = plan(&folder.path().join("run"), blocks, Length::Steps(1), vec![watcher, stopper]);
-        let load = |name| milepost::model::Network::load(&crate::harness::fixture(name), &Device::flex().autodiff()).unwrap();
-        plan.pair = Pair::new(load("main"), load("assistant")).unwrap();
+        plan.pair = fixture_pair(&Device::flex().autodiff());
         plan.blocks = Blocks::cut((0..blocks as u32 * 16).map(|id| id % 97).collect(), 16).unwrap();
         plan.extent = Extent::new(blocks as u64, batch as u64, accumulation as u64, 16, length).unwrap();
         plan.training.batch = batch;

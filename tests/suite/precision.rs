@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use milepost::device::open;
 use milepost::model::{Network, Precision, TrainingPass, next_token_loss};
 use milepost::random::{Purpose, stream};
 use milepost::train::Learner;
 use serde_json::Value;
 
-use crate::harness::{Project, close, fixture, milestones, numbers, timeless};
+use crate::harness::{Project, close, fixture, milestones, numbers, other_devices, timeless};
 
 const STEPS: usize = 100;
 
@@ -34,12 +33,8 @@ fn text() -> Vec<Vec<Vec<u32>>> {
 
 /// The devices to try: flex, and those of MILEPOST_TEST_DEVICES.
 fn devices() -> Vec<(String, Device)> {
-    let more = std::env::var("MILEPOST_TEST_DEVICES").unwrap_or_default();
-    let names = ["flex"].into_iter().chain(more.split(','));
-    let names = names.filter(|name| !name.is_empty());
-    names
-        .map(|name| (name.to_owned(), open(name).unwrap()))
-        .collect()
+    let flex = ("flex".to_owned(), Device::flex());
+    [flex].into_iter().chain(other_devices()).collect()
 }
 
 fn learner(device: &Device, precision: Precision) -> Learner {

@@ -20,7 +20,7 @@ use milepost::random::{Purpose, stream};
 use milepost::readback::rehearsed;
 use milepost::train::{Begin, Distil, Objective, Plan, finetune};
 
-use crate::harness::{REFERENCE, close, fixture, rows};
+use crate::harness::{REFERENCE, close, fixture, fixture_pair, rows};
 use crate::small_run::{Trace, plan};
 
 /// What comes out, and how often the device was read.
@@ -44,8 +44,7 @@ fn pair(layers: usize, device: &Device) -> Pair {
 }
 
 fn fixtures() -> Pair {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    Pair::new(load("main"), load("assistant")).unwrap()
+    fixture_pair(&Device::flex())
 }
 
 /// A run of so many steps of two micro-batches each, without hooks or checkpoints. It evaluates once, at its start.

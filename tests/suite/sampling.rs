@@ -2,12 +2,12 @@
 
 use burn::tensor::Device;
 use milepost::decode::{Decoding, Request, Sampling, Settings, assisted};
-use milepost::model::{KvPool, Network, Pair};
+use milepost::model::{KvPool, Pair};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::decoding::known_pair;
-use crate::harness::{close, fixture, numbers};
+use crate::harness::{close, fixture_pair, numbers};
 
 const DRAWS: u64 = 100_000;
 /// exp of these are the probabilities.
@@ -108,8 +108,7 @@ fn three_tokens_of_a_known_pair_are_distributed_as_the_main_model() {
 
 #[test]
 fn processed_samples_of_a_real_network_are_distributed_as_its_processed_softmax() {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    let pair = Pair::new(load("main"), load("assistant")).unwrap();
+    let pair = fixture_pair(&Device::flex());
     let prompt = [3, 14, 15, 92];
     let sampling = Sampling {
         temperature: 3.0,
@@ -155,8 +154,7 @@ fn processed_samples_of_a_real_network_are_distributed_as_its_processed_softmax(
 
 #[test]
 fn neither_batch_nor_order_nor_neighbours_change_what_is_drawn() {
-    let load = |name| Network::load(&fixture(name), &Device::flex()).unwrap();
-    let pair = Pair::new(load("main"), load("assistant")).unwrap();
+    let pair = fixture_pair(&Device::flex());
     let prompts: Vec<Vec<u32>> = (0..80u32)
         .map(|index| {
             (0..1 + index % 11)

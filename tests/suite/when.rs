@@ -12,18 +12,16 @@ use milepost::cadence::Cadence;
 use milepost::clock::Length;
 use milepost::event::Event;
 use milepost::hook::{Context, Hook, Milestone, Runs, Seen};
-use milepost::model::{Network, Pair};
 use milepost::train::{Begin, HookSpec, OnError, Plan, Reporter, StopReason, finetune};
 use serde_json::Value;
 
-use crate::harness::{Project, fixture, milestones, timeless};
+use crate::harness::{Project, fixture_pair, milestones, timeless};
 use crate::small_run::*;
 
 /// A plan of `steps` steps of a pair that takes no time, and a checkpoint after each.
 fn quick(directory: &Path, steps: u64, hooks: Vec<HookSpec>) -> Plan {
     let mut plan = plan(directory, 7, Length::Steps(steps), hooks);
-    let load = |name| Network::load(&fixture(name), &Device::flex().autodiff()).unwrap();
-    plan.pair = Pair::new(load("main"), load("assistant")).unwrap();
+    plan.pair = fixture_pair(&Device::flex().autodiff());
     let ids = (0..7 * 16u32).map(|id| id * id % 97).collect();
     plan.blocks = milepost::data::blocks::Blocks::cut(ids, 16).unwrap();
     let held_out = (0..32u32).map(|id| id * 7 % 97).collect();

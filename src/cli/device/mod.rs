@@ -43,7 +43,7 @@ What the lines say:
   a number   how long the program waits for one number that the device has computed
   logits     the largest difference between the built-in pair's logits on the device and on flex, relative to the larger of 1 and the logit
   losses     the same of three training steps
-  texts      how many of 24 prompts the built-in pair continues with the same tokens as on flex
+  texts      how many of 24 prompts the built-in pair continues with the same tokens as on flex, greedily and drawn
   training   tokens a second of a step of gpt2's size (random weights, blocks of 128), by the rows of a batch
   decoding   new tokens a second of 32 prompts, main model of gpt2's size and assistant of distilgpt2's (random weights: few drafts match)
 Times are medians after a call that is not counted. A part that fails is a line with the reason.

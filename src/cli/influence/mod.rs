@@ -290,7 +290,7 @@ fn estimated(
         if stop.load(Ordering::Relaxed) {
             return Err(Stopped.into());
         }
-        watch("pieces of documents", done, all);
+        watch("passes", done, all);
         Ok(())
     });
     match found {

@@ -23,6 +23,7 @@ mod draft_positions;
 mod event_files;
 mod event_writer;
 mod export;
+mod families;
 mod faults;
 mod features;
 mod full_size;

@@ -174,7 +174,11 @@ pub(super) fn check_architecture(keys: &Keys, known: &[&'static str]) -> Result<
     let named: Vec<String> = keys.or("architectures", None)?.unwrap_or_default();
     let other = named.iter().find(|name| !known.contains(&name.as_str()));
     match (other, known) {
-        (Some(other), [supported, ..]) => refuse("architectures", &format!("`{other}`"), supported),
+        (Some(other), [supported, ..]) => {
+            let kind = keys.or("model_type", "gpt2".to_owned())?;
+            let found = format!("`{other}` with `model_type` `{kind}`");
+            refuse("architectures", &found, supported)
+        }
         _ => Ok(()),
     }
 }

@@ -204,7 +204,7 @@ impl Network {
 
     /// The same weights with one probability for all dropouts.
     pub fn with_dropout(self, p: f64) -> Self {
-        of_family!(same self.clone(), network => network.with_dropout(p))
+        of_family!(same self, network => network.with_dropout(p))
     }
 
     /// The device that the weights are on.

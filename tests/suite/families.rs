@@ -6,8 +6,13 @@ use std::sync::LazyLock;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use milepost::decode::{Request, Schedule, Settings, assisted, greedy};
+use milepost::hook::testing::changed;
+use milepost::measure::chord::{Chord, Points, Weighting};
+use milepost::measure::evaluation::template_divergences;
+use milepost::measure::smooth::SmoothMeasure;
 use milepost::model::{
-    Activations, KvPool, Layer, Network, NewToken, Pair, Part, named_parameters, next_token_loss,
+    Activations, KvPool, Layer, Network, NewToken, Pair, Part, Place, Role, TrainingPass,
+    WeightPart, named_parameters, next_token_loss,
 };
 use milepost::readback::rehearsed;
 use milepost::train::Learner;
@@ -15,7 +20,7 @@ use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{close, ids, numbers, rows};
+use crate::harness::{Project, close, ids, numbers, rows, timeless};
 
 fn fixture(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/families");
@@ -312,6 +317,12 @@ fn what_is_saved_are_the_tensors_of_transformers_bit_for_bit() {
         let folder = tempfile::tempdir().unwrap();
         let model = load(name);
         model.save(folder.path()).unwrap();
+        // For check_saved.py.
+        if let Some(kept) = std::env::var_os("MILEPOST_SAVED_FAMILIES") {
+            let kept = Path::new(&kept).join(name);
+            std::fs::create_dir_all(&kept).unwrap();
+            model.save(&kept).unwrap();
+        }
         let file = "model.safetensors";
         let saved = tensors(&folder.path().join(file));
         // transformers itself renames the head of GPT-NeoX in memory, and names it in files as ever.
@@ -690,4 +701,323 @@ fn tables_that_are_padded_to_different_sizes_make_a_pair() {
         error.contains("main model's table of embeddings has only 40 rows"),
         "{error}"
     );
+}
+
+/// The mean KL divergence of a pair after some prompts, in nats.
+fn mean_kl(pair: &Pair, prompts: &[Vec<u32>]) -> f64 {
+    let found = template_divergences(pair, prompts, &|| Ok(())).unwrap();
+    found.iter().map(|one| one.kl).sum::<f64>() / prompts.len() as f64
+}
+
+/// The shares of all tensors in the change of the mean KL divergence from a pair to the same pair with other weights.
+fn shares(
+    case: &Value,
+    rule: &dyn Fn(Role, &str, usize, f32) -> f32,
+) -> (f64, Vec<milepost::measure::chord::Share>) {
+    let from = pair(case);
+    let moved = |role: Role| {
+        changed(from.get(role), |name, index, value| {
+            rule(role, name, index, value)
+        })
+    };
+    let to = Pair::over(moved(Role::Main), moved(Role::Assistant), 40).unwrap();
+    let prompts = rows(&case["prompts"]);
+    let observed = mean_kl(&to, &prompts) - mean_kl(&from, &prompts);
+    let chord = Chord::new(&from, &to, &prompts).unwrap();
+    let weighting = Weighting {
+        weights: vec![1.0 / prompts.len() as f64; prompts.len()],
+        observed,
+    };
+    let points = Points {
+        first: 12,
+        most: 12,
+    };
+    let found = chord.decompose(SmoothMeasure::Kl, &[weighting], points, &|_, _| Ok(()));
+    (observed, found.unwrap().changes.remove(0).shares)
+}
+
+#[test]
+fn shares_of_the_weights_add_up_to_the_change() {
+    for case in REFERENCE["pairs"].as_array().unwrap() {
+        let (observed, shares) = shares(case, &|_, _, index, value| {
+            (f64::from(value) + 0.02 * (index as f64 + 1.0).sin()) as f32
+        });
+        let sum: f64 = shares.iter().map(|share| share.value).sum();
+        let size: f64 = shares.iter().map(|share| share.value.abs()).sum();
+        close(sum, observed, 1e-4, size, &name(case));
+        // Each tensor stands once, and a tied table a second time, as the head.
+        for role in Role::BOTH {
+            let own: Vec<_> = shares.iter().filter(|share| share.role == role).collect();
+            let heads = own.iter().filter(|share| share.weight.place == Place::HEAD);
+            assert_eq!(heads.count(), 1, "{}", name(case));
+            let parameters = named_parameters(pair(case).get(role)).len();
+            let tied = own.iter().any(|share| {
+                share.weight.place == Place::HEAD && share.weight.tensor.contains("embed_tokens")
+                    || share.weight.tensor.contains("embed_in") && share.weight.place == Place::HEAD
+            });
+            assert_eq!(own.len(), parameters + usize::from(tied), "{}", name(case));
+        }
+    }
+}
+
+/// Where one tensor alone moves, the whole change is its own, and its place is that of its name.
+#[test]
+fn the_change_of_one_tensor_is_its_own() {
+    let all = [
+        ("lm_head.weight", WeightPart::Head),
+        ("embed_tokens.weight", WeightPart::Tokens),
+        ("layers.1.self_attn.k_proj.weight", WeightPart::AttentionQkv),
+        (
+            "layers.1.self_attn.o_proj.weight",
+            WeightPart::AttentionOutput,
+        ),
+        ("layers.0.mlp.gate_proj.weight", WeightPart::FeedForwardIn),
+        ("layers.0.mlp.down_proj.weight", WeightPart::FeedForwardOut),
+        (
+            "layers.0.post_attention_layernorm.weight",
+            WeightPart::Norms,
+        ),
+        ("norm.weight", WeightPart::Norms),
+        ("embed_out.weight", WeightPart::Head),
+        (
+            "layers.1.attention.query_key_value.bias",
+            WeightPart::AttentionQkv,
+        ),
+        (
+            "layers.1.attention.dense.weight",
+            WeightPart::AttentionOutput,
+        ),
+        (
+            "layers.1.mlp.dense_h_to_4h.weight",
+            WeightPart::FeedForwardIn,
+        ),
+        (
+            "layers.1.mlp.dense_4h_to_h.bias",
+            WeightPart::FeedForwardOut,
+        ),
+        ("embed_in.weight", WeightPart::Tokens),
+    ];
+    let mut seen = 0;
+    // A Llama and a GPT-NeoX, whose heads are their own.
+    for case in REFERENCE["pairs"].as_array().unwrap().iter().take(2) {
+        for (tensor, part) in all {
+            let (observed, shares) = shares(case, &|role, name, index, value| {
+                if role == Role::Main && name == tensor {
+                    value + 0.1 * ((index * 7) as f32).cos()
+                } else {
+                    value
+                }
+            });
+            let Some(own) = shares
+                .iter()
+                .find(|share| share.role == Role::Main && share.weight.tensor == tensor)
+            else {
+                continue;
+            };
+            assert_eq!(own.weight.place.part, part);
+            close(own.value, observed, 1e-4, 1e-3, tensor);
+            let others = shares.iter().filter(|share| *share != own);
+            assert!(
+                others.map(|share| share.value).all(|one| one == 0.0),
+                "{tensor}"
+            );
+            seen += 1;
+        }
+    }
+    // One of the names is in both.
+    assert_eq!(seen, all.len() + 1);
+}
+
+#[test]
+fn the_bits_of_training_do_not_depend_on_the_number_of_threads() {
+    for name in ["qwen3", "llama_pad", "neox", "neox_sequential"] {
+        let with = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| losses(trained(name)))
+        };
+        let one = with(1);
+        assert!(one == with(2) && one == with(5), "{name}");
+    }
+}
+
+/// On flex and as a card would do it, training has the same losses.
+#[test]
+fn training_composed_of_burns_operations_has_the_same_losses() {
+    for (name, expected) in networks() {
+        let (found, _) = rehearsed(|| losses(trained(name))).unwrap();
+        for (found, expected) in found.iter().zip(numbers(&expected["losses"])) {
+            close(*found, expected, 1e-3, 0.0, name);
+        }
+    }
+}
+
+/// Dropout changes the losses in training alone, by what the pass draws.
+#[test]
+fn dropout_is_drawn_by_the_pass() {
+    let text: &[u32] = &[3, 9, 27, 1, 3, 9];
+    for name in ["llama", "qwen3", "neox", "neox_sequential"] {
+        let plain = trained(name);
+        let dropping = plain.clone().with_dropout(0.3);
+        let loss = |model: &Network, seed: Option<u64>| {
+            let rng =
+                |seed| milepost::random::stream(seed, milepost::random::Purpose::Dropout, 0, 0);
+            let mut pass = seed.map(|seed| TrainingPass::new(rng(seed)));
+            next_token_loss(model, &[text], pass.as_mut())
+                .0
+                .into_scalar::<f32>()
+        };
+        assert_eq!(loss(&plain, None), loss(&dropping, None), "{name}");
+        assert_eq!(loss(&plain, Some(1)), loss(&plain, None), "{name}");
+        assert_ne!(loss(&dropping, Some(1)), loss(&plain, None), "{name}");
+        assert_eq!(loss(&dropping, Some(1)), loss(&dropping, Some(1)), "{name}");
+        assert_ne!(loss(&dropping, Some(1)), loss(&dropping, Some(2)), "{name}");
+    }
+}
+
+/// A run with a Qwen2 and a GPT-NeoX whose tables are padded to different sizes: its hooks, its end, and that it goes on after a stop.
+#[test]
+fn a_run_of_two_families_goes_on_as_if_it_had_never_stopped() {
+    let project = Project::new();
+    let tokenizer = milepost::mini::tokenizer().unwrap();
+    let configs = [
+        (
+            "qwen",
+            json!({
+                "model_type": "qwen2", "vocab_size": tokenizer.vocab_size() + 24, "hidden_size": 16, "intermediate_size": 24,
+                "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+                "initializer_range": 0.2, "eos_token_id": [0, 1],
+            }),
+        ),
+        (
+            "neox",
+            json!({
+                "model_type": "gpt_neox", "vocab_size": tokenizer.vocab_size(), "hidden_size": 16, "intermediate_size": 24,
+                "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.2,
+                "hidden_dropout": 0.1, "eos_token_id": 0,
+            }),
+        ),
+    ];
+    for (seed, (name, config)) in configs.into_iter().enumerate() {
+        let mut rng =
+            milepost::random::stream(seed as u64, milepost::random::Purpose::Initialisation, 0, 0);
+        let model = Network::init(&config.to_string(), &mut rng, &Device::flex()).unwrap();
+        let folder = project.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        model.save(&folder).unwrap();
+        tokenizer.save(&folder).unwrap();
+    }
+    let hooks = "[hooks.weight-attribution]\nat = \"end\"\n[hooks.representation]\nat = \"end\"\n";
+    project.write("small.toml", project.read("small.toml") + hooks);
+    let set = [
+        "--set",
+        "models.main='qwen' models.assistant='neox' train.save='every 2 steps'",
+    ];
+    let whole = project.run("whole", &set);
+    let arguments = [
+        "finetune",
+        "small.toml",
+        "--name",
+        "stopped",
+        "--until",
+        "step 4",
+    ];
+    let stop = [&arguments[..], &set].concat();
+    let said = project.milepost(&stop).output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("go on with --resume stopped"), "{said}");
+    let stopped = project.path().join("runs/small/stopped");
+    project
+        .milepost(&["finetune", "small.toml", "--resume", "stopped"])
+        .assert()
+        .success();
+    assert_eq!(timeless(&whole), timeless(&stopped));
+    for role in ["main", "assistant"] {
+        let file = Path::new("models").join(role).join("model.safetensors");
+        let read = |run: &Path| std::fs::read(run.join(&file)).unwrap();
+        assert_eq!(read(&whole), read(&stopped), "{role}");
+    }
+    let saved = Network::load(&whole.join("models/main"), &Device::flex()).unwrap();
+    assert_eq!(saved.config().vocab_size, tokenizer.vocab_size() + 24);
+    assert_eq!(saved.ends().ids(), [0, 1]);
+}
+
+/// Every key that is honoured counts: with another value the logits are others.
+#[test]
+fn another_value_of_a_key_gives_other_logits() {
+    let scaled = |key: &str, value: Value| {
+        let mut scaling = json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16,
+        });
+        scaling[key] = value;
+        scaling
+    };
+    let all = [
+        ("llama", "rope_theta", json!(100)),
+        ("llama", "rms_norm_eps", json!(0.1)),
+        ("llama", "hidden_act", json!("gelu")),
+        ("llama", "hidden_act", json!("relu")),
+        (
+            "llama",
+            "rope_scaling",
+            json!({"type": "linear", "factor": 2.0}),
+        ),
+        (
+            "llama",
+            "rope_parameters",
+            json!({"rope_type": "default", "rope_theta": 100}),
+        ),
+        ("llama_linear", "rope_scaling", json!(null)),
+        ("llama_linear", "hidden_act", json!("gelu")),
+        ("llama_scaled", "rope_scaling", scaled("factor", json!(2.0))),
+        (
+            "llama_scaled",
+            "rope_scaling",
+            scaled("low_freq_factor", json!(0.2)),
+        ),
+        (
+            "llama_scaled",
+            "rope_scaling",
+            scaled("high_freq_factor", json!(1.5)),
+        ),
+        (
+            "llama_scaled",
+            "rope_scaling",
+            scaled("original_max_position_embeddings", json!(4)),
+        ),
+        ("llama_scaled", "rope_theta", json!(500.0)),
+        ("smollm3", "no_rope_layers", json!([1, 1])),
+        ("smollm3", "no_rope_layers", json!([0, 0])),
+        ("neox_short", "rotary_pct", json!(0.25)),
+        ("neox_short", "rotary_emb_base", json!(10)),
+        ("neox_short", "layer_norm_eps", json!(0.1)),
+        ("neox_sequential", "use_parallel_residual", json!(true)),
+        ("neox_sequential", "hidden_act", json!("silu")),
+        ("neox_odd", "rope_scaling", json!(null)),
+    ];
+    for (name, key, value) in all {
+        let folder = copied(name);
+        set(&folder, key, &value);
+        let changed = logits(&read(&folder).unwrap());
+        let plain = logits(&load(name));
+        let both = changed.iter().zip(&plain);
+        let apart = both.fold(0f32, |most, (one, other)| most.max((one - other).abs()));
+        // Logits are compared with those of transformers to a third of that.
+        assert!(apart > 3e-4, "{name}, {key} {value}: {apart}");
+    }
+}
+
+/// As PyTorch's table has it: the vector of the padding token is not trained by where it stands, only as a row of a head that is the table.
+#[test]
+fn padding_is_not_trained_by_where_it_stands() {
+    let text: &[u32] = &[7, 3, 7, 1, 5];
+    for (name, pad) in [("llama_pad", 7), ("llama_biases", 5), ("llama", 7)] {
+        let mut learner = Learner::new(trained(name), 0.0);
+        learner.accumulate(4, |model| next_token_loss(model, &[text], None).0);
+        learner.gather();
+        let gradient = learner.gradients().values("embed_tokens.weight").unwrap();
+        let row = |token: usize| gradient[token * 16..][..16].iter().any(|one| *one != 0.0);
+        assert!(row(3), "{name}");
+        assert_eq!(row(pad), name != "llama_pad", "{name}");
+    }
 }

@@ -90,3 +90,53 @@ impl Operation<2> for Project {
         [d_x, d_weight]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::module::Param;
+    use proptest::prelude::*;
+
+    use super::super::tests::{backward, gradient, near, numbers, tensor, value};
+    use super::Projection;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Against sums in double precision, with a bias and without.
+        #[test]
+        fn products_and_gradients_are_sums(rows in 1usize..140, inner in 1usize..30, outer in 1usize..30, has_bias: bool) {
+            let (x, weight, bias) = (value(1, rows * inner), value(2, outer * inner), value(3, outer));
+            let layer = Projection {
+                weight: Param::from_tensor(tensor(weight.clone(), [outer, inner])),
+                bias: has_bias.then(|| Param::from_tensor(tensor(bias.clone(), [outer]))),
+            };
+            let input = tensor(x.clone(), [1, rows, inner]);
+            let y = layer.forward(input.clone(), &None);
+            let gradients = backward(&y);
+            let slopes = value(99, rows * outer);
+            let sum = |count: usize, of: &dyn Fn(usize) -> f64| (0..count).map(of).sum::<f64>();
+            let [x, weight, bias, slopes] = [x, weight, bias, slopes]
+                .map(|values| values.into_iter().map(f64::from).collect::<Vec<f64>>());
+            let bias = |column: usize| if has_bias { bias[column] } else { 0.0 };
+            let expected = (0..rows * outer).map(|at| {
+                let (row, column) = (at / outer, at % outer);
+                bias(column) + sum(inner, &|k| x[row * inner + k] * weight[column * inner + k])
+            });
+            near(&numbers(y), &expected.collect::<Vec<_>>(), "output");
+            let expected = (0..rows * inner).map(|at| {
+                let (row, k) = (at / inner, at % inner);
+                sum(outer, &|column| slopes[row * outer + column] * weight[column * inner + k])
+            });
+            near(&gradient(&input, &gradients), &expected.collect::<Vec<_>>(), "x");
+            let expected = (0..outer * inner).map(|at| {
+                let (column, k) = (at / inner, at % inner);
+                sum(rows, &|row| slopes[row * outer + column] * x[row * inner + k])
+            });
+            near(&gradient(&layer.weight.val(), &gradients), &expected.collect::<Vec<_>>(), "weight");
+            if let Some(bias) = &layer.bias {
+                let expected = (0..outer).map(|column| sum(rows, &|row| slopes[row * outer + column]));
+                near(&gradient(&bias.val(), &gradients), &expected.collect::<Vec<_>>(), "bias");
+            }
+        }
+    }
+}

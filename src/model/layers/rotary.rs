@@ -137,3 +137,64 @@ impl Operation<3> for SideBySide {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::tests::{backward, gradient, near, numbers, tensor, value, widened};
+    use super::{Heads, Rotary, composed, side_by_side};
+
+    /// The angles of so many pairs.
+    fn rotary(pairs: usize) -> Rotary {
+        Rotary::new((0..pairs).map(|pair| 0.9 / (1.0 + pair as f32)).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn any_heads_are_burns(batch in 1usize..4, time in 1usize..40, kv_heads in 1usize..4, group in 1usize..4, half in 1usize..6, pairs in 1usize..6, turned: bool) {
+            let heads = Heads { heads: kv_heads * group, kv_heads, width: 2 * half };
+            let turns = rotary(pairs.min(half)).turns(3..3 + time);
+            let turns = turned.then_some(&turns);
+            let make = |seed, width| tensor(value(seed, batch * time * width), [batch, time, width]);
+            let parts = || [make(1, heads.queries()), make(2, heads.keys()), make(3, heads.keys())];
+            let (own, its) = (parts(), parts());
+            let found = side_by_side(own.clone(), heads, turns);
+            let expected = composed(its.clone(), heads, turns);
+            let (g, its_g) = (backward(&found), backward(&expected));
+            near(&numbers(found), &widened(&numbers(expected)), "side by side");
+            for (own, its) in own.iter().zip(&its) {
+                near(&gradient(own, &g), &widened(&gradient(its, &its_g)), "gradient");
+            }
+        }
+    }
+
+    /// A pair of channels (a, b) at position p turns as the number a + bi times e^(ip step). Channels behind the pairs stay.
+    #[test]
+    fn pairs_turn_as_complex_numbers() {
+        let (time, heads) = (4, Heads::own(2, 6));
+        let steps = [0.7f32, 0.2];
+        let turns = Rotary::new(steps.to_vec()).turns(5..5 + time);
+        let parts = [1, 2, 3].map(|seed| tensor(value(seed, time * 12), [1, time, 12]));
+        let found = numbers(side_by_side(parts, heads, Some(&turns)));
+        for (token, found) in found.chunks(36).enumerate() {
+            for (seed, found) in (1..).zip(found.chunks(12)) {
+                let values = value(seed, time * 12);
+                let heads = values[12 * token..][..12].chunks(6);
+                let expected = heads.flat_map(|head| {
+                    let mut head = widened(head);
+                    for (pair, step) in steps.iter().enumerate().filter(|_| seed < 3) {
+                        let (sine, cosine) = ((5 + token) as f64 * f64::from(*step)).sin_cos();
+                        let (a, b) = (head[pair], head[pair + 2]);
+                        (head[pair], head[pair + 2]) =
+                            (a * cosine - b * sine, a * sine + b * cosine);
+                    }
+                    head
+                });
+                near(found, &expected.collect::<Vec<f64>>(), "turned");
+            }
+        }
+    }
+}

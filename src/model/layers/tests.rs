@@ -19,36 +19,36 @@ use crate::model::kernels::{Heads, Mask};
 use crate::random::{Purpose, stream};
 
 /// The numbers of `make_fixtures.py`.
-fn value(seed: usize, count: usize) -> Vec<f32> {
+pub(super) fn value(seed: usize, count: usize) -> Vec<f32> {
     let numbers = (0..count).map(|index| (index * 7919 + seed * 104_729 + 13) % 1009);
     numbers
         .map(|number| number as f32 / 512.0 - 0.985_351_56)
         .collect()
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
     let device = Device::flex().autodiff();
     Tensor::from_data(TensorData::new(values, shape), &device).require_grad()
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec::<f32>().unwrap()
 }
 
 /// The gradients of the sum of the outputs, each times its own number.
-fn backward<const D: usize>(output: &Tensor<D>) -> Gradients {
+pub(super) fn backward<const D: usize>(output: &Tensor<D>) -> Gradients {
     let weights = value(99, output.shape().num_elements());
     let weights = TensorData::new(weights, output.shape());
     let weights = Tensor::from_data(weights, &output.device());
     (output.clone() * weights).sum().backward()
 }
 
-fn gradient<const D: usize>(of: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
+pub(super) fn gradient<const D: usize>(of: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
     numbers(of.grad(gradients).unwrap())
 }
 
 /// Whether all are within 1e-5 of the largest.
-fn near(found: &[f32], expected: &[f64], what: &str) {
+pub(super) fn near(found: &[f32], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected
         .iter()
@@ -245,7 +245,7 @@ fn a_shared_table_gets_both_gradients() {
     );
 }
 
-fn widened(values: &[f32]) -> Vec<f64> {
+pub(super) fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&one| f64::from(one)).collect()
 }
 
@@ -450,7 +450,7 @@ fn dropout_drops_its_share_and_the_same_again() {
 }
 
 /// The central differences of `function` at a place, in double precision.
-fn differences(function: &dyn Fn(&[f64]) -> f64, place: &[f32]) -> Vec<f64> {
+pub(super) fn differences(function: &dyn Fn(&[f64]) -> f64, place: &[f32]) -> Vec<f64> {
     let mut place = widened(place);
     let step = 1e-5;
     let slopes = (0..place.len()).map(|index| {
@@ -467,7 +467,7 @@ fn differences(function: &dyn Fn(&[f64]) -> f64, place: &[f32]) -> Vec<f64> {
 }
 
 /// The sum that [`backward`] goes back from.
-fn weighted(output: impl IntoIterator<Item = f64>) -> f64 {
+pub(super) fn weighted(output: impl IntoIterator<Item = f64>) -> f64 {
     let weights = value(99, 10_000);
     let terms = output.into_iter().zip(weights);
     terms

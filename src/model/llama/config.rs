@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::kind::Kind;
+use super::kind::{Kind, Turning};
 use crate::model::config::{
     Config, ConfigError, Ends, check_architecture, check_dropout, check_ends, check_epsilon,
     check_size, check_token, refuse,
@@ -54,9 +54,8 @@ pub struct LlamaConfig {
     pub(super) attention_dropout: f64,
     /// Always null: transformers has a window where a file does not say so.
     sliding_window: Option<usize>,
-    /// 1 for each block that turns queries and keys by their positions; where it is absent, all do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    no_rope_layers: Option<Vec<u8>>,
+    #[serde(flatten)]
+    turning: Turning,
 }
 
 impl FamilyConfig for LlamaConfig {
@@ -110,7 +109,7 @@ impl FamilyConfig for LlamaConfig {
             mlp_bias: keys.or("mlp_bias", false)?,
             attention_dropout: keys.or("attention_dropout", 0.0)?,
             sliding_window: None,
-            no_rope_layers: kind.turning(&keys, layers)?,
+            turning: kind.turning(&keys, layers)?,
         };
         config.validate(&keys)?;
         Ok(config)
@@ -240,8 +239,7 @@ impl LlamaConfig {
 
     /// Whether a block turns queries and keys by their positions.
     pub(super) fn turns(&self, block: usize) -> bool {
-        let list = self.no_rope_layers.as_ref();
-        list.is_none_or(|turns| turns[block] == 1)
+        self.turning.of(block)
     }
 
     /// How rotary positions are made.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::config::{ConfigError, Ends, refuse};
+use crate::model::config::{ConfigError, Ends, check_size, refuse};
 use crate::model::keys::Keys;
 
 /// A `model_type` of the family.
@@ -137,29 +137,48 @@ impl Kind {
         }
     }
 
-    /// Which blocks turn queries and keys by their positions; None where all do.
-    pub fn turning(self, keys: &Keys, layers: usize) -> Result<Option<Vec<u8>>, ConfigError> {
+    /// Which blocks turn queries and keys by their positions.
+    pub fn turning(self, keys: &Keys, layers: usize) -> Result<Turning, ConfigError> {
         const LIST: &str = "no_rope_layers";
         const INTERVAL: &str = "no_rope_layer_interval";
         if self != Self::SmolLm3 {
-            return Ok(None);
+            return Ok(Turning::default());
         }
         let list: Option<Vec<u8>> = keys.or(LIST, None)?;
-        let Some(list) = list else {
-            let interval: usize = keys.or(INTERVAL, 4)?;
-            if interval == 0 {
-                refuse(INTERVAL, &interval, "a positive number")?;
+        let interval: usize = keys.or(INTERVAL, 4)?;
+        check_size(INTERVAL, interval)?;
+        match &list {
+            Some(list) if list.len() < layers || list.iter().any(|turns| *turns > 1) => {
+                let found = format!("{list:?}");
+                refuse(LIST, &found, "a list of 0 or 1 for each block")?;
             }
-            let turns = |layer: usize| u8::from(!(layer + 1).is_multiple_of(interval));
-            return Ok(Some((0..layers).map(turns).collect()));
-        };
-        if list.len() < layers || list.iter().any(|turns| *turns > 1) {
-            refuse(
-                LIST,
-                &format!("{list:?}"),
-                "a list of 0 or 1 for each block",
-            )?;
+            _ => {}
         }
-        Ok(Some(list))
+        Ok(Turning {
+            no_rope_layers: list,
+            no_rope_layer_interval: Some(interval),
+        })
+    }
+}
+
+/// Which blocks turn queries and keys by their positions. By default all do.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(super) struct Turning {
+    /// 1 for each block that does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_rope_layers: Option<Vec<u8>>,
+    /// Where there is no list, one block of so many does not, the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_rope_layer_interval: Option<usize>,
+}
+
+impl Turning {
+    /// Whether a block does, counted from 0.
+    pub fn of(&self, block: usize) -> bool {
+        match (&self.no_rope_layers, self.no_rope_layer_interval) {
+            (Some(list), _) => list[block] == 1,
+            (None, Some(interval)) => !(block + 1).is_multiple_of(interval),
+            (None, None) => true,
+        }
     }
 }

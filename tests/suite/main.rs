@@ -24,6 +24,7 @@ mod event_files;
 mod event_writer;
 mod export;
 mod families;
+mod family_files;
 mod faults;
 mod features;
 mod full_size;

@@ -23,7 +23,7 @@ use milepost::decode::Settings;
 use milepost::event::Event;
 use milepost::hook::{Milestone, Scene};
 use milepost::mini;
-use milepost::model::{Pair, Precision, Role, next_token_loss};
+use milepost::model::{Ends, Pair, Precision, Role, next_token_loss};
 use milepost::train::{
     Begin, Decay, Learner, Objectives, Plan, Reporter, Schedule, Training, WeightDecay, finetune,
 };
@@ -325,6 +325,7 @@ fn plan(
         scene: Arc::new(Scene {
             seed: 1,
             eos: None,
+            ends: Ends::default(),
             templates,
             prompts: Vec::new(),
             held_out: Arc::new(blocks.clone()),

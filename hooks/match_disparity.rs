@@ -321,7 +321,7 @@ mod tests {
                 });
                 let requests: Vec<Request> = requests.collect();
                 let pair = bench.pair_at(step);
-                let decodings = assisted(&pair, &requests, scene.eos, &asked, &|_| Ok(()))?;
+                let decodings = assisted(&pair, &requests, &scene.ends, &asked, &|_| Ok(()))?;
                 let found = is_replayed(&reported, step, &decodings)?;
                 assert!(longest.contains(&found), "{settings}: {found}");
             }

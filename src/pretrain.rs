@@ -115,6 +115,7 @@ impl Recipe {
             seed: self.seed,
             prompts: prompts.collect::<Result<_, _>>()?,
             eos: Some(eos),
+            ends: Some(eos).into(),
             templates,
             held_out: Arc::new(Blocks::cut(held_out_tokens, self.block)?),
             batch: 16,

@@ -18,7 +18,7 @@ use super::row::{Choice, Phase, Row};
 use super::{DecodeError, Decoding, Sampling, Settings};
 use crate::device::has_kernels;
 use crate::device::room::{allocate, in_halves, room};
-use crate::model::{KvPool, NewToken, Pair, Role};
+use crate::model::{Ends, KvPool, NewToken, Pair, Role};
 use crate::random::{Purpose, stream, token_hash};
 
 /// The most rows at once: with more, matrix products get no faster.
@@ -36,7 +36,7 @@ pub struct Request<'a> {
     pub seed: u64,
 }
 
-/// Continues every prompt with the pair and returns the decodings in the order of `requests`. Equal requests are decoded once. `eos` ends a
+/// Continues every prompt with the pair and returns the decodings in the order of `requests`. Equal requests are decoded once. Each of `ends` ends a
 /// continuation. Before each turn `go_on` is called with the number of requests that are done; an error of it ends the decoding.
 ///
 /// # Errors
@@ -44,10 +44,11 @@ pub struct Request<'a> {
 pub fn assisted(
     pair: &Pair,
     requests: &[Request],
-    eos: Option<u32>,
+    ends: impl Into<Ends>,
     settings: &Settings,
     go_on: &dyn Fn(usize) -> Result<(), String>,
 ) -> Result<Vec<Decoding>, DecodeError> {
+    let ends = ends.into();
     for (index, request) in requests.iter().enumerate() {
         let limit = pair.n_positions();
         check_length(index, request.prompt, settings.max_new_tokens, limit)?;
@@ -58,7 +59,7 @@ pub fn assisted(
     distinct.dedup();
     let most = rows_that_fit(pair, settings, &distinct).min(distinct.len());
     let decodings = in_halves(most, |room| {
-        let mut batch = Batch::new(pair, eos, settings, &distinct, room);
+        let mut batch = Batch::new(pair, &ends, settings, &distinct, room);
         while !batch.is_done() {
             go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
             // Run inside rayon's pool. From outside, each of the many short parallel loops would wake the pool and wait for it.
@@ -93,7 +94,7 @@ fn rows_that_fit(pair: &Pair, settings: &Settings, requests: &[Request]) -> usiz
 /// The current rows, and the requests that wait.
 struct Batch<'a> {
     pair: &'a Pair,
-    eos: Option<u32>,
+    ends: &'a Ends,
     settings: &'a Settings,
     requests: &'a [Request<'a>],
     /// How many requests have been admitted, and how many are done.
@@ -112,7 +113,7 @@ struct Batch<'a> {
 impl<'a> Batch<'a> {
     fn new(
         pair: &'a Pair,
-        eos: Option<u32>,
+        ends: &'a Ends,
         settings: &'a Settings,
         requests: &'a [Request<'a>],
         room: usize,
@@ -120,7 +121,7 @@ impl<'a> Batch<'a> {
         let (main, assistant) = (pair.main.config(), pair.assistant.config());
         Self {
             pair,
-            eos,
+            ends,
             settings,
             requests,
             admitted: 0,
@@ -215,7 +216,7 @@ impl<'a> Batch<'a> {
             }
         };
         for (row, choice) in rows.into_iter().zip(choices) {
-            row.draft(choice, self.eos, self.settings, piece);
+            row.draft(choice, self.ends, self.settings, piece);
         }
         Ok(())
     }
@@ -256,7 +257,7 @@ impl<'a> Batch<'a> {
             // Takes all choices of the row, including those after the first rejected token.
             let own: Vec<Choice> = choices.by_ref().take(count).collect();
             let mut own = own.into_iter();
-            if own.all(|choice| row.verify(choice, self.eos, self.settings)) {
+            if own.all(|choice| row.verify(choice, self.ends, self.settings)) {
                 continue;
             }
             // The round is over, or more is to be drafted. Keys and values of rejected drafts are dropped; the last emitted token is read in the next round.

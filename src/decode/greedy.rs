@@ -1,10 +1,10 @@
 //! Plain greedy decoding: one token at a time, always the most probable.
 
 use super::DecodeError;
-use crate::model::{KvPool, Network, NewToken, Role};
+use crate::model::{Ends, KvPool, Network, NewToken, Role};
 
-/// Continues `prompt` by up to `max_new_tokens` tokens, each the argmax of the model's logits. Returns the new ids. `eos` ends the text
-/// early and is included.
+/// Continues `prompt` by up to `max_new_tokens` tokens, each the argmax of the model's logits. Returns the new ids. Each of `ends` ends
+/// the text early and is included.
 ///
 /// # Errors
 /// When the prompt is empty, the text does not fit the model, or the logits are not finite.
@@ -12,9 +12,10 @@ pub fn greedy(
     model: &Network,
     prompt: &[u32],
     max_new_tokens: usize,
-    eos: Option<u32>,
+    ends: impl Into<Ends>,
 ) -> Result<Vec<u32>, DecodeError> {
     check_length(0, prompt, max_new_tokens, model.config().n_positions)?;
+    let ends = ends.into();
     let mut pool = KvPool::new(model.config());
     let (mut text, mut sequence) = (prompt.to_vec(), Vec::new());
     while text.len() < prompt.len() + max_new_tokens {
@@ -25,7 +26,7 @@ pub fn greedy(
         let last = hidden.narrow(0, new.len() - 1, 1);
         let token = model.argmax(last)[0].ok_or(DecodeError::NotFinite(Role::Main))?;
         text.push(token);
-        if Some(token) == eos {
+        if ends.has(token) {
             break;
         }
     }

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sampling::Distribution;
 use super::{Decoding, Drafting, Round, Settings};
+use crate::model::Ends;
 
 /// A model's choice for the next token.
 pub(super) enum Choice {
@@ -123,7 +124,7 @@ impl Row {
 
     /// Takes the assistant's next token. An end-of-text token, or one below the confidence threshold, ends the draft and stays in it. A lazy
     /// draft is checked after every `piece` tokens.
-    pub fn draft(&mut self, choice: Choice, eos: Option<u32>, settings: &Settings, piece: usize) {
+    pub fn draft(&mut self, choice: Choice, ends: &Ends, settings: &Settings, piece: usize) {
         let (token, probability) = match choice {
             Choice::Greedy(token, probability) => (token, probability),
             Choice::Sampled(distribution) => {
@@ -150,7 +151,7 @@ impl Row {
         let drafted = self.text.len() - self.settled;
         let wanted = self.draft_length.min(self.limit - self.settled - 1);
         self.drafted_all =
-            drafted == wanted || Some(token) == eos || probability < settings.confidence_threshold;
+            drafted == wanted || ends.has(token) || probability < settings.confidence_threshold;
         let is_piece = settings.drafting == Drafting::Lazy && drafted - self.matched >= piece;
         if self.drafted_all || is_piece {
             self.phase = Phase::Verifying;
@@ -160,7 +161,7 @@ impl Row {
     /// Takes the main model's choice for the token after the text that is agreed on. Either the next drafted token is accepted, or the
     /// round ends with a token of the main model. Returns whether the row still verifies: not when the round is over, and not when more is
     /// to be drafted.
-    pub fn verify(&mut self, choice: Choice, eos: Option<u32>, settings: &Settings) -> bool {
+    pub fn verify(&mut self, choice: Choice, ends: &Ends, settings: &Settings) -> bool {
         let place = self.settled + self.matched;
         let drafted = self.text.get(place).copied();
         let token = match choice {
@@ -174,7 +175,7 @@ impl Row {
         let accepted = drafted == Some(token);
         self.matched += usize::from(accepted);
         // An accepted end-of-text token is emitted as the main model's own token of this round, and nothing follows it.
-        let ended = Some(token) == eos;
+        let ended = ends.has(token);
         if accepted && !ended {
             if place + 1 == self.text.len() && !self.drafted_all {
                 self.phase = Phase::Drafting;

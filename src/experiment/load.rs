@@ -13,7 +13,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::diagnostic::{Diagnostic, known_names};
 use crate::download::Progress;
 use crate::hub::{HubError, ModelId, Snapshot};
-use crate::model::{Network, Pair, Precision, Role};
+use crate::model::{Ends, Network, Pair, Precision, Role};
 
 /// Where a model of the pair comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,10 +114,12 @@ pub(super) fn load_pair(
         let message = format!("the two models have different tokenizers: {difference}");
         return Err(written.wrong(&["models", "assistant"], message).into());
     }
-    tokenizer
-        .check_table(main.config().vocab_size)
-        .map_err(|error| written.wrong(&["models", "main"], error.to_string()))?;
-    let pair = Pair::new(main, assistant)
+    for (role, model) in [(Role::Main, &main), (Role::Assistant, &assistant)] {
+        tokenizer
+            .check_table(model.config().vocab_size)
+            .map_err(|error| written.wrong(&["models", role.as_str()], error.to_string()))?;
+    }
+    let pair = Pair::over(main, assistant, tokenizer.id_bound())
         .map_err(|error| written.wrong(&["models", "assistant"], error.to_string()))?;
     Ok(LoadedPair {
         pair,
@@ -227,10 +229,17 @@ pub(super) fn store(places: &Places) -> Store {
     }
 }
 
-/// The id of the end-of-text token: the one in the main model's config, or else the tokenizer's.
+/// The tokens that end a continuation: those in the main model's files, or else the tokenizer's.
+pub(super) fn ends(pair: &Pair, tokenizer: &Tokenizer) -> Ends {
+    match pair.main.ends().ids() {
+        [] => tokenizer.end_of_text().into(),
+        _ => pair.main.ends().clone(),
+    }
+}
+
+/// The token that is written behind a document: the first of these.
 pub(super) fn eos(pair: &Pair, tokenizer: &Tokenizer) -> Option<u32> {
-    let config = pair.main.config();
-    config.eos_token_id.or_else(|| tokenizer.end_of_text())
+    ends(pair, tokenizer).first()
 }
 
 /// Loads the templates of all contrasts, and encodes their prompts to token ids.

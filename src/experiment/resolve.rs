@@ -10,7 +10,9 @@ use super::firings::LoopCadences;
 use super::hooks::{self, HookOverview};
 use super::intervene::Treatments;
 use super::interventions::{self, InterventionOverview};
-use super::load::{self, LoadedPair, devices, eos, load_pair, load_templates, source_request};
+use super::load::{
+    self, LoadedPair, devices, ends, eos, load_pair, load_templates, source_request,
+};
 use super::room::Room;
 use super::text::{self, Makers};
 use super::{Experiment, Keep, Written, conditions, inputs};
@@ -162,6 +164,7 @@ fn plan(
         .transpose()?;
     let scene = Scene {
         seed: experiment.seed,
+        ends: ends(&pair, &tokenizer),
         tokenizer,
         eos,
         templates,
@@ -290,6 +293,7 @@ pub fn resolve_measurement(
     let scene = Arc::new(Scene {
         seed: experiment.seed,
         eos: eos(&pair, &tokenizer),
+        ends: ends(&pair, &tokenizer),
         tokenizer,
         templates,
         prompts,

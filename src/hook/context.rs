@@ -273,7 +273,7 @@ impl<'a> Context<'a> {
         settings: Settings,
         seed: u64,
     ) -> anyhow::Result<Arc<Vec<Decoding>>> {
-        let (prompts, eos) = (&self.scene.prompts, self.scene.eos);
+        let (prompts, ends) = (&self.scene.prompts, &self.scene.ends);
         let what = match settings.draft_length {
             0 => "sampling",
             _ => "assisted decoding",
@@ -287,7 +287,7 @@ impl<'a> Context<'a> {
             let pair = self.pair_of(main, assistant)?;
             let requests = prompts.iter().map(|prompt| DecodeRequest { prompt, seed });
             let requests: Vec<DecodeRequest> = requests.collect();
-            let decodings = assisted(&pair, &requests, eos, &settings, &go_on)?;
+            let decodings = assisted(&pair, &requests, ends, &settings, &go_on)?;
             self.progress(what, prompts.len(), prompts.len());
             Ok(decodings)
         })

@@ -6,6 +6,7 @@ use crate::data::blocks::Blocks;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::decode::{Decoding, Settings};
+use crate::model::Ends;
 
 /// The parts of a run that do not change while it trains.
 #[derive(Debug)]
@@ -14,8 +15,10 @@ pub struct Scene {
     pub seed: u64,
     /// The pair's tokenizer.
     pub tokenizer: Tokenizer,
-    /// Id of the end-of-text token, which ends a continuation.
+    /// Id of the token that is written behind a document.
     pub eos: Option<u32>,
+    /// The tokens that end a continuation, that one among them.
+    pub ends: Ends,
     /// The prompts, with their contrasts.
     pub templates: Templates,
     /// The token ids of each prompt of `templates`, in the same order.
@@ -34,13 +37,16 @@ impl Scene {
         self.held_out.len().div_ceil(self.batch)
     }
 
-    /// Decodes a continuation to text, without the end-of-text token.
+    /// Decodes a continuation to text, without a token that ends it.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn text(&self, decoding: &Decoding) -> Result<String, TokenizerError> {
         let tokens = &decoding.tokens[..];
-        let said = tokens.strip_suffix(self.eos.as_slice()).unwrap_or(tokens);
+        let said = match tokens.split_last() {
+            Some((last, said)) if self.ends.has(*last) => said,
+            _ => tokens,
+        };
         self.tokenizer.decode(said)
     }
 }

@@ -1,7 +1,58 @@
 //! What is common to the `config.json` of all families: the numbers that others ask for, and what can be wrong.
 
+use serde::{Serialize, Serializer};
+
 use super::family::FamilyConfig;
 use super::keys::Keys;
+
+/// The tokens that end a text, as `eos_token_id` has them: null, a number or a list.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ends(Vec<u32>);
+
+impl Ends {
+    /// The one that is written behind a document: the first.
+    pub fn first(&self) -> Option<u32> {
+        self.0.first().copied()
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> &[u32] {
+        &self.0
+    }
+
+    /// Whether this token ends a text.
+    pub fn has(&self, token: u32) -> bool {
+        self.0.contains(&token)
+    }
+}
+
+impl From<Vec<u32>> for Ends {
+    fn from(ids: Vec<u32>) -> Self {
+        Self(ids)
+    }
+}
+
+impl From<&Ends> for Ends {
+    fn from(ends: &Ends) -> Self {
+        ends.clone()
+    }
+}
+
+impl From<Option<u32>> for Ends {
+    fn from(id: Option<u32>) -> Self {
+        Self(Vec::from_iter(id))
+    }
+}
+
+impl Serialize for Ends {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [] => serializer.serialize_none(),
+            [id] => serializer.serialize_u32(*id),
+            ids => ids.serialize(serializer),
+        }
+    }
+}
 
 /// What is asked of the config of any network, in plain numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +69,7 @@ pub struct Config {
     pub kv_heads: usize,
     /// Width of one of these heads.
     pub head_width: usize,
-    /// Id of the end-of-text token, when there is one.
+    /// Id of the token that is written behind a document, when there is one. Others may end a text, too.
     pub eos_token_id: Option<u32>,
 }
 
@@ -83,37 +134,83 @@ pub(super) fn check_epsilon(key: &'static str, epsilon: f64) -> Result<(), Confi
 }
 
 /// Refuses an end of text that is not in the vocabulary.
-pub(super) fn check_end_of_text(eos: Option<u32>, vocab_size: usize) -> Result<(), ConfigError> {
-    match eos {
-        Some(eos) if eos as usize >= vocab_size => {
-            refuse("eos_token_id", &eos, "an id below `vocab_size`")
+pub(super) fn check_ends(ends: &Ends, vocab_size: usize) -> Result<(), ConfigError> {
+    match ends.ids().iter().find(|&&id| id as usize >= vocab_size) {
+        Some(id) => refuse("eos_token_id", id, "an id below `vocab_size`"),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a token that is not in the vocabulary.
+pub(super) fn check_token(
+    key: &'static str,
+    id: Option<u32>,
+    vocab_size: usize,
+) -> Result<(), ConfigError> {
+    match id {
+        Some(id) if id as usize >= vocab_size => refuse(key, &id, "an id below `vocab_size`"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a probability of dropout that is none.
+pub(super) fn check_dropout(key: &'static str, p: f64) -> Result<(), ConfigError> {
+    if (0.0..1.0).contains(&p) {
+        return Ok(());
+    }
+    refuse(key, &p, "a probability below 1")
+}
+
+/// Refuses a network with nothing of something.
+pub(super) fn check_size(key: &'static str, size: usize) -> Result<(), ConfigError> {
+    if size > 0 {
+        return Ok(());
+    }
+    refuse(key, &size, "a positive number")
+}
+
+/// Refuses the config of a network with another class than one of `known`, the first of which is that of the language model.
+pub(super) fn check_architecture(keys: &Keys, known: &[&'static str]) -> Result<(), ConfigError> {
+    let named: Vec<String> = keys.or("architectures", None)?.unwrap_or_default();
+    let other = named.iter().find(|name| !known.contains(&name.as_str()));
+    match (other, known) {
+        (Some(other), [supported, ..]) => {
+            let kind = keys.or("model_type", "gpt2".to_owned())?;
+            let found = format!("`{other}` with `model_type` `{kind}`");
+            refuse("architectures", &found, supported)
         }
         _ => Ok(()),
     }
 }
 
-/// Takes the end of text from the text of a `generation_config.json`, which transformers asks when it generates, where `config` has none.
+/// Heeds the ends of text of a `generation_config.json`, by which transformers ends a text that it generates.
 ///
 /// # Errors
-/// When the two name different ends of text: which one ends a text cannot be told.
+/// When an end of text of `config` is not among them: which one ends a text cannot be told.
 pub(super) fn heed_generation(
     config: &mut impl FamilyConfig,
     json: &str,
 ) -> Result<(), ConfigError> {
     const KEY: &str = "eos_token_id";
-    let Some(Some(eos)) = Keys::parse(json)?.token(KEY)? else {
+    let given = Keys::parse(json)?.tokens(KEY)?.unwrap_or_default();
+    if given.ids().is_empty() {
         return Ok(());
-    };
-    let vocab_size = config.numbers().vocab_size;
-    let own = config.end_of_text();
-    match *own {
-        Some(own) if own != eos => {
-            return Err(ConfigError::Value {
-                key: KEY,
-                message: format!("{eos}, but config.json has {own}; make them the same"),
-            });
-        }
-        _ => *own = Some(eos),
     }
-    check_end_of_text(Some(eos), vocab_size)
+    let vocab_size = config.numbers().vocab_size;
+    check_ends(&given, vocab_size)?;
+    let own = config.ends_mut();
+    if let Some(missing) = own.ids().iter().find(|id| !given.ids().contains(id)) {
+        return Err(ConfigError::Value {
+            key: KEY,
+            message: format!(
+                "{}, but config.json has {missing}; make them the same",
+                serde_json::json!(given)
+            ),
+        });
+    }
+    // What is written behind a document stays the first.
+    let others = given.ids().iter().filter(|id| !own.ids().contains(id));
+    let all: Vec<u32> = own.ids().iter().chain(others).copied().collect();
+    *own = all.into();
+    Ok(())
 }

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
+use super::config::Ends;
 use super::inside::Look;
 use super::keys::Keys;
 use super::place::Place;
@@ -22,8 +23,11 @@ pub trait FamilyConfig: Serialize + Sized {
     /// What others ask for.
     fn numbers(&self) -> Config;
 
-    /// Id of the end-of-text token, which `generation_config.json` may give.
-    fn end_of_text(&mut self) -> &mut Option<u32>;
+    /// The tokens that end a text.
+    fn ends(&self) -> &Ends;
+
+    /// The same, to which `generation_config.json` may add.
+    fn ends_mut(&mut self) -> &mut Ends;
 
     /// Every parameter's name, without [`Family::PREFIX`], and shape, both as in the file, in the order of the network.
     fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)>;
@@ -38,7 +42,7 @@ pub trait Family: Module {
     const PREFIX: &'static str;
 
     /// The name of the parameter that is the head. A head that is tied to the token table has the table's.
-    const HEAD: &'static str;
+    fn head_name(&self) -> &'static str;
 
     /// The name under which a parameter is saved.
     fn saved_name(name: &str) -> String {
@@ -48,8 +52,8 @@ pub trait Family: Module {
     /// Makes one tensor of a head and a token table that are tied.
     ///
     /// # Errors
-    /// When the file has them otherwise than the config says.
-    fn tie_head(config: &Self::Config, tensors: &mut Tensors) -> Result<(), String>;
+    /// When the file has them as no network of the family does.
+    fn settle_head(config: &mut Self::Config, tensors: &mut Tensors) -> Result<(), String>;
 
     /// Whether the network does without the tensor of this name.
     fn is_needless(name: &str) -> bool;
@@ -73,7 +77,7 @@ pub trait Family: Module {
     fn head_table(&self) -> Tensor<2>;
 
     /// Where the parameter of this name stands. A table that is also the head stands among the embeddings.
-    fn place(name: &str) -> Place;
+    fn place(&self, name: &str) -> Place;
 
     /// The device that the weights are on.
     fn device(&self) -> Device {

@@ -18,7 +18,7 @@ impl Network {
     /// The most probable token after each of the hidden states `[rows, D]`; of equal logits the lowest token, as PyTorch has it on the
     /// CPU. None where a logit is not finite.
     pub fn argmax(&self, hidden: Tensor<2>) -> Vec<Option<u32>> {
-        let table = self.head_table();
+        let (table, said) = (self.head_table(), self.config().vocab_size);
         let (Some(_), Some(table)) = (on_flex(&hidden), on_flex(&table)) else {
             let found = self.choices(hidden, false).into_iter();
             return found.map(|one| Some(one?.0)).collect();
@@ -27,7 +27,7 @@ impl Network {
             let [_, width] = some.dims();
             let states = on_flex(&some);
             let states = states.as_ref().map_or(&[][..], slice);
-            greedy(states, slice(&table), width)
+            greedy(states, &slice(&table)[..said * width], width)
         };
         pieces(&hidden).flat_map(of).collect()
     }
@@ -111,8 +111,12 @@ impl Network {
     }
 
     /// For each of `wanted`, a row of the hidden states `[rows, D]` and a token: the logarithm of the sum of the row's exponentials, and the
-    /// token's logit. Their difference is the logarithm of the token's probability. Rows are in order.
+    /// token's logit. Their difference is the logarithm of the token's probability, where the rows of the head that are padding count, as in the
+    /// loss. Rows are in order.
     pub(crate) fn normalised(&self, hidden: Tensor<2>, wanted: &[(usize, u32)]) -> Vec<[f64; 2]> {
+        if let Some(whole) = self.whole() {
+            return whole.normalised(hidden, wanted);
+        }
         let of_row = |row: usize| {
             let from = wanted.partition_point(|(other, _)| *other < row);
             let to = wanted.partition_point(|(other, _)| *other <= row);

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::ConfigError;
+use super::config::{ConfigError, Ends};
 
 /// The keys of a JSON object.
 pub(super) struct Keys(Map<String, Value>);
@@ -73,23 +73,22 @@ impl Keys {
         })
     }
 
-    /// The id of a token: a number, null, or a list with one number; None where the key is absent. A list of several is refused, since one
-    /// is asked for.
+    /// The id of a token; None where the key is absent, Some(None) where it is null.
     pub fn token(&self, key: &'static str) -> Result<Option<Option<u32>>, ConfigError> {
-        let Some(Value::Array(ids)) = self.0.get(key) else {
-            return self.get(key);
-        };
-        let one = match ids.as_slice() {
-            [id] => id.as_u64().and_then(|id| u32::try_from(id).ok()),
-            _ => None,
-        };
-        match one {
-            Some(id) => Ok(Some(Some(id))),
-            None => Err(ConfigError::Unsupported {
+        self.get(key)
+    }
+
+    /// The ids of tokens: a number, null, or a list of numbers; None where the key is absent. A list without any is refused: transformers would
+    /// never end a text.
+    pub fn tokens(&self, key: &'static str) -> Result<Option<Ends>, ConfigError> {
+        match self.0.get(key) {
+            Some(Value::Array(ids)) if ids.is_empty() => Err(ConfigError::Unsupported {
                 key,
-                found: Value::from(ids.as_slice()).to_string(),
-                supported: "one id",
+                found: "[]".to_owned(),
+                supported: "null, an id or some ids",
             }),
+            Some(Value::Array(_)) => Ok(self.get::<Vec<u32>>(key)?.map(Ends::from)),
+            _ => Ok(self.get::<Option<u32>>(key)?.map(Ends::from)),
         }
     }
 }

@@ -8,11 +8,14 @@ use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::tensor::{Device, Int, Tensor};
 use rand_chacha::ChaCha8Rng;
 
+use super::config::Ends;
 use super::family::{Family, FamilyConfig};
+use super::gpt_neox::GptNeox;
 use super::gpt2::Gpt2;
 use super::inside::Look;
 use super::keys::Keys;
 use super::layers::token_tensor;
+use super::llama::Llama;
 use super::model_files::ModelFiles;
 use super::place::Place;
 use super::{
@@ -21,30 +24,67 @@ use super::{
 
 /// A language model.
 #[derive(Debug, Clone)]
-pub enum Network {
-    /// A GPT-2.
+pub struct Network {
+    member: Member,
+    /// How many tokens it may say, where its tables have rows for more.
+    tokens: Option<usize>,
+}
+
+/// A network of one of the families.
+#[derive(Debug, Clone)]
+enum Member {
     Gpt2(Gpt2),
+    /// A Llama, or one of those that are made like it.
+    Llama(Llama),
+    GptNeox(GptNeox),
 }
 
 /// A family of networks.
 #[derive(Clone, Copy)]
 enum Kind {
     Gpt2,
+    Llama,
+    GptNeox,
 }
 
 /// The families by their `model_type`.
-const FAMILIES: [(&str, Kind); 1] = [("gpt2", Kind::Gpt2)];
+const FAMILIES: [(&str, Kind); 7] = [
+    ("gpt2", Kind::Gpt2),
+    ("llama", Kind::Llama),
+    ("mistral", Kind::Llama),
+    ("qwen2", Kind::Llama),
+    ("qwen3", Kind::Llama),
+    ("smollm3", Kind::Llama),
+    ("gpt_neox", Kind::GptNeox),
+];
 
 /// Does the same with the network of whichever family; `same` makes a network of the same family of what comes out.
 macro_rules! of_family {
     ($self:expr, $network:ident => $body:expr) => {
-        match $self {
-            Network::Gpt2($network) => $body,
+        match $self.member {
+            Member::Gpt2(ref $network) => $body,
+            Member::Llama(ref $network) => $body,
+            Member::GptNeox(ref $network) => $body,
         }
     };
     (same $self:expr, $network:ident => $body:expr) => {
-        match $self {
-            Network::Gpt2($network) => Network::Gpt2($body),
+        Network {
+            tokens: $self.tokens,
+            member: match $self.member {
+                Member::Gpt2($network) => Member::Gpt2($body),
+                Member::Llama($network) => Member::Llama($body),
+                Member::GptNeox($network) => Member::GptNeox($body),
+            },
+        }
+    };
+    (same ref $self:expr, $network:ident => $body:expr) => {
+        Network {
+            tokens: $self.tokens,
+            member: match $self.member {
+                Member::Gpt2(ref $network) => Member::Gpt2($body),
+                Member::Llama(ref $network) => Member::Llama($body),
+                Member::GptNeox(ref $network) => Member::GptNeox($body),
+            },
         }
     };
 }
@@ -76,9 +116,12 @@ impl Network {
     pub(crate) fn from_files(files: &ModelFiles, device: &Device) -> Result<Self, WeightsError> {
         let keys = files.config()?;
         let kind = Kind::of(&keys).map_err(|error| files.wrong_config(error))?;
-        match kind {
-            Kind::Gpt2 => weights::filled(keys, files, device).map(Self::Gpt2),
-        }
+        let member = match kind {
+            Kind::Gpt2 => weights::filled(keys, files, device).map(Member::Gpt2),
+            Kind::Llama => weights::filled(keys, files, device).map(Member::Llama),
+            Kind::GptNeox => weights::filled(keys, files, device).map(Member::GptNeox),
+        };
+        member.map(Self::from)
     }
 
     /// A fresh network, with the initial weights of its family, of the text of a `config.json`.
@@ -87,9 +130,12 @@ impl Network {
     /// When the config is not supported.
     pub fn init(json: &str, rng: &mut ChaCha8Rng, device: &Device) -> Result<Self, ConfigError> {
         let keys = Keys::parse(json)?;
-        match Kind::of(&keys)? {
-            Kind::Gpt2 => weights::fresh(keys, rng, device).map(Self::Gpt2),
-        }
+        let member = match Kind::of(&keys)? {
+            Kind::Gpt2 => weights::fresh(keys, rng, device).map(Member::Gpt2),
+            Kind::Llama => weights::fresh(keys, rng, device).map(Member::Llama),
+            Kind::GptNeox => weights::fresh(keys, rng, device).map(Member::GptNeox),
+        };
+        member.map(Self::from)
     }
 
     /// Writes `config.json` and `model.safetensors` into `directory`, which must exist. Each file is written aside, synced and renamed.
@@ -112,9 +158,43 @@ impl Network {
         of_family!(self, network => weights::files(network))
     }
 
-    /// The numbers of its config that others ask for.
+    /// The numbers of its config that others ask for. The vocabulary is that of the tokens it may say.
     pub fn config(&self) -> Config {
-        of_family!(self, network => network.config().numbers())
+        let numbers = of_family!(self, network => network.config().numbers());
+        Config {
+            vocab_size: self.tokens.unwrap_or(numbers.vocab_size),
+            ..numbers
+        }
+    }
+
+    /// The same network where it may say the first `tokens` of its vocabulary alone: the rows of its head behind them are padding. They stay a
+    /// part of the loss in training, as transformers has it.
+    pub(super) fn saying(self, tokens: usize) -> Self {
+        Self {
+            tokens: Some(tokens),
+            ..self
+        }
+    }
+
+    /// The same network where it may say all that its head has a row for. None where it may anyway.
+    pub(super) fn whole(&self) -> Option<Self> {
+        self.tokens.map(|_| Self {
+            tokens: None,
+            ..self.clone()
+        })
+    }
+
+    /// The same network where it may say what `other` may.
+    pub(crate) fn saying_as(self, other: &Self) -> Self {
+        Self {
+            tokens: other.tokens,
+            ..self
+        }
+    }
+
+    /// The tokens that end a text, the one that is written behind a document first.
+    pub fn ends(&self) -> &Ends {
+        of_family!(self, network => network.config().ends())
     }
 
     /// Its whole config, as `config.json` has it.
@@ -142,12 +222,13 @@ impl Network {
     /// Logits of hidden states `[rows, D]`: `[rows, vocab]`.
     pub fn head(&self, hidden: Tensor<2>) -> Tensor<2> {
         let [rows, _] = hidden.dims();
+        let table = self.said_table();
         if rows <= 8 {
             // A row or two against the whole table: reading the table as the left operand is many times faster on the CPU than
             // multiplying by its transpose.
-            return self.head_table().matmul(hidden.transpose()).transpose();
+            return table.matmul(hidden.transpose()).transpose();
         }
-        hidden.matmul(self.head_table().transpose())
+        hidden.matmul(table.transpose())
     }
 
     /// Logits at every position of `tokens` `[batch, time]` in a training pass, in its precision: `[batch * time, vocab]`.
@@ -163,7 +244,7 @@ impl Network {
         match precision {
             Precision::F32 => self.head(hidden),
             Precision::Bf16 | Precision::F16 => {
-                precision.product(hidden, self.head_table().transpose())
+                precision.product(hidden, self.said_table().transpose())
             }
         }
     }
@@ -181,27 +262,31 @@ impl Network {
 
     /// Lets `mapper` change every parameter. Nothing holds on to the old values meanwhile, so that they can be changed where they lie.
     pub(crate) fn change<M: ModuleMapper>(&mut self, mapper: &mut M) {
-        let hollow = of_family!(same self, network => network.hollow());
+        let hollow = of_family!(same ref self, network => network.hollow());
         *self = std::mem::replace(self, hollow).map(mapper);
     }
 
-    /// The head `[vocab, D]`, a row a token.
+    /// The head `[rows, D]`, a row a token, those behind the vocabulary included.
     pub(super) fn head_table(&self) -> Tensor<2> {
         of_family!(self, network => network.head_table())
     }
 
+    /// The head of the tokens that it may say, `[vocab, D]`.
+    pub(super) fn said_table(&self) -> Tensor<2> {
+        match self.tokens {
+            Some(tokens) => self.head_table().narrow(0, 0, tokens),
+            None => self.head_table(),
+        }
+    }
+
     /// The name of the parameter that is the head.
     pub(super) fn head_name(&self) -> &'static str {
-        match self {
-            Self::Gpt2(_) => Gpt2::HEAD,
-        }
+        of_family!(self, network => network.head_name())
     }
 
     /// Where the parameter of this name stands.
     pub(super) fn place(&self, name: &str) -> Place {
-        match self {
-            Self::Gpt2(_) => Gpt2::place(name),
-        }
+        of_family!(self, network => network.place(name))
     }
 
     /// One pass over `rows` of one length, without dropout, which shows `look` what it makes.
@@ -213,6 +298,15 @@ impl Network {
     /// One pass over new tokens, which gives their last hidden states `[new, D]`.
     pub(super) fn pass(&self, new: &[NewToken], pool: &mut KvPool) -> Tensor<2> {
         of_family!(self, network => network.pass(new, pool))
+    }
+}
+
+impl From<Member> for Network {
+    fn from(member: Member) -> Self {
+        Self {
+            member,
+            tokens: None,
+        }
     }
 }
 
@@ -235,7 +329,7 @@ impl Module for Network {
     }
 
     fn valid(&self) -> Self {
-        of_family!(same self, network => network.valid())
+        of_family!(same ref self, network => network.valid())
     }
 
     fn materialize(self) -> Self {

@@ -37,6 +37,18 @@ impl std::fmt::Display for Role {
 /// Why two models are not a pair.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
+    /// A table of embeddings has no row for a token of the tokenizer.
+    #[error(
+        "the tokenizer has {tokens} tokens, but the {role} model's table of embeddings has only {rows} rows: tokenizer and model do not belong together"
+    )]
+    Table {
+        /// Which model.
+        role: Role,
+        /// Rows of its table.
+        rows: usize,
+        /// Tokens of the tokenizer.
+        tokens: usize,
+    },
     /// Draft tokens would mean something else to the main model.
     #[error(
         "the main model has a vocabulary of {main} tokens and the assistant one of {assistant}: they must share one tokenizer"
@@ -59,6 +71,27 @@ pub struct Pair {
 }
 
 impl Pair {
+    /// A pair over a tokenizer whose ids are below `tokens`. Where one table of embeddings is padded to more rows than the other, neither model says
+    /// a token of the padding: their distributions are over the tokenizer's tokens alone.
+    ///
+    /// # Errors
+    /// When a table has fewer rows than the tokenizer has tokens.
+    pub fn over(main: Network, assistant: Network, tokens: usize) -> Result<Self, PairError> {
+        for (role, model) in [(Role::Main, &main), (Role::Assistant, &assistant)] {
+            let rows = model.config().vocab_size;
+            if rows < tokens {
+                return Err(PairError::Table { role, rows, tokens });
+            }
+        }
+        if main.config().vocab_size == assistant.config().vocab_size {
+            return Ok(Self { main, assistant });
+        }
+        Ok(Self {
+            main: main.saying(tokens),
+            assistant: assistant.saying(tokens),
+        })
+    }
+
     /// # Errors
     /// When the vocabularies differ in size.
     pub fn new(main: Network, assistant: Network) -> Result<Self, PairError> {

@@ -28,6 +28,8 @@ pub struct Segment<'a> {
     /// How much the head `[vocab, D]` changes.
     head: Tensor<2>,
     weights: Vec<Weight>,
+    /// Which of them is the head: a tensor of its own, or one behind all tensors where it is tied.
+    head_at: usize,
     moves: bool,
 }
 
@@ -51,18 +53,23 @@ impl<'a> Segment<'a> {
             place: from.place(tensor),
         };
         let mut weights: Vec<Weight> = both[0].iter().map(weight).collect();
-        weights.push(Weight {
+        let head = Weight {
             tensor: from.head_name().to_owned(),
             place: Place::HEAD,
-        });
+        };
+        let head_at = weights.iter().position(|weight| *weight == head);
+        if head_at.is_none() {
+            weights.push(head);
+        }
         let [first, second] = both;
         let ends = first.into_iter().zip(second);
         let ends: Vec<[Tensor<1>; 2]> = ends.map(|((_, from), (_, to))| [from, to]).collect();
         Ok(Self {
             from,
-            head: to.head_table() - from.head_table(),
+            head: to.said_table() - from.said_table(),
             moves: differ(&ends),
             ends,
+            head_at: head_at.unwrap_or(weights.len() - 1),
             weights,
         })
     }
@@ -72,7 +79,7 @@ impl<'a> Segment<'a> {
         self.moves
     }
 
-    /// The tensors in the order of the network, and the head behind them.
+    /// The tensors in the order of the network. A head that is tied to the token table stands behind them.
     pub fn weights(&self) -> &[Weight] {
         &self.weights
     }
@@ -215,7 +222,7 @@ impl Pass<'_> {
             let device = network.device();
             let by_logits: Tensor<2> =
                 Tensor::from_data(TensorData::new(by_logits, shape), &device);
-            let by_hidden = by_logits.matmul(network.head_table());
+            let by_hidden = by_logits.matmul(network.said_table());
             let sum = (self.last * Tensor::from_inner(by_hidden)).sum();
             let mut slopes = Slopes {
                 gradients: GradientsParams::from_grads(sum.backward(), trained),
@@ -226,7 +233,8 @@ impl Pass<'_> {
             trained.visit(&mut slopes);
             let mut found = slopes.found;
             found.extend(all_values(slopes.elsewhere).into_iter().map(f64::from));
-            found.push(head);
+            found.resize(segment.weights.len(), 0.0);
+            found[segment.head_at] = head;
             found
         })
     }

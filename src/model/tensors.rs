@@ -180,6 +180,11 @@ impl<'a> Tensors<'a> {
         }
     }
 
+    /// Leaves a tensor out.
+    pub fn drop(&mut self, name: &str) {
+        self.entries.remove(name);
+    }
+
     /// Checks, from the header alone, that a tensor is there with this shape.
     pub fn expect(&self, name: &str, shape: &[usize]) -> Result<(), String> {
         self.find(name, shape).map(|_| ())

@@ -77,7 +77,7 @@ pub(super) fn filled<F: Family>(
         path: Vec::new(),
         problem: None,
     };
-    let checked = loader.check::<F>(&config);
+    let checked = loader.check::<F>(&mut config);
     let network = checked.and_then(|()| {
         let network = numbered(F::blank(config, device)).map(&mut loader);
         match loader.problem.take() {
@@ -147,8 +147,8 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     /// Compares the files' headers with the config, before anything of its size is allocated.
-    fn check<F: Family>(&mut self, config: &F::Config) -> Result<(), String> {
-        F::tie_head(config, &mut self.tensors)?;
+    fn check<F: Family>(&mut self, config: &mut F::Config) -> Result<(), String> {
+        F::settle_head(config, &mut self.tensors)?;
         let mut names = HashSet::new();
         for (name, shape) in config.parameters() {
             self.tensors.expect(&name, &shape)?;

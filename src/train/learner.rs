@@ -216,7 +216,7 @@ impl Learner {
     /// # Errors
     /// When one of the two cannot be read, or is not what is expected there.
     pub fn restored(&self, model: &Path, optimiser: &Path) -> Result<(Network, AdamW), RunError> {
-        let model = Network::load(model, &self.model.device())?;
+        let model = Network::load(model, &self.model.device())?.saying_as(&self.model);
         let bytes = std::fs::read(optimiser).map_err(|error| unusable(optimiser, &error))?;
         let loaded = self.optimiser.restored(&bytes, &model);
         let loaded = loaded.map_err(|error| unusable(optimiser, &error))?;

@@ -40,7 +40,8 @@ impl Point {
         let at = |role: Role| -> Result<Network, RunError> {
             let folder = models.join(model_folder(role));
             if folder.is_dir() {
-                Ok(Network::load(&folder, &start.get(role).device())?)
+                let start = start.get(role);
+                Ok(Network::load(&folder, &start.device())?.saying_as(start))
             } else {
                 Ok(start.get(role).clone())
             }

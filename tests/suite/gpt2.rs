@@ -274,9 +274,9 @@ fn unusable_weights_are_refused_by_name() {
     let refused = |key: &'static str| load(&edit("\"GPT2LMHeadModel\"", key));
     assert!(refused("\"LlamaForCausalLM\"").contains("`architectures` is `LlamaForCausalLM`"));
     let other = load(&|folder| {
-        std::fs::write(folder.join("config.json"), r#"{"model_type": "llama"}"#).unwrap();
+        std::fs::write(folder.join("config.json"), r#"{"model_type": "falcon"}"#).unwrap();
     });
-    let message = "config.json: `model_type` is `llama`, but only networks of these families are supported: `gpt2`";
+    let message = "config.json: `model_type` is `falcon`, but only networks of these families are supported: `gpt2`, `llama`, `mistral`, `qwen2`, `qwen3`, `smollm3`, `gpt_neox`";
     assert!(other.ends_with(message), "{other}");
     let fewer = load(&edit("\"n_layer\": 2", "\"n_layer\": 1"));
     assert!(

@@ -23,6 +23,8 @@ mod draft_positions;
 mod event_files;
 mod event_writer;
 mod export;
+mod families;
+mod family_files;
 mod faults;
 mod features;
 mod full_size;

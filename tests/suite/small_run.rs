@@ -13,7 +13,7 @@ use milepost::decode::Settings;
 use milepost::event::Event;
 use milepost::hook::{Context, Hook, Milestone, Runs, Scene, Shows};
 use milepost::mini;
-use milepost::model::{Pair, Precision, Role};
+use milepost::model::{Ends, Pair, Precision, Role};
 use milepost::record::Manifest;
 use milepost::train::{
     Begin, Decay, HookSpec, Objectives, OnError, Outcome, Plan, Reporter, Schedule, Training,
@@ -68,6 +68,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
         scene: Arc::new(Scene {
             seed: 3,
             eos: None,
+            ends: Ends::default(),
             templates,
             prompts,
             held_out: Arc::new(cut(2)),

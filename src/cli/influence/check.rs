@@ -175,7 +175,7 @@ fn n_matches(opened: &Opened, asked: &Asked, pair: &Pair) -> anyhow::Result<Opti
     let decodings = assisted(
         &pair.snapshot(),
         &requests,
-        scene.eos,
+        &scene.ends,
         &scene.decode,
         &|_| Ok(()),
     )?;

@@ -221,6 +221,12 @@ impl Tokenizer {
         }
     }
 
+    /// One more than the highest id.
+    pub fn id_bound(&self) -> usize {
+        let last = self.by_id().pop_last();
+        last.map_or(0, |(id, _)| id as usize + 1)
+    }
+
     /// The tokens by their ids.
     fn by_id(&self) -> BTreeMap<u32, String> {
         let vocabulary = self.inner.get_vocab(true).into_iter();

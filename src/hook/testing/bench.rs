@@ -66,6 +66,7 @@ impl Bench {
         let scene = Scene {
             seed: 0,
             eos: start.main.config().eos_token_id,
+            ends: start.main.ends().clone(),
             templates: Templates::default(),
             prompts: Vec::new(),
             held_out: Arc::default(),
@@ -95,6 +96,7 @@ impl Bench {
         let rows = pair.main.config().vocab_size;
         self.scene.tokenizer.check_table(rows)?;
         self.scene.eos = pair.main.config().eos_token_id;
+        self.scene.ends = pair.main.ends().clone();
         self.start = pair;
         Ok(self)
     }

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::decode::{Decoding, Round, Settings};
 use crate::hook::Scene;
-use crate::model::{Network, Pair};
+use crate::model::{Ends, Network, Pair};
 use crate::readback::values;
 
 /// The next-token probabilities of `model` after every token of a text: `[time][vocab]` in double precision, from one plain pass over the
@@ -20,11 +20,11 @@ pub fn probabilities(model: &Network, tokens: &[u32]) -> Vec<Vec<f64>> {
 /// ignored. Every token of either model comes from a pass over the whole text.
 pub fn decoded(pair: &Pair, scene: &Scene, settings: &Settings) -> Vec<Decoding> {
     let prompts = scene.prompts.iter();
-    let decodings = prompts.map(|prompt| continued(pair, prompt, settings, scene.eos));
+    let decodings = prompts.map(|prompt| continued(pair, prompt, settings, &scene.ends));
     decodings.collect()
 }
 
-fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, eos: Option<u32>) -> Decoding {
+fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, ends: &Ends) -> Decoding {
     let mut text = prompt.to_vec();
     let limit = prompt.len() + settings.max_new_tokens;
     let mut rounds = Vec::new();
@@ -34,13 +34,13 @@ fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, eos: Option<u32>)
             pair,
             &text,
             settings.draft_length.min(limit - text.len() - 1),
-            eos,
+            ends,
         );
         let mut matched = 0;
         loop {
             let token = best(&pair.main, &text);
             text.push(token);
-            ended = Some(token) == eos;
+            ended = ends.has(token);
             // An end-of-text token counts as the main model's own, and so does the token after the draft.
             if ended || draft.get(matched) != Some(&token) {
                 break;
@@ -59,9 +59,9 @@ fn continued(pair: &Pair, prompt: &[u32], settings: &Settings, eos: Option<u32>)
 }
 
 /// The assistant's draft of up to `longest` tokens. It ends early with an end-of-text token.
-fn drafted(pair: &Pair, text: &[u32], longest: usize, eos: Option<u32>) -> Vec<u32> {
+fn drafted(pair: &Pair, text: &[u32], longest: usize, ends: &Ends) -> Vec<u32> {
     let mut draft = Vec::new();
-    while draft.len() < longest && (draft.is_empty() || draft.last().copied() != eos) {
+    while draft.len() < longest && !draft.last().is_some_and(|last| ends.has(*last)) {
         draft.push(best(&pair.assistant, &[text, &draft].concat()));
     }
     draft

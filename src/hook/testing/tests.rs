@@ -297,7 +297,7 @@ fn the_slow_computations_agree_with_the_fast_ones() -> Result<()> {
     let decodings = decoded(&pair, scene, &scene.decode);
     for (prompt, decoding) in scene.prompts.iter().zip(&decodings) {
         let new = scene.decode.max_new_tokens;
-        let greedy = crate::decode::greedy(&pair.main, prompt, new, scene.eos)?;
+        let greedy = crate::decode::greedy(&pair.main, prompt, new, &scene.ends)?;
         assert_eq!(decoding.tokens, greedy);
         for row in probabilities(&pair.main, prompt) {
             assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);

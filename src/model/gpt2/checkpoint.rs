@@ -3,28 +3,19 @@
 use super::config::Gpt2Config;
 use crate::model::place::{Place, Stage, WeightPart};
 use crate::model::tensors::Tensors;
+use crate::model::tied_head::tied;
 
-/// The head and the token table are one tensor, stored under either name or, alike, under both.
-pub(super) fn tie_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
+/// The token table.
+pub(super) const TABLE: &str = "wte.weight";
+
+/// The head and the token table are one tensor.
+pub(super) fn settle_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
     const HEAD: &str = "lm_head.weight";
-    const TABLE: &str = "wte.weight";
-    if !tensors.has(HEAD) {
-        return Ok(());
-    }
-    if !tensors.has(TABLE) {
-        tensors.rename(HEAD, TABLE);
-        return Ok(());
-    }
     let shape = [config.vocab_size, config.n_embd];
-    tensors.expect(TABLE, &shape)?;
-    let head = tensors.take(HEAD, &shape)?;
-    let table = tensors.read(TABLE, &shape)?;
-    let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
-    match head.iter().zip(&table).position(differs) {
-        Some(index) => Err(format!(
-            "tensor `{HEAD}` is not `{TABLE}` (row {} differs): a head of its own is not supported; take a model that was trained with \
-             tie_word_embeddings",
-            index / config.n_embd
+    match tied(tensors, HEAD, TABLE, shape)? {
+        Some(row) => Err(format!(
+            "tensor `{HEAD}` is not `{TABLE}` (row {row} differs): a head of its own is not supported; take a model that was trained with \
+             tie_word_embeddings"
         )),
         None => Ok(()),
     }

@@ -2,8 +2,12 @@
 
 use serde::Serialize;
 
-use crate::model::config::{Config, ConfigError, check_end_of_text, check_epsilon, refuse};
+use crate::model::config::{
+    Config, ConfigError, Ends, check_architecture, check_dropout, check_ends, check_epsilon,
+    check_size, refuse,
+};
 use crate::model::family::FamilyConfig;
+use crate::model::kernels::Heads;
 use crate::model::keys::Keys;
 
 /// The keys of a GPT-2 `config.json` that decide what the network computes. Unknown keys are ignored, as transformers does.
@@ -38,8 +42,8 @@ pub struct Gpt2Config {
     pub initializer_range: f64,
     /// Id of the beginning-of-text token, when there is one.
     pub bos_token_id: Option<u32>,
-    /// Id of the end-of-text token, when there is one.
-    pub eos_token_id: Option<u32>,
+    /// Ids of the tokens that end a text.
+    pub eos_token_id: Ends,
     /// Must be true: the output head is the transposed token embedding.
     pub tie_word_embeddings: bool,
     /// Must be true: scores are divided by the square root of the head's width.
@@ -64,21 +68,13 @@ const ALIASES: [(&str, &str); 4] = [
     ("num_hidden_layers", "n_layer"),
 ];
 
-/// Whether the config is one of a GPT-2 language model.
-fn check_architecture(keys: &Keys) -> Result<(), ConfigError> {
-    // The double-heads model has the same network below a second head.
-    let known = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
-    let named: Vec<String> = keys.or("architectures", None)?.unwrap_or_default();
-    match named.iter().find(|name| !known.contains(&name.as_str())) {
-        Some(other) => refuse("architectures", &format!("`{other}`"), "`GPT2LMHeadModel`"),
-        None => Ok(()),
-    }
-}
+/// The double-heads model has the same network below a second head.
+const ARCHITECTURES: [&str; 3] = ["GPT2LMHeadModel", "GPT2Model", "GPT2DoubleHeadsModel"];
 
 impl FamilyConfig for Gpt2Config {
     fn read(mut keys: Keys) -> Result<Self, ConfigError> {
         // First, what kind of network it is: another one's config lacks GPT-2's keys, and that would be the wrong complaint.
-        check_architecture(&keys)?;
+        check_architecture(&keys, &ARCHITECTURES)?;
         for (alias, key) in ALIASES {
             keys.alias(alias, key)?;
         }
@@ -101,7 +97,7 @@ impl FamilyConfig for Gpt2Config {
             layer_norm_epsilon: keys.or("layer_norm_epsilon", 1e-5)?,
             initializer_range: keys.or("initializer_range", 0.02)?,
             bos_token_id: keys.token("bos_token_id")?.unwrap_or(usual_token),
-            eos_token_id: keys.token("eos_token_id")?.unwrap_or(usual_token),
+            eos_token_id: (keys.tokens("eos_token_id")?).unwrap_or_else(|| usual_token.into()),
             tie_word_embeddings: keys.or("tie_word_embeddings", true)?,
             scale_attn_weights: keys.or("scale_attn_weights", true)?,
             scale_attn_by_inverse_layer_idx: keys.or("scale_attn_by_inverse_layer_idx", false)?,
@@ -120,11 +116,15 @@ impl FamilyConfig for Gpt2Config {
             width: self.n_embd,
             kv_heads: self.n_head,
             head_width: self.n_embd / self.n_head,
-            eos_token_id: self.eos_token_id,
+            eos_token_id: self.eos_token_id.first(),
         }
     }
 
-    fn end_of_text(&mut self) -> &mut Option<u32> {
+    fn ends(&self) -> &Ends {
+        &self.eos_token_id
+    }
+
+    fn ends_mut(&mut self) -> &mut Ends {
         &mut self.eos_token_id
     }
 
@@ -187,9 +187,7 @@ impl Gpt2Config {
             ("n_layer", self.n_layer),
             ("n_head", self.n_head),
         ] {
-            if size == 0 {
-                return refuse(key, &size, "a positive number");
-            }
+            check_size(key, size)?;
         }
         if !self.n_embd.is_multiple_of(self.n_head) {
             return refuse("n_head", &self.n_head, "a divisor of `n_embd`");
@@ -199,17 +197,20 @@ impl Gpt2Config {
             ("attn_pdrop", self.attn_pdrop),
             ("resid_pdrop", self.resid_pdrop),
         ] {
-            if !(0.0..1.0).contains(&p) {
-                return refuse(key, &p, "a probability below 1");
-            }
+            check_dropout(key, p)?;
         }
         check_epsilon("layer_norm_epsilon", self.layer_norm_epsilon)?;
-        check_end_of_text(self.eos_token_id, self.vocab_size)
+        check_ends(&self.eos_token_id, self.vocab_size)
     }
 
     /// Width of the feed-forward layer.
     pub fn inner(&self) -> usize {
         self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
+    }
+
+    /// How a token's queries, keys and values are cut.
+    pub(super) fn heads(&self) -> Heads {
+        Heads::own(self.n_head, self.n_embd / self.n_head)
     }
 
     /// The same network with one probability for all three dropouts.

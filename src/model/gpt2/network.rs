@@ -6,11 +6,11 @@ use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal};
 
-use super::checkpoint::{is_needless, place, tie_head};
+use super::checkpoint::{TABLE, is_needless, place, settle_head};
 use super::config::Gpt2Config;
 use crate::model::family::Family;
+use crate::model::initial::normal;
 use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
     Activation, Embedding, LayerNorm, TrainingPass, attention_weights, causal_attention, dense,
@@ -56,17 +56,20 @@ impl Family for Gpt2 {
     type Config = Gpt2Config;
 
     const PREFIX: &'static str = "transformer.";
-    const HEAD: &'static str = "wte.weight";
 
-    fn tie_head(config: &Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
-        tie_head(config, tensors)
+    fn head_name(&self) -> &'static str {
+        TABLE
+    }
+
+    fn settle_head(config: &mut Gpt2Config, tensors: &mut Tensors) -> Result<(), String> {
+        settle_head(config, tensors)
     }
 
     fn is_needless(name: &str) -> bool {
         is_needless(name)
     }
 
-    fn place(name: &str) -> Place {
+    fn place(&self, name: &str) -> Place {
         place(name)
     }
 
@@ -224,9 +227,9 @@ impl Block {
             training,
         );
         look.at(Part::AttentionWeights.of(index), || {
-            attention_weights(qkv.clone(), config.n_head)
+            attention_weights(qkv.clone(), config.heads())
         });
-        let mixed = causal_attention(qkv, config.n_head, training, config.attn_pdrop);
+        let mixed = causal_attention(qkv, config.heads(), training, config.attn_pdrop);
         let attended = dense(&attn.c_proj, mixed, Activation::None, training);
         look.at(Part::Attention.of(index), || attended.clone());
         let x = residual(x, attended, training, config.resid_pdrop);
@@ -242,15 +245,5 @@ impl Block {
         let x = residual(x, fed, training, config.resid_pdrop);
         look.at(Part::Output.of(index), || x.clone());
         x
-    }
-}
-
-fn normal(shape: [usize; 2], std: f64, rng: &mut ChaCha8Rng) -> Vec<f32> {
-    // `std` comes from a validated config; a bad one gives constant weights rather than a panic.
-    match Normal::new(0.0, std) {
-        Ok(normal) => (0..shape[0] * shape[1])
-            .map(|_| normal.sample(rng) as f32)
-            .collect(),
-        Err(_) => vec![0.0; shape[0] * shape[1]],
     }
 }

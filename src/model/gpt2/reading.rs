@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 
 use super::network::{Block, Gpt2};
 use crate::model::family::Family;
+use crate::model::kernels::Heads;
 use crate::model::layers::{Activation, NewTokens, dense, residual, slot_attention};
 use crate::model::{KvPool, NewToken};
 
@@ -13,7 +14,7 @@ impl Gpt2 {
         let new = NewTokens::new(new, pool, &self.device());
         let mut x = self.wte.rows(new.ids.clone()) + self.wpe.rows(new.positions.clone());
         for (index, block) in self.h.iter().enumerate() {
-            x = block.read(x, &new, index, self.config.n_head, pool);
+            x = block.read(x, &new, index, self.config.heads(), pool);
         }
         self.ln_f.forward(x)
     }
@@ -26,7 +27,7 @@ impl Block {
         x: Tensor<2>,
         new: &NewTokens,
         index: usize,
-        heads: usize,
+        heads: Heads,
         pool: &mut KvPool,
     ) -> Tensor<2> {
         let normed = self.ln_1.forward(x.clone());

@@ -4,21 +4,21 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::super::kv_pages::KvPages;
-use super::{arch, exp, measured};
+use super::{Heads, arch, exp, measured};
 
 /// Products of a query's and a key's values that make a task worth its while.
 const TASK: usize = 1 << 18;
 
-/// Attention of new tokens to what they see. `qkv` is `[new, 3 D]`, query first; `seen` gives for each new token the slots in `pages` of all
-/// tokens up to and including itself. The result is `[new, D]`.
+/// Attention of new tokens to what they see. `qkv` is `[new, channels]`; `seen` gives for each new token the slots in `pages` of all tokens up to
+/// and including itself. The result is `[new, heads x width]`.
 pub(crate) fn attention(
     qkv: &[f32],
     seen: &[&[u32]],
     pages: &KvPages,
     block: usize,
-    heads: usize,
+    heads: Heads,
 ) -> Vec<f32> {
-    let width = qkv.len() / seen.len() / 3;
+    let width = heads.queries();
     let keys: usize = seen.iter().map(|seen| seen.len()).sum();
     measured(
         "attention to slots",
@@ -26,7 +26,9 @@ pub(crate) fn attention(
         4 * keys * width,
         || {
             let mut mixed = vec![0.0; seen.len() * width];
-            let tokens = mixed.par_chunks_mut(width).zip(qkv.par_chunks(3 * width));
+            let tokens = mixed
+                .par_chunks_mut(width)
+                .zip(qkv.par_chunks(heads.channels()));
             let longest = seen.iter().map(|seen| seen.len()).max().unwrap_or(1);
             let each = tokens
                 .zip(seen)
@@ -53,7 +55,7 @@ struct Attend<'a> {
     seen: &'a [u32],
     pages: &'a KvPages,
     block: usize,
-    heads: usize,
+    heads: Heads,
     scores: &'a mut Vec<f32>,
     mixed: &'a mut [f32],
 }
@@ -72,17 +74,14 @@ impl WithSimd for Attend<'_> {
             scores,
             mixed,
         } = self;
-        let head_width = query.len() / heads;
-        let scale = 1.0 / (head_width as f32).sqrt();
-        let count = seen.len();
+        let (head_width, group) = (heads.width, heads.group());
+        let (scale, count) = (heads.scale(), seen.len());
         scores.clear();
-        scores.resize(heads * count, 0.0);
+        scores.resize(heads.heads * count, 0.0);
         for (column, &slot) in seen.iter().enumerate() {
             let key = pages.key(block, slot);
-            let parts = query
-                .chunks_exact(head_width)
-                .zip(key.chunks_exact(head_width));
-            for (head, (query, key)) in parts.enumerate() {
+            for (head, query) in query.chunks_exact(head_width).enumerate() {
+                let key = &key[head / group * head_width..][..head_width];
                 scores[head * count + column] = scale * dot(simd, query, key);
             }
         }
@@ -100,10 +99,8 @@ impl WithSimd for Attend<'_> {
         }
         for (column, &slot) in seen.iter().enumerate() {
             let value = pages.value(block, slot);
-            let parts = mixed
-                .chunks_exact_mut(head_width)
-                .zip(value.chunks_exact(head_width));
-            for (head, (mixed, value)) in parts.enumerate() {
+            for (head, mixed) in mixed.chunks_exact_mut(head_width).enumerate() {
+                let value = &value[head / group * head_width..][..head_width];
                 let weight = scores[head * count + column];
                 add_scaled(simd, weight, value, mixed);
             }

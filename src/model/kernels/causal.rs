@@ -6,65 +6,47 @@ use rayon::prelude::*;
 
 use super::matrix::{Matrix, Store, multiply};
 use super::reduce::{highest, sum, sum_of};
-use super::{Mask, arch, exp, measured};
+use super::{Heads, Mask, arch, exp, measured};
 
 /// Queries whose weights are made at once.
 const QUERIES: usize = 64;
 
-/// How the rows of `qkv` are cut: `[heads + 2 kv_heads, head_width]` channels a token, queries first, then keys, then values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Heads {
-    /// Heads of queries.
-    pub heads: usize,
-    /// Heads of keys and values; a multiple of them are the heads of queries.
-    pub kv_heads: usize,
-    /// Channels of a head.
-    pub width: usize,
+/// How the rows of `qkv` of texts are cut.
+#[derive(Debug, Clone, Copy)]
+struct Texts {
+    heads: Heads,
     /// Tokens of a text.
-    pub time: usize,
+    time: usize,
 }
 
-impl Heads {
-    /// Channels of a token in `qkv`.
-    fn channels(self) -> usize {
-        (self.heads + 2 * self.kv_heads) * self.width
-    }
-
-    /// Heads of queries that share a head of keys.
-    fn group(self) -> usize {
-        self.heads / self.kv_heads
-    }
-
-    fn scale(self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
-    }
-
+impl Texts {
     /// The rows from `first` to `last` of a text's head, whose channels begin at `channel`.
     fn rows<'a>(self, qkv: &'a [f32], channel: usize, first: usize, last: usize) -> Matrix<'a> {
-        let stride = self.channels();
+        let (width, stride) = (self.heads.width, self.heads.channels());
         Matrix::with_stride(
             &qkv[first * stride + channel..],
             last - first,
-            self.width,
+            width,
             stride,
         )
     }
 
     fn query<'a>(self, qkv: &'a [f32], head: usize, first: usize, last: usize) -> Matrix<'a> {
-        self.rows(qkv, head * self.width, first, last)
+        self.rows(qkv, head * self.heads.width, first, last)
     }
 
     fn keys<'a>(self, qkv: &'a [f32], kv_head: usize, last: usize) -> Matrix<'a> {
-        self.rows(qkv, (self.heads + kv_head) * self.width, 0, last)
+        let Heads { heads, width, .. } = self.heads;
+        self.rows(qkv, (heads + kv_head) * width, 0, last)
     }
 
     fn values<'a>(self, qkv: &'a [f32], kv_head: usize, last: usize) -> Matrix<'a> {
-        self.rows(
-            qkv,
-            (self.heads + self.kv_heads + kv_head) * self.width,
-            0,
-            last,
-        )
+        let Heads {
+            heads,
+            kv_heads,
+            width,
+        } = self.heads;
+        self.rows(qkv, (heads + kv_heads + kv_head) * width, 0, last)
     }
 }
 
@@ -73,14 +55,15 @@ impl Heads {
 pub(crate) fn causal_attention(
     qkv: &[f32],
     heads: Heads,
+    time: usize,
     dropout: Option<Mask>,
 ) -> (Vec<f32>, Vec<f32>) {
     measured(
         "attention",
         qkv.len() * 4 / 3,
-        2 * qkv.len() / 3 * heads.time,
+        2 * qkv.len() / 3 * time,
         || {
-            let Heads { time, width, .. } = heads;
+            let (width, texts) = (heads.width, Texts { heads, time });
             let batch = qkv.len() / (time * heads.channels());
             let mut mixed = vec![0.0; batch * heads.heads * time * width];
             let mut normalisers = vec![0.0; batch * heads.heads * time];
@@ -96,8 +79,8 @@ pub(crate) fn causal_attention(
                     for first in (0..time).step_by(QUERIES) {
                         let last = (first + QUERIES).min(time);
                         weights.resize((last - first) * last, 0.0);
-                        let keys = heads.keys(qkv, head / heads.group(), last).transposed();
-                        let query = heads.query(qkv, head, first, last);
+                        let keys = texts.keys(qkv, head / heads.group(), last).transposed();
+                        let query = texts.query(qkv, head, first, last);
                         multiply(weights, Store::Replace, heads.scale(), query, keys);
                         arch().dispatch(Softmax {
                             weights,
@@ -105,7 +88,7 @@ pub(crate) fn causal_attention(
                             normalisers: &mut normalisers[first..last],
                             mask,
                         });
-                        let values = heads.values(qkv, head / heads.group(), last);
+                        let values = texts.values(qkv, head / heads.group(), last);
                         let mixed = &mut mixed[first * width..last * width];
                         multiply(
                             mixed,
@@ -154,14 +137,15 @@ pub(crate) fn causal_attention_backward(
     normalisers: &[f32],
     gradient: &[f32],
     heads: Heads,
+    time: usize,
     dropout: Option<Mask>,
 ) -> Vec<f32> {
     measured(
         "attention, back",
         qkv.len() * 7 / 3,
-        5 * qkv.len() / 3 * heads.time,
+        5 * qkv.len() / 3 * time,
         || {
-            let Heads { time, width, .. } = heads;
+            let width = heads.width;
             let batch = qkv.len() / (time * heads.channels());
             // A task has a head of keys and values, and the heads of queries that share it: queries, then keys, then values.
             let each = (heads.group() + 2) * time * width;
@@ -173,7 +157,7 @@ pub(crate) fn causal_attention_backward(
                     qkv: &qkv[text * time * heads.channels()..][..time * heads.channels()],
                     gradient: &gradient[text * time * heads.heads * width..],
                     normalisers: &normalisers[text * heads.heads * time..],
-                    heads,
+                    texts: Texts { heads, time },
                     kv_head,
                 };
                 let (queries, kv) = found.split_at_mut(heads.group() * time * width);
@@ -213,7 +197,7 @@ struct Backward<'a> {
     gradient: &'a [f32],
     /// From the text on.
     normalisers: &'a [f32],
-    heads: Heads,
+    texts: Texts,
     kv_head: usize,
 }
 
@@ -229,11 +213,12 @@ impl Backward<'_> {
     ) {
         let Self {
             qkv,
-            heads,
+            texts,
             kv_head,
             ..
         } = *self;
-        let Heads { time, width, .. } = heads;
+        let Texts { heads, time } = texts;
+        let width = heads.width;
         let (d_keys, d_values) = kv.split_at_mut(time * width);
         let [weights, slopes] = room;
         for first in (0..time).step_by(QUERIES) {
@@ -242,10 +227,10 @@ impl Backward<'_> {
             weights.resize(rows * last, 0.0);
             slopes.resize(rows * last, 0.0);
             let (query, keys) = (
-                heads.query(qkv, head, first, last),
-                heads.keys(qkv, kv_head, last),
+                texts.query(qkv, head, first, last),
+                texts.keys(qkv, kv_head, last),
             );
-            let values = heads.values(qkv, kv_head, last);
+            let values = texts.values(qkv, kv_head, last);
             let gradient = &self.gradient[first * stride + head * width..];
             let gradient = Matrix::with_stride(gradient, rows, width, stride);
             multiply(
@@ -379,7 +364,6 @@ mod tests {
                 heads,
                 kv_heads,
                 width,
-                time,
             };
             let repeated = Heads {
                 kv_heads: heads,
@@ -399,11 +383,13 @@ mod tests {
                 .chunks(few)
                 .flat_map(|row| (0..many).map(|channel| row[place(channel)]));
             let wide: Vec<f32> = rows.collect();
-            let (mixed, normalisers) = causal_attention(&qkv, shared, None);
-            assert_eq!(mixed, causal_attention(&wide, repeated, None).0);
+            let (mixed, normalisers) = causal_attention(&qkv, shared, time, None);
+            assert_eq!(mixed, causal_attention(&wide, repeated, time, None).0);
             let gradient: Vec<f32> = (0..mixed.len()).map(|index| value(index + 3)).collect();
-            let found = causal_attention_backward(&qkv, &normalisers, &gradient, shared, None);
-            let own = causal_attention_backward(&wide, &normalisers, &gradient, repeated, None);
+            let found =
+                causal_attention_backward(&qkv, &normalisers, &gradient, shared, time, None);
+            let own =
+                causal_attention_backward(&wide, &normalisers, &gradient, repeated, time, None);
             let mut expected = vec![0.0; found.len()];
             for (sum, row) in expected.chunks_mut(few).zip(own.chunks(many)) {
                 for (channel, value) in row.iter().enumerate() {

@@ -8,13 +8,17 @@ mod attention;
 mod causal;
 mod cross_entropy;
 mod gelu;
+mod heads;
 mod mask;
 mod matrix;
 mod norm;
 mod product;
 pub mod profile;
 mod reduce;
+mod rms_norm;
 mod rows;
+mod silu;
+mod turns;
 
 use std::sync::OnceLock;
 
@@ -23,18 +27,22 @@ use pulp::Arch;
 pub(crate) use adamw::AdamWStep;
 pub(super) use argmax::greedy;
 pub(super) use attention::attention;
-pub(super) use causal::{Heads, attention_mask, causal_attention, causal_attention_backward};
+pub(super) use causal::{attention_mask, causal_attention, causal_attention_backward};
 pub(super) use cross_entropy::{Targets, cross_entropy};
 pub(super) use gelu::{gelu, gelu_slope_all};
+pub(super) use heads::Heads;
 pub(super) use mask::Mask;
 pub(super) use matrix::{Matrix, product_on_all_cores};
 pub(super) use norm::{Moments, layer_norm, layer_norm_backward};
 pub(super) use product::{MOST_ROWS, product};
 use profile::measured;
+pub(super) use rms_norm::{rms_norm, rms_norm_backward};
 pub(super) use rows::square_sum;
 pub(super) use rows::{
     add, add_bias, add_bias_and_gelu, change_along, column_sums, gather, scale, scatter_add,
 };
+pub(super) use silu::{gated, gated_backward};
+pub(super) use turns::{Angles, side_by_side, side_by_side_backward};
 
 /// The instructions that this processor has.
 fn arch() -> Arch {

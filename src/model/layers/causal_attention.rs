@@ -7,11 +7,11 @@ use super::operation::{FlexTensor, Inputs, Operation, shape, shape_with_width, s
 use super::{Precision, TrainingPass, causal_mask};
 use crate::model::kernels::{self, Heads, Mask};
 
-/// Causal self-attention of `qkv` `[batch, time, 3 D]`, queries first, then keys, then values, with `heads` heads: `[batch, time, D]`. Its weights
+/// Causal self-attention of `qkv` `[batch, time, channels]`, queries first, then keys, then values: `[batch, time, heads x width]`. Its weights
 /// have dropout of probability `p` where the pass is a training pass.
 pub(crate) fn causal_attention(
     qkv: Tensor<3>,
-    heads: usize,
+    heads: Heads,
     training: &mut Option<&mut TrainingPass>,
     p: f64,
 ) -> Tensor<3> {
@@ -19,49 +19,47 @@ pub(crate) fn causal_attention(
     let mask = training.as_mut().and_then(|pass| pass.mask(p));
     match precision {
         Precision::F32 => attend(qkv, heads, mask),
-        Precision::Bf16 | Precision::F16 => {
-            let heads = cut(&qkv, heads);
-            composed(qkv, heads, mask, precision)
-        }
+        Precision::Bf16 | Precision::F16 => composed(qkv, heads, mask, precision),
     }
 }
 
 /// The same in single precision, with a mask of the weights that is given.
-pub(super) fn attend(qkv: Tensor<3>, heads: usize, mask: Option<Mask>) -> Tensor<3> {
-    let heads = cut(&qkv, heads);
+pub(super) fn attend(qkv: Tensor<3>, heads: Heads, mask: Option<Mask>) -> Tensor<3> {
+    let [_, time, _] = qkv.dims();
     let inputs = Inputs::default().with(qkv.clone());
-    let mixed = inputs.apply(Attend { heads, mask });
+    let mixed = inputs.apply(Attend { heads, time, mask });
     mixed.unwrap_or_else(|| composed(qkv, heads, mask, Precision::F32))
 }
 
 /// The weights by which attention over `qkv` mixes values, without dropout: `[batch, heads, time, time]`. They are made of burn's operations on
 /// every device, since the kernels keep none.
-pub(crate) fn attention_weights(qkv: Tensor<3>, heads: usize) -> Tensor<4> {
-    weights(&qkv, cut(&qkv, heads), Precision::F32)
+pub(crate) fn attention_weights(qkv: Tensor<3>, heads: Heads) -> Tensor<4> {
+    weights(&qkv, heads, Precision::F32)
 }
 
-/// How the channels of `qkv` are cut.
-fn cut(qkv: &Tensor<3>, heads: usize) -> Heads {
-    let [_, time, channels] = qkv.dims();
-    Heads {
-        heads,
-        kv_heads: heads,
-        width: channels / 3 / heads,
-        time,
-    }
-}
-
-/// Queries (0), keys (1) or values (2): `[batch, heads, time, width]`.
-fn part(qkv: &Tensor<3>, Heads { heads, width, .. }: Heads, index: usize) -> Tensor<4> {
+/// Some heads of `qkv`, from a channel on: `[batch, count, time, width]`.
+fn part(qkv: &Tensor<3>, channel: usize, count: usize, width: usize) -> Tensor<4> {
     let [batch, time, _] = qkv.dims();
-    let part = (qkv.clone()).narrow(2, index * heads * width, heads * width);
-    part.reshape([batch, time, heads, width]).swap_dims(1, 2)
+    let part = (qkv.clone()).narrow(2, channel, count * width);
+    part.reshape([batch, time, count, width]).swap_dims(1, 2)
+}
+
+/// Keys or values, from a channel on, each as often as heads of queries share it: `[batch, heads, time, width]`.
+fn shared(qkv: &Tensor<3>, channel: usize, heads: Heads) -> Tensor<4> {
+    let part = part(qkv, channel, heads.kv_heads, heads.width);
+    if heads.group() == 1 {
+        return part;
+    }
+    let [batch, _, time, width] = part.dims();
+    let repeated = part.unsqueeze_dim::<5>(2).repeat_dim(2, heads.group());
+    repeated.reshape([batch, heads.heads, time, width])
 }
 
 fn weights(qkv: &Tensor<3>, heads: Heads, precision: Precision) -> Tensor<4> {
-    let query = part(qkv, heads, 0) * (1.0 / (heads.width as f64).sqrt());
-    let mut scores = precision.product(query, part(qkv, heads, 1).swap_dims(2, 3));
-    if let Some(hidden) = causal_mask(heads.time, &qkv.device()) {
+    let query = part(qkv, 0, heads.heads, heads.width) * (1.0 / (heads.width as f64).sqrt());
+    let keys = shared(qkv, heads.queries(), heads);
+    let mut scores = precision.product(query, keys.swap_dims(2, 3));
+    if let Some(hidden) = causal_mask(qkv.dims()[1], &qkv.device()) {
         scores = scores.mask_fill(hidden, f32::MIN);
     }
     softmax(scores, 3)
@@ -81,14 +79,15 @@ pub(super) fn composed(
         let factors = TensorData::new(factors, [batch, heads.heads, time, time]);
         weights = weights * Tensor::from_data(factors, &qkv.device());
     }
-    let mixed = precision.product(weights, part(&qkv, heads, 2));
-    let mixed = mixed.swap_dims(1, 2);
-    mixed.reshape([batch, time, heads.heads * heads.width])
+    let values = shared(&qkv, heads.queries() + heads.keys(), heads);
+    let mixed = precision.product(weights, values).swap_dims(1, 2);
+    mixed.reshape([batch, time, heads.queries()])
 }
 
 #[derive(Debug, Clone)]
 struct Attend {
     heads: Heads,
+    time: usize,
     mask: Option<Mask>,
 }
 
@@ -97,8 +96,9 @@ impl Operation<1> for Attend {
     type Saved = (FlexTensor, Vec<f32>);
 
     fn forward(&self, [qkv]: [&FlexTensor; 1], saves: bool) -> (FlexTensor, Option<Self::Saved>) {
-        let (mixed, normalisers) = kernels::causal_attention(slice(qkv), self.heads, self.mask);
-        let shape = shape_with_width(qkv, self.heads.heads * self.heads.width);
+        let (mixed, normalisers) =
+            kernels::causal_attention(slice(qkv), self.heads, self.time, self.mask);
+        let shape = shape_with_width(qkv, self.heads.queries());
         let saved = saves.then(|| (qkv.clone(), normalisers));
         (tensor(mixed, shape), saved)
     }
@@ -114,6 +114,7 @@ impl Operation<1> for Attend {
             &normalisers,
             slice(&gradient),
             self.heads,
+            self.time,
             self.mask,
         );
         [Some(tensor(found, shape(&qkv)))]

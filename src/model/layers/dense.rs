@@ -2,12 +2,11 @@
 
 use burn::nn::Linear;
 use burn::tensor::Tensor;
-use burn::tensor::activation::sigmoid;
 
 use super::operation::{
     FlexTensor, Inputs, Operation, shape, shape_with_width, slice, tensor, width,
 };
-use super::{Precision, TrainingPass};
+use super::{Nonlinearity, Precision, TrainingPass};
 use crate::model::kernels::{self, Matrix};
 
 /// What is done with the product.
@@ -51,7 +50,7 @@ pub(super) fn composed<const D: usize>(
     };
     match activation {
         Activation::None => y,
-        Activation::Gelu => gelu(y),
+        Activation::Gelu => Nonlinearity::GeluTanh.of(y),
     }
 }
 
@@ -72,15 +71,6 @@ fn product_and_bias<const D: usize>(
         y = y + bias.val().unsqueeze();
     }
     y.reshape(shape)
-}
-
-/// GELU in its tanh form, `0.5 x (1 + tanh u)` with `u = sqrt(2/pi) (x + 0.044715 x^3)` (Hendrycks and Gimpel 2016, arXiv 1606.08415), as
-/// `x sigmoid(2u)` of burn's operations.
-fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    let scale = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
-    let square = x.clone() * x.clone();
-    let twice_u = x.clone() * (square * (0.044715 * scale) + scale);
-    x * sigmoid(twice_u)
 }
 
 #[derive(Debug, Clone)]

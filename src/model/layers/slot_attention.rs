@@ -6,7 +6,8 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::device::has_kernels;
-use crate::model::{KvPool, NewToken, kernels};
+use crate::model::kernels::{self, Heads};
+use crate::model::{KvPool, NewToken};
 use crate::readback::values;
 
 /// Keys and values, each counted as often as it is seen, that are gathered at once: at gpt2's width 200 MB.
@@ -111,24 +112,24 @@ fn parts(new: &[NewToken]) -> Vec<(Range<usize>, usize)> {
     parts
 }
 
-/// Fills the slots of the new tokens in a block from `qkv` `[new, 3 D]`, queries first, then keys, then values, and gives the attention of each
-/// token to all that it sees, with `heads` heads: `[new, D]`.
+/// Fills the slots of the new tokens in a block from `qkv` `[new, channels]`, queries first, then keys, then values, and gives the attention of
+/// each token to all that it sees: `[new, heads x width]`.
 pub(crate) fn slot_attention(
     qkv: Tensor<2>,
     new: &NewTokens,
     block: usize,
-    heads: usize,
+    heads: Heads,
     pool: &mut KvPool,
 ) -> Tensor<2> {
     let [count, channels] = qkv.dims();
-    let width = channels / 3;
+    let (width, keys) = (heads.queries(), heads.keys());
     match &new.seen {
         Seen::Slots(seen) => {
             let device = qkv.device();
             let qkv = values(qkv);
             for (qkv, seen) in qkv.chunks_exact(channels).zip(seen) {
                 if let Some(&slot) = seen.last() {
-                    let (key, value) = qkv[width..].split_at(width);
+                    let (key, value) = qkv[width..].split_at(keys);
                     pool.pages.fill(block, slot, key, value);
                 }
             }
@@ -137,7 +138,7 @@ pub(crate) fn slot_attention(
         }
         Seen::Rows(rows, parts) => {
             let (qkv, is_autodiff) = (qkv.clone().inner(), qkv.is_autodiff());
-            let keys_and_values = qkv.clone().narrow(1, width, 2 * width);
+            let keys_and_values = qkv.clone().narrow(1, width, 2 * keys);
             pool.log.fill(block, rows.clone(), keys_and_values);
             let mixed = parts.iter().map(|part| {
                 let seen = pool.log.rows(block, part.rows.clone());
@@ -154,19 +155,20 @@ pub(crate) fn slot_attention(
     }
 }
 
-/// Attention of queries `[tokens, D]` to what each sees, `[tokens x longest, 2 D]`: `[tokens, D]`.
-fn attend(query: Tensor<2>, seen: Tensor<2>, filling: &Tensor<4, Bool>, heads: usize) -> Tensor<2> {
+/// Attention of queries `[tokens, heads x width]` to what each sees, `[tokens x longest, 2 kv_heads x width]`: `[tokens, heads x width]`.
+fn attend(query: Tensor<2>, seen: Tensor<2>, filling: &Tensor<4, Bool>, heads: Heads) -> Tensor<2> {
     let [tokens, _, _, longest] = filling.dims();
-    let width = query.dims()[1];
-    let of_head = width / heads;
+    let Heads {
+        kv_heads, width, ..
+    } = heads;
     let part = |index: usize| {
-        let part = seen.clone().narrow(1, index * width, width);
-        part.reshape([tokens, longest, heads, of_head])
+        let part = seen.clone().narrow(1, index * heads.keys(), heads.keys());
+        part.reshape([tokens, longest, kv_heads, width])
             .swap_dims(1, 2)
     };
-    let query = query * (1.0 / (of_head as f64).sqrt());
-    let query = query.reshape([tokens, heads, 1, of_head]);
+    let query = query * (1.0 / (width as f64).sqrt());
+    let query = query.reshape([tokens, kv_heads, heads.group(), width]);
     let scores = query.matmul(part(0).swap_dims(2, 3));
     let weights = softmax(scores.mask_fill(filling.clone(), f32::MIN), 3);
-    weights.matmul(part(1)).reshape([tokens, width])
+    weights.matmul(part(1)).reshape([tokens, heads.queries()])
 }

@@ -19,36 +19,36 @@ use crate::model::kernels::{Heads, Mask};
 use crate::random::{Purpose, stream};
 
 /// The numbers of `make_fixtures.py`.
-fn value(seed: usize, count: usize) -> Vec<f32> {
+pub(super) fn value(seed: usize, count: usize) -> Vec<f32> {
     let numbers = (0..count).map(|index| (index * 7919 + seed * 104_729 + 13) % 1009);
     numbers
         .map(|number| number as f32 / 512.0 - 0.985_351_56)
         .collect()
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
     let device = Device::flex().autodiff();
     Tensor::from_data(TensorData::new(values, shape), &device).require_grad()
 }
 
-fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().try_into_vec::<f32>().unwrap()
 }
 
 /// The gradients of the sum of the outputs, each times its own number.
-fn backward<const D: usize>(output: &Tensor<D>) -> Gradients {
+pub(super) fn backward<const D: usize>(output: &Tensor<D>) -> Gradients {
     let weights = value(99, output.shape().num_elements());
     let weights = TensorData::new(weights, output.shape());
     let weights = Tensor::from_data(weights, &output.device());
     (output.clone() * weights).sum().backward()
 }
 
-fn gradient<const D: usize>(of: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
+pub(super) fn gradient<const D: usize>(of: &Tensor<D>, gradients: &Gradients) -> Vec<f32> {
     numbers(of.grad(gradients).unwrap())
 }
 
 /// Whether all are within 1e-5 of the largest.
-fn near(found: &[f32], expected: &[f64], what: &str) {
+pub(super) fn near(found: &[f32], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected
         .iter()
@@ -160,7 +160,7 @@ fn attention_is_pytorchs() {
         let [batch, time, heads, width] = shape(&case);
         let channels = 3 * heads * width;
         let qkv = tensor(value(1, batch * time * channels), [batch, time, channels]);
-        let mixed = attend(qkv.clone(), heads, None);
+        let mixed = attend(qkv.clone(), Heads::own(heads, width), None);
         let gradients = backward(&mixed);
         as_pytorch(&case, numbers(mixed), &[gradient(&qkv, &gradients)]);
     }
@@ -245,7 +245,7 @@ fn a_shared_table_gets_both_gradients() {
     );
 }
 
-fn widened(values: &[f32]) -> Vec<f64> {
+pub(super) fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&one| f64::from(one)).collect()
 }
 
@@ -288,13 +288,14 @@ proptest! {
     }
 
     #[test]
-    fn attention_of_any_size_is_burns(batch in 1usize..3, time in 1usize..150, heads in 1usize..4, width in 1usize..9, dropped: bool) {
+    fn attention_of_any_size_is_burns(batch in 1usize..3, time in 1usize..150, kv_heads in 1usize..4, group in 1usize..4, width in 1usize..9, dropped: bool) {
         let mask = dropped.then(|| Mask::new(77, 0.3));
-        let channels = 3 * heads * width;
+        let heads = Heads { heads: kv_heads * group, kv_heads, width };
+        let channels = heads.channels();
         let make = || tensor(value(1, batch * time * channels), [batch, time, channels]);
         let (qkv, its_qkv) = (make(), make());
         let mixed = attend(qkv.clone(), heads, mask);
-        let its = composed_attention(its_qkv.clone(), Heads { heads, kv_heads: heads, width, time }, mask, Precision::F32);
+        let its = composed_attention(its_qkv.clone(), heads, mask, Precision::F32);
         let (g, its_g) = (backward(&mixed), backward(&its));
         near(&numbers(mixed), &widened(&numbers(its)), "mixed");
         near(&gradient(&qkv, &g), &widened(&gradient(&its_qkv, &its_g)), "qkv");
@@ -330,7 +331,11 @@ fn nan_and_infinity_pass_through() {
         assert!(y[..5].iter().chain(&y[10..]).all(|one| one.is_finite()));
         assert!(y[5..10].iter().all(|one| one.is_nan()));
         // The third token of four, whose key is seen by itself and the last.
-        let mixed = numbers(attend(tensor(spoilt(24, 2 * 6 + 2), [1, 4, 6]), 1, None));
+        let mixed = numbers(attend(
+            tensor(spoilt(24, 2 * 6 + 2), [1, 4, 6]),
+            Heads::own(1, 2),
+            None,
+        ));
         assert!(mixed[..4].iter().all(|one| one.is_finite()));
         let table = tensor(value(2, 12), [6, 2]);
         let loss = numbers(cross_entropy(
@@ -342,7 +347,11 @@ fn nan_and_infinity_pass_through() {
         ));
         assert!(!loss[0].is_finite());
     }
-    let mixed = numbers(attend(tensor(vec![f32::NAN; 12], [1, 2, 6]), 1, None));
+    let mixed = numbers(attend(
+        tensor(vec![f32::NAN; 12], [1, 2, 6]),
+        Heads::own(1, 2),
+        None,
+    ));
     assert!(mixed.iter().all(|one| one.is_nan()));
 }
 
@@ -367,7 +376,7 @@ fn bits() -> Vec<u32> {
     let qkv = dense(&layer, norm.forward(x.clone()), Activation::Gelu, &None);
     let mixed = attend(
         qkv.reshape([3, rows / 3, 3 * width]),
-        2,
+        Heads::own(2, width / 2),
         Some(Mask::new(5, 0.2)),
     );
     let sum = residual(x, mixed.reshape([rows, width]), &mut None, 0.0);
@@ -441,7 +450,7 @@ fn dropout_drops_its_share_and_the_same_again() {
 }
 
 /// The central differences of `function` at a place, in double precision.
-fn differences(function: &dyn Fn(&[f64]) -> f64, place: &[f32]) -> Vec<f64> {
+pub(super) fn differences(function: &dyn Fn(&[f64]) -> f64, place: &[f32]) -> Vec<f64> {
     let mut place = widened(place);
     let step = 1e-5;
     let slopes = (0..place.len()).map(|index| {
@@ -458,7 +467,7 @@ fn differences(function: &dyn Fn(&[f64]) -> f64, place: &[f32]) -> Vec<f64> {
 }
 
 /// The sum that [`backward`] goes back from.
-fn weighted(output: impl IntoIterator<Item = f64>) -> f64 {
+pub(super) fn weighted(output: impl IntoIterator<Item = f64>) -> f64 {
     let weights = value(99, 10_000);
     let terms = output.into_iter().zip(weights);
     terms
@@ -467,15 +476,22 @@ fn weighted(output: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// Causal attention as it is defined, a number at a time. `factors` is the mask of its weights.
-fn plain_attention(qkv: &[f64], heads: Heads, factors: &[f32]) -> Vec<f64> {
+fn plain_attention(qkv: &[f64], shape: Heads, time: usize, factors: &[f32]) -> Vec<f64> {
     let Heads {
-        heads, width, time, ..
-    } = heads;
-    let channels = 3 * heads * width;
-    let mut mixed = vec![0.0; qkv.len() / 3];
-    for text in 0..qkv.len() / (time * channels) {
+        heads,
+        kv_heads,
+        width,
+    } = shape;
+    let channels = (heads + 2 * kv_heads) * width;
+    let texts = qkv.len() / (time * channels);
+    let mut mixed = vec![0.0; texts * time * heads * width];
+    for text in 0..texts {
         let at = |token: usize, part: usize, head: usize, channel: usize| {
-            qkv[(text * time + token) * channels + (part * heads + head) * width + channel]
+            let place = match part {
+                0 => head,
+                part => heads + (part - 1) * kv_heads + head * kv_heads / heads,
+            };
+            qkv[(text * time + token) * channels + place * width + channel]
         };
         for head in 0..heads {
             for query in 0..time {
@@ -501,26 +517,30 @@ fn plain_attention(qkv: &[f64], heads: Heads, factors: &[f32]) -> Vec<f64> {
 
 #[test]
 fn gradients_of_attention_with_dropout_are_slopes() {
-    for (batch, time, heads, width) in [(1, 1, 1, 1), (2, 5, 2, 3), (1, 9, 3, 2)] {
+    for (batch, time, heads, kv_heads, width) in [
+        (1, 1, 1, 1, 1),
+        (2, 5, 2, 2, 3),
+        (1, 9, 3, 3, 2),
+        (2, 6, 4, 2, 3),
+    ] {
         let shape = Heads {
             heads,
-            kv_heads: heads,
+            kv_heads,
             width,
-            time,
         };
         let mask = Mask::new(3, 0.4);
         let factors = crate::model::kernels::attention_mask(mask, batch * heads, time);
-        let channels = 3 * heads * width;
+        let channels = shape.channels();
         let values = value(1, batch * time * channels);
         let qkv = tensor(values.clone(), [batch, time, channels]);
-        let mixed = attend(qkv.clone(), heads, Some(mask));
+        let mixed = attend(qkv.clone(), shape, Some(mask));
         let found = gradient(&qkv, &backward(&mixed));
         near(
             &numbers(mixed),
-            &plain_attention(&widened(&values), shape, &factors),
+            &plain_attention(&widened(&values), shape, time, &factors),
             "mixed",
         );
-        let sum = |qkv: &[f64]| weighted(plain_attention(qkv, shape, &factors));
+        let sum = |qkv: &[f64]| weighted(plain_attention(qkv, shape, time, &factors));
         near(&found, &differences(&sum, &values), "qkv");
     }
 }
@@ -728,12 +748,7 @@ fn attention_in_bf16_rounds_its_products_alone() {
     let (time, width) = (11, 4);
     let values = value(1, time * 3 * width);
     let qkv = tensor(values.clone(), [1, time, 3 * width]);
-    let heads = Heads {
-        heads: 1,
-        kv_heads: 1,
-        width,
-        time,
-    };
+    let heads = Heads::own(1, width);
     let mixed = numbers(composed_attention(qkv, heads, None, Precision::Bf16));
     let values = widened(&values);
     let part = |row: usize, index: usize| {
@@ -806,7 +821,7 @@ fn the_bits_in_bf16_do_not_depend_on_the_number_of_threads() {
         let keys = stream(1, Purpose::Dropout, 0, 0);
         let mut pass = TrainingPass::new(keys).in_precision(Precision::Bf16);
         let qkv = dense(&layer, x.clone(), Activation::Gelu, &Some(&mut pass));
-        let mixed = causal_attention(qkv, 2, &mut Some(&mut pass), 0.2);
+        let mixed = causal_attention(qkv, Heads::own(2, width / 2), &mut Some(&mut pass), 0.2);
         let table = tensor(value(6, vocab * width), [vocab, width]);
         let targets = (0..rows).map(|row| (row * 13 % vocab) as u32).collect();
         let hidden = mixed.reshape([rows, width]);

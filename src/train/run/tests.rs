@@ -22,7 +22,7 @@ use crate::hook::{
     Context, Gradients, Hook, Milestone, Optimiser, ParameterValues, Runs, Scene, Shows,
 };
 use crate::intervention::{Control, Intervention, restored};
-use crate::model::{Network, Pair, Precision, Role};
+use crate::model::{Ends, Network, Pair, Precision, Role};
 use crate::record::{Manifest, RecordError};
 use crate::train::learners::{Frozen, Trained, TrainingBatch};
 use crate::train::outcome::{Outcome, RunError};
@@ -307,6 +307,7 @@ impl World {
             seed: 3,
             tokenizer: crate::mini::tokenizer().unwrap(),
             eos: None,
+            ends: Ends::default(),
             templates: Templates::parse("two", text, &contrast).unwrap(),
             prompts: vec![vec![1], vec![2]],
             held_out: Arc::new(Blocks::cut((0..6).collect(), 2).unwrap()),

@@ -91,7 +91,7 @@ fn counts(name: &str, blocks: &Blocks) -> String {
         );
     }
     if empty > 0 {
-        text += &format!("  {empty} documents have no token in a block\n");
+        text += &format!("  documents without a token in a block: {empty}\n");
     }
     let without = topics.remove("").unwrap_or(0);
     let mut ranked: Vec<(&str, usize)> = topics.into_iter().collect();

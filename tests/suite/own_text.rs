@@ -611,9 +611,19 @@ fn a_run_goes_on_with_the_same_text_only() {
     let project = project(&format!("{SHARE}{FIELDS}"));
     let save = ["--set", "train.save='every 2 steps'"];
     let whole = project.run("whole", &save);
-    let stopped = project.run("stopped", &[&save[..], &["--until", "step 3"]].concat());
+    let stopped = project.path().join("runs/small/stopped");
+    let begin = [
+        "finetune",
+        "small.toml",
+        "--name",
+        "stopped",
+        "--until",
+        "step 3",
+    ];
+    let begin = [&begin[..], &save].concat();
+    project.milepost(&begin).assert().code(130);
     assert!(milestones(&stopped).len() < milestones(&whole).len());
-    let go_on = ["finetune", "small.toml", "--resume", "runs/small/stopped"];
+    let go_on = ["finetune", "small.toml", "--resume", "stopped"];
     project.write("news.jsonl", NEWS.replace("city", "town").repeat(60));
     let errors = project.fails(&go_on, 3);
     assert!(
@@ -693,11 +703,7 @@ fn data_shows_the_text_before_anything_is_trained() {
         ),
         format!("    prompt  {}\n", shown_ids(&prompt).join(", ")),
         format!("    answer  {}", shown_ids(&answer).join(", ")),
-        format!(
-            "{}  {}\n",
-            sha256(NEWS.repeat(60).as_bytes()),
-            path.display()
-        ),
+        format!("{}  {}\n", sha256(NEWS.repeat(60).as_bytes()), "news.jsonl"),
         "the 60 documents that were read".to_owned(),
         "90 train and 30 test documents".to_owned(),
     ] {

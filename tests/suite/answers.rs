@@ -29,7 +29,7 @@ fn on_answers(mut plan: Plan, documents: &[(usize, usize)]) -> Plan {
 
 fn documents() -> Vec<(usize, usize)> {
     let all = reference()["documents"].clone();
-    let pairs = all.as_array().unwrap().iter().map(|one| ids(one));
+    let pairs = all.as_array().unwrap().iter().map(ids);
     pairs
         .map(|pair| (pair[0] as usize, pair[1] as usize))
         .collect()

@@ -42,7 +42,7 @@ BY := $(if $(ENGINE),--engine $(ENGINE)) $(SLURM)
 SELECTION := $(EXP) $(if $(SET),--set '$(SET)') $(if $(filter-out flex,$(DEVICE)),--device $(DEVICE))
 
 .DEFAULT_GOAL := help
-.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices bench-card device
+.PHONY: help finetune sweep study report compare export calibrate prove-why measure replay influence fetch plan data hooks hook pretrain tensorboard test torture check-slurm deny bench bench-decode bench-train bench-devices bench-card device
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ finetune: build ## fine-tune the pair of experiments/$(EXP).toml; UNTIL="step 60
 
 plan: build ## show what the experiment would do, without doing it
 	@$(MILEPOST) plan $(SELECTION)
+
+data: build ## show the text of the experiment: files, counts, topics, and the first documents as tokens
+	@$(MILEPOST) data $(SELECTION)
 
 device: build ## look at the devices of this machine, how fast they are and which to use: make device [DEVICE=tch:cuda:0 QUICK=1 OUT=device.json]
 	@$(MILEPOST) device $(if $(filter-out flex,$(DEVICE)),--device '$(DEVICE)') $(if $(QUICK),--quick) $(if $(OUT),--json '$(OUT)')

@@ -32,6 +32,8 @@ pub enum Purpose {
     Subset = 12,
     /// Bootstrap draws and permutations of the datamodeling score; `a` is 0 for draws and 1 for permutations.
     Datamodels = 13,
+    /// Which documents are held out, where that is a random share of them.
+    HeldOut = 14,
 }
 
 /// Returns the generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so that two different streams never share

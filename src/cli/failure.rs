@@ -5,6 +5,7 @@ use crate::data::honest::HonestError;
 use crate::data::sources::SourceError;
 use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
+use crate::data::tokens::TokensError;
 use crate::decode::DecodeError;
 use crate::device::{DeviceError, OutOfMemory};
 use crate::diagnostic::Diagnostic;
@@ -15,13 +16,18 @@ use crate::overrides::OverrideError;
 use crate::record::{ManifestError, RecordError, Unusable};
 use crate::report::RecordedError;
 use crate::train::RunError;
+use crate::treatment::TreatmentError;
 
 /// The exit code of an error, as `milepost --help` lists them.
 pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<Diagnostic>() || error.is::<OverrideError>() || error.is::<DeviceError>() {
         return 2;
     }
+    if let Some(TreatmentError::Tokens(_)) = error.downcast_ref() {
+        return 5;
+    }
     if error.is::<SourceError>()
+        || matches!(error.downcast_ref(), Some(TreatmentError::Source(_)))
         || error.is::<HonestError>()
         || error.is::<TemplateError>()
         || error.is::<TokenizerError>()
@@ -38,7 +44,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<OutOfMemory>() || matches!(decoding, Some(DecodeError::OutOfMemory(_))) {
         return out_of_memory;
     }
-    if error.is::<RecordError>() || error.is::<WeightsError>() {
+    if error.is::<RecordError>() || error.is::<WeightsError>() || error.is::<TokensError>() {
         return 5;
     }
     if error.is::<SlurmError>() {

@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod compare;
+mod data;
 mod device;
 mod export;
 mod failure;
@@ -85,6 +86,8 @@ enum Command {
     /// Show what an experiment would do: the resolved settings, the loop with each hook where it is called and how often, and what that
     /// will take by a former run.
     Plan(plan::Arguments),
+    /// Show the text of an experiment as it would be trained on: files with checksums, counts, topics, and the first documents as tokens.
+    Data(data::Arguments),
     /// Look at the devices of this machine: what they are, how fast, whether they compute what flex computes, and which to use.
     Device(device::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
@@ -158,6 +161,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         Command::Calibrate(arguments) => calibrate::run(&arguments, &registry),
         Command::Fetch(arguments) => fetch::run(&arguments, &registry),
         Command::Plan(arguments) => plan::run(&arguments, &registry),
+        Command::Data(arguments) => data::run(&arguments, &registry),
         Command::Device(arguments) => device::run(&arguments),
         Command::Hooks(arguments) => hooks::run(&arguments, &registry),
         Command::Pretrain(arguments) => pretrain::run(&arguments),

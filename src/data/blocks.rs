@@ -1,10 +1,11 @@
 //! Token ids cut into blocks of equal length, the samples of language-model training.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::subset::Subset;
+use super::tokens::Tokens;
 
 /// Why a text gives no block.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,14 +28,62 @@ pub enum BlocksError {
 /// Blocks of equal length. A block of T tokens gives T - 1 predictions: position t predicts token t + 1.
 #[derive(Debug, Clone)]
 pub struct Blocks {
-    ids: Vec<u32>,
+    ids: Tokens,
     block: usize,
-    /// Where each document begins among the ids.
-    starts: Vec<usize>,
-    /// The topic of each document.
-    topics: Vec<Option<Arc<str>>>,
+    /// The documents that the ids are made of.
+    made_of: MadeOf,
     /// Which documents count in the loss, and their share. Without it all do.
     subset: Option<(Vec<bool>, f64)>,
+}
+
+/// The documents that a text is made of: 8 bytes for each, and 4 more each for a topic and for a prompt.
+#[derive(Debug, Clone, Default)]
+pub struct MadeOf {
+    /// Where each document begins among the ids.
+    starts: Vec<usize>,
+    /// The topics, each once, and the number of each.
+    names: Vec<Arc<str>>,
+    numbers: BTreeMap<Arc<str>, u32>,
+    /// The number of each document's topic, up to the last that has one. Those of documents without topic are beyond all topics.
+    topics: Vec<u32>,
+    /// How many ids of each document are of its prompt. Empty where no document has a prompt.
+    prompts: Vec<u32>,
+}
+
+/// The number of no topic.
+const NO_TOPIC: u32 = u32::MAX;
+
+impl MadeOf {
+    /// Adds a document that begins behind so many ids, of which `prompt` are of its prompt. None where the text has no prompts.
+    pub fn add(&mut self, start: usize, topic: Option<&str>, prompt: Option<usize>) {
+        if let Some(topic) = topic {
+            let number = self.number(topic);
+            self.topics.resize(self.starts.len(), NO_TOPIC);
+            self.topics.push(number);
+        }
+        self.starts.push(start);
+        self.prompts.extend(prompt.map(|tokens| tokens as u32));
+    }
+
+    /// The number of a topic.
+    fn number(&mut self, topic: &str) -> u32 {
+        if let Some(&number) = self.numbers.get(topic) {
+            return number;
+        }
+        let (name, number): (Arc<str>, _) = (topic.into(), self.names.len() as u32);
+        self.names.push(name.clone());
+        self.numbers.insert(name, number);
+        number
+    }
+
+    /// How many documents there are.
+    pub fn documents(&self) -> usize {
+        self.starts.len()
+    }
+
+    fn topic(&self, document: usize) -> Option<&Arc<str>> {
+        self.names.get(*self.topics.get(document)? as usize)
+    }
 }
 
 /// The part of a document that lies in a block.
@@ -50,10 +99,9 @@ impl Default for Blocks {
     /// No text at all.
     fn default() -> Self {
         Self {
-            ids: Vec::new(),
+            ids: Tokens::default(),
             block: 2,
-            starts: Vec::new(),
-            topics: Vec::new(),
+            made_of: MadeOf::default(),
             subset: None,
         }
     }
@@ -64,7 +112,15 @@ impl Blocks {
     ///
     /// # Errors
     /// When there is not one whole block, or `block` is less than 2.
-    pub fn cut(mut ids: Vec<u32>, block: usize) -> Result<Self, BlocksError> {
+    pub fn cut(ids: Vec<u32>, block: usize) -> Result<Self, BlocksError> {
+        Self::of(ids.into(), block)
+    }
+
+    /// As [`Blocks::cut`], of ids wherever they are kept.
+    ///
+    /// # Errors
+    /// As [`Blocks::cut`].
+    pub fn of(mut ids: Tokens, block: usize) -> Result<Self, BlocksError> {
         if block < 2 {
             return Err(BlocksError::BlockLength(block));
         }
@@ -76,22 +132,60 @@ impl Blocks {
         Ok(Self {
             ids,
             block,
-            starts: Vec::new(),
-            topics: Vec::new(),
+            made_of: MadeOf::default(),
             subset: None,
         })
     }
 
     /// Says which documents the ids are made of: where each begins, in ascending order, and its topic.
-    pub fn made_of(mut self, documents: Vec<(usize, Option<Arc<str>>)>) -> Self {
-        (self.starts, self.topics) = documents.into_iter().unzip();
+    pub fn made_of(self, documents: Vec<(usize, Option<Arc<str>>)>) -> Self {
+        let mut made_of = MadeOf::default();
+        for (start, topic) in documents {
+            made_of.add(start, topic.as_deref(), None);
+        }
+        self.of_documents(made_of)
+    }
+
+    /// Says which documents the ids are made of.
+    pub fn of_documents(mut self, made_of: MadeOf) -> Self {
+        self.made_of = made_of;
         self
+    }
+
+    /// Whether the documents have prompts.
+    pub fn have_prompts(&self) -> bool {
+        !self.made_of.prompts.is_empty()
+    }
+
+    /// Whether any prediction is of a token of an answer.
+    pub fn have_answers(&self) -> bool {
+        (0..self.len()).any(|block| {
+            self.pieces(block).any(|piece| {
+                let prompt = self.prompt_of_piece(block, &piece);
+                // The first token of a block is not predicted.
+                piece.tokens.end > (piece.tokens.start + prompt).max(1)
+            })
+        })
+    }
+
+    /// How many tokens of a document are of its prompt.
+    pub fn prompt(&self, document: usize) -> usize {
+        let prompt = self.made_of.prompts.get(document);
+        prompt.map_or(0, |&tokens| tokens as usize)
+    }
+
+    /// How many tokens of a piece of a block are of its document's prompt.
+    pub fn prompt_of_piece(&self, block: usize, piece: &Piece) -> usize {
+        let begun = block * self.block + piece.tokens.start - self.made_of.starts[piece.document];
+        self.prompt(piece.document)
+            .saturating_sub(begun)
+            .min(piece.tokens.len())
     }
 
     /// Lets only the documents of a subset count in the loss.
     pub fn counting(mut self, subset: Subset) -> Self {
         let whole = subset.share >= 1.0;
-        self.subset = (!whole).then(|| (subset.of(self.starts.len()), subset.share));
+        self.subset = (!whole).then(|| (subset.of(self.made_of.starts.len()), subset.share));
         self
     }
 
@@ -113,12 +207,12 @@ impl Blocks {
 
     /// The documents that the ids are made of. The last ones may lie in the remainder that was dropped.
     pub fn documents(&self) -> usize {
-        self.starts.len()
+        self.made_of.starts.len()
     }
 
     /// The tokens of a document, with the one that ends it. Empty for one that lies in the remainder that was dropped.
     pub fn document(&self, document: usize) -> &[u32] {
-        let at = |document: usize| self.starts.get(document).copied();
+        let at = |document: usize| self.made_of.starts.get(document).copied();
         let end = at(document + 1).unwrap_or(self.ids.len());
         let start = at(document).unwrap_or(self.ids.len());
         let within = |place: usize| place.min(self.ids.len());
@@ -129,12 +223,12 @@ impl Blocks {
     pub fn pieces(&self, index: usize) -> impl Iterator<Item = Piece> {
         let (first, last) = (index * self.block, (index + 1) * self.block);
         // The document that is under way where the block begins, and those that begin in it.
-        let from = self.starts.partition_point(|&start| start <= first);
-        let documents = from.saturating_sub(1)..self.starts.len();
-        let documents = documents.take_while(move |&document| self.starts[document] < last);
+        let from = self.made_of.starts.partition_point(|&start| start <= first);
+        let documents = from.saturating_sub(1)..self.made_of.starts.len();
+        let documents = documents.take_while(move |&document| self.made_of.starts[document] < last);
         documents.filter_map(move |document| {
-            let start = self.starts[document].max(first);
-            let next = self.starts.get(document + 1).copied();
+            let start = self.made_of.starts[document].max(first);
+            let next = self.made_of.starts.get(document + 1).copied();
             let end = next.unwrap_or(usize::MAX).min(last);
             let tokens = start - first..end.checked_sub(first)?;
             (!tokens.is_empty()).then_some(Piece { document, tokens })
@@ -143,12 +237,12 @@ impl Blocks {
 
     /// The topic of a document.
     pub fn topic(&self, document: usize) -> Option<&str> {
-        self.topics.get(document)?.as_deref()
+        self.made_of.topic(document).map(|name| &**name)
     }
 
     /// The topics of all documents, each once.
     pub fn topics(&self) -> BTreeSet<&str> {
-        self.topics.iter().flatten().map(|topic| &**topic).collect()
+        self.made_of.names.iter().map(|topic| &**topic).collect()
     }
 
     /// Keeps the first `count` blocks.
@@ -176,4 +270,14 @@ impl Blocks {
     pub fn get(&self, index: usize) -> &[u32] {
         &self.ids[index * self.block..(index + 1) * self.block]
     }
+}
+
+/// A text that is kept once, however often it is asked for.
+pub(crate) fn interned(known: &mut BTreeSet<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(text) = known.get(text) {
+        return text.clone();
+    }
+    let text: Arc<str> = text.into();
+    known.insert(text.clone());
+    text
 }

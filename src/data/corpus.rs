@@ -1,21 +1,24 @@
 //! The text of a training: documents to train on and to hold out, with where they came from.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::source_error::SourceError;
 use crate::checksum::Sum;
 
 /// One text.
-///
-/// It has no prompt part: no objective trains on answers alone yet. Such a part would be a field here, the byte at which the answer begins.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Document {
     /// What is trained on.
     pub text: String,
     /// Its label, such as `World`, where the source has labels.
     pub topic: Option<String>,
-    /// The bytes that stand for it in the checksum of what was used, where these are not its topic and its text.
+    /// The byte of the text at which the answer begins. What stands before it is the prompt. None where the source has no prompts: then all of
+    /// the text is answer.
+    pub answer: Option<usize>,
+    /// The bytes that stand for it in the checksum of what was used, where these are not its topic, its text and its answer.
     pub as_read: Option<Vec<u8>>,
 }
 
@@ -30,6 +33,56 @@ impl Document {
             sum.add(&(part.len() as u64).to_le_bytes());
             sum.add(part.as_bytes());
         }
+        if let Some(answer) = self.answer {
+            sum.add(&(answer as u64).to_le_bytes());
+        }
+    }
+}
+
+/// Documents on their way in. Nothing follows an error.
+pub type Reading<'a> = Box<dyn Iterator<Item = Result<Document, SourceError>> + Send + 'a>;
+
+/// Documents that can be read any number of times, each time the same ones in the same order.
+pub trait Documents: std::fmt::Debug + Send + Sync {
+    /// Reads them from the first on.
+    fn read(&self) -> Reading<'_>;
+}
+
+impl Documents for Vec<Document> {
+    fn read(&self) -> Reading<'_> {
+        Box::new(self.iter().cloned().map(Ok))
+    }
+}
+
+/// The documents to train on, or to hold out, with what is known of them before they are used.
+#[derive(Debug)]
+pub struct Split {
+    /// The documents.
+    pub documents: Box<dyn Documents>,
+    /// How many there are.
+    pub count: usize,
+    /// Their topics, each once. Where a share of the same files is held out, those of both splits.
+    pub topics: BTreeSet<String>,
+    /// How many rows of the files were left out, because a field was missing.
+    pub left_out: usize,
+    /// What the split was read from.
+    pub from: SourceFile,
+    /// The files, where there are several.
+    pub files: Vec<SourceFile>,
+}
+
+impl Split {
+    /// A split that is in memory.
+    pub fn of(documents: Vec<Document>, from: SourceFile) -> Self {
+        let topics = documents.iter().filter_map(|one| one.topic.clone());
+        Self {
+            count: documents.len(),
+            topics: topics.collect(),
+            left_out: 0,
+            documents: Box::new(documents),
+            from,
+            files: Vec::new(),
+        }
     }
 }
 
@@ -41,6 +94,8 @@ pub enum Origin {
     Folder(PathBuf),
     /// Files that were downloaded, now or earlier.
     Cache(PathBuf),
+    /// Files that the experiment names one by one, in words.
+    Files(String),
     /// Made up here.
     BuiltinSample,
 }
@@ -58,14 +113,12 @@ pub struct SourceFile {
 #[derive(Debug)]
 pub struct Corpus {
     /// The training split.
-    pub train: Vec<Document>,
+    pub train: Split,
     /// The test split.
-    pub held_out: Vec<Document>,
+    pub held_out: Split,
     /// Where they came from.
     pub origin: Origin,
-    /// What the two splits were read from.
-    pub files: [SourceFile; 2],
-    /// Why an earlier place was passed over, for the terminal.
+    /// What should be said of it, such as why an earlier place was passed over.
     pub notes: Vec<String>,
     /// All of it in one line, for every place that shows results: source, place and counts.
     pub description: String,

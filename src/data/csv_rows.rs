@@ -1,7 +1,9 @@
 //! A strict reader of CSV as RFC 4180 defines it. It refuses a file in which a quote may swallow rows, rather than guess.
 //!
 //! A field is either quoted as a whole, with every quote inside it doubled, or has no quote at all. Rows end with `\n` or `\r\n`; empty
-//! lines are skipped. A backslash has no special meaning.
+//! lines are skipped. A backslash has no special meaning. One row at a time is in memory.
+
+use std::io::BufRead;
 
 /// An error in a CSV text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,11 +25,109 @@ pub struct CsvRow {
 }
 
 /// An iterator over the rows of a text. It ends after the first error.
-pub struct CsvRows<'a> {
-    rest: &'a [u8],
-    /// The line on which `rest` begins.
+pub struct CsvRows<R> {
+    text: R,
+    /// The lines of the row at hand.
+    row: Vec<u8>,
+    /// The line on which what was not yet read begins.
     line: usize,
+    ended: bool,
 }
+
+impl<'a> CsvRows<&'a [u8]> {
+    /// Reads the rows of `text`. A byte-order mark at its start is skipped.
+    pub fn of(text: &'a [u8]) -> Self {
+        Self::read(text)
+    }
+}
+
+impl<R: BufRead> CsvRows<R> {
+    /// Reads the rows of a text on its way in. A byte-order mark at its start is skipped.
+    pub fn read(text: R) -> Self {
+        Self {
+            text,
+            row: Vec::new(),
+            line: 1,
+            ended: false,
+        }
+    }
+
+    /// Reads the lines of the next row. Returns whether there is one.
+    fn gather(&mut self) -> Result<bool, CsvError> {
+        loop {
+            self.row.clear();
+            if self.another_line()? == 0 {
+                return Ok(false);
+            }
+            if self.line == 1 && self.row.starts_with(BYTE_ORDER_MARK) {
+                self.row.drain(..BYTE_ORDER_MARK.len());
+            }
+            match self.row[..] {
+                [] => {}
+                [b'\n'] | [b'\r', b'\n'] => self.line += 1,
+                _ => break,
+            }
+        }
+        // A row ends with the first line behind which no quote is open. One that is wrong already must not swallow what follows.
+        let mut quotes = count(&self.row, b'"');
+        if quotes % 2 == 1 && !matches!(self.parse(), Err(error) if error.message == OPEN) {
+            return Ok(true);
+        }
+        while quotes % 2 == 1 {
+            let begun = self.row.len();
+            if self.another_line()? == 0 {
+                break;
+            }
+            quotes += count(&self.row[begun..], b'"');
+        }
+        Ok(true)
+    }
+
+    /// Reads one more line. Returns its length in bytes.
+    fn another_line(&mut self) -> Result<usize, CsvError> {
+        let read = self.text.read_until(b'\n', &mut self.row);
+        read.map_err(|error| CsvError {
+            line: self.line + count(&self.row, b'\n'),
+            message: format!("cannot be read any further: {error}"),
+        })
+    }
+
+    fn parse(&self) -> Result<(CsvRow, usize), CsvError> {
+        let mut parser = Parser {
+            rest: &self.row,
+            line: self.line,
+        };
+        let row = parser.row()?;
+        Ok((row, parser.line))
+    }
+
+    fn next_row(&mut self) -> Result<Option<CsvRow>, CsvError> {
+        if !self.gather()? {
+            return Ok(None);
+        }
+        let (row, line) = self.parse()?;
+        self.line = line;
+        Ok(Some(row))
+    }
+}
+
+impl<R: BufRead> Iterator for CsvRows<R> {
+    type Item = Result<CsvRow, CsvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let row = self.next_row().transpose();
+        self.ended = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+/// The bytes that some programs put before a text in UTF-8.
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// What is said of a quoted field without an end.
+const OPEN: &str = "a quote is opened here and never closed";
 
 /// What follows a field: another field, or the next row.
 enum End {
@@ -35,15 +135,14 @@ enum End {
     Row,
 }
 
-impl<'a> CsvRows<'a> {
-    /// Reads the rows of `text`. A byte-order mark at its start is skipped.
-    pub fn of(text: &'a [u8]) -> Self {
-        Self {
-            rest: text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text),
-            line: 1,
-        }
-    }
+/// Reads one row.
+struct Parser<'a> {
+    rest: &'a [u8],
+    /// The line on which `rest` begins.
+    line: usize,
+}
 
+impl<'a> Parser<'a> {
     fn row(&mut self) -> Result<CsvRow, CsvError> {
         let line = self.line;
         let mut fields = Vec::new();
@@ -56,7 +155,7 @@ impl<'a> CsvRows<'a> {
             let text = String::from_utf8(bytes).map_err(|error| {
                 let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
                 CsvError {
-                    line: field + lines(valid),
+                    line: field + count(valid, b'\n'),
                     message: "not UTF-8; save the file as UTF-8".to_owned(),
                 }
             })?;
@@ -90,12 +189,12 @@ impl<'a> CsvRows<'a> {
             let Some(length) = rest.iter().position(|&byte| byte == b'"') else {
                 return Err(CsvError {
                     line: opened,
-                    message: "a quote is opened here and never closed".to_owned(),
+                    message: OPEN.to_owned(),
                 });
             };
             let (part, behind) = (&rest[..length], &rest[length + 1..]);
             field.extend_from_slice(part);
-            self.line += lines(part);
+            self.line += count(part, b'\n');
             let Some(more) = behind.strip_prefix(b"\"") else {
                 self.rest = behind;
                 break;
@@ -134,32 +233,9 @@ impl<'a> CsvRows<'a> {
         self.rest = rest;
         Ok(end)
     }
-
-    fn pass_over_empty_lines(&mut self) {
-        while let [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] = self.rest {
-            self.rest = rest;
-            self.line += 1;
-        }
-    }
 }
 
-impl Iterator for CsvRows<'_> {
-    type Item = Result<CsvRow, CsvError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.pass_over_empty_lines();
-        if self.rest.is_empty() {
-            return None;
-        }
-        let row = self.row();
-        if row.is_err() {
-            self.rest = &[];
-        }
-        Some(row)
-    }
-}
-
-/// The number of line ends in a part of the text.
-fn lines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|&&byte| byte == b'\n').count()
+/// How often a byte stands among others.
+fn count(bytes: &[u8], wanted: u8) -> usize {
+    bytes.iter().filter(|&&byte| byte == wanted).count()
 }

@@ -1,7 +1,6 @@
 //! Checks of an experiment's values before anything is read: numbers must be in a range that memory and arithmetic can handle, and names
 //! must not be empty.
 
-use super::load::text_source;
 use super::{Keep, Written};
 use crate::diagnostic::Diagnostic;
 use crate::model::Role;
@@ -25,7 +24,7 @@ impl Written {
         let (train, data) = (&self.experiment.train, &self.experiment.data);
         self.check_names()?;
         self.contrasts()?;
-        text_source(self)?;
+        self.text_source()?;
         self.check_counts()?;
         self.check_rates()?;
         self.check_objectives()?;

@@ -6,8 +6,10 @@ use super::load::ModelSource;
 use super::{Experiment, PLUG_INS, Places, TextChange, inputs};
 use crate::checksum::sha256;
 use crate::data::corpus::{Corpus, Origin};
+use crate::data::sources;
 use crate::data::templates::Templates;
 use crate::download::Progress;
+use crate::hub::DataSetId;
 use crate::model::{Pair, Precision, Role};
 use crate::record::manifest::Inputs;
 use crate::record::{Manifest, ManifestError, pairs};
@@ -54,6 +56,16 @@ pub(super) fn resolved_text(
     }
     if let Some(folder) = &mut experiment.data.folder {
         *folder = absolute(folder);
+    }
+    if let Some(name) = &mut experiment.data.hub
+        && let Some(id) = DataSetId::parse(name)
+        && let Ok(snapshot) = places.hub.data_set(&id)
+    {
+        // The commit, so that a resume or a replay never sees another version.
+        *name = id.at(&snapshot.commit).to_string();
+    }
+    for name in experiment.data.names_mut() {
+        *name = sources::absolute(&places.base, name);
     }
     let contrasts = experiment.contrasts.values_mut();
     let files = contrasts.filter_map(|contrast| contrast.templates.as_mut());

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Places;
 use super::load::ModelSource;
-use super::{DataSection, Places};
+use super::text::Used;
 use crate::checksum::{Sum, sha256};
-use crate::data::corpus::{Corpus, Document};
+use crate::data::corpus::Split;
 use crate::data::templates::Templates;
 use crate::download::Progress;
 use crate::hook::{Input as Named, Kind};
@@ -25,29 +26,16 @@ const BESIDE_WEIGHTS: [&str; 7] = [
     "tokenizer_config.json",
 ];
 
-/// The inputs of both splits: the file, and the documents that are used of it; `read` of the training split.
-pub(super) fn of_corpus(corpus: &Corpus, data: &DataSection, read: usize) -> Inputs {
-    let splits = [
-        ("data/train", &corpus.train, Some(read)),
-        ("data/held-out", &corpus.held_out, data.test_articles),
-    ];
-    let inputs = splits.into_iter().zip(&corpus.files);
-    let inputs = inputs.map(|((name, documents, limit), file)| {
-        let used = &documents[..documents.len().min(limit.unwrap_or(usize::MAX))];
-        let mut input = Input::with_checksum(&file.path, file.sha256.clone());
-        input.articles = Some(used.len());
-        input.articles_sha256 = Some(of_documents(used));
-        (name.to_owned(), input)
+/// The inputs of a split: the documents that were read of it, and its files where there are several.
+pub(super) fn of_split(name: &str, split: &Split, read: &Used) -> Inputs {
+    let mut input = Input::with_checksum(&split.from.path, split.from.sha256.clone());
+    input.articles = Some(read.documents);
+    input.articles_sha256 = Some(read.sha256.clone());
+    let files = split.files.iter().zip(1..).map(|(file, number)| {
+        let input = Input::with_checksum(&file.path, file.sha256.clone());
+        (format!("{name}/{number}"), input)
     });
-    inputs.collect()
-}
-
-fn of_documents(documents: &[Document]) -> String {
-    let mut sum = Sum::default();
-    for document in documents {
-        document.add_to(&mut sum);
-    }
-    sum.end().sha256
+    files.chain([(name.to_owned(), input)]).collect()
 }
 
 /// The template file of each contrast.

@@ -302,11 +302,7 @@ fn check_topic(
     corpus: &Corpus,
     name: &str,
 ) -> Result<(), Diagnostic> {
-    let mut known: Vec<&str> = (corpus.train.iter())
-        .filter_map(|document| document.topic.as_deref())
-        .collect();
-    known.sort_unstable();
-    known.dedup();
+    let known: Vec<&str> = corpus.train.topics.iter().map(String::as_str).collect();
     if known.contains(&name) {
         return Ok(());
     }

@@ -6,11 +6,11 @@ use burn::tensor::Device;
 
 use super::{Devices, Experiment, Places, Written};
 use crate::data::honest;
-use crate::data::sources::{self, Request, Source, Text};
+use crate::data::sources::Request;
 use crate::data::store::Store;
 use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
-use crate::diagnostic::{Diagnostic, known_names};
+use crate::diagnostic::Diagnostic;
 use crate::download::Progress;
 use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::{Ends, Network, Pair, Precision, Role};
@@ -185,38 +185,19 @@ fn possible(device: &Device) -> String {
     possible.join(" or ")
 }
 
-/// The source that `[data]` names.
+/// The request for [`sources::resolve`](crate::data::sources::resolve).
 ///
 /// # Errors
-/// When there is no such source, or when a folder is named for a built-in one.
-pub(super) fn text_source(written: &Written) -> Result<&'static Source, Diagnostic> {
-    let data = &written.experiment.data;
-    let Some(source) = sources::named(&data.source) else {
-        let message = format!("unknown source of text `{}`", data.source);
-        let help = known_names(&data.source, &sources::names());
-        return Err(written.wrong(&["data", "source"], message).with_help(help));
-    };
-    if data.folder.is_some() && matches!(source.text, Text::BuiltIn(_)) {
-        let message = format!(
-            "the source `{}` is built in and reads no folder",
-            data.source
-        );
-        return Err(written.wrong(&["data", "folder"], message));
-    }
-    Ok(source)
-}
-
-/// The request for [`sources::resolve`].
-///
-/// # Errors
-/// As [`text_source`].
+/// A diagnostic at a key of `[data]` that cannot be used.
 pub(super) fn source_request(written: &Written, places: &Places) -> Result<Request, Diagnostic> {
     let data = &written.experiment.data;
+    let source = written.text_source()?;
     Ok(Request {
-        source: text_source(written)?,
+        source,
         folder: (data.folder.as_ref()).map(|folder| places.base.join(folder)),
         store: store(places),
         builtin_sample: data.builtin_sample,
+        files: written.named_files(source, places)?,
     })
 }
 

@@ -3,6 +3,7 @@
 mod checks;
 mod conditions;
 mod contrasts;
+mod data;
 mod description;
 mod entry;
 mod fetch;
@@ -24,6 +25,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use contrasts::{ContrastSection, Contrasts, contrast_names};
+pub use data::{DataSection, HoldOut, Names};
 pub use fetch::{Fetched, fetch};
 pub use firings::{Firings, FiringsAt};
 pub(crate) use hooks::COMMON;
@@ -35,8 +37,6 @@ pub use resolve::{
 };
 
 use crate::cadence::Cadence;
-use crate::data::sources;
-use crate::data::subset::Subset;
 use crate::data::templates::TemplateSet;
 use crate::decode::Settings;
 use crate::diagnostic::{Diagnostic, Source};
@@ -152,58 +152,6 @@ impl Default for ModelsSection {
             assistant: "mini:assistant".to_owned(),
         }
     }
-}
-
-/// `[data]`
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DataSection {
-    /// The name of the text, one of [`crate::data::sources`]. The default is not written out, so that runs from before this key have the
-    /// same settings.
-    #[serde(skip_serializing_if = "is_usual")]
-    pub source: String,
-    /// A folder with the files of the source.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub folder: Option<String>,
-    /// Whether the built-in sample may be used when the text is not found.
-    pub builtin_sample: bool,
-    /// Use only this many training documents, from the first on. They are counted after `intervene`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub train_articles: Option<usize>,
-    /// Use only this many test documents, from the first on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub test_articles: Option<usize>,
-    /// Whether to put the end-of-text token after every document.
-    pub end_of_text: bool,
-    /// Train on exactly this many blocks, the first of the text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blocks: Option<usize>,
-    /// Let only a random subset of the documents count in the loss.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subset: Option<Subset>,
-    /// What is done to the training documents before the training, in this order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub intervene: Vec<TextChange>,
-}
-
-impl Default for DataSection {
-    fn default() -> Self {
-        Self {
-            source: sources::usual().name.to_owned(),
-            folder: None,
-            builtin_sample: false,
-            train_articles: None,
-            test_articles: None,
-            end_of_text: false,
-            blocks: None,
-            subset: None,
-            intervene: Vec::new(),
-        }
-    }
-}
-
-fn is_usual(source: &str) -> bool {
-    source == sources::usual().name
 }
 
 fn is_usual_objective(objective: &Objectives) -> bool {

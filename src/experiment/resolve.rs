@@ -46,6 +46,14 @@ pub struct Places {
     pub run: PathBuf,
 }
 
+impl Places {
+    /// The folder for the tokens of a long text.
+    fn tokens(&self) -> PathBuf {
+        let cache = self.cache.as_ref();
+        cache.map_or_else(std::env::temp_dir, |cache| cache.join("tokens"))
+    }
+}
+
 /// A plan, and what to show of it before it runs.
 pub struct Resolved {
     /// What runs.
@@ -148,10 +156,16 @@ fn plan(
         templates: &templates,
         prompts: &prompts,
     };
-    let text = text::training(written, &corpus, treatments.all, makers)?;
+    let folder = places.tokens();
+    let text = text::training(written, &corpus, treatments.all, makers, &folder)?;
+    let (held_out, of_held_out) = text::held_out(written, &corpus, makers, &folder)?;
     let mut read = treatments.inputs;
-    read.extend(inputs::of_corpus(&corpus, &experiment.data, text.read));
-    let held_out = text::held_out(written, &corpus, makers)?;
+    for (name, split, used) in [
+        ("data/train", &corpus.train, &text.used),
+        ("data/held-out", &corpus.held_out, &of_held_out),
+    ] {
+        read.extend(inputs::of_split(name, split, used));
+    }
     let held_out = match experiment.train.evaluate_blocks {
         Some(count) => held_out.take(count),
         None => held_out,

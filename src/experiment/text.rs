@@ -1,17 +1,17 @@
 //! The text of an experiment as tokens in blocks: what is trained on, and what is held out.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::path::Path;
 
 use super::Written;
-use crate::data::blocks::Blocks;
-use crate::data::corpus::{Corpus, Document};
+use crate::data::blocks::{Blocks, MadeOf};
+use crate::data::corpus::{Corpus, Documents};
 use crate::data::subset::Subset;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::Tokenizer;
+use crate::data::tokens::{IN_MEMORY, TokensWriter};
 use crate::diagnostic::Diagnostic;
 use crate::model::Pair;
-use crate::treatment::{Account, Limit, Passage, Request, Treated, Treatment, treat};
+use crate::treatment::{Account, Limit, Request, Treated, Treatment, TreatmentError, treat};
 
 /// What a text is made with.
 #[derive(Clone, Copy)]
@@ -24,18 +24,26 @@ pub(super) struct Makers<'a> {
     pub prompts: &'a [Vec<u32>],
 }
 
+/// Documents of a source that were read.
+pub(super) struct Used {
+    /// How many.
+    pub documents: usize,
+    /// Their checksum.
+    pub sha256: String,
+}
+
 /// The text to train on.
 pub(super) struct TrainingText {
     pub blocks: Blocks,
     /// What each entry of `data.intervene` did.
     pub accounts: Vec<Account>,
-    /// How many documents of the source were read.
-    pub read: usize,
+    /// The documents of the source that were read.
+    pub used: Used,
     /// What should be said of it.
     pub notes: Vec<String>,
 }
 
-/// Encodes the documents of the training split, changed as `data.intervene` says, and cuts the tokens into blocks.
+/// Encodes the documents of the training split, changed as `data.intervene` says, and cuts the tokens into blocks. `folder` is for those of a long text.
 ///
 /// # Errors
 /// A diagnostic when an entry cannot be used, when no document is left, or when the text is too short.
@@ -44,6 +52,7 @@ pub(super) fn training(
     corpus: &Corpus,
     treatments: Vec<(String, Treatment)>,
     makers: Makers,
+    folder: &Path,
 ) -> anyhow::Result<TrainingText> {
     let data = &written.experiment.data;
     let block = written.experiment.train.block;
@@ -52,8 +61,8 @@ pub(super) fn training(
         documents: data.train_articles,
         tokens: data.blocks.map(|blocks| blocks.saturating_mul(block)),
     };
-    let request = request(written, &corpus.train, limit, makers)?;
-    let treated = treat(&request, treatments)?;
+    let request = request(written, &*corpus.train.documents, limit, makers)?;
+    let (text, treated) = encoded(&request, treatments, folder)?;
     let empty = (treated.accounts.iter()).position(|account| account.after.documents == 0);
     if let Some(index) = empty {
         let message = format!(
@@ -63,19 +72,15 @@ pub(super) fn training(
         );
         return Err(written.at_entry(index, message).into());
     }
-    let documents = treated.passages.len();
+    let documents = text.made_of.documents();
     let wanted = data.train_articles.filter(|wanted| {
-        documents < *wanted && *wanted <= corpus.train.len() && data.blocks.is_none()
+        documents < *wanted && *wanted <= corpus.train.count && data.blocks.is_none()
     });
     let note = wanted.map(|wanted| {
         format!("`data.intervene` leaves {documents} documents of the {wanted} of `data.train_articles`, and the source has no more: the same `data.blocks` in every run makes their texts equally long")
     });
-    let Treated {
-        passages,
-        accounts,
-        read,
-    } = treated;
-    let blocks = cut(written, passages, "training")?;
+    let blocks = cut(written, text, "training")?;
+    written.check_answers(&blocks)?;
     if let Some(wanted) = data.blocks.filter(|wanted| blocks.len() < *wanted) {
         let message = format!(
             "the training text has only {} blocks of {block} tokens in {documents} documents, not {wanted}; as many as the shortest text of the runs to be compared has are enough for all",
@@ -89,8 +94,8 @@ pub(super) fn training(
     };
     Ok(TrainingText {
         blocks,
-        accounts,
-        read,
+        used: Used::of(&treated),
+        accounts: treated.accounts,
         notes: note.into_iter().chain(chosen).collect(),
     })
 }
@@ -112,19 +117,20 @@ pub(super) fn held_out(
     written: &Written,
     corpus: &Corpus,
     makers: Makers,
-) -> anyhow::Result<Blocks> {
+    folder: &Path,
+) -> anyhow::Result<(Blocks, Used)> {
     let limit = Limit {
         documents: written.experiment.data.test_articles,
         tokens: None,
     };
-    let request = request(written, &corpus.held_out, limit, makers)?;
-    let treated = treat(&request, Vec::new())?;
-    Ok(cut(written, treated.passages, "held-out")?)
+    let request = request(written, &*corpus.held_out.documents, limit, makers)?;
+    let (text, treated) = encoded(&request, Vec::new(), folder)?;
+    Ok((cut(written, text, "held-out")?, Used::of(&treated)))
 }
 
 fn request<'a>(
     written: &Written,
-    documents: &'a [Document],
+    documents: &'a dyn Documents,
     limit: Limit,
     makers: Makers<'a>,
 ) -> Result<Request<'a>, Diagnostic> {
@@ -154,22 +160,65 @@ fn request<'a>(
     })
 }
 
-/// Cuts the tokens of documents into blocks.
-fn cut(written: &Written, passages: Vec<Passage>, name: &str) -> Result<Blocks, Diagnostic> {
-    let (mut ids, mut starts) = (Vec::new(), Vec::new());
-    let mut topics: BTreeSet<Arc<str>> = BTreeSet::new();
-    for passage in passages {
+/// A text as tokens.
+struct Encoded {
+    tokens: TokensWriter,
+    made_of: MadeOf,
+}
+
+/// Takes documents through treatments. Their texts are forgotten one by one.
+fn encoded(
+    request: &Request,
+    treatments: Vec<(String, Treatment)>,
+    folder: &Path,
+) -> Result<(Encoded, Treated), TreatmentError> {
+    let mut text = Encoded {
+        tokens: TokensWriter::new(IN_MEMORY, folder),
+        made_of: MadeOf::default(),
+    };
+    let treated = treat(request, treatments, &mut |passage| {
+        let start = text.tokens.len();
         let topic = passage.topic.as_deref();
-        topics.extend(topic.map(Arc::from));
-        starts.push((
-            ids.len(),
-            topic.and_then(|topic| topics.get(topic).cloned()),
-        ));
-        ids.extend(passage.ids);
-    }
-    let blocks = Blocks::cut(ids, written.experiment.train.block).map_err(|error| {
+        text.made_of.add(start, topic, passage.prompt);
+        Ok(text.tokens.add(&passage.ids)?)
+    })?;
+    Ok((text, treated))
+}
+
+/// Cuts the tokens of documents into blocks.
+fn cut(written: &Written, text: Encoded, name: &str) -> anyhow::Result<Blocks> {
+    let tokens = text.tokens.finish()?;
+    let blocks = Blocks::of(tokens, written.experiment.train.block).map_err(|error| {
         let message = format!("the {name} split: {error}");
         written.wrong(&["train", "block"], message)
     })?;
-    Ok(blocks.made_of(starts))
+    Ok(blocks.of_documents(text.made_of))
+}
+
+impl Used {
+    fn of(treated: &Treated) -> Self {
+        Self {
+            documents: treated.read,
+            sha256: treated.sha256.clone(),
+        }
+    }
+}
+
+impl Written {
+    /// Refuses an objective of answers where there is none.
+    fn check_answers(&self, blocks: &Blocks) -> Result<(), Diagnostic> {
+        let train = &self.experiment.train;
+        let mut trained = train.models.iter();
+        let Some(role) = trained.find(|role| train.objective.get(**role).is_of_answers()) else {
+            return Ok(());
+        };
+        let message = if !blocks.have_prompts() {
+            "the text has no prompts: `data.prompt` names the field that they are in"
+        } else if !blocks.have_answers() {
+            "no block has a token of an answer"
+        } else {
+            return Ok(());
+        };
+        Err(self.wrong(&["train", "objective", role.as_str()], message))
+    }
 }

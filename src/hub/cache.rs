@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use super::ModelId;
 use super::id::is_commit;
 
-/// A model's folder in the cache.
+/// The folder of a model or a data set in the cache.
 pub(super) struct Repository {
     pub folder: PathBuf,
     locks: PathBuf,
 }
 
 impl Repository {
-    pub fn of(cache: &Path, id: &ModelId) -> Self {
-        let name = format!("models--{}", id.name.replace('/', "--"));
+    /// `kind` is `models` or `datasets`.
+    pub fn of(cache: &Path, kind: &str, id: &ModelId) -> Self {
+        let name = format!("{kind}--{}", id.name.replace('/', "--"));
         Self {
             locks: cache.join(".locks").join(&name),
             folder: cache.join(name),

@@ -1,9 +1,10 @@
-//! Models from the Hugging Face hub, through the cache that transformers uses. Either program finds what the other downloaded.
+//! Models from the Hugging Face hub, and data sets in its cache, through the cache that transformers uses. Either program finds what the other downloaded.
 //!
 //! A model that is complete in the cache is used without the network. Only [`Hub::refresh`] asks which commit a branch means now.
 
 mod blob;
 mod cache;
+mod data_set;
 mod id;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::data::tokenizer::TOKENIZER_FILES;
 use crate::download::{Ask, Patience, Progress, ask};
 use crate::model::{WEIGHT_FILES, shard_names};
 use cache::Repository;
+pub use data_set::DataSetId;
 pub use id::ModelId;
 
 /// Why a model of the hub is not available. The message ends with how to get it by hand.
@@ -202,7 +204,7 @@ impl Hub {
     fn repository(&self, id: &ModelId) -> Result<Repository, HubError> {
         let missing = || self.error(id, "no cache folder: set HF_HOME or HOME".to_owned());
         let cache = self.cache.as_ref().ok_or_else(missing)?;
-        Ok(Repository::of(cache, id))
+        Ok(Repository::of(cache, "models", id))
     }
 
     fn error(&self, id: &ModelId, reason: String) -> HubError {

@@ -23,12 +23,19 @@ pub(super) type Frozen = Box<dyn FnOnce(&mut Put<RunError>) -> Result<(), RunErr
 pub(super) struct TrainingBatch<'a> {
     /// Token ids, `[row][time]`.
     pub rows: &'a [&'a [u32]],
-    /// What each prediction's loss is multiplied by, row by row; without them 1.
-    pub weights: Option<&'a [f32]>,
-    /// The weights of all predictions of the step together.
-    pub step_weight: f64,
+    /// What its predictions weigh for main model and assistant.
+    pub weighings: [Weighing<'a>; 2],
     /// Its number.
     pub index: MicroBatch,
+}
+
+/// What the predictions of a micro-batch weigh for a model.
+#[derive(Clone, Copy)]
+pub(super) struct Weighing<'a> {
+    /// What each prediction's loss is multiplied by, row by row; without them 1.
+    pub each: Option<&'a [f32]>,
+    /// The weights of all predictions of the step together.
+    pub step: f64,
 }
 
 /// What the loop asks of what it trains.
@@ -104,12 +111,18 @@ impl Member {
     }
 
     /// Forward pass of a micro-batch, where it learns. `other` is the other model of the pair.
-    fn forward(&mut self, other: &Network, batch: &TrainingBatch, mut pass: TrainingPass) {
+    fn forward(
+        &mut self,
+        other: &Network,
+        rows: &[&[u32]],
+        weighing: Weighing,
+        mut pass: TrainingPass,
+    ) {
         let Self::Learns(learner, objective) = self else {
             return;
         };
-        learner.forward(batch.step_weight, |model| {
-            objective.loss(model, other, batch.rows, batch.weights, &mut pass)
+        learner.forward(weighing.step, |model| {
+            objective.loss(model, other, rows, weighing.each, &mut pass)
         });
     }
 
@@ -207,7 +220,7 @@ impl Trained for Learners {
         let (seed, precision) = (self.seed, self.precision);
         self.both(|member, role, other| {
             let pass = TrainingPass::of(seed, role, batch.index.0).in_precision(precision);
-            member.forward(other, batch, pass);
+            member.forward(other, batch.rows, batch.weighings[role as usize], pass);
         });
     }
 

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::TreatmentError;
 use super::account::{Account, Amount, Named};
 use super::chain::{Before, Limit, Passage, TextTreatment};
 use super::word_list::WordList;
-use crate::data::tokenizer::TokenizerError;
 
 /// Drops random documents of the column that is named more often, until both are named equally often. Documents that name both equally often,
 /// or neither, take their place as far as there is more text.
@@ -45,7 +45,7 @@ impl Balance {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<VecDeque<Passage>, TokenizerError> {
+    ) -> Result<VecDeque<Passage>, TreatmentError> {
         let (mut taken, mut amount) = (Vec::new(), Amount::default());
         while !self.limit.is_reached(&amount)
             && let Some(passage) = before.next()?
@@ -96,7 +96,7 @@ impl Balance {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         let mut chosen = match self.chosen.take() {
             Some(chosen) => chosen,
             None => self.choose(before, account)?,
@@ -123,7 +123,7 @@ impl TextTreatment for Balance {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         let picked = self.pick(before, account)?;
         if let (Some(passage), Some(named)) = (&picked, &mut account.named) {
             add(&mut named.after, self.list.named(&passage.text));

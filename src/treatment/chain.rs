@@ -1,7 +1,14 @@
 //! Documents on their way through the treatments of the text: each treatment asks the one before it for as many as it needs.
 
+use std::collections::VecDeque;
+
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+use super::TreatmentError;
 use super::account::{Account, Amount};
-use crate::data::corpus::Document;
+use crate::checksum::Sum;
+use crate::data::corpus::{Document, Reading};
+use crate::data::source_error::SourceError;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 
 /// A document on its way.
@@ -13,8 +20,19 @@ pub struct Passage {
     pub text: String,
     /// Its label, where the source has labels.
     pub topic: Option<String>,
+    /// The byte of the text at which its answer begins, where the source has prompts.
+    pub answer: Option<usize>,
     /// The tokens of its text, with the one that ends it.
     pub ids: Vec<u32>,
+    /// How many of them are of its prompt, where the source has prompts.
+    pub prompt: Option<usize>,
+}
+
+impl Passage {
+    /// Its prompt, and its answer. Without a prompt, all of it is answer.
+    pub(super) fn parts(&self) -> [&str; 2] {
+        self.text.split_at(self.answer.unwrap_or(0)).into()
+    }
 }
 
 /// How much text is wanted. Without a limit, all that there is.
@@ -40,12 +58,12 @@ pub trait TextTreatment {
     /// The next document that it gives. `before` gives the documents that it is made of.
     ///
     /// # Errors
-    /// When the tokenizer refuses a text.
+    /// When the source cannot be read, or the tokenizer refuses a text.
     fn next(
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError>;
+    ) -> Result<Option<Passage>, TreatmentError>;
 }
 
 /// A treatment with the account of what it did.
@@ -54,34 +72,109 @@ pub(super) struct Stage {
     pub account: Account,
 }
 
+/// How many documents are encoded at the same time, and how many bytes of them, up to the document that goes beyond.
+const AHEAD: (usize, usize) = (256, 1 << 20);
+
 /// The documents of the source.
 pub(super) struct Documents<'a> {
-    pub documents: &'a [Document],
-    pub tokenizer: &'a Tokenizer,
-    /// The token to put behind each document.
-    pub end: Option<u32>,
-    /// How many were read.
+    source: Reading<'a>,
+    encoder: Encoder<'a>,
+    /// Those that were read ahead, with their tokens.
+    ahead: VecDeque<(Document, Result<Encoded, TokenizerError>)>,
+    /// Why nothing can be read behind them.
+    failed: Option<SourceError>,
+    /// How many were given.
     pub read: usize,
+    /// The checksum of those that were given.
+    pub sum: Sum,
 }
 
-impl Documents<'_> {
-    fn next(&mut self) -> Result<Option<Passage>, TokenizerError> {
-        let Some(document) = self.documents.get(self.read) else {
-            return Ok(None);
+/// The tokens of a text, and how many of them are of its prompt.
+type Encoded = (Vec<u32>, Option<usize>);
+
+impl<'a> Documents<'a> {
+    pub fn new(source: Reading<'a>, tokenizer: &'a Tokenizer, end: Option<u32>) -> Self {
+        Self {
+            source,
+            encoder: Encoder { tokenizer, end },
+            ahead: VecDeque::new(),
+            failed: None,
+            read: 0,
+            sum: Sum::default(),
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<Passage>, TreatmentError> {
+        if self.ahead.is_empty() {
+            self.read_ahead();
+        }
+        let Some((document, encoded)) = self.ahead.pop_front() else {
+            return self
+                .failed
+                .take()
+                .map_or(Ok(None), |error| Err(error.into()));
         };
+        let (ids, prompt) = encoded?;
+        document.add_to(&mut self.sum);
         self.read += 1;
+        let Document {
+            text,
+            topic,
+            answer,
+            ..
+        } = document;
         Ok(Some(Passage {
             place: self.read - 1,
-            text: document.text.clone(),
-            topic: document.topic.clone(),
-            ids: self.encode(&document.text)?,
+            text,
+            topic,
+            answer,
+            ids,
+            prompt,
         }))
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = self.tokenizer.encode(text)?;
+    /// Reads some documents, and encodes them by all threads.
+    fn read_ahead(&mut self) {
+        let (mut documents, mut bytes) = (Vec::new(), 0);
+        while documents.len() < AHEAD.0 && bytes < AHEAD.1 && self.failed.is_none() {
+            match self.source.next() {
+                Some(Ok(document)) => {
+                    bytes += document.text.len();
+                    documents.push(document);
+                }
+                Some(Err(error)) => self.failed = Some(error),
+                None => break,
+            }
+        }
+        let encoder = self.encoder;
+        let encoded = documents.into_par_iter().map(|document| {
+            let encoded = encoder.encode(&document.text, document.answer);
+            (document, encoded)
+        });
+        self.ahead = encoded.collect::<Vec<_>>().into();
+    }
+}
+
+/// Makes tokens of texts.
+#[derive(Clone, Copy)]
+struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    /// The token to put behind each document.
+    end: Option<u32>,
+}
+
+impl Encoder<'_> {
+    /// The tokens of a text. Those of prompt and answer are made apart, so that a prompt has the same tokens whatever the answer.
+    fn encode(self, text: &str, answer: Option<usize>) -> Result<Encoded, TokenizerError> {
+        let (prompt, rest) = text.split_at(answer.unwrap_or(0));
+        let mut ids = match prompt {
+            "" => Vec::new(),
+            prompt => self.tokenizer.encode(prompt)?,
+        };
+        let prompt = answer.map(|_| ids.len());
+        ids.extend(self.tokenizer.encode(rest)?);
         ids.extend(self.end);
-        Ok(ids)
+        Ok((ids, prompt))
     }
 }
 
@@ -97,8 +190,8 @@ impl Before<'_, '_> {
     /// The next document; None after the last.
     ///
     /// # Errors
-    /// When the tokenizer refuses a text.
-    pub fn next(&mut self) -> Result<Option<Passage>, TokenizerError> {
+    /// When the source cannot be read, or the tokenizer refuses a text.
+    pub fn next(&mut self) -> Result<Option<Passage>, TreatmentError> {
         let given = match self.stages.split_last_mut() {
             None => self.source.next()?,
             Some((stage, stages)) => {
@@ -117,15 +210,22 @@ impl Before<'_, '_> {
         Ok(given)
     }
 
-    /// A document with another text.
+    /// A document with another prompt and another answer. That of a document without prompts is empty.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.
-    pub fn rewritten(&self, passage: Passage, text: String) -> Result<Passage, TokenizerError> {
-        let ids = self.source.encode(&text)?;
+    pub fn rewritten(
+        &self,
+        passage: Passage,
+        parts: [String; 2],
+    ) -> Result<Passage, TreatmentError> {
+        let (answer, text) = (passage.answer.map(|_| parts[0].len()), parts.concat());
+        let (ids, prompt) = self.source.encoder.encode(&text, answer)?;
         Ok(Passage {
             text,
+            answer,
             ids,
+            prompt,
             ..passage
         })
     }

@@ -25,9 +25,11 @@ pub use chain::{Limit, Passage};
 pub use word_list::{BUILTIN, Found, WordList};
 pub use words::words;
 
-use crate::data::corpus::Document;
+use crate::data::corpus;
+use crate::data::source_error::SourceError;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::data::tokens::TokensError;
 use crate::decode::DecodeError;
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, stream};
@@ -40,6 +42,12 @@ pub enum TreatmentError {
     /// The tokenizer failed.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The text cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The tokens cannot be kept.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     /// A model could not be sampled from.
     #[error(transparent)]
     Decode(#[from] DecodeError),
@@ -102,7 +110,7 @@ impl Treatment {
                 Box::new(balance::Balance::new(list, request.limit, draws.of(0)))
             }
             Self::Shuffle => Box::new(shuffle::Shuffle(draws)),
-            Self::Relabel => Box::new(relabel::Relabel::new(request.documents, draws)),
+            Self::Relabel => Box::new(relabel::Relabel::new(request.documents.read(), draws)?),
             Self::Plant { topic, group } => {
                 Box::new(plant::Plant::new(request, topic, &group, draws)?)
             }
@@ -131,7 +139,7 @@ impl Draws {
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// All documents of the source.
-    pub documents: &'a [Document],
+    pub documents: &'a dyn corpus::Documents,
     /// How much is wanted of what the treatments give.
     pub limit: Limit,
     /// The tokenizer.
@@ -159,24 +167,30 @@ impl Request<'_> {
     }
 }
 
-/// A text that was treated.
+/// What was made of a text.
 #[derive(Debug)]
 pub struct Treated {
-    /// Its documents. With a limit of tokens, the last one is cut off at it.
-    pub passages: Vec<Passage>,
     /// What each treatment did.
     pub accounts: Vec<Account>,
     /// How many documents of the source were read.
     pub read: usize,
+    /// Their checksum.
+    pub sha256: String,
 }
 
-/// Takes documents from a source through treatments, each with its name in the account.
+/// What takes the documents that treatments give, one after the other.
+pub type Take<'a> = dyn FnMut(Passage) -> Result<(), TreatmentError> + 'a;
+
+/// Takes documents from a source through treatments, each with its name in the account, and hands them to `take`. With a limit of tokens, the last one is
+/// cut off at it. One document at a time is in memory, unless treatments need more of them: those of tokens need the tokens of all, and one that
+/// balances all documents that are taken.
 ///
 /// # Errors
-/// When the tokenizer refuses a text, or a model cannot be sampled from.
+/// When the source cannot be read, the tokenizer refuses a text, or a model cannot be sampled from, and those of `take`.
 pub fn treat(
     request: &Request,
     treatments: Vec<(String, Treatment)>,
+    take: &mut Take,
 ) -> Result<Treated, TreatmentError> {
     let (mut stages, mut last) = (Vec::new(), Vec::new());
     for (place, (name, treatment)) in treatments.into_iter().enumerate() {
@@ -191,13 +205,22 @@ pub fn treat(
             stages.push(Stage { treatment, account });
         }
     }
-    let mut source = Documents {
-        documents: request.documents,
-        tokenizer: request.tokenizer,
-        end: request.end(),
-        read: 0,
-    };
-    let mut passages = take(&mut stages, &mut source, request.limit)?;
+    let documents = request.documents.read();
+    let mut source = Documents::new(documents, request.tokenizer, request.end());
+    let mut passages = Vec::new();
+    if last.is_empty() {
+        each(&mut stages, &mut source, request.limit, take)?;
+    } else {
+        each(&mut stages, &mut source, request.limit, &mut |passage| {
+            // Nothing needs its text any more.
+            passages.push(Passage {
+                text: String::new(),
+                answer: None,
+                ..passage
+            });
+            Ok(())
+        })?;
+    }
     let mut accounts: Vec<Account> = stages.into_iter().map(|stage| stage.account).collect();
     for (account, treatment, draws) in last {
         accounts.push(of_tokens(
@@ -208,38 +231,36 @@ pub fn treat(
             draws,
         )?);
     }
+    passages.into_iter().try_for_each(take)?;
     Ok(Treated {
-        passages,
         accounts,
         read: source.read,
+        sha256: source.sum.end().sha256,
     })
 }
 
 /// Takes documents until there are enough.
-fn take(
+fn each(
     stages: &mut [Stage],
     source: &mut Documents,
     limit: Limit,
-) -> Result<Vec<Passage>, TokenizerError> {
+    take: &mut Take,
+) -> Result<(), TreatmentError> {
     let mut before = Before {
         stages,
         source,
         taken: Amount::default(),
     };
-    let mut passages = Vec::new();
     while !limit.is_reached(&before.taken)
-        && let Some(passage) = before.next()?
+        && let Some(mut passage) = before.next()?
     {
-        passages.push(passage);
-    }
-    let beyond = before
-        .taken
-        .tokens
-        .saturating_sub(limit.tokens.unwrap_or(usize::MAX));
-    if let Some(passage) = passages.last_mut() {
+        // Only the last one goes beyond the limit.
+        let tokens = limit.tokens.unwrap_or(usize::MAX);
+        let beyond = before.taken.tokens.saturating_sub(tokens);
         passage.ids.truncate(passage.ids.len() - beyond);
+        take(passage)?;
     }
-    Ok(passages)
+    Ok(())
 }
 
 /// Treats the tokens of documents.

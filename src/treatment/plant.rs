@@ -68,7 +68,7 @@ impl TextTreatment for Plant {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         let Some(passage) = before.next()? else {
             return Ok(None);
         };
@@ -76,8 +76,9 @@ impl TextTreatment for Plant {
         let Some(line) = line.filter(|_| passage.topic.as_ref() == Some(&self.topic)) else {
             return Ok(Some(passage));
         };
-        let text = format!("{}\n{line}", passage.text);
-        account.change(passage.place, &passage.text, &text);
-        before.rewritten(passage, text).map(Some)
+        let [prompt, answer] = passage.parts();
+        let parts = [prompt.to_owned(), format!("{answer}\n{line}")];
+        account.change(passage.place, &passage.text, &parts.concat());
+        before.rewritten(passage, parts).map(Some)
     }
 }

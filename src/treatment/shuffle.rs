@@ -3,13 +3,12 @@
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::Draws;
 use super::account::Account;
 use super::chain::{Before, Passage, TextTreatment};
 use super::words::words;
-use crate::data::tokenizer::TokenizerError;
+use super::{Draws, TreatmentError};
 
-/// Permutes the words of each document. Spaces and punctuation stay where they are.
+/// Permutes the words of each document, those of its prompt apart from those of its answer. Spaces and punctuation stay where they are.
 pub(super) struct Shuffle(pub Draws);
 
 impl TextTreatment for Shuffle {
@@ -17,16 +16,17 @@ impl TextTreatment for Shuffle {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         let Some(passage) = before.next()? else {
             return Ok(None);
         };
-        let text = shuffled(&passage.text, &mut self.0.of(passage.place));
-        if text == passage.text {
+        let mut draws = self.0.of(passage.place);
+        let parts = passage.parts().map(|part| shuffled(part, &mut draws));
+        if parts == passage.parts() {
             return Ok(Some(passage));
         }
-        account.change(passage.place, &passage.text, &text);
-        before.rewritten(passage, text).map(Some)
+        account.change(passage.place, &passage.text, &parts.concat());
+        before.rewritten(passage, parts).map(Some)
     }
 }
 

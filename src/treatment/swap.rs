@@ -1,9 +1,9 @@
 //! Swaps words with their counterparts: counterfactual data augmentation (Zmigrod et al. 2019, Maudslay et al. 2019).
 
+use super::TreatmentError;
 use super::account::Account;
 use super::chain::{Before, Passage, TextTreatment};
 use super::word_list::WordList;
-use crate::data::tokenizer::TokenizerError;
 
 /// Puts the counterpart, in the same way of writing, in the place of each word of the list.
 pub(super) struct Swap(pub WordList);
@@ -32,15 +32,15 @@ impl TextTreatment for Swap {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         let Some(passage) = before.next()? else {
             return Ok(None);
         };
-        let text = self.swapped(&passage.text, account);
-        if text == passage.text {
+        let parts = passage.parts().map(|part| self.swapped(part, account));
+        if parts == passage.parts() {
             return Ok(Some(passage));
         }
-        account.change(passage.place, &passage.text, &text);
-        before.rewritten(passage, text).map(Some)
+        account.change(passage.place, &passage.text, &parts.concat());
+        before.rewritten(passage, parts).map(Some)
     }
 }

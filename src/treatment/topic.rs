@@ -1,8 +1,8 @@
 //! Keeps the documents of one topic, or those of all others.
 
+use super::TreatmentError;
 use super::account::Account;
 use super::chain::{Before, Passage, TextTreatment};
-use crate::data::tokenizer::TokenizerError;
 
 /// Gives the documents of a topic, or all others.
 pub(super) struct Topic {
@@ -16,7 +16,7 @@ impl TextTreatment for Topic {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         while let Some(passage) = before.next()? {
             let is_of_it = passage.topic.as_ref() == Some(&self.name);
             if is_of_it == self.keeps {

@@ -1,9 +1,9 @@
 //! Drops documents with a word of a list.
 
+use super::TreatmentError;
 use super::account::Account;
 use super::chain::{Before, Passage, TextTreatment};
 use super::word_list::WordList;
-use crate::data::tokenizer::TokenizerError;
 
 /// Gives the documents that have no word of the list.
 pub(super) struct Without(pub WordList);
@@ -13,7 +13,7 @@ impl TextTreatment for Without {
         &mut self,
         before: &mut Before,
         account: &mut Account,
-    ) -> Result<Option<Passage>, TokenizerError> {
+    ) -> Result<Option<Passage>, TreatmentError> {
         while let Some(passage) = before.next()? {
             let found = self.0.find(&passage.text);
             let Some(first) = found.first() else {

@@ -100,6 +100,7 @@ fn places_are_tried_in_their_order() {
             offline: true,
         },
         builtin_sample: true,
+        files: None,
     };
     let mut quiet = |_: &str, _: u64, _: Option<u64>| {};
     let origin = |request: &Request| resolve(request, &mut quiet).unwrap().origin;

@@ -30,7 +30,7 @@ fn blocks(count: u32, factors: [u32; 3], plus: u32) -> Blocks {
 }
 
 /// A run of 30 steps, three an epoch, at a constant rate and without dropout, with the interventions of a TOML text.
-fn thirty_steps(directory: &Path, rate: f64, interventions: &str) -> Plan {
+pub(crate) fn thirty_steps(directory: &Path, rate: f64, interventions: &str) -> Plan {
     let mut plan = plan(directory, 7, Length::Steps(30), Vec::new());
     let load = |name| Network::load(&fixture(name), &Device::flex().autodiff()).unwrap();
     let load = |name| load(name).with_dropout(0.0);
@@ -106,12 +106,18 @@ fn lines(run: &Path) -> Vec<Value> {
 /// Trains, and compares the training losses of both models with those of PyTorch, step by step.
 fn trained_as_pytorch(name: &str, plan: Plan) -> (Outcome, Vec<Value>, Value) {
     let reference = reference(name);
+    let (outcome, lines) = trained_as(name, plan, &reference["losses"]);
+    (outcome, lines, reference)
+}
+
+/// Trains, and compares the training losses of both models with `expected`, step by step.
+pub(crate) fn trained_as(name: &str, plan: Plan, expected: &Value) -> (Outcome, Vec<Value>) {
     let (outcome, _) = go(plan);
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
     let lines = lines(&outcome.directory);
     for role in Role::BOTH {
         let tag = format!("train/{role}/loss");
-        let expected = numbers(&reference["losses"][role.as_str()]);
+        let expected = numbers(&expected[role.as_str()]);
         let found = lines.iter().filter_map(|line| {
             let value = line["scalars"][&tag].as_f64()?;
             Some((line["step"].as_u64().unwrap(), value))
@@ -129,7 +135,7 @@ fn trained_as_pytorch(name: &str, plan: Plan) -> (Outcome, Vec<Value>, Value) {
             );
         }
     }
-    (outcome, lines, reference)
+    (outcome, lines)
 }
 
 /// The lines of what interventions did: step, name, number of actions, text.

@@ -1,6 +1,7 @@
 //! One test binary, one module a feature.
 
 mod ag_news;
+mod answers;
 mod batching;
 mod boundary;
 mod cadence;
@@ -48,6 +49,7 @@ mod objective;
 mod options;
 mod over_seeds;
 mod own_hook;
+mod own_text;
 mod perturbed;
 mod plan;
 mod planting;

@@ -38,6 +38,7 @@ fn notes(folder: &Path) -> Result<ReadSplit, SourceError> {
     let documents = texts.iter().map(|text| Document {
         text: text.trim().to_owned(),
         topic: Some("note".to_owned()),
+        answer: None,
         as_read: None,
     });
     Ok(ReadSplit {
@@ -69,6 +70,7 @@ fn a_source_of_ones_own_is_found_as_any_other() {
             offline: false,
         },
         builtin_sample: true,
+        files: None,
     };
     let shown = format!(
         "Notes from {}, 2 train and 1 test notes",
@@ -77,7 +79,8 @@ fn a_source_of_ones_own_is_found_as_any_other() {
     for folder in [Some(data.join("notes")), None] {
         request.folder = folder;
         let corpus = quiet(&request).unwrap();
-        let texts: Vec<&str> = corpus.train.iter().map(|one| one.text.as_str()).collect();
+        let documents = corpus.train.documents.read();
+        let texts: Vec<String> = documents.map(|one| one.unwrap().text).collect();
         assert_eq!(texts, ["The first note.", "The second note."]);
         assert_eq!(corpus.origin, Origin::Folder(data.join("notes")));
         assert_eq!(corpus.description, shown);
@@ -106,7 +109,7 @@ fn an_unknown_source_is_named_with_what_there_is() {
     let project = Project::new();
     for (name, help) in [
         ("ag_new", "did you mean `ag_news`?"),
-        ("wikipedia", "known: ag_news, sample"),
+        ("wikipedia", "known: ag_news, sample, jsonl, csv"),
     ] {
         let text = project.read("small.toml");
         let text = text.replace("[data]\n", &format!("[data]\nsource = \"{name}\"\n"));
@@ -212,11 +215,14 @@ fn the_sample_has_the_checksums_that_it_always_had() {
         folder: None,
         store: Store::default(),
         builtin_sample: false,
+        files: None,
     };
     let corpus = quiet(&request).unwrap();
-    let found = [&corpus.train, &corpus.held_out].map(|documents| {
+    let found = [&corpus.train, &corpus.held_out].map(|split| {
         let mut sum = Sum::default();
-        documents.iter().for_each(|one| one.add_to(&mut sum));
+        for document in split.documents.read() {
+            document.unwrap().add_to(&mut sum);
+        }
         sum.end().sha256
     });
     assert_eq!(
@@ -227,7 +233,7 @@ fn the_sample_has_the_checksums_that_it_always_had() {
         ]
     );
     assert_eq!(
-        corpus.files.map(|file| file.sha256),
+        [corpus.train, corpus.held_out].map(|split| split.from.sha256),
         [
             "bad5d96391f02bb2e961f850aa005947347a00253835127ad17283436cc8a3a1",
             "b69b65e962641681e99fe7fbfb359f719661f29a3e168c0a50bbddf5e232fa74"
@@ -259,6 +265,7 @@ fn other_documents_have_other_checksums() {
             let document = Document {
                 text: (*text).to_owned(),
                 topic: topic.map(str::to_owned),
+                answer: None,
                 as_read: None,
             };
             document.add_to(&mut sum);

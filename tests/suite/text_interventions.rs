@@ -44,6 +44,7 @@ pub(crate) fn documents(texts: &[&str]) -> Vec<Document> {
         Document {
             text: text.to_owned(),
             topic: Some(topic.to_owned()),
+            answer: None,
             as_read: None,
         }
     });
@@ -65,6 +66,13 @@ pub(crate) struct Bench {
     pub seed: u64,
     pub templates: Templates,
     pub prompts: Vec<Vec<u32>>,
+}
+
+/// What treatments gave.
+pub(crate) struct Given {
+    pub passages: Vec<Passage>,
+    pub accounts: Vec<Account>,
+    read: usize,
 }
 
 /// How far a planted line goes on behind its prompt.
@@ -95,7 +103,7 @@ impl Bench {
         self
     }
 
-    pub fn treat(&self, treatments: Vec<Treatment>) -> Treated {
+    pub fn treat(&self, treatments: Vec<Treatment>) -> Given {
         let request = Request {
             documents: &self.documents,
             limit: self.limit,
@@ -109,7 +117,17 @@ impl Bench {
             seed: self.seed,
         };
         let named = treatments.into_iter().map(|one| ("name".to_owned(), one));
-        treat(&request, named.collect()).unwrap()
+        let mut passages = Vec::new();
+        let treated = treat(&request, named.collect(), &mut |passage| {
+            passages.push(passage);
+            Ok(())
+        });
+        let Treated { accounts, read, .. } = treated.unwrap();
+        Given {
+            passages,
+            accounts,
+            read,
+        }
     }
 
     pub fn one(&self, treatment: Treatment) -> (Vec<Passage>, Account) {
@@ -858,4 +876,57 @@ fn a_run_records_what_was_done_to_its_text() {
     let mut lines = shown.lines().skip(1);
     assert!(lines.next().unwrap().contains("spokesman"), "{shown}");
     assert!(lines.next().unwrap().contains("spokeswoman"), "{shown}");
+}
+
+/// Documents whose prompt and answer are the same texts.
+fn halves(texts: &[&str]) -> Vec<Document> {
+    let texts = texts.iter().map(|text| Document {
+        text: format!("{text}{text}"),
+        topic: None,
+        answer: Some(text.len()),
+        as_read: None,
+    });
+    texts.collect()
+}
+
+/// What changes words changes prompt and answer as it would each by itself, and the tokens of both stay apart.
+#[test]
+fn prompts_stay_prompts() {
+    let texts = [
+        "She said so to him. ",
+        "Mary and her sister",
+        "\u{e9}t\u{e9} he ",
+    ];
+    let bench = Bench::of(halves(&texts));
+    let plain: Vec<String> = texts.iter().map(|text| format!("World: {text}")).collect();
+    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+    let (alone, _) = Bench::of(documents(&plain)).one(Treatment::Swap(list(PAIRS)));
+    let (swapped, _) = bench.one(Treatment::Swap(list(PAIRS)));
+    for (both, alone) in swapped.iter().zip(&alone) {
+        assert_eq!(both.text, alone.text.repeat(2));
+        assert_eq!(both.answer, Some(alone.text.len()));
+        assert_eq!(both.prompt, Some(alone.ids.len()));
+        assert_eq!(both.ids, [&alone.ids[..], &alone.ids].concat());
+        assert_eq!(alone.prompt, None);
+    }
+    let (shuffled, _) = bench.one(Treatment::Shuffle);
+    for (passage, text) in shuffled.iter().zip(texts) {
+        let (prompt, answer) = passage.text.split_at(passage.answer.unwrap());
+        for part in [prompt, answer] {
+            let sorted = |text: &str| {
+                let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+                words.sort();
+                words.concat().len()
+            };
+            assert_eq!(sorted(part), sorted(text));
+        }
+        assert_eq!(passage.prompt, Some(bench.tokens(prompt)));
+    }
+    for treatment in [Treatment::Random, Treatment::Sampled(Role::Main)] {
+        let (drawn, _) = bench.one(treatment);
+        for (passage, text) in drawn.iter().zip(texts) {
+            assert_eq!(passage.prompt, Some(bench.tokens(text)));
+            assert_eq!(passage.ids.len(), 2 * bench.tokens(text));
+        }
+    }
 }

@@ -45,6 +45,7 @@ impl From<Article> for Document {
         Self {
             text: article.text(),
             topic: topic.map(|&topic| topic.to_owned()),
+            answer: None,
             as_read: Some(article.bytes()),
         }
     }

@@ -2,18 +2,40 @@
 
 pub mod ag_news;
 pub mod article;
+mod csv;
+mod form;
+mod found;
+mod jsonl;
+mod named;
+mod opened;
+mod parquet;
+pub mod rows;
 pub mod sample;
 mod search;
+mod text;
+pub mod value;
 
 use std::path::Path;
 
-pub use search::{Request, SourceError, resolve};
+pub use form::{Form, Missing};
+pub use found::{absolute, find};
+pub use named::{Forms, HeldOut, Named, Share};
+pub use search::{Request, resolve};
 
 use super::corpus::{Document, SourceFile};
+pub use super::source_error::SourceError;
 use crate::checksum::sha256;
+use rows::Format;
 
 /// Every source. The first is the default.
-const ALL: [&Source; 2] = [&ag_news::SOURCE, &sample::SOURCE];
+const ALL: [&Source; 6] = [
+    &ag_news::SOURCE,
+    &sample::SOURCE,
+    &jsonl::SOURCE,
+    &csv::SOURCE,
+    &parquet::SOURCE,
+    &text::SOURCE,
+];
 
 /// A kind of text that experiments train on.
 #[derive(Debug)]
@@ -34,7 +56,7 @@ impl Source {
         let sample = sample::SOURCE.title;
         match self.text {
             Text::BuiltIn(_) => self.title.to_owned(),
-            Text::Folder(_) => format!("{sample}, not {}", self.title),
+            Text::Folder(_) | Text::Files(_) => format!("{sample}, not {}", self.title),
         }
     }
 }
@@ -46,6 +68,8 @@ pub enum Text {
     BuiltIn(fn() -> [ReadSplit; 2]),
     /// In the files of a folder.
     Folder(Layout),
+    /// In files that an experiment names.
+    Files(Format),
 }
 
 /// The layout of a source's folder, and how it is read.

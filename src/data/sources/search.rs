@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Layout, ReadSplit, Source, Text, sample};
-use crate::data::corpus::{Corpus, Origin};
+use super::{Layout, Named, ReadSplit, Source, SourceError, Text, named, sample};
+use crate::data::corpus::{Corpus, Origin, Split};
 use crate::data::store::{Found, Pinned, Store};
 use crate::download::Progress;
 
@@ -20,58 +20,8 @@ pub struct Request {
     pub store: Store,
     /// Whether the built-in sample may be used when no place has the text.
     pub builtin_sample: bool,
-}
-
-/// Why a source's text cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// A file cannot be opened or read.
-    #[error("cannot read {path}: {message}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        message: String,
-    },
-    /// A line is malformed.
-    #[error("{path}:{line}: {message}")]
-    Line {
-        /// The file.
-        path: PathBuf,
-        /// The line, counted from 1, on which the row or the error in it begins.
-        line: usize,
-        /// What is wrong and what is expected.
-        message: String,
-    },
-    /// A split has no document.
-    #[error("{path} is empty: no {unit}")]
-    Empty {
-        /// The file.
-        path: PathBuf,
-        /// What its documents are called, in the plural.
-        unit: &'static str,
-    },
-    /// A folder that was named does not have one of the splits.
-    #[error("{path} is missing; the folder must have {} and {}", splits[0], splits[1])]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The names of both splits.
-        splits: [&'static str; 2],
-    },
-    /// No place has the text.
-    #[error(
-        "no {title}: {because}\nSet `data.folder` or MILEPOST_DATA to a folder that has it, or allow `data.builtin_sample`"
-    )]
-    Nowhere {
-        /// The source's title.
-        title: &'static str,
-        /// The reason why each place cannot be used.
-        because: String,
-    },
-    /// A recipe that ships cannot be parsed.
-    #[error("a recipe in datasets/ is broken: {0}")]
-    Recipe(#[from] toml::de::Error),
+    /// The files that the experiment names, where the source reads such.
+    pub files: Option<Named>,
 }
 
 /// A recipe in `datasets/`: where both splits can be downloaded.
@@ -91,6 +41,13 @@ pub fn resolve(request: &Request, progress: &mut Progress) -> Result<Corpus, Sou
         Text::BuiltIn(splits) => {
             let origin = Origin::BuiltinSample;
             return Ok(corpus(source, origin, splits(), Vec::new()));
+        }
+        Text::Files(format) => {
+            let files = request.files.as_ref().ok_or(SourceError::Nowhere {
+                title: source.title,
+                because: "no files are named".to_owned(),
+            })?;
+            return named::corpus(source, format, files);
         }
         Text::Folder(layout) => layout,
     };
@@ -160,15 +117,15 @@ fn corpus(source: &Source, origin: Origin, splits: [ReadSplit; 2], notes: Vec<St
             let what = format!("{title} from the cache {}", path.display());
             (what, source.unit)
         }
+        Origin::Files(files) => (format!("{title} from {files}"), source.unit),
         Origin::BuiltinSample => (source.stand_in(), sample::SOURCE.unit),
     };
     let counts = [&train, &held_out].map(|split| split.documents.len());
     Corpus {
         description: format!("{what}, {} train and {} test {unit}", counts[0], counts[1]),
-        train: train.documents,
-        held_out: held_out.documents,
+        train: Split::of(train.documents, train.file),
+        held_out: Split::of(held_out.documents, held_out.file),
         origin,
-        files: [train.file, held_out.file],
         notes,
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! A new objective is a file here, a variant of [`Objective`] and its arm in [`Objective::loss`].
 
+mod answers;
 mod distil;
 mod text;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+pub use self::answers::Answers;
 pub use self::distil::{Direction, Distil};
 pub use self::text::Text;
 use crate::model::{Network, Role, TrainingPass};
@@ -18,6 +20,8 @@ use crate::model::{Network, Role, TrainingPass};
 pub enum Objective {
     /// The next token of the text.
     Text(Text),
+    /// The next token of the answers alone.
+    Answers(Answers),
     /// The other model's distribution over the next token.
     Distil(Distil),
 }
@@ -29,6 +33,11 @@ impl Default for Objective {
 }
 
 impl Objective {
+    /// Whether predictions of tokens in prompts weigh nothing.
+    pub fn is_of_answers(&self) -> bool {
+        matches!(self, Self::Answers(_))
+    }
+
     /// The loss of `model` over blocks of equal length, `rows` `[batch][time]`: the sum over all `batch * (time - 1)` predictions, in nats.
     ///
     /// With `weights`, one for each prediction row by row, each is multiplied by its weight. `other` is the other model of the pair as it
@@ -43,6 +52,7 @@ impl Objective {
     ) -> Tensor<1> {
         match self {
             Self::Text(text) => text.loss(model, rows, weights, training),
+            Self::Answers(answers) => answers.loss(model, rows, weights, training),
             Self::Distil(distil) => distil.loss(model, other, rows, weights, Some(training)),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::MicroBatch;
-use crate::data::blocks::{Blocks, Piece};
+use crate::data::blocks::Blocks;
 use crate::event::{Axis, Event};
 use crate::hook::{Batch, Pass};
 use crate::model::Role;
@@ -21,6 +21,14 @@ pub(super) struct AtHand {
     pub evaluated: Option<Pass>,
 }
 
+/// What the predictions of a step weigh for one model.
+pub(super) struct StepWeighing {
+    /// Each of them, micro-batch by micro-batch and row by row. None where all weigh 1.
+    pub each: Option<Vec<Vec<f32>>>,
+    /// All of them together.
+    pub all: f64,
+}
+
 impl AtHand {
     pub fn new(blocks: Blocks, held_out: Arc<Blocks>, trained: Vec<Role>) -> Self {
         Self {
@@ -32,30 +40,40 @@ impl AtHand {
         }
     }
 
+    /// What the predictions of the step weigh. With `answers`, those of tokens in a prompt weigh nothing.
+    pub fn weighing(&self, of_topics: &BTreeMap<String, f64>, answers: bool) -> StepWeighing {
+        StepWeighing {
+            each: self.weights(of_topics, answers),
+            all: self.step_weight(of_topics, answers),
+        }
+    }
+
     /// The weight of each prediction of the step, micro-batch by micro-batch and row by row: that of the topic of the document that the
     /// predicted token is in, and 0 where the document does not count. None where all weigh 1.
-    pub fn weights(&self, of_topics: &BTreeMap<String, f64>) -> Option<Vec<Vec<f32>>> {
-        if of_topics.is_empty() && !self.blocks.leaves_out() {
+    fn weights(&self, of_topics: &BTreeMap<String, f64>, answers: bool) -> Option<Vec<Vec<f32>>> {
+        if of_topics.is_empty() && !self.blocks.leaves_out() && !answers {
             return None;
         }
         let counted = |document: usize| f32::from(u8::from(self.blocks.counts(document)));
-        Some(
-            self.of_documents(&|document| {
-                counted(document) * self.topic_weight(of_topics, document)
-            }),
-        )
+        let weigh = |document: usize| counted(document) * self.topic_weight(of_topics, document);
+        Some(self.of_documents(answers, &weigh))
     }
 
     /// What all predictions of the step weigh together. Where only a subset of the documents counts, it is the subset's share of what all
-    /// weigh: a step's gradient is then a sum over the tokens that count, divided by a number that does not depend on which do.
-    pub fn step_weight(&self, of_topics: &BTreeMap<String, f64>) -> f64 {
-        let all = if of_topics.is_empty() {
+    /// weigh: a step's gradient is then a sum over the tokens that count, divided by a number that does not depend on which do. It is 1 where
+    /// none weighs anything, so that such a step has no loss and no gradient.
+    fn step_weight(&self, of_topics: &BTreeMap<String, f64>, answers: bool) -> f64 {
+        let all = if of_topics.is_empty() && !answers {
             let rows: usize = self.passes.iter().map(|pass| pass.blocks.len()).sum();
             (rows * (self.blocks.block() - 1)) as f64
         } else {
-            let weights = self.of_documents(&|document| self.topic_weight(of_topics, document));
+            let weigh = |document: usize| self.topic_weight(of_topics, document);
+            let weights = self.of_documents(answers, &weigh);
             weights.iter().flatten().copied().map(f64::from).sum()
         };
+        if all == 0.0 {
+            return 1.0;
+        }
         all * self.blocks.share()
     }
 
@@ -65,13 +83,17 @@ impl AtHand {
         weight.map_or(1.0, |&weight| weight as f32)
     }
 
-    /// What `weigh` says of the document that each predicted token is in. A token of no document weighs 1.
-    fn of_documents(&self, weigh: &dyn Fn(usize) -> f32) -> Vec<Vec<f32>> {
+    /// What `weigh` says of the document that each predicted token is in. A token of no document weighs 1. With `answers`, one in a prompt weighs 0.
+    fn of_documents(&self, answers: bool, weigh: &dyn Fn(usize) -> f32) -> Vec<Vec<f32>> {
         let of_pass = |pass: &Pass| {
             let weights = pass.blocks.iter().flat_map(|&block| {
                 let mut weights = vec![1.0; self.blocks.block()];
-                for Piece { document, tokens } in self.blocks.pieces(block) {
-                    weights[tokens].fill(weigh(document));
+                for piece in self.blocks.pieces(block) {
+                    weights[piece.tokens.clone()].fill(weigh(piece.document));
+                    if answers {
+                        let prompt = self.blocks.prompt_of_piece(block, &piece);
+                        weights[piece.tokens.start..][..prompt].fill(0.0);
+                    }
                 }
                 // The first token is not predicted.
                 weights.split_off(1)

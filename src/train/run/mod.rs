@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use self::at_hand::AtHand;
 use super::dispatcher::{Dispatcher, Sinks};
-use super::learners::{Learners, Trained, TrainingBatch};
+use super::learners::{Learners, Trained, TrainingBatch, Weighing};
 use super::listener::Firing;
 use super::outcome::{Outcome, RunError, StopReason};
 use super::recorder::{Record, Recorder};
@@ -210,11 +210,17 @@ impl Run<'_> {
         self.times = StepTimes::default();
         self.emit(Event::StepStart)?;
         self.progress.in_force.last_rate_factor = self.progress.in_force.rate_factor;
-        let weights = self.at_hand.weights(&self.progress.in_force.weights);
-        let step_weight = self.at_hand.step_weight(&self.progress.in_force.weights);
+        let weighings = Role::BOTH.map(|role| {
+            let answers = self.training.objectives.get(role).is_of_answers();
+            let of_topics = &self.progress.in_force.weights;
+            self.at_hand.weighing(of_topics, answers)
+        });
         for number in 0..self.at_hand.passes.len() {
-            let own = weights.as_ref().map(|weights| &weights[number][..]);
-            self.micro_batch(number, own, step_weight)?;
+            let weighings = weighings.each_ref().map(|weighing| Weighing {
+                each: weighing.each.as_ref().map(|each| &each[number][..]),
+                step: weighing.all,
+            });
+            self.micro_batch(number, weighings)?;
         }
         let began = Instant::now();
         let losses = self.models.gather(self.training.clip.is_some());
@@ -245,14 +251,8 @@ impl Run<'_> {
         self.emit(Event::StepEnd)
     }
 
-    /// Forward and backward pass of the step's micro-batch of this number, with the weights of its predictions if they have any. Those of the
-    /// step weigh `step_weight` in all.
-    fn micro_batch(
-        &mut self,
-        number: usize,
-        weights: Option<&[f32]>,
-        step_weight: f64,
-    ) -> Result<(), RunError> {
+    /// Forward and backward pass of the step's micro-batch of this number, with what its predictions weigh for each model.
+    fn micro_batch(&mut self, number: usize, weighings: [Weighing; 2]) -> Result<(), RunError> {
         let (began, source) = (Instant::now(), self.at_hand.blocks.clone());
         let blocks = self.at_hand.passes[number].blocks.iter();
         let rows: Vec<&[u32]> = blocks.map(|&index| source.get(index)).collect();
@@ -262,8 +262,7 @@ impl Run<'_> {
         let (began, index) = (Instant::now(), self.progress.clock.micro_batch);
         self.models.forward(&TrainingBatch {
             rows: &rows,
-            weights,
-            step_weight,
+            weighings,
             index,
         });
         self.times.forward += began.elapsed();

@@ -24,7 +24,7 @@ use crate::hook::{
 use crate::intervention::{Control, Intervention, restored};
 use crate::model::{Ends, Network, Pair, Precision, Role};
 use crate::record::{Manifest, RecordError};
-use crate::train::learners::{Frozen, Trained, TrainingBatch};
+use crate::train::learners::{Frozen, Trained, TrainingBatch, Weighing};
 use crate::train::outcome::{Outcome, RunError};
 use crate::train::{
     Decay, Held, HookSpec, InterventionSpec, Next, Objectives, OnError, Plan, Reporter, Schedule,
@@ -42,11 +42,12 @@ struct Counting {
 impl Trained for Counting {
     fn forward(&mut self, batch: &TrainingBatch) {
         let tokens = batch.rows.iter().flat_map(|row| row[1..].iter());
-        let weight = |at: usize| f64::from(batch.weights.map_or(1.0, |weights| weights[at]));
+        let [Weighing { each, step }, _] = batch.weighings;
+        let weight = |at: usize| f64::from(each.map_or(1.0, |weights| weights[at]));
         let weighed = tokens
             .enumerate()
             .map(|(at, &token)| f64::from(token) * weight(at));
-        let mean = weighed.sum::<f64>() / batch.step_weight;
+        let mean = weighed.sum::<f64>() / step;
         self.gradient = self.gradient / 3.0 + mean * (batch.index.0 + 1) as f64;
     }
     fn parameters(&self, _: Role) -> Vec<String> {

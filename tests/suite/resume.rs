@@ -444,7 +444,7 @@ fn signal(process: u32, signal: &str) {
 #[cfg(unix)]
 fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
     let project = Project::new();
-    // So many draws that the milestone at step 4 takes a minute. The other hooks are inline, so that the lines of step 3 are there before it.
+    // So many draws that the milestone at step 4 takes a minute. The other hooks are inline, and one of them is called at step 4 just before.
     let inline = [
         "template-kl",
         "assistant-share",
@@ -455,7 +455,7 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
     .join(" ");
     let slow = |save: &str| {
         format!(
-            "train.max_steps=400 {save} hooks.match-disparity.at='steps 4' hooks.match-disparity.draws=100000000 {inline}"
+            "train.max_steps=400 {save} hooks.template-kl.at='steps 4' hooks.match-disparity.at='steps 4' hooks.match-disparity.draws=100000000 {inline}"
         )
     };
     for (name, save, says) in [
@@ -471,8 +471,8 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
         let lines = project
             .path()
             .join(format!("runs/small/{name}/milestones.jsonl"));
-        until("step 3", || {
-            std::fs::read_to_string(&lines).is_ok_and(|text| text.contains("\"step\":3,"))
+        until("step 4", || {
+            std::fs::read_to_string(&lines).is_ok_and(|text| text.contains("\"step\":4,"))
         });
         std::thread::sleep(std::time::Duration::from_millis(500));
         signal(child.id(), "-INT");

@@ -154,9 +154,15 @@ impl Cluster {
         std::fs::read_dir(self.fake("jobs")).map_or(0, Iterator::count)
     }
 
+    /// Whether a run has a checkpoint of this step or of a later one: only the last two are kept.
     fn has_checkpoint(&self, run: &str, step: u64) -> bool {
-        let path = format!("{run}/checkpoints/step-{step:08}");
-        self.folder().join(path).exists()
+        let folder = self.folder().join(run).join("checkpoints");
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let steps = names.filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("step-")?.parse::<u64>().ok()
+        });
+        steps.max() >= Some(step)
     }
 
     /// What processes say of the same study.

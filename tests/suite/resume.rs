@@ -471,8 +471,15 @@ fn a_second_ctrl_c_leaves_at_once_and_says_what_is_saved() {
         let lines = project
             .path()
             .join(format!("runs/small/{name}/milestones.jsonl"));
-        until("step 4", || {
-            std::fs::read_to_string(&lines).is_ok_and(|text| text.contains("\"step\":4,"))
+        // A checkpoint is written while the training goes on.
+        let checkpoint = project
+            .path()
+            .join(format!("runs/small/{name}/checkpoints/step-00000002"));
+        until("the checkpoint", || save.is_empty() || checkpoint.exists());
+        until("the call of template-kl at step 4", || {
+            let text = std::fs::read_to_string(&lines).unwrap_or_default();
+            let of_hook = |line: &str| line.contains("template-kl") && line.contains("\"step\":4,");
+            text.lines().any(of_hook)
         });
         std::thread::sleep(std::time::Duration::from_millis(500));
         signal(child.id(), "-INT");

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use md5::{Digest, Md5};
 
+use crate::thread;
+
 /// A callback for progress. It gets the name of the file, the bytes done and, if known, the bytes in all.
 pub type Progress<'a> = dyn FnMut(&str, u64, Option<u64>) + 'a;
 
@@ -196,7 +198,7 @@ pub(crate) fn ask(question: Ask, patience: Patience) -> Result<Answer, String> {
     let (send, receive) = bounded(1);
     // A few pieces of at most 64 KiB: when the disk is slow, the download waits.
     let (pieces, body) = bounded(16);
-    let spawned = std::thread::Builder::new().spawn(move || {
+    let spawned = thread::start("a download", move || {
         let answer = match call(&question, patience) {
             Ok(answer) => answer,
             Err(error) => {

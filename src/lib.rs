@@ -44,5 +44,6 @@ pub mod report;
 pub mod statistics;
 mod suggestion;
 pub mod tensorboard;
+pub mod thread;
 pub mod train;
 pub mod treatment;

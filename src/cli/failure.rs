@@ -15,6 +15,8 @@ use crate::model::WeightsError;
 use crate::overrides::OverrideError;
 use crate::record::{ManifestError, RecordError, Unusable};
 use crate::report::RecordedError;
+use crate::tensorboard::TensorboardError;
+use crate::thread::NoThread;
 use crate::train::RunError;
 use crate::treatment::TreatmentError;
 
@@ -41,7 +43,10 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let out_of_memory = crate::allocator::OUT_OF_MEMORY as u8;
     let decoding = error.downcast_ref::<DecodeError>();
-    if error.is::<OutOfMemory>() || matches!(decoding, Some(DecodeError::OutOfMemory(_))) {
+    if error.is::<OutOfMemory>()
+        || error.is::<NoThread>()
+        || matches!(decoding, Some(DecodeError::OutOfMemory(_)))
+    {
         return out_of_memory;
     }
     if error.is::<RecordError>() || error.is::<WeightsError>() || error.is::<TokensError>() {
@@ -54,13 +59,14 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
         return 4;
     }
     match error.downcast_ref::<RunError>() {
+        Some(RunError::Tensorboard(TensorboardError::NoThread(_))) => out_of_memory,
         Some(
             RunError::Record(_)
             | RunError::Tensorboard(_)
             | RunError::Weights(_)
             | RunError::Tokenizer(_),
         ) => 5,
-        Some(RunError::OutOfMemory(..)) => out_of_memory,
+        Some(RunError::OutOfMemory(..) | RunError::NoThread(_)) => out_of_memory,
         Some(_) => 4,
         None => 1,
     }

@@ -19,6 +19,7 @@ use crate::overrides;
 use crate::record::{Ended, RunDirectory, State, Stop, checkpoint, name};
 use crate::registry::Registry;
 use crate::report::RecordedRun;
+use crate::thread::NoThread;
 use crate::train::{Begin, StopReason, finetune};
 
 #[derive(Args)]
@@ -284,6 +285,10 @@ pub(super) fn interrupt_flag(
             remark!("left at once; {}", saved());
             std::process::exit(130)
         }
+    })
+    .map_err(|error| match error {
+        ctrlc::Error::System(error) => NoThread::new("Ctrl-C", &error).into(),
+        error => anyhow::Error::from(error),
     })?;
     Ok(flag)
 }

@@ -54,7 +54,7 @@ Exit codes:
   4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way; of a sweep: no run failed, but hooks did
-  7    out of memory
+  7    out of memory, or the system starts no thread
   8    of a sweep or study by Slurm: sbatch is missing or refused the runs, squeue does not answer, or the runs can never begin
   130  stopped by Ctrl-C: after the step was finished and everything was saved, or at once by a second one, which says what is saved;
        also ended by --until, or at the prompt of --hold";
@@ -148,30 +148,35 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
         }
     }));
     let command = Cli::parse_from(arguments).command;
-    let result = room::caught(|| match command {
-        Command::Finetune(arguments) => finetune::run(&arguments, &registry),
-        Command::Measure(arguments) => measure::run(&arguments, &registry),
-        Command::Replay(arguments) => replay::run(&arguments, &registry),
-        Command::Influence(arguments) => influence::run(&arguments, &registry),
-        Command::Sweep(arguments) => sweep::run(&arguments, &registry),
-        Command::Study(arguments) => study::run(&arguments, &registry),
-        Command::Report(arguments) => report::run(&arguments, &registry),
-        Command::Compare(arguments) => compare::run(&arguments, &registry),
-        Command::Export(arguments) => export::run(&arguments, &registry),
-        Command::Calibrate(arguments) => calibrate::run(&arguments, &registry),
-        Command::Fetch(arguments) => fetch::run(&arguments, &registry),
-        Command::Plan(arguments) => plan::run(&arguments, &registry),
-        Command::Data(arguments) => data::run(&arguments, &registry),
-        Command::Device(arguments) => device::run(&arguments),
-        Command::Hooks(arguments) => hooks::run(&arguments, &registry),
-        Command::Pretrain(arguments) => pretrain::run(&arguments),
-    });
+    let result = room::caught(|| run_command(command, &registry));
     match result.unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => code,
         Err(error) => {
             remark!("error: {}", failure::message(&error));
             failure::exit_code(&error)
         }
+    }
+}
+
+fn run_command(command: Command, registry: &Registry) -> anyhow::Result<u8> {
+    crate::thread::start_pool()?;
+    match command {
+        Command::Finetune(arguments) => finetune::run(&arguments, registry),
+        Command::Measure(arguments) => measure::run(&arguments, registry),
+        Command::Replay(arguments) => replay::run(&arguments, registry),
+        Command::Influence(arguments) => influence::run(&arguments, registry),
+        Command::Sweep(arguments) => sweep::run(&arguments, registry),
+        Command::Study(arguments) => study::run(&arguments, registry),
+        Command::Report(arguments) => report::run(&arguments, registry),
+        Command::Compare(arguments) => compare::run(&arguments, registry),
+        Command::Export(arguments) => export::run(&arguments, registry),
+        Command::Calibrate(arguments) => calibrate::run(&arguments, registry),
+        Command::Fetch(arguments) => fetch::run(&arguments, registry),
+        Command::Plan(arguments) => plan::run(&arguments, registry),
+        Command::Data(arguments) => data::run(&arguments, registry),
+        Command::Device(arguments) => device::run(&arguments),
+        Command::Hooks(arguments) => hooks::run(&arguments, registry),
+        Command::Pretrain(arguments) => pretrain::run(&arguments),
     }
 }
 

@@ -14,15 +14,22 @@ use tensorboard_proto::summary::Summary;
 use tensorboard_rs::record_writer::RecordWriter;
 
 use crate::checksum::{End, Sum};
+use crate::thread::NoThread;
 
 /// Why an event file could not be written. It can be cloned, because everyone who reports later gets it again.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("cannot write {path}: {source}; what was written before stays readable")]
-pub struct TensorboardError {
-    /// The file.
-    pub path: PathBuf,
-    /// The system's reason.
-    pub source: Arc<std::io::Error>,
+pub enum TensorboardError {
+    /// The file cannot be written.
+    #[error("cannot write {path}: {source}; what was written before stays readable")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: Arc<std::io::Error>,
+    },
+    /// The thread that writes it cannot be started.
+    #[error(transparent)]
+    NoThread(#[from] NoThread),
 }
 
 /// Bytes that are buffered before the file is written to.
@@ -305,7 +312,7 @@ fn whole_records(buffer: &[u8], taken: u64) -> u64 {
 }
 
 fn failed(path: &Path, source: std::io::Error) -> TensorboardError {
-    TensorboardError {
+    TensorboardError::Write {
         path: path.to_owned(),
         source: Arc::new(source),
     }

@@ -12,6 +12,7 @@ use super::events_file::{EventsFile, TensorboardError};
 use super::histogram::histogram;
 use super::message::{self, HparamValue, Layout};
 use crate::checksum::End;
+use crate::thread;
 
 /// Something to write.
 #[derive(Debug, Clone)]
@@ -101,17 +102,10 @@ impl Writer {
 
     fn start(file: EventsFile, capacity: usize) -> Result<Self, TensorboardError> {
         let path = file.path().to_owned();
-        let failed_path = path.clone();
         let (queue, inbox) = bounded(capacity);
         let error = Arc::new(OnceLock::new());
         let sticky = error.clone();
-        let thread = std::thread::Builder::new()
-            .name("tensorboard".to_owned())
-            .spawn(move || write_all(file, &inbox, &sticky))
-            .map_err(|source| TensorboardError {
-                path: failed_path,
-                source: Arc::new(source),
-            })?;
+        let thread = thread::start("tensorboard", move || write_all(file, &inbox, &sticky))?;
         Ok(Self {
             path,
             queue: Some(queue),
@@ -235,7 +229,7 @@ fn write(file: &mut EventsFile, entry: Entry) -> Result<(), TensorboardError> {
     let seconds = now
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |duration| duration.as_secs_f64());
-    let malformed = |path: &Path, error: protobuf::ProtobufError| TensorboardError {
+    let malformed = |path: &Path, error: protobuf::ProtobufError| TensorboardError::Write {
         path: path.to_owned(),
         source: Arc::new(std::io::Error::other(error)),
     };

@@ -12,6 +12,7 @@ use crate::model::{Role, WeightsError};
 use crate::record::progress::Span;
 use crate::record::{HookFailure, RecordError, Unusable};
 use crate::tensorboard::TensorboardError;
+use crate::thread::NoThread;
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +101,9 @@ pub enum RunError {
         "the thread that saves checkpoints has died; resume the run, its last checkpoint is whole"
     )]
     DeadSaver,
-    /// The thread for background hooks or for saving cannot be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(std::io::Error),
+    /// The thread for background hooks cannot be started.
+    #[error(transparent)]
+    NoThread(#[from] NoThread),
 }
 
 /// Why a run ended without an error.

@@ -19,6 +19,7 @@ use crate::hook::{
 use crate::memory;
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, name_hash, stream};
+use crate::thread::{self, NoThread};
 
 /// A hook that the loop and the worker can both call. Each call holds the lock.
 pub(super) type SharedHook = Arc<Mutex<Box<dyn Hook>>>;
@@ -183,20 +184,18 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts the thread. `queue` milestones may wait. A step of the training moves `weights` bytes of weights.
-    pub fn start(queue: usize, weights: u64) -> std::io::Result<Self> {
+    pub fn start(queue: usize, weights: u64) -> Result<Self, NoThread> {
         let step = Arc::new(AtomicU64::new(0));
         let now = step.clone();
         let (milestones, inbox) = bounded::<Vec<Job>>(queue);
         let (outbox, results) = unbounded();
-        let thread = std::thread::Builder::new()
-            .name("hooks".to_owned())
-            .spawn(move || {
-                for job in inbox.into_iter().flatten() {
-                    if outbox.send(work_beside(job, &now, weights)).is_err() {
-                        return;
-                    }
+        let thread = thread::start("hooks", move || {
+            for job in inbox.into_iter().flatten() {
+                if outbox.send(work_beside(job, &now, weights)).is_err() {
+                    return;
                 }
-            })?;
+            }
+        })?;
         Ok(Self {
             milestones: Some(milestones),
             results,

@@ -18,6 +18,7 @@ use crate::clock::{Clock, Extent, Step};
 use crate::experiment::{Places, parse, resolve_hooks};
 use crate::hook::Evaluation;
 use crate::registry::Registry;
+use crate::thread;
 use crate::train::{Held, Next};
 
 /// Decides after each step whether the run is held there, and what it does then.
@@ -192,16 +193,12 @@ impl Prompt<'_> {
     /// The next line of standard input. It is read by a thread, so that Ctrl-C need not wait for it.
     fn line(&self) -> Line {
         let (send, lines) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            let read = std::io::stdin().lock().read_line(&mut line);
-            // What is not text is an unknown command, and an input that cannot be read has ended.
-            let _ = send.send(match read {
-                Ok(0) => Line::End,
-                Err(error) if error.kind() != std::io::ErrorKind::InvalidData => Line::End,
-                _ => Line::Read(line),
-            });
+        let started = thread::start("standard input", move || {
+            let _ = send.send(Line::read());
         });
+        if started.is_err() {
+            return Line::read();
+        }
         loop {
             if self.interrupt.load(Ordering::Relaxed) {
                 return Line::Interrupted;
@@ -220,6 +217,18 @@ enum Line {
     Read(String),
     End,
     Interrupted,
+}
+
+impl Line {
+    /// Waits for the next line of standard input. What is not text is an unknown command, and an input that cannot be read has ended.
+    fn read() -> Self {
+        let mut line = String::new();
+        match std::io::stdin().lock().read_line(&mut line) {
+            Ok(0) => Self::End,
+            Err(error) if error.kind() != std::io::ErrorKind::InvalidData => Self::End,
+            _ => Self::Read(line),
+        }
+    }
 }
 
 /// The step of a place, which must lie ahead of the last step that is done.

@@ -71,7 +71,7 @@ impl Dispatcher {
             .transpose();
         Ok(Self {
             entries,
-            worker: worker.map_err(RunError::Thread)?,
+            worker: worker?,
             scene,
             start: compares.then(|| Arc::new(start())),
             extent,

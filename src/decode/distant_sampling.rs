@@ -199,20 +199,12 @@ mod tests {
     use rand::Rng;
 
     use super::*;
-    use crate::device::open;
+    use crate::device::of_tests;
     use crate::random::{Purpose, stream};
 
     fn tensor(values: &[f32], rows: usize, device: &Device) -> Tensor<2> {
         let shape = [rows, values.len() / rows];
         Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-    }
-
-    /// flex, and the devices that MILEPOST_TEST_DEVICES names.
-    fn devices() -> Vec<Device> {
-        let more = std::env::var("MILEPOST_TEST_DEVICES").unwrap_or_default();
-        let names = ["flex"].into_iter().chain(more.split(','));
-        let names = names.filter(|name| !name.is_empty());
-        names.map(|name| open(name).unwrap()).collect()
     }
 
     fn settings() -> Vec<Sampling> {
@@ -245,7 +237,7 @@ mod tests {
             })
             .collect();
         let settings = || (0..).zip(settings());
-        let all = devices()
+        let all = of_tests()
             .into_iter()
             .flat_map(|device| settings().map(move |one| (device.clone(), one)));
         for (device, (draws, sampling)) in all {
@@ -279,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_token_without_weight_is_never_drawn() {
-        for device in devices() {
+        for device in of_tests() {
             let weights = tensor(&[0.0, 1.0, 0.0, 2.0, 0.0], 1, &device);
             for (uniform, token) in [(0.0, 1.0), (0.3, 1.0), (0.34, 3.0), (0.9999999999, 3.0)] {
                 let found = drawn(weights.clone(), column(&[uniform], &weights));

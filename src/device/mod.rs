@@ -128,6 +128,15 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     Ok(device)
 }
 
+/// flex, and the devices that MILEPOST_TEST_DEVICES names.
+#[cfg(test)]
+pub(crate) fn of_tests() -> Vec<Device> {
+    let more = std::env::var("MILEPOST_TEST_DEVICES").unwrap_or_default();
+    let names = ["flex"].into_iter().chain(more.split(','));
+    let names = names.filter(|name| !name.is_empty());
+    names.map(|name| open(name).unwrap()).collect()
+}
+
 /// Whether the device of this name has no matrix product of its own in half the bits: it rounds, and multiplies in single precision.
 pub(crate) fn only_rounds(name: &str) -> bool {
     name == "flex"
@@ -136,6 +145,13 @@ pub(crate) fn only_rounds(name: &str) -> bool {
 /// Whether a device has kernels of our own. Elsewhere layers are composed of burn's operations.
 pub(crate) fn has_kernels(device: &Device) -> bool {
     device.clone().inner() == Device::flex() && !is_rehearsed()
+}
+
+/// Whether a device is the processor: to make a value there and to send it cost the same.
+pub(crate) fn is_host(device: &Device) -> bool {
+    let device = device.clone().inner();
+    let is_libtorch = tch(None).is_ok_and(|libtorch| device == libtorch);
+    (device == Device::flex() || is_libtorch) && !is_rehearsed()
 }
 
 /// Whether a device of this name is in the build. It may not work here: that is found out by [`open`] alone.

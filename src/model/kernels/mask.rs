@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{arch, measured};
 
 /// Values that one task takes.
-const CHUNK: usize = 16 * 1024;
+pub(crate) const CHUNK: usize = 16 * 1024;
 
 /// A dropout mask: its key, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -19,6 +19,27 @@ pub(crate) struct Mask {
 }
 
 impl Mask {
+    /// What spreads the number of a place over the bits.
+    pub const SPREAD: u32 = 0x9e37_79b9;
+
+    /// The multipliers of the bijection that C. Wellons' search for low bias found.
+    pub const MULTIPLIERS: [u32; 2] = [0x21f0_aaad, 0x735a_2d97];
+
+    /// The two halves of its key.
+    pub fn key(self) -> [u32; 2] {
+        self.key
+    }
+
+    /// A draw below this drops the value.
+    pub fn threshold(self) -> u32 {
+        self.threshold
+    }
+
+    /// What a value that stays is multiplied by.
+    pub fn keep(self) -> f32 {
+        self.keep
+    }
+
     /// The mask of a key that drops with probability `p`, below 1, and scales what stays by `1 / (1 - p)`.
     pub fn new(key: u64, p: f64) -> Self {
         Self {
@@ -33,7 +54,7 @@ impl Mask {
         let [a, b] = self.key;
         Self {
             key: [
-                mixed(a ^ index.wrapping_mul(0x9e37_79b9)),
+                mixed(a ^ index.wrapping_mul(Self::SPREAD)),
                 mixed(b.wrapping_add(index)),
             ],
             ..self
@@ -44,7 +65,7 @@ impl Mask {
     #[inline(always)]
     pub fn at(self, index: u32) -> f32 {
         let draw =
-            mixed(mixed(index.wrapping_mul(0x9e37_79b9) ^ self.key[0]).wrapping_add(self.key[1]));
+            mixed(mixed(index.wrapping_mul(Self::SPREAD) ^ self.key[0]).wrapping_add(self.key[1]));
         if draw < self.threshold {
             0.0
         } else {
@@ -86,14 +107,13 @@ impl Mask {
     }
 }
 
-/// A bijection of 32 bits in which each bit of the input turns about half of the output's: the finaliser with the multipliers that C. Wellons'
-/// search for low bias found.
+/// A bijection of 32 bits in which each bit of the input turns about half of the output's.
 #[inline(always)]
 fn mixed(mut x: u32) -> u32 {
     x ^= x >> 16;
-    x = x.wrapping_mul(0x21f0_aaad);
+    x = x.wrapping_mul(Mask::MULTIPLIERS[0]);
     x ^= x >> 15;
-    x = x.wrapping_mul(0x735a_2d97);
+    x = x.wrapping_mul(Mask::MULTIPLIERS[1]);
     x ^ (x >> 15)
 }
 

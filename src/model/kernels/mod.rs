@@ -31,7 +31,7 @@ pub(super) use causal::{attention_mask, causal_attention, causal_attention_backw
 pub(super) use cross_entropy::{Targets, cross_entropy};
 pub(super) use gelu::{gelu, gelu_slope_all};
 pub(super) use heads::Heads;
-pub(super) use mask::Mask;
+pub(super) use mask::{CHUNK as MASK_CHUNK, Mask};
 pub(super) use matrix::{Matrix, product_on_all_cores};
 pub(super) use norm::{Moments, layer_norm, layer_norm_backward};
 pub(super) use product::{MOST_ROWS, product};

@@ -1,10 +1,11 @@
 //! Causal self-attention over whole texts.
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::operation::{FlexTensor, Inputs, Operation, shape, shape_with_width, slice, tensor};
-use super::{Precision, TrainingPass, causal_mask};
+use super::{Precision, TrainingPass, causal_mask, device_mask};
+use crate::device::is_host;
 use crate::model::kernels::{self, Heads, Mask};
 
 /// Causal self-attention of `qkv` `[batch, time, channels]`, queries first, then keys, then values: `[batch, time, heads x width]`. Its weights
@@ -75,13 +76,20 @@ pub(super) fn composed(
     let [batch, time, _] = qkv.dims();
     let mut weights = weights(&qkv, heads, precision);
     if let Some(mask) = mask {
-        let factors = kernels::attention_mask(mask, batch * heads.heads, time);
-        let factors = TensorData::new(factors, [batch, heads.heads, time, time]);
-        weights = weights * Tensor::from_data(factors, &qkv.device());
+        weights = weights * factors(mask, [batch, heads.heads, time], &qkv.device());
     }
     let values = shared(&qkv, heads.queries() + heads.keys(), heads);
     let mixed = precision.product(weights, values).swap_dims(1, 2);
     mixed.reshape([batch, time, heads.queries()])
+}
+
+/// The factors of a mask of weights, `[batch, heads, time, time]`.
+fn factors(mask: Mask, [batch, heads, time]: [usize; 3], device: &Device) -> Tensor<4> {
+    if !is_host(device) {
+        return device_mask::of_attention(mask, [batch, heads, time], device);
+    }
+    let factors = kernels::attention_mask(mask, batch * heads, time);
+    Tensor::from_data(TensorData::new(factors, [batch, heads, time, time]), device)
 }
 
 #[derive(Debug, Clone)]

@@ -2,8 +2,9 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::TrainingPass;
 use super::operation::{FlexTensor, Inputs, Operation, shape, slice, tensor};
+use super::{TrainingPass, device_mask};
+use crate::device::is_host;
 use crate::model::kernels::Mask;
 
 /// `x` with dropout of probability `p` where the pass is a training pass.
@@ -21,10 +22,16 @@ pub(crate) fn drop<const D: usize>(
 
 /// `x` through a mask, by burn's operations.
 pub(super) fn through<const D: usize>(mask: Mask, x: Tensor<D>) -> Tensor<D> {
-    let mut factors = vec![1.0; x.shape().num_elements()];
-    mask.apply(&mut factors);
-    let factors = TensorData::new(factors, x.shape());
-    x.clone() * Tensor::from_data(factors, &x.device())
+    let count = x.shape().num_elements();
+    let factors = if is_host(&x.device()) {
+        let mut factors = vec![1.0; count];
+        mask.apply(&mut factors);
+        Tensor::from_data(TensorData::new(factors, [count]), &x.device())
+    } else {
+        device_mask::flat(mask, count, &x.device())
+    };
+    let shape = x.shape();
+    x * factors.reshape(shape)
 }
 
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ mod causal_attention;
 mod causal_mask;
 mod cross_entropy;
 mod dense;
+mod device_mask;
 mod dropout;
 mod embedding;
 mod gated;

@@ -79,6 +79,27 @@ pub(crate) fn in_halves<T, E: From<OutOfMemory>>(
     }
 }
 
+/// Calls `read` with some texts, and `take` with what it found. Where the device runs out of memory, their halves are read one after the other,
+/// and so on down to one text. What was read and does not fit is never taken.
+///
+/// # Errors
+/// Those of `read` and `take`, and when one text alone does not fit.
+pub(crate) fn in_parts<T, E: From<OutOfMemory>>(
+    texts: &[usize],
+    read: &mut impl FnMut(&[usize]) -> Result<T, E>,
+    take: &mut impl FnMut(&[usize], T) -> Result<(), E>,
+) -> Result<(), E> {
+    match caught(|| read(texts)) {
+        Ok(found) => take(texts, found?),
+        Err(_) if texts.len() > 1 => {
+            let (first, second) = texts.split_at(texts.len() / 2);
+            in_parts(first, read, take)?;
+            in_parts(second, read, take)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Calls `work`. Any other panic than that of a device without memory goes on.
 ///
 /// # Errors
@@ -122,6 +143,8 @@ pub(crate) fn allocate(rows: usize) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -134,6 +157,29 @@ mod tests {
         assert_eq!(of_machine(Some(mib(700))), mib(300));
         assert_eq!(of_machine(Some(0)), 1);
         assert!(room(&Device::flex()) as u64 <= MOST);
+    }
+
+    proptest! {
+        #[test]
+        fn what_does_not_fit_is_read_in_parts_and_taken_once(texts in 1..40usize, fits in 0..12usize) {
+            let texts: Vec<usize> = (0..texts).rev().collect();
+            let mut taken = Vec::new();
+            let done: Result<(), OutOfMemory> = in_parts(
+                &texts,
+                &mut |part| {
+                    assert!(part.len() <= fits, "CUDA out of memory");
+                    Ok(part.to_vec())
+                },
+                &mut |part, found| {
+                    assert_eq!(part, found);
+                    taken.extend(found);
+                    Ok(())
+                },
+            );
+            prop_assert_eq!(done.is_ok(), fits > 0);
+            let expected = if fits > 0 { texts } else { Vec::new() };
+            prop_assert_eq!(taken, expected);
+        }
     }
 
     #[test]

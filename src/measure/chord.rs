@@ -5,6 +5,7 @@
 //! are the same along the line between two inputs. The integral is a sum of a few points by Gauss and Legendre's rule. What the shares then
 //! lack of the change, the residual, says how good it is.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use anyhow::ensure;
@@ -12,6 +13,7 @@ use rayon::prelude::*;
 
 use super::quadrature::gauss_legendre;
 use super::smooth::SmoothMeasure;
+use crate::device::room::{allocate, in_parts};
 use crate::model::{Pair, Place, Point, Role, Segment, Weight, padded_batches};
 
 /// The largest residual that needs no more points, as a part of the change.
@@ -206,19 +208,29 @@ impl<'a> Chord<'a> {
         };
         let mut sums: Vec<Slopes> = classes.iter().map(|_| zeros()).collect();
         let all = points * classes.iter().map(Vec::len).sum::<usize>();
-        let mut done = 0;
+        let done = Cell::new(0);
         for (at, weight) in gauss_legendre(points) {
             let here = self.segments.each_ref().map(|segment| segment.point(at));
             for (class, sums) in classes.iter().zip(&mut sums) {
                 let texts: Vec<&[u32]> = class.iter().map(|&one| &self.texts[one][..]).collect();
                 for batch in self.batches(&texts)? {
-                    go_on(done, all)?;
-                    let rows: Vec<&[u32]> = batch.iter().map(|&index| texts[index]).collect();
-                    let slopes = slopes(measure, &here, &rows)?;
-                    for (sum, slope) in sums.iter_mut().flatten().zip(slopes.iter().flatten()) {
-                        *sum += weight * slope;
-                    }
-                    done += rows.len();
+                    in_parts(
+                        &batch,
+                        &mut |part| {
+                            go_on(done.get(), all)?;
+                            allocate(part.len());
+                            let rows: Vec<&[u32]> = part.iter().map(|&one| texts[one]).collect();
+                            slopes(measure, &here, &rows)
+                        },
+                        &mut |part, slopes| {
+                            let slopes = slopes.iter().flatten();
+                            for (sum, slope) in sums.iter_mut().flatten().zip(slopes) {
+                                *sum += weight * slope;
+                            }
+                            done.set(done.get() + part.len());
+                            Ok(())
+                        },
+                    )?;
                 }
             }
         }

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::distant_divergence;
 use super::divergence::Divergence;
 use crate::device::has_kernels;
-use crate::device::room::{allocate, caught};
+use crate::device::room::{allocate, in_parts};
 use crate::model::{KvPool, Pair};
 use crate::readback::values;
 
@@ -196,34 +196,22 @@ pub(super) fn each_group(
         }
         let (group, others) = rest.split_at(count);
         rest = others;
-        in_halves(pair, texts, group, go_on, take)?;
+        in_parts(
+            group,
+            &mut |part| {
+                go_on()?;
+                allocate(part.len());
+                Ok(read(pair, texts, part))
+            },
+            &mut |_, group| {
+                if group.places.is_empty() {
+                    return Ok(());
+                }
+                take(&group)
+            },
+        )?;
     }
     Ok(())
-}
-
-/// Reads a group as a whole, or, where the device has not the memory, in two halves, and these likewise.
-fn in_halves(
-    pair: &Pair,
-    texts: &[Text],
-    group: &[usize],
-    go_on: &dyn Fn() -> anyhow::Result<()>,
-    take: &mut dyn FnMut(&Group) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    go_on()?;
-    let whole = caught(|| {
-        allocate(group.len());
-        read(pair, texts, group)
-    });
-    match whole {
-        Ok(whole) if whole.places.is_empty() => Ok(()),
-        Ok(whole) => take(&whole),
-        Err(_) if group.len() > 1 => {
-            let (first, second) = group.split_at(group.len() / 2);
-            in_halves(pair, texts, first, go_on, take)?;
-            in_halves(pair, texts, second, go_on, take)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Reads the texts of these indices.

@@ -7,6 +7,7 @@ use burn::tensor::Tensor;
 
 use super::Network;
 use super::batches::batches;
+use crate::device::room::{allocate, in_parts};
 use crate::readback::data;
 
 /// A place in a network whose values can be asked for. Its name is the same in every family: `embeddings`, `block.3`, `block.3.attention`,
@@ -165,14 +166,21 @@ impl Network {
             );
         }
         for batch in batches(texts, self.config())? {
-            go_on()?;
-            let rows: Vec<&[u32]> = batch.iter().map(|&index| texts[index].as_ref()).collect();
-            let mut look = Look::at_these(layers);
-            // In the thread pool itself, as in decoding.
-            rayon::scope(|_| self.look(&rows, &mut look));
-            for (&text, found) in batch.iter().zip(look.by_text(batch.len())?) {
-                take(text, found)?;
-            }
+            in_parts(
+                &batch,
+                &mut |part| {
+                    go_on()?;
+                    allocate(part.len());
+                    let rows: Vec<&[u32]> = part.iter().map(|&one| texts[one].as_ref()).collect();
+                    let mut look = Look::at_these(layers);
+                    // In the thread pool itself, as in decoding.
+                    rayon::scope(|_| self.look(&rows, &mut look));
+                    look.by_text(part.len())
+                },
+                &mut |part, found| {
+                    (part.iter().zip(found)).try_for_each(|(&text, found)| take(text, found))
+                },
+            )?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use super::batches::batches;
 use super::layers::{cross_entropy, token_tensor};
 use super::{Network, Precision, TrainingPass};
+use crate::device::room::{allocate, in_parts};
 
 /// Sum over a batch of the next-token cross-entropy in nats, and the number of predictions it is the sum of.
 ///
@@ -43,7 +44,8 @@ impl Network {
     /// lengths. A loss is not finite where the logits are not. The logits of all tokens are never in memory together.
     ///
     /// # Errors
-    /// When a row is empty, is longer than the model's positions, or has a token that is not in the vocabulary.
+    /// When a row is empty, is longer than the model's positions, or has a token that is not in the vocabulary; when the device has no memory
+    /// for one row.
     pub fn token_losses(&self, rows: &[&[u32]]) -> anyhow::Result<Vec<Vec<f32>>> {
         let mut found = vec![Vec::new(); rows.len()];
         for batch in batches(rows, self.config())? {
@@ -51,16 +53,25 @@ impl Network {
             if time == 0 {
                 continue;
             }
-            let inputs: Vec<&[u32]> = batch.iter().map(|&row| &rows[row][..time]).collect();
-            let target = |index: usize| rows[batch[index / time]][index % time + 1];
-            // In the thread pool itself, as in decoding.
-            let losses = rayon::scope(|_| {
-                let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
-                self.losses_of(hidden, target)
-            });
-            for (&row, losses) in batch.iter().zip(losses.chunks_exact(time)) {
-                found[row] = losses.to_vec();
-            }
+            in_parts(
+                &batch,
+                &mut |part| {
+                    allocate(part.len());
+                    let inputs: Vec<&[u32]> = part.iter().map(|&row| &rows[row][..time]).collect();
+                    let target = |index: usize| rows[part[index / time]][index % time + 1];
+                    // In the thread pool itself, as in decoding.
+                    Ok::<_, anyhow::Error>(rayon::scope(|_| {
+                        let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
+                        self.losses_of(hidden, target)
+                    }))
+                },
+                &mut |part, losses| {
+                    for (&row, losses) in part.iter().zip(losses.chunks_exact(time)) {
+                        found[row] = losses.to_vec();
+                    }
+                    Ok(())
+                },
+            )?;
         }
         Ok(found)
     }

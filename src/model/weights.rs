@@ -110,22 +110,35 @@ pub(super) fn fresh<F: Family>(
 /// When they cannot be put into their formats.
 pub(super) fn files<F: Family>(network: &F) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
     let [weights_name, config_name] = ["model.safetensors", "config.json"];
-    let parameters = named_parameters(network);
-    let views: Vec<(String, TensorView)> = parameters
-        .iter()
-        .map(|(name, data)| {
-            TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
-                .map(|view| (F::saved_name(name), view))
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
-    // transformers refuses a safetensors file that does not name the framework it was made for.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
+    let mut parameters = named_parameters(network);
+    for (name, _) in &mut parameters {
+        *name = F::saved_name(name);
+    }
+    let weights = to_safetensors(weights_name, &parameters, [])?;
     let config = serde_json::to_vec_pretty(network.config())
         .map_err(|error| writing(Path::new(config_name))(std::io::Error::other(error)))?;
     Ok([(weights_name, weights), (config_name, config)])
+}
+
+/// The bytes of a safetensors file of this name, with tensors in F32 and what is said of them.
+pub(super) fn to_safetensors<const N: usize>(
+    file: &str,
+    tensors: &[(String, TensorData)],
+    said: [(String, String); N],
+) -> Result<Vec<u8>, WeightsError> {
+    let failed = |error| writing(Path::new(file))(std::io::Error::other(error));
+    let views: Vec<(&str, TensorView)> = tensors
+        .iter()
+        .map(|(name, data)| {
+            TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
+                .map(|view| (name.as_str(), view))
+        })
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    // transformers refuses a safetensors file that does not name the framework it was made for.
+    let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    metadata.extend(said);
+    safetensors::serialize(views, Some(metadata)).map_err(failed)
 }
 
 /// The error of a file that cannot be written.

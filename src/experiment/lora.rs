@@ -96,7 +96,11 @@ impl Written {
                 }
             };
             let trained = train.models.contains(&role);
-            check("", trained, "this model is not trained: name it in `train.models`")?;
+            check(
+                "",
+                trained,
+                "this model is not trained: name it in `train.models`",
+            )?;
             let rank = section.r.unwrap_or(1);
             let message = format!("must be from 1 to {RANK}");
             check("r", (1..=RANK).contains(&rank), &message)?;
@@ -114,7 +118,8 @@ impl Written {
             match &section.target_modules {
                 None => {}
                 Some(Targets::Word(word)) => {
-                    let message = "patterns are not supported: write a list of names, or \"all-linear\"";
+                    let message =
+                        "patterns are not supported: write a list of names, or \"all-linear\"";
                     check("target_modules", word == ALL_LINEAR, message)?;
                 }
                 Some(Targets::Names(names)) => {
@@ -197,7 +202,10 @@ impl Written {
         });
         for (key, is_same) in [
             ("r", section.r.is_none_or(|r| r == lora.r)),
-            ("alpha", section.alpha.is_none_or(|alpha| alpha == lora.alpha)),
+            (
+                "alpha",
+                section.alpha.is_none_or(|alpha| alpha == lora.alpha),
+            ),
             (
                 "use_rslora",
                 section.use_rslora.is_none_or(|one| one == lora.use_rslora),

@@ -94,11 +94,7 @@ pub(super) fn find_model(
 }
 
 /// Finds the model that the adapter of a directory belongs to.
-fn base_of(
-    directory: &Path,
-    places: &Places,
-    hub: &mut FindOnHub,
-) -> anyhow::Result<ModelSource> {
+fn base_of(directory: &Path, places: &Places, hub: &mut FindOnHub) -> anyhow::Result<ModelSource> {
     let Base { name, revision } = AdapterConfig::read(directory)?.base;
     let wrong = |message: String| WeightsError::Content {
         path: directory.join("adapter_config.json"),

@@ -136,7 +136,13 @@ fn plan(
         pair,
         tokenizer,
         sources,
-    } = load_pair(written, places, &devices, &experiment.train.models, progress)?;
+    } = load_pair(
+        written,
+        places,
+        &devices,
+        &experiment.train.models,
+        progress,
+    )?;
     if experiment.train.block > pair.n_positions() {
         let (block, positions) = (experiment.train.block, pair.n_positions());
         let message = format!(

@@ -97,7 +97,8 @@ impl<'a> Tensors<'a> {
         let (header, metadata) = read
             .map_err(|panic| format(path, "safetensors", &panic))?
             .map_err(|error| format(path, "safetensors", &error))?;
-        self.metadata.extend(metadata.metadata().clone().unwrap_or_default());
+        self.metadata
+            .extend(metadata.metadata().clone().unwrap_or_default());
         let mut found = Vec::new();
         for (name, info) in metadata.tensors() {
             // The tensors start behind the header and the eight bytes of its length.

@@ -12,8 +12,8 @@ use crate::model::family::{Adaptable, Family};
 use crate::model::initial::normal;
 use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
-    Activation, Embedding, LayerNorm, Linear, TrainingPass, attention_weights, causal_attention, dense,
-    drop, residual,
+    Activation, Embedding, LayerNorm, Linear, TrainingPass, attention_weights, causal_attention,
+    dense, drop, residual,
 };
 use crate::model::place::Place;
 use crate::model::tensors::Tensors;

@@ -188,7 +188,9 @@ mod tests {
             let some = in_pieces(3, &hidden, &table, width, targets, wanted);
             assert!((some.sum - whole.sum).abs() < 1e-6);
             for (index, found) in some.gradients.iter().enumerate() {
-                let expected = wanted[index].then(|| of(3).gradients[index].clone()).flatten();
+                let expected = wanted[index]
+                    .then(|| of(3).gradients[index].clone())
+                    .flatten();
                 assert_eq!(found, &expected, "{wanted:?}");
             }
         }

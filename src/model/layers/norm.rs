@@ -69,7 +69,9 @@ impl Operation<3> for Normalise {
         wanted: [bool; 3],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let (y, moments) = kernels::layer_norm(slice(x), slice(weight), slice(bias), self.0);
-        let saved = wanted.contains(&true).then(|| (x.clone(), weight.clone(), moments));
+        let saved = wanted
+            .contains(&true)
+            .then(|| (x.clone(), weight.clone(), moments));
         (tensor(y, shape(x)), saved)
     }
 

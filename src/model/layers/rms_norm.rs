@@ -58,7 +58,9 @@ impl Operation<2> for Normalise {
         wanted: [bool; 2],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let (y, scales) = kernels::rms_norm(slice(x), slice(weight), self.0);
-        let saved = wanted.contains(&true).then(|| (x.clone(), weight.clone(), scales));
+        let saved = wanted
+            .contains(&true)
+            .then(|| (x.clone(), weight.clone(), scales));
         (tensor(y, shape(x)), saved)
     }
 

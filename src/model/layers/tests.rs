@@ -735,11 +735,7 @@ fn a_dense_layer_in_bf16_rounds_its_products_alone() {
     let d_bias: Vec<f64> = (0..outer)
         .map(|column| slopes.iter().skip(column).step_by(outer).sum())
         .collect();
-    near(
-        &gradient(&layer.bias.val(), &gradients),
-        &d_bias,
-        "bias",
-    );
+    near(&gradient(&layer.bias.val(), &gradients), &d_bias, "bias");
 }
 
 /// Attention in bf16 rounds queries, keys, values, scores, weights and what they mix, and nothing else.

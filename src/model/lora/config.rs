@@ -180,9 +180,8 @@ impl Keys {
     /// Refuses what is left where it would change what the adapter computes.
     fn finish(self) -> Result<(), String> {
         let mut left = self.0.iter();
-        let left = left.find(|(key, value)| {
-            !WITHOUT_EFFECT.contains(&key.as_str()) && !is_empty(value)
-        });
+        let left =
+            left.find(|(key, value)| !WITHOUT_EFFECT.contains(&key.as_str()) && !is_empty(value));
         match left {
             None => Ok(()),
             Some((key, value)) => Err(refused(

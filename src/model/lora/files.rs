@@ -81,7 +81,9 @@ impl Network {
         for layer in self.adaptable() {
             let [outer, inner] = layer.shape();
             let Adaptable {
-                saved_name, lora: Some(adapter), ..
+                saved_name,
+                lora: Some(adapter),
+                ..
             } = layer
             else {
                 continue;

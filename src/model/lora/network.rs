@@ -157,7 +157,8 @@ impl Network {
     fn check_targets(&self, lora: &Lora) -> Result<(), LoraError> {
         let layers = self.layer_names();
         let mut targets = lora.target_modules.iter();
-        let unknown = targets.find(|target| !layers.iter().any(|layer| super::names(target, layer)));
+        let unknown =
+            targets.find(|target| !layers.iter().any(|layer| super::names(target, layer)));
         match unknown {
             None => Ok(()),
             Some(target) => Err(LoraError {

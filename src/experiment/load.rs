@@ -34,10 +34,7 @@ pub(super) fn load_pair(
             places.hub.get(id, progress)
         })?;
         let model = source.network(&devices[role as usize])?;
-        let tokenizer = match source.directory() {
-            None => crate::mini::tokenizer()?,
-            Some(directory) => Tokenizer::load(directory)?,
-        };
+        let tokenizer = source.tokenizer()?;
         let model = match experiment.train.dropout {
             Some(p) => model.with_dropout(p),
             None => model,

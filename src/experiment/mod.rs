@@ -35,6 +35,7 @@ pub use hooks::HookOverview;
 pub use intervene::{Drawn, Planted, Shuffled, TextChange};
 pub use interventions::InterventionOverview;
 pub use lora::{LoraSection, LoraSections, Targets};
+pub use model_source::merged_model;
 pub use resolve::{
     Measurement, Places, Resolved, resolve, resolve_hooks, resolve_measurement, resolve_replay,
 };

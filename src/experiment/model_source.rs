@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use super::{Places, Written};
+use crate::data::tokenizer::{Tokenizer, TokenizerError};
+use crate::download::Progress;
 use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::{AdapterConfig, Base, Network, Role, WeightsError, is_adapter};
 
@@ -22,16 +24,6 @@ pub(super) enum ModelSource {
 }
 
 impl ModelSource {
-    /// The directory with the files of the model, or of the one that an adapter belongs to. None for a built-in model.
-    pub fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Mini(_) => None,
-            Self::Directory(directory) => Some(directory),
-            Self::Hub(_, snapshot) => Some(&snapshot.directory),
-            Self::Adapter(_, base) => base.directory(),
-        }
-    }
-
     /// Loads the model onto a device.
     ///
     /// # Errors
@@ -42,6 +34,19 @@ impl ModelSource {
             Self::Directory(directory) => Network::load(directory, device),
             Self::Hub(_, snapshot) => Network::load(&snapshot.directory, device),
             Self::Adapter(directory, base) => base.network(device)?.with_adapter(directory),
+        }
+    }
+
+    /// The tokenizer; of an adapter that of the model that it belongs to.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub fn tokenizer(&self) -> Result<Tokenizer, TokenizerError> {
+        match self {
+            Self::Mini(_) => crate::mini::tokenizer(),
+            Self::Directory(directory) => Tokenizer::load(directory),
+            Self::Hub(_, snapshot) => Tokenizer::load(&snapshot.directory),
+            Self::Adapter(_, base) => base.tokenizer(),
         }
     }
 
@@ -91,6 +96,21 @@ pub(super) fn find_model(
         }
         found => Ok(found),
     }
+}
+
+/// The model of an adapter's directory, merged into its base, on the CPU, and its tokenizer.
+///
+/// # Errors
+/// When the base is not found, a file cannot be read, or the adapter computes what is not supported.
+pub fn merged_model(
+    adapter: &Path,
+    places: &Places,
+    progress: &mut Progress,
+) -> anyhow::Result<(Network, Tokenizer)> {
+    let base = base_of(adapter, places, &mut |id| places.hub.get(id, progress))?;
+    let source = ModelSource::Adapter(adapter.to_owned(), Box::new(base));
+    let network = source.network(&Device::flex())?;
+    Ok((network.merged(), source.tokenizer()?))
 }
 
 /// Finds the model that the adapter of a directory belongs to.

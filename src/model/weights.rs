@@ -1,7 +1,7 @@
 //! A network from files in Hugging Face layout, `config.json` and weights, with every mismatch named, and back into them (as
 //! `model.safetensors`, F32). It holds for all families.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use burn::module::{ModuleMapper, Param};
@@ -136,9 +136,19 @@ pub(super) fn to_safetensors<const N: usize>(
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     // transformers refuses a safetensors file that does not name the framework it was made for.
-    let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
     metadata.extend(said);
-    safetensors::serialize(views, Some(metadata)).map_err(failed)
+    let unordered: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let mut bytes = safetensors::serialize(views, Some(unordered)).map_err(failed)?;
+    // The format writes what is said in no order of its own; the same tensors are the same bytes.
+    let ordered = serde_json::to_vec(&metadata).unwrap_or_default();
+    let key = b"\"__metadata__\":";
+    let place = bytes.windows(key.len()).position(|part| part == key);
+    let place = place.map(|start| start + key.len());
+    if let Some(said) = place.and_then(|start| bytes.get_mut(start..start + ordered.len())) {
+        said.copy_from_slice(&ordered);
+    }
+    Ok(bytes)
 }
 
 /// The error of a file that cannot be written.

@@ -163,7 +163,7 @@ fn twenty_steps_of_adamw_are_pytorchs() {
             learner.clip(norm, 1.0);
             learner.step(step["lr"].as_f64().unwrap());
             close(loss, step["loss"].as_f64().unwrap(), 1e-3, 0.0, name);
-            close(norm, step["grad_norm"].as_f64().unwrap(), 1e-2, 0.0, name);
+            close(norm, step["grad_norm"].as_f64().unwrap(), 1e-3, 0.0, name);
         }
         for (parameter, values) in parameters(&learner.model) {
             let is_adapter = parameter.contains(".lora_");
@@ -484,9 +484,9 @@ fn targets_that_stand_for_no_layer_are_refused() {
     }
 }
 
-/// Masks are functions of the pass alone. The mean over many is what comes out without dropout, in the first order of what the adapter adds.
+/// Masks are functions of the pass alone. What they are of a layer is tested beside it.
 #[test]
-fn dropout_of_adapters_is_seeded_and_has_the_right_mean() {
+fn dropout_of_adapters_is_seeded() {
     let model = load("llama", &on_flex()).with_dropout(0.0);
     let tokens = [[3, 1, 4, 1, 5, 9]];
     let tokens = || {
@@ -506,46 +506,6 @@ fn dropout_of_adapters_is_seeded_and_has_the_right_mean() {
     assert_eq!(hidden(&dropping, Some(1)), hidden(&dropping, Some(1)));
     assert_ne!(hidden(&dropping, Some(1)), hidden(&dropping, Some(2)));
     assert_ne!(hidden(&dropping, Some(1)), hidden(&model, None));
-    // The values of a layer are linear in its mask: of one layer alone, before anything that is not.
-    let one = fresh(
-        base("families/llama", &on_flex().autodiff()),
-        &settings(4, &["layers.1.mlp.down_proj"]),
-        7,
-    );
-    let mut learner = Learner::new(one, 0.0);
-    for _ in 0..5 {
-        accumulate(&mut learner, &[vec![1, 2, 3, 4, 5, 6, 7, 8]]);
-        learner.gather();
-        learner.step(0.05);
-    }
-    let folder = TempDir::new().unwrap();
-    learner.model.save(folder.path()).unwrap();
-    let one = base("families/llama", &on_flex())
-        .with_adapter(folder.path())
-        .unwrap();
-    let without = hidden(&one, None);
-    let dropping = one.with_adapter_dropout(0.3);
-    let count = 4000;
-    let mut sums = vec![0.0; without.len()];
-    let mut squares = vec![0.0; without.len()];
-    for seed in 0..count {
-        for (index, value) in hidden(&dropping, Some(seed)).into_iter().enumerate() {
-            sums[index] += f64::from(value);
-            squares[index] += f64::from(value).powi(2);
-        }
-    }
-    // Behind the block there is a norm, so the mean is not exact: it is nearer than a part of the spread.
-    let mut varied = 0;
-    for (index, expected) in without.iter().enumerate() {
-        let mean = sums[index] / count as f64;
-        let spread = (squares[index] / count as f64 - mean * mean)
-            .max(0.0)
-            .sqrt();
-        varied += usize::from(spread > 1e-3);
-        let apart = (mean - f64::from(*expected)).abs();
-        assert!(apart < 0.15 * spread + 1e-3, "{apart} of {spread}");
-    }
-    assert!(varied > without.len() / 2);
 }
 
 #[test]
@@ -629,7 +589,7 @@ fn a_saved_adapter_is_measured_trained_on_and_merged() {
             found[0]
         }
     };
-    let tag = "template_kl/kl_nats";
+    let tag = "kl/mean_nats";
     let models = "models.main='runs/small/first/models/main' models.assistant='runs/small/first/models/assistant'";
     let again = |name: &str, more: &str| {
         project.run(
@@ -649,6 +609,40 @@ fn a_saved_adapter_is_measured_trained_on_and_merged() {
     let bytes = |folder: &Path| std::fs::read(folder.join("adapter_model.safetensors")).unwrap();
     assert!(bytes(&stays) == bytes(&run.join("models/main")));
     assert!(bytes(&project.path().join("runs/small/on/models/main")) != bytes(&stays));
+    // Exported whole, and read again as any model.
+    project
+        .milepost(&["export", "runs/small/first", "--merged"])
+        .assert()
+        .success();
+    assert_eq!(names_in(&run.join("merged")), ["main"]);
+    let whole = Network::load(&run.join("merged/main"), &on_flex()).unwrap();
+    let alone = [
+        "export",
+        "runs/small/first/models/main",
+        "--merged",
+        "--out",
+        "alone",
+    ];
+    project.milepost(&alone).assert().success();
+    let one = Network::load(&project.path().join("alone"), &on_flex()).unwrap();
+    assert!(parameters(&whole) == parameters(&one));
+    let set = "models.main='runs/small/first/merged/main' models.assistant='runs/small/first/models/assistant' train.max_steps=2";
+    let whole = project.run("whole", &["--set", set]);
+    let (found, expected) = (value(&whole, tag, false), value(&run, tag, true));
+    close(found, expected, 1e-4, 0.0, "exported");
+    for (arguments, part) in [
+        (
+            &["export", "runs/small/whole", "--merged"][..],
+            "no adapter",
+        ),
+        (
+            &["export", "runs/small/first", "runs/small/whole", "--merged"],
+            "at a time",
+        ),
+    ] {
+        let refused = project.fails(arguments, 2);
+        assert!(refused.contains(part), "{refused}");
+    }
     // Merged where all weights are trained.
     let merged = again("merged", "");
     let (found, expected) = (value(&merged, tag, false), value(&run, tag, true));

@@ -11,8 +11,8 @@ use super::dense::composed as composed_dense;
 use super::operation::Inputs;
 use super::residual::residual;
 use super::{
-    Activation, Embedding, LayerNorm, Precision, TrainingPass, causal_attention, cross_entropy,
-    dense,
+    Activation, Embedding, LayerNorm, Linear, Precision, TrainingPass, causal_attention,
+    cross_entropy, dense,
 };
 use crate::model::kernels::{Heads, Mask};
 use crate::random::{Purpose, stream};

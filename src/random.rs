@@ -34,6 +34,8 @@ pub enum Purpose {
     Datamodels = 13,
     /// Which documents are held out, where that is a random share of them.
     HeldOut = 14,
+    /// Adapters; `a` is the model's index in the pair.
+    Adapters = 15,
 }
 
 /// Returns the generator of (seed, purpose, a, b). The four numbers fill the 256-bit ChaCha key, so that two different streams never share

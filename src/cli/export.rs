@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::report::newest;
 use super::terminal::{remark, say};
+use super::{Where, merged};
 use crate::diagnostic::Diagnostic;
 use crate::record::layout::MILESTONES;
 use crate::record::{RecordError, experiment};
@@ -39,6 +40,12 @@ pub(super) struct Arguments {
     /// Export what can be read although files are damaged, or runs were made of other inputs under the same settings.
     #[arg(long)]
     force: bool,
+    /// Write no tables but the models of one run, or of one adapter's directory, with the adapters merged into their bases, as transformers
+    /// reads them [default folder: merged in the given one].
+    #[arg(long, conflicts_with_all = ["table", "force"])]
+    merged: bool,
+    #[command(flatten)]
+    places: Where,
 }
 
 /// The table with a name that clap has checked.
@@ -57,6 +64,13 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
         [] => vec![newest()?],
         runs => runs.to_vec(),
     };
+    if arguments.merged {
+        let [one] = &given[..] else {
+            let message = "one run, or one adapter's directory, at a time";
+            return Err(Diagnostic::file("--merged", message).into());
+        };
+        return merged::export(one, arguments.out.as_deref(), &arguments.places);
+    }
     let paths = runs(&given)?;
     // A folder of runs has the column even where it has one run, so that its tables always look the same.
     let named = paths != given || paths.len() > 1;

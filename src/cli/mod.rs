@@ -13,6 +13,7 @@ mod hold;
 mod hooks;
 mod influence;
 mod measure;
+mod merged;
 mod plan;
 mod pretrain;
 mod progress;

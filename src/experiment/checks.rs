@@ -28,6 +28,7 @@ impl Written {
         self.check_counts()?;
         self.check_rates()?;
         self.check_objectives()?;
+        self.check_lora()?;
         let dropout = train.dropout.unwrap_or(0.0);
         self.check(
             &["train", "dropout"],

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::load::ModelSource;
+use super::model_source::ModelSource;
 use super::{Experiment, PLUG_INS, Places, TextChange, inputs};
 use crate::checksum::sha256;
 use crate::data::corpus::{Corpus, Origin};
@@ -49,7 +49,7 @@ pub(super) fn resolved_text(
     {
         match source {
             ModelSource::Mini(_) => {}
-            ModelSource::Directory(_) => *model = absolute(model),
+            ModelSource::Directory(_) | ModelSource::Adapter(..) => *model = absolute(model),
             // The commit, so that a resume or a replay never sees another version.
             ModelSource::Hub(id, snapshot) => *model = format!("{}@{}", id.name, snapshot.commit),
         }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::hooks;
-use super::load::{ModelSource, find_model, source_request, store};
+use super::load::{source_request, store};
+use super::model_source::{ModelSource, find_model};
 use super::{Places, Written};
 use crate::data::{honest, sources};
 use crate::download::Progress;
@@ -35,6 +36,11 @@ pub fn fetch(
             ModelSource::Mini(role) => format!("mini:{role}, built into the program"),
             ModelSource::Directory(directory) => directory.display().to_string(),
             ModelSource::Hub(id, snapshot) => described(&id, &snapshot),
+            ModelSource::Adapter(directory, base) => format!(
+                "{}, an adapter of {}",
+                directory.display(),
+                base.base().name
+            ),
         });
         all.push(Fetched {
             what: what.to_owned(),

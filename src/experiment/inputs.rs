@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Places;
-use super::load::ModelSource;
+use super::model_source::ModelSource;
 use super::text::Used;
 use crate::checksum::{Sum, sha256};
 use crate::data::corpus::Split;
@@ -11,7 +11,7 @@ use crate::data::templates::Templates;
 use crate::download::Progress;
 use crate::hook::{Input as Named, Kind};
 use crate::hub::ModelId;
-use crate::model::{Role, weight_files};
+use crate::model::{ADAPTER_FILES, Role, weight_files};
 use crate::record::manifest::{Input, Inputs, ManifestError};
 use crate::registry::Registry;
 
@@ -56,22 +56,32 @@ pub(super) fn of_templates(templates: &Templates) -> Inputs {
 pub(super) fn of_models(sources: &[ModelSource; 2]) -> Result<Inputs, ManifestError> {
     let mut inputs = Inputs::new();
     for (role, source) in Role::BOTH.into_iter().zip(sources) {
-        let prefix = format!("models/{role}");
-        match source {
-            ModelSource::Mini(which) => {
-                let files = crate::mini::files(*which).into_iter();
-                inputs.extend(files.map(|(name, bytes)| {
-                    let from = format!("mini:{which}, built in");
-                    (format!("{prefix}/{name}"), Input::of_bytes(from, bytes))
-                }));
-            }
-            ModelSource::Directory(directory) => inputs.extend(of_directory(&prefix, directory)?),
-            ModelSource::Hub(_, snapshot) => {
-                inputs.extend(of_directory(&prefix, &snapshot.directory)?);
-            }
-        }
+        inputs.extend(of_model(&format!("models/{role}"), source)?);
     }
     Ok(inputs)
+}
+
+/// The files of a model. Their names begin with `prefix`.
+fn of_model(prefix: &str, source: &ModelSource) -> Result<Inputs, ManifestError> {
+    match source {
+        ModelSource::Mini(which) => {
+            let files = crate::mini::files(*which).into_iter();
+            let inputs = files.map(|(name, bytes)| {
+                let from = format!("mini:{which}, built in");
+                (format!("{prefix}/{name}"), Input::of_bytes(from, bytes))
+            });
+            Ok(inputs.collect())
+        }
+        ModelSource::Directory(directory) => of_directory(prefix, directory),
+        ModelSource::Hub(_, snapshot) => of_directory(prefix, &snapshot.directory),
+        ModelSource::Adapter(directory, base) => {
+            let mut inputs = of_model(prefix, base)?;
+            for name in ADAPTER_FILES {
+                inputs.insert(format!("{prefix}/{name}"), of_file(&directory.join(name))?);
+            }
+            Ok(inputs)
+        }
+    }
 }
 
 /// The files of a model directory that determine what the model does. Their names begin with `prefix`.

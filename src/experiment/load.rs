@@ -1,9 +1,8 @@
 //! Loads what an experiment names: models, tokenizer, text, templates.
 
-use std::path::{Path, PathBuf};
-
 use burn::tensor::Device;
 
+use super::model_source::{ModelSource, find_model};
 use super::{Devices, Experiment, Places, Written};
 use crate::data::honest;
 use crate::data::sources::Request;
@@ -12,61 +11,7 @@ use crate::data::templates::{TemplateError, Templates};
 use crate::data::tokenizer::Tokenizer;
 use crate::diagnostic::Diagnostic;
 use crate::download::Progress;
-use crate::hub::{HubError, ModelId, Snapshot};
 use crate::model::{Ends, Network, Pair, Precision, Role};
-
-/// Where a model of the pair comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ModelSource {
-    /// Built into the program.
-    Mini(Role),
-    /// A directory that the user named.
-    Directory(PathBuf),
-    /// A model of the hub, in the hub's cache.
-    Hub(ModelId, Snapshot),
-}
-
-impl ModelSource {
-    /// The directory with the model's files. None for a built-in model.
-    pub fn directory(&self) -> Option<&Path> {
-        match self {
-            Self::Mini(_) => None,
-            Self::Directory(directory) => Some(directory),
-            Self::Hub(_, snapshot) => Some(&snapshot.directory),
-        }
-    }
-}
-
-/// How a model of the hub is found: as it is in the cache, or as it is on the hub now.
-pub(super) type FindOnHub<'a> = dyn FnMut(&ModelId) -> Result<Snapshot, HubError> + 'a;
-
-/// Finds the model that `[models]` names for `role`, and downloads it if need be.
-pub(super) fn find_model(
-    written: &Written,
-    places: &Places,
-    role: Role,
-    hub: &mut FindOnHub,
-) -> anyhow::Result<ModelSource> {
-    let name = written.experiment.models.get(role);
-    match name {
-        "mini:main" => return Ok(ModelSource::Mini(Role::Main)),
-        "mini:assistant" => return Ok(ModelSource::Mini(Role::Assistant)),
-        _ => {}
-    }
-    let directory = places.base.join(name);
-    if directory.is_dir() {
-        return Ok(ModelSource::Directory(directory));
-    }
-    let Some(id) = ModelId::parse(name) else {
-        let message = format!(
-            "no model directory {}; give a directory in Hugging Face layout, a model of the hub such as `openai-community/gpt2`, `mini:main` or `mini:assistant`",
-            directory.display()
-        );
-        return Err(written.wrong(&["models", role.as_str()], message).into());
-    };
-    let snapshot = hub(&id)?;
-    Ok(ModelSource::Hub(id, snapshot))
-}
 
 /// A pair with its tokenizer, and where its models come from.
 pub(super) struct LoadedPair {
@@ -75,11 +20,12 @@ pub(super) struct LoadedPair {
     pub sources: [ModelSource; 2],
 }
 
-/// Loads the two models onto their devices, and the tokenizer that they share.
+/// Loads the two models onto their devices, and the tokenizer that they share. Those that are `trained` get the adapters that are wanted.
 pub(super) fn load_pair(
     written: &Written,
     places: &Places,
     devices: &[Device; 2],
+    trained: &[Role],
     progress: &mut Progress,
 ) -> anyhow::Result<LoadedPair> {
     let experiment = &written.experiment;
@@ -87,26 +33,18 @@ pub(super) fn load_pair(
         let source = find_model(written, places, role, &mut |id| {
             places.hub.get(id, progress)
         })?;
-        let device = &devices[role as usize];
-        let (model, tokenizer) = match source.directory() {
-            None => {
-                let ModelSource::Mini(which) = source else {
-                    anyhow::bail!("{source:?} has no directory");
-                };
-                (
-                    crate::mini::model(which, device)?,
-                    crate::mini::tokenizer()?,
-                )
-            }
-            Some(directory) => (
-                Network::load(directory, device)?,
-                Tokenizer::load(directory)?,
-            ),
+        let model = source.network(&devices[role as usize])?;
+        let tokenizer = source.tokenizer()?;
+        let model = match experiment.train.dropout {
+            Some(p) => model.with_dropout(p),
+            None => model,
         };
-        Ok(match experiment.train.dropout {
-            Some(p) => (model.with_dropout(p), tokenizer, source),
-            None => (model, tokenizer, source),
-        })
+        let model = if trained.contains(&role) {
+            written.adapted(model, role, &source)?
+        } else {
+            model
+        };
+        Ok((model, tokenizer, source))
     };
     let (main, tokenizer, first) = load(Role::Main)?;
     let (assistant, other, second) = load(Role::Assistant)?;

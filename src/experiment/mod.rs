@@ -13,6 +13,8 @@ mod inputs;
 mod intervene;
 mod interventions;
 mod load;
+mod lora;
+mod model_source;
 mod resolve;
 mod room;
 mod signals;
@@ -32,6 +34,8 @@ pub(crate) use hooks::COMMON;
 pub use hooks::HookOverview;
 pub use intervene::{Drawn, Planted, Shuffled, TextChange};
 pub use interventions::InterventionOverview;
+pub use lora::{LoraSection, LoraSections, Targets};
+pub use model_source::merged_model;
 pub use resolve::{
     Measurement, Places, Resolved, resolve, resolve_hooks, resolve_measurement, resolve_replay,
 };
@@ -154,6 +158,10 @@ impl Default for ModelsSection {
     }
 }
 
+fn has_no_adapters(lora: &LoraSections) -> bool {
+    *lora == LoraSections::default()
+}
+
 fn is_usual_objective(objective: &Objectives) -> bool {
     *objective == Objectives::default()
 }
@@ -167,6 +175,9 @@ pub struct TrainSection {
     /// What each of them is trained for.
     #[serde(skip_serializing_if = "is_usual_objective")]
     pub objective: Objectives,
+    /// Adapters that are trained in place of all weights.
+    #[serde(skip_serializing_if = "has_no_adapters")]
+    pub lora: LoraSections,
     /// Passes over the data; ignored when `max_steps` is given.
     pub epochs: u64,
     /// Optimiser steps.
@@ -226,6 +237,7 @@ impl Default for TrainSection {
         Self {
             models: Role::BOTH.to_vec(),
             objective: Objectives::default(),
+            lora: LoraSections::default(),
             epochs: 1,
             max_steps: None,
             batch: 8,

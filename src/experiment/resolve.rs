@@ -25,7 +25,7 @@ use crate::download::Progress;
 use crate::hook::{OptionError, Preparation, PreparationError, Scene};
 use crate::hub::Hub;
 use crate::intervention::RunFacts;
-use crate::model::{Pair, Role, flattened_parameters};
+use crate::model::{Pair, Role};
 use crate::registry::Registry;
 use crate::train::{Best, HookSpec, Plan, Schedule, Training, WeightDecay, caught};
 
@@ -136,7 +136,13 @@ fn plan(
         pair,
         tokenizer,
         sources,
-    } = load_pair(written, places, &devices, progress)?;
+    } = load_pair(
+        written,
+        places,
+        &devices,
+        &experiment.train.models,
+        progress,
+    )?;
     if experiment.train.block > pair.n_positions() {
         let (block, positions) = (experiment.train.block, pair.n_positions());
         let message = format!(
@@ -259,7 +265,7 @@ fn plan(
 /// What interventions may know of a run before it starts.
 fn facts(trained: &[Role], pair: &Pair, blocks: &Blocks) -> RunFacts {
     let names = |role| {
-        let named = flattened_parameters(pair.get(role));
+        let named = pair.get(role).trained_parameters();
         named.into_iter().map(|(name, _)| name).collect()
     };
     RunFacts {
@@ -296,7 +302,7 @@ pub fn resolve_measurement(
     let experiment = &written.experiment;
     written.check_values()?;
     let devices = devices(written, false)?;
-    let loaded = load_pair(written, places, &devices, progress)?;
+    let loaded = load_pair(written, places, &devices, &[], progress)?;
     let (pair, tokenizer) = (loaded.pair, loaded.tokenizer);
     let (templates, prompts) = load_templates(written, places, &tokenizer, progress)?;
     let room = Room::of(&prompts, &pair);

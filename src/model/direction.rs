@@ -151,6 +151,10 @@ impl ModuleVisitor for Found {
         self.path.pop();
     }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // A weight beside an adapter is not trained.
+        if !param.val().is_require_grad() {
+            return;
+        }
         let value = param.val().inner();
         let count = value.shape().num_elements();
         let gradient = self.gradients.remove::<D>(param.id);

@@ -1,6 +1,6 @@
 //! What a family of networks has of its own. Its folder holds an implementation of both traits; `network.rs` has an arm for it.
 
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::config::Ends;
 use super::inside::Look;
 use super::keys::Keys;
+use super::layers::Adapter;
 use super::place::Place;
 use super::tensors::Tensors;
 use super::{Config, ConfigError, KvPool, NewToken, TrainingPass};
@@ -31,6 +32,18 @@ pub trait FamilyConfig: Serialize + Sized {
 
     /// Every parameter's name, without [`Family::PREFIX`], and shape, both as in the file, in the order of the network.
     fn parameters(&self) -> impl Iterator<Item = (String, Vec<usize>)>;
+}
+
+/// A dense layer, which may have an adapter.
+pub(crate) struct Adaptable<'a> {
+    /// The name of the layer in a file.
+    pub saved_name: String,
+    /// `[out, in]`, unless it is transposed.
+    pub weight: &'a mut Param<Tensor<2>>,
+    /// Whether the weight is stored as `[in, out]`.
+    pub is_transposed: bool,
+    /// Its adapter.
+    pub lora: &'a mut Option<Adapter>,
 }
 
 /// A family of networks. A parameter's path in the module is its name in the file, without the prefix.
@@ -78,6 +91,9 @@ pub trait Family: Module {
 
     /// Where the parameter of this name stands. A table that is also the head stands among the embeddings.
     fn place(&self, name: &str) -> Place;
+
+    /// All dense layers but the head, in the order of the network.
+    fn dense_layers(&mut self) -> Vec<Adaptable<'_>>;
 
     /// The device that the weights are on.
     fn device(&self) -> Device {

@@ -54,7 +54,7 @@ impl<'a> ModelFiles<'a> {
         match self {
             Self::Directory(directory) => Tensors::open(directory, prefix),
             Self::Memory { weights, .. } => {
-                Tensors::of_bytes(self.path("model.safetensors"), weights, prefix)
+                Tensors::of_bytes(self.path("model.safetensors"), *weights, prefix)
             }
         }
     }

@@ -3,19 +3,21 @@
 //! A new family is a folder with an implementation of [`Family`], its line in [`FAMILIES`], and its arms here.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::module::{Devices, Module, ModuleMapper, ModuleVisitor};
 use burn::tensor::{Device, Int, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::config::Ends;
-use super::family::{Family, FamilyConfig};
+use super::family::{Adaptable, Family, FamilyConfig};
 use super::gpt_neox::GptNeox;
 use super::gpt2::Gpt2;
 use super::inside::Look;
 use super::keys::Keys;
 use super::layers::token_tensor;
 use super::llama::Llama;
+use super::lora::Adapters;
 use super::model_files::ModelFiles;
 use super::place::Place;
 use super::{
@@ -28,6 +30,8 @@ pub struct Network {
     member: Member,
     /// How many tokens it may say, where its tables have rows for more.
     tokens: Option<usize>,
+    /// What is known of its adapters.
+    pub(super) adapters: Option<Arc<Adapters>>,
 }
 
 /// A network of one of the families.
@@ -70,6 +74,7 @@ macro_rules! of_family {
     (same $self:expr, $network:ident => $body:expr) => {
         Network {
             tokens: $self.tokens,
+            adapters: $self.adapters.clone(),
             member: match $self.member {
                 Member::Gpt2($network) => Member::Gpt2($body),
                 Member::Llama($network) => Member::Llama($body),
@@ -80,6 +85,7 @@ macro_rules! of_family {
     (same ref $self:expr, $network:ident => $body:expr) => {
         Network {
             tokens: $self.tokens,
+            adapters: $self.adapters.clone(),
             member: match $self.member {
                 Member::Gpt2(ref $network) => Member::Gpt2($body),
                 Member::Llama(ref $network) => Member::Llama($body),
@@ -138,7 +144,8 @@ impl Network {
         member.map(Self::from)
     }
 
-    /// Writes `config.json` and `model.safetensors` into `directory`, which must exist. Each file is written aside, synced and renamed.
+    /// Writes its files into `directory`, which must exist: `config.json` and `model.safetensors`, or where it has adapters these alone, as
+    /// `adapter_config.json` and `adapter_model.safetensors`. Each file is written aside, synced and renamed.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -150,12 +157,36 @@ impl Network {
         Ok(())
     }
 
-    /// Names and bytes of the files of a model's directory: the weights in F32, then the config.
+    /// Names and bytes of the files of a model's directory: the weights in F32, or those of its adapters alone, then the config.
     ///
     /// # Errors
     /// When they cannot be put into their formats.
     pub(crate) fn files(&self) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
-        of_family!(self, network => weights::files(network))
+        match &self.adapters {
+            Some(adapters) => self.adapter_files(adapters),
+            None => of_family!(self, network => weights::files(network)),
+        }
+    }
+
+    /// The name under which a parameter is saved.
+    pub(super) fn saved_name(&self, name: &str) -> String {
+        of_family!(self, network => saved_name(network, name))
+    }
+
+    /// All dense layers but the head, in the order of the network.
+    pub(super) fn adaptable(&mut self) -> Vec<Adaptable<'_>> {
+        match &mut self.member {
+            Member::Gpt2(network) => network.dense_layers(),
+            Member::Llama(network) => network.dense_layers(),
+            Member::GptNeox(network) => network.dense_layers(),
+        }
+    }
+
+    /// Their names in a file.
+    pub(super) fn layer_names(&self) -> Vec<String> {
+        let mut network = self.clone();
+        let layers = network.adaptable().into_iter();
+        layers.map(|layer| layer.saved_name).collect()
     }
 
     /// The numbers of its config that others ask for. The vocabulary is that of the tokens it may say.
@@ -301,11 +332,16 @@ impl Network {
     }
 }
 
+fn saved_name<F: Family>(_: &F, name: &str) -> String {
+    F::saved_name(name)
+}
+
 impl From<Member> for Network {
     fn from(member: Member) -> Self {
         Self {
             member,
             tokens: None,
+            adapters: None,
         }
     }
 }

@@ -23,9 +23,13 @@ impl ModuleMapper for Numbering {
     }
 }
 
-/// The checkpoint's name of the parameter at a module path.
+/// The checkpoint's name of the parameter at a module path. In names the factors of an adapter stand beside the weight of their layer.
 pub(crate) fn checkpoint_name(path: &[String]) -> String {
-    path.join(".")
+    let parts = path.iter().map(String::as_str);
+    parts
+        .filter(|part| *part != "lora")
+        .collect::<Vec<_>>()
+        .join(".")
 }
 
 /// Every parameter's checkpoint name, without the prefix of the family, and its values, flattened row by row and without autodiff, in the order

@@ -2,7 +2,7 @@
 //! two convert exactly. Nothing is converted, and nothing of its size allocated, before it is asked for.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -24,6 +24,8 @@ pub(super) struct Tensors<'a> {
     pub origin: PathBuf,
     files: Vec<Cow<'a, [u8]>>,
     entries: BTreeMap<String, Entry>,
+    /// What safetensors files say of themselves.
+    metadata: HashMap<String, String>,
 }
 
 impl<'a> Tensors<'a> {
@@ -55,10 +57,24 @@ impl<'a> Tensors<'a> {
         }
     }
 
+    /// The tensors of one safetensors file.
+    pub fn of_file(path: &Path, prefix: &str) -> Result<Self, WeightsError> {
+        let bytes = std::fs::read(path).map_err(|source| WeightsError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::of_bytes(path.to_owned(), bytes, prefix)
+    }
+
     /// The tensors of one safetensors file in memory.
-    pub fn of_bytes(origin: PathBuf, bytes: &'a [u8], prefix: &str) -> Result<Self, WeightsError> {
+    pub fn of_bytes(
+        origin: PathBuf,
+        bytes: impl Into<Cow<'a, [u8]>>,
+        prefix: &str,
+    ) -> Result<Self, WeightsError> {
         let mut tensors = Self::empty(origin.clone());
-        let found = tensors.safetensors(&origin, Cow::Borrowed(bytes))?;
+        let found = tensors.safetensors(&origin, bytes.into())?;
         tensors.name(found, prefix)?;
         Ok(tensors)
     }
@@ -68,6 +84,7 @@ impl<'a> Tensors<'a> {
             origin,
             files: Vec::new(),
             entries: BTreeMap::new(),
+            metadata: HashMap::new(),
         }
     }
 
@@ -80,6 +97,8 @@ impl<'a> Tensors<'a> {
         let (header, metadata) = read
             .map_err(|panic| format(path, "safetensors", &panic))?
             .map_err(|error| format(path, "safetensors", &error))?;
+        self.metadata
+            .extend(metadata.metadata().clone().unwrap_or_default());
         let mut found = Vec::new();
         for (name, info) in metadata.tensors() {
             // The tensors start behind the header and the eight bytes of its length.
@@ -168,6 +187,11 @@ impl<'a> Tensors<'a> {
         }
     }
 
+    /// What the file says of itself under this key.
+    pub fn said(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
     /// Whether there is a tensor of this name.
     pub fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
@@ -203,7 +227,7 @@ impl<'a> Tensors<'a> {
         };
         if entry.shape != shape {
             return Err(format!(
-                "tensor `{}` has shape {:?}, but config.json makes it {shape:?}",
+                "tensor `{}` has shape {:?}, but the config makes it {shape:?}",
                 entry.name, entry.shape
             ));
         }
@@ -261,7 +285,7 @@ impl<'a> Tensors<'a> {
             others => format!(", nor have {} more, such as {}", others.len(), others[0]),
         };
         Err(format!(
-            "tensor {first} has no place in the network of config.json{more}: does that belong to these weights?"
+            "tensor {first} has no place in the network of the config{more}: does that belong to these weights?"
         ))
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn weight_files(directory: &Path) -> Result<WeightFiles, WeightsError
     if adapter.is_file() {
         return Err(WeightsError::Content {
             path: adapter,
-            message: "an adapter changes the weights; merge it into them and save the model"
+            message: "only `[models]` can name an adapter, and by its directory: merge it into its base and save the model"
                 .to_owned(),
         });
     }

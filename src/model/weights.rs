@@ -1,7 +1,7 @@
 //! A network from files in Hugging Face layout, `config.json` and weights, with every mismatch named, and back into them (as
 //! `model.safetensors`, F32). It holds for all families.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use burn::module::{ModuleMapper, Param};
@@ -110,22 +110,45 @@ pub(super) fn fresh<F: Family>(
 /// When they cannot be put into their formats.
 pub(super) fn files<F: Family>(network: &F) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
     let [weights_name, config_name] = ["model.safetensors", "config.json"];
-    let parameters = named_parameters(network);
-    let views: Vec<(String, TensorView)> = parameters
-        .iter()
-        .map(|(name, data)| {
-            TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
-                .map(|view| (F::saved_name(name), view))
-        })
-        .collect::<Result<_, _>>()
-        .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
-    // transformers refuses a safetensors file that does not name the framework it was made for.
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| writing(Path::new(weights_name))(std::io::Error::other(error)))?;
+    let mut parameters = named_parameters(network);
+    for (name, _) in &mut parameters {
+        *name = F::saved_name(name);
+    }
+    let weights = to_safetensors(weights_name, &parameters, [])?;
     let config = serde_json::to_vec_pretty(network.config())
         .map_err(|error| writing(Path::new(config_name))(std::io::Error::other(error)))?;
     Ok([(weights_name, weights), (config_name, config)])
+}
+
+/// The bytes of a safetensors file of this name, with tensors in F32 and what is said of them.
+pub(super) fn to_safetensors<const N: usize>(
+    file: &str,
+    tensors: &[(String, TensorData)],
+    said: [(String, String); N],
+) -> Result<Vec<u8>, WeightsError> {
+    let failed = |error| writing(Path::new(file))(std::io::Error::other(error));
+    let views: Vec<(&str, TensorView)> = tensors
+        .iter()
+        .map(|(name, data)| {
+            TensorView::new(Dtype::F32, data.shape().to_vec(), data.as_bytes())
+                .map(|view| (name.as_str(), view))
+        })
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    // transformers refuses a safetensors file that does not name the framework it was made for.
+    let mut metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
+    metadata.extend(said);
+    let unordered: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let mut bytes = safetensors::serialize(views, Some(unordered)).map_err(failed)?;
+    // The format writes what is said in no order of its own; the same tensors are the same bytes.
+    let ordered = serde_json::to_vec(&metadata).unwrap_or_default();
+    let key = b"\"__metadata__\":";
+    let place = bytes.windows(key.len()).position(|part| part == key);
+    let place = place.map(|start| start + key.len());
+    if let Some(said) = place.and_then(|start| bytes.get_mut(start..start + ordered.len())) {
+        said.copy_from_slice(&ordered);
+    }
+    Ok(bytes)
 }
 
 /// The error of a file that cannot be written.

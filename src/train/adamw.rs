@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::hook::{Optimiser, ParameterValues};
-use crate::model::{AdamWStep, Direction, Network, flattened_parameters};
+use crate::model::{AdamWStep, Direction, Network, checkpoint_name};
 use crate::readback::{data, is_rehearsed};
 
 /// Decay of the mean of gradients.
@@ -188,7 +188,7 @@ impl AdamW {
         let steps = steps.ok_or("it does not say how many steps were taken")?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
         let mut known = BTreeMap::new();
-        for (name, values) in flattened_parameters(model) {
+        for (name, values) in model.trained_parameters() {
             known.insert(name, values.shape().num_elements());
         }
         let read = |name: &str, count: usize| -> Result<Tensor<1>, String> {
@@ -273,7 +273,10 @@ impl ModuleMapper for Mapper<'_> {
         self.path.pop();
     }
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let name = self.path.join(".");
+        if !param.val().is_require_grad() {
+            return param;
+        }
+        let name = checkpoint_name(&self.path);
         let Some(gradient) = self.gradients.remove::<D>(param.id) else {
             if !self.optimiser.moments.contains_key(&name) {
                 self.optimiser.never_moved.insert(name);

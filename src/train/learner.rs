@@ -12,7 +12,7 @@ use super::loss_scale::LossScale;
 use super::outcome::RunError;
 use crate::device::has_kernels;
 use crate::hook::Gradients;
-use crate::model::{Network, checkpoint_name, flattened_parameters};
+use crate::model::{Network, checkpoint_name};
 use crate::readback::{all_values, values};
 use crate::record::Unusable;
 
@@ -195,7 +195,7 @@ impl Learner {
 
     /// The first weight that is NaN or infinite: the name of its tensor and its value.
     pub fn not_finite(&self) -> Option<(String, f64)> {
-        let parameters = flattened_parameters(&self.model);
+        let parameters = self.model.trained_parameters();
         let mut suspects = parameters.iter();
         if !has_kernels(&self.model.device()) {
             let finite = parameters.iter();
@@ -216,7 +216,7 @@ impl Learner {
     /// # Errors
     /// When one of the two cannot be read, or is not what is expected there.
     pub fn restored(&self, model: &Path, optimiser: &Path) -> Result<(Network, AdamW), RunError> {
-        let model = Network::load(model, &self.model.device())?.saying_as(&self.model);
+        let model = self.model.saved_in(model)?;
         let bytes = std::fs::read(optimiser).map_err(|error| unusable(optimiser, &error))?;
         let loaded = self.optimiser.restored(&bytes, &model);
         let loaded = loaded.map_err(|error| unusable(optimiser, &error))?;

@@ -12,7 +12,7 @@ use crate::clock::MicroBatch;
 use crate::device::has_kernels;
 use crate::hook::{Gradients, Optimiser, ParameterValues};
 use crate::measure::evaluation::summed_loss;
-use crate::model::{Network, Pair, Precision, Role, TrainingPass, flattened_parameters};
+use crate::model::{Network, Pair, Precision, Role, TrainingPass};
 use crate::readback::lists;
 use crate::record::checkpoint::{Put, loss_scale_file, model_folder, optimiser_file};
 
@@ -262,7 +262,7 @@ impl Trained for Learners {
 
     fn parameters(&self, role: Role) -> Vec<String> {
         let model = self.member(role).learner().map(|learner| &learner.model);
-        let named = model.map(flattened_parameters).unwrap_or_default();
+        let named = model.map(Network::trained_parameters).unwrap_or_default();
         named.into_iter().map(|(name, _)| name).collect()
     }
 

@@ -40,8 +40,7 @@ impl Point {
         let at = |role: Role| -> Result<Network, RunError> {
             let folder = models.join(model_folder(role));
             if folder.is_dir() {
-                let start = start.get(role);
-                Ok(Network::load(&folder, &start.device())?.saying_as(start))
+                Ok(start.get(role).saved_in(&folder)?)
             } else {
                 Ok(start.get(role).clone())
             }

@@ -42,6 +42,7 @@ mod interventions;
 mod likelihood;
 mod loop_order;
 mod loopback_hub;
+mod lora;
 mod measuring;
 mod memory;
 mod moments;

@@ -3,18 +3,17 @@
 //! Field names are those of the Hugging Face checkpoint, so that a parameter's path in the module is its name in the file.
 
 use burn::module::{Module, Param};
-use burn::nn::Linear;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::checkpoint::{TABLE, is_needless, place, settle_head};
 use super::config::Gpt2Config;
-use crate::model::family::Family;
+use crate::model::family::{Adaptable, Family};
 use crate::model::initial::normal;
 use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
-    Activation, Embedding, LayerNorm, TrainingPass, attention_weights, causal_attention, dense,
-    drop, residual,
+    Activation, Embedding, LayerNorm, Linear, TrainingPass, attention_weights, causal_attention,
+    dense, drop, residual,
 };
 use crate::model::place::Place;
 use crate::model::tensors::Tensors;
@@ -106,6 +105,20 @@ impl Family for Gpt2 {
         self.wte.weight.val()
     }
 
+    fn dense_layers(&mut self) -> Vec<Adaptable<'_>> {
+        let blocks = self.h.iter_mut().enumerate();
+        let layers = blocks.flat_map(|(index, block)| {
+            let name = |layer| Self::saved_name(&format!("h.{index}.{layer}"));
+            [
+                block.attn.c_attn.adaptable(name("attn.c_attn")),
+                block.attn.c_proj.adaptable(name("attn.c_proj")),
+                block.mlp.c_fc.adaptable(name("mlp.c_fc")),
+                block.mlp.c_proj.adaptable(name("mlp.c_proj")),
+            ]
+        });
+        layers.collect()
+    }
+
     fn hollow(&self) -> Self {
         let device = self.device();
         let table = || Embedding {
@@ -167,7 +180,8 @@ impl Gpt2 {
         let norm = || LayerNorm::new(width, config.layer_norm_epsilon, device);
         let mut linear = |shape: [usize; 2], part| Linear {
             weight: matrix(shape, part),
-            bias: Some(Param::from_tensor(Tensor::zeros([shape[1]], device))),
+            bias: Param::from_tensor(Tensor::zeros([shape[1]], device)),
+            lora: None,
         };
         let h = (0..config.n_layer)
             .map(|_| Block {

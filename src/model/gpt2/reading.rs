@@ -31,11 +31,11 @@ impl Block {
         pool: &mut KvPool,
     ) -> Tensor<2> {
         let normed = self.ln_1.forward(x.clone());
-        let qkv = dense(&self.attn.c_attn, normed, Activation::None, &None);
+        let qkv = dense(&self.attn.c_attn, normed, Activation::None, &mut None);
         let mixed = slot_attention(qkv, new, index, heads, pool);
         let x = residual(
             x,
-            dense(&self.attn.c_proj, mixed, Activation::None, &None),
+            dense(&self.attn.c_proj, mixed, Activation::None, &mut None),
             &mut None,
             0.0,
         );
@@ -43,11 +43,11 @@ impl Block {
             &self.mlp.c_fc,
             self.ln_2.forward(x.clone()),
             Activation::Gelu,
-            &None,
+            &mut None,
         );
         residual(
             x,
-            dense(&self.mlp.c_proj, fed, Activation::None, &None),
+            dense(&self.mlp.c_proj, fed, Activation::None, &mut None),
             &mut None,
             0.0,
         )

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::checkpoint::{self, HEAD, TABLE};
 use super::config::GptNeoxConfig;
-use crate::model::family::Family;
+use crate::model::family::{Adaptable, Family};
 use crate::model::initial::normal;
 use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
@@ -114,6 +114,23 @@ impl Family for GptNeox {
             Some(head) => head.weight.val(),
             None => self.embed_in.weight.val(),
         }
+    }
+
+    fn dense_layers(&mut self) -> Vec<Adaptable<'_>> {
+        let blocks = self.layers.iter_mut().enumerate();
+        let layers = blocks.flat_map(|(index, block)| {
+            let name = |layer| Self::saved_name(&format!("layers.{index}.{layer}"));
+            let (attention, mlp) = (&mut block.attention, &mut block.mlp);
+            [
+                attention
+                    .query_key_value
+                    .adaptable(name("attention.query_key_value")),
+                attention.dense.adaptable(name("attention.dense")),
+                mlp.dense_h_to_4h.adaptable(name("mlp.dense_h_to_4h")),
+                mlp.dense_4h_to_h.adaptable(name("mlp.dense_4h_to_h")),
+            ]
+        });
+        layers.collect()
     }
 
     fn hollow(&self) -> Self {
@@ -262,7 +279,7 @@ impl Attention {
         x: Tensor<3>,
         turns: &Turns,
         config: &GptNeoxConfig,
-        training: &Option<&mut TrainingPass>,
+        training: &mut Option<&mut TrainingPass>,
     ) -> Tensor<3> {
         let [batch, time, channels] = x.dims();
         let heads = config.heads();

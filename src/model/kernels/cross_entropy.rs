@@ -18,7 +18,7 @@ pub(crate) struct Losses {
     /// The sum over all rows of the cross-entropy, in nats.
     pub sum: f64,
     /// Its gradients by the hidden states `[rows, width]` and by the table `[vocab, width]`, where they are wanted.
-    pub gradients: Option<[Vec<f32>; 2]>,
+    pub gradients: [Option<Vec<f32>>; 2],
 }
 
 /// Room for logits, kept from call to call: memory that is new costs as much as the pass over it.
@@ -60,7 +60,7 @@ pub(crate) fn cross_entropy(
     table: &[f32],
     width: usize,
     targets: Targets,
-    gradients: bool,
+    gradients: [bool; 2],
 ) -> Losses {
     let rows = LOGITS * width / table.len();
     in_pieces(rows.max(1), hidden, table, width, targets, gradients)
@@ -73,28 +73,32 @@ fn in_pieces(
     table: &[f32],
     width: usize,
     targets: Targets,
-    gradients: bool,
+    gradients: [bool; 2],
 ) -> Losses {
     let (vocab, rows) = (table.len() / width, rows.min(targets.tokens.len()).max(1));
     let mut logits = room().pop().unwrap_or_default();
     logits.resize(rows * vocab, 0.0);
     let mut sum = 0.0;
-    let mut found = gradients.then(|| [vec![0.0; hidden.len()], Vec::new()]);
+    let [of_states, of_table] = gradients;
+    let mut d_hidden = of_states.then(|| vec![0.0; hidden.len()]);
+    let mut d_table = of_table.then(Vec::new);
     let head = Matrix::new(table, width);
     let pieces = hidden.chunks(rows * width).zip(targets.chunks(rows));
     for (piece, (hidden, targets)) in pieces.enumerate() {
         let logits = &mut logits[..targets.tokens.len() * vocab];
         let states = Matrix::new(hidden, width);
         multiply_on_all_cores("head", logits, Store::Replace, states, head.transposed());
-        sum += losses(logits, targets, gradients);
-        if let Some([d_hidden, d_table]) = &mut found {
-            let slopes = Matrix::new(logits, vocab);
+        sum += losses(logits, targets, of_states || of_table);
+        let slopes = Matrix::new(logits, vocab);
+        if let Some(d_hidden) = &mut d_hidden {
             let d_hidden = &mut d_hidden[piece * rows * width..][..hidden.len()];
             multiply_on_all_cores("head, of states", d_hidden, Store::Replace, slopes, head);
+        }
+        if let Some(d_table) = &mut d_table {
+            let slopes = slopes.transposed();
             if piece == 0 {
-                *d_table = product_on_all_cores("head, of table", slopes.transposed(), states);
+                *d_table = product_on_all_cores("head, of table", slopes, states);
             } else {
-                let slopes = slopes.transposed();
                 multiply_on_all_cores("head, of table", d_table, Store::Add, slopes, states);
             }
         }
@@ -102,7 +106,7 @@ fn in_pieces(
     room().push(logits);
     Losses {
         sum,
-        gradients: found,
+        gradients: [d_hidden, d_table],
     }
 }
 
@@ -178,10 +182,18 @@ mod tests {
             tokens: &tokens,
             weights: None,
         };
-        let of = |rows: usize| in_pieces(rows, &hidden, &table, width, targets, true);
+        let of = |rows: usize| in_pieces(rows, &hidden, &table, width, targets, [true; 2]);
         let whole = of(count);
-        let alone = in_pieces(3, &hidden, &table, width, targets, false);
-        assert!(alone.gradients.is_none() && (alone.sum - whole.sum).abs() < 1e-6);
+        for wanted in [[false, false], [true, false], [false, true]] {
+            let some = in_pieces(3, &hidden, &table, width, targets, wanted);
+            assert!((some.sum - whole.sum).abs() < 1e-6);
+            for (index, found) in some.gradients.iter().enumerate() {
+                let expected = wanted[index]
+                    .then(|| of(3).gradients[index].clone())
+                    .flatten();
+                assert_eq!(found, &expected, "{wanted:?}");
+            }
+        }
         for rows in [1, 2, 3, 6] {
             let pieces = of(rows);
             assert!((pieces.sum - whole.sum).abs() < 1e-6 * whole.sum);
@@ -212,7 +224,7 @@ mod tests {
             tokens: &tokens[count - 1..],
             weights: None,
         };
-        let last = in_pieces(1, state, &table, width, last, false);
+        let last = in_pieces(1, state, &table, width, last, [false; 2]);
         assert!((last.sum - expected).abs() < 1e-5);
     }
 
@@ -231,8 +243,8 @@ mod tests {
                 weights: None,
             };
             let state = &hidden[row * width..][..width];
-            let alone = in_pieces(1, state, &table, width, alone, true);
-            let [d_state, d_table] = alone.gradients.unwrap();
+            let alone = in_pieces(1, state, &table, width, alone, [true; 2]);
+            let [d_state, d_table] = alone.gradients.map(Option::unwrap);
             expected.0 += alone.sum * f64::from(weights[row]);
             for (sum, slope) in expected.1[row * width..].iter_mut().zip(d_state) {
                 *sum = slope * weights[row];
@@ -246,9 +258,9 @@ mod tests {
                 tokens: &tokens,
                 weights: Some(&weights),
             };
-            let found = in_pieces(rows, &hidden, &table, width, targets, true);
+            let found = in_pieces(rows, &hidden, &table, width, targets, [true; 2]);
             assert!((found.sum - expected.0).abs() < 1e-5);
-            let [d_hidden, d_table] = found.gradients.unwrap();
+            let [d_hidden, d_table] = found.gradients.map(Option::unwrap);
             for (found, expected) in [(d_hidden, &expected.1), (d_table, &expected.2)] {
                 let mut both = found.iter().zip(expected);
                 assert!(both.all(|(a, b)| (a - b).abs() < 1e-5), "{rows}");

@@ -103,11 +103,15 @@ impl Operation<1> for Attend {
     /// The input, and the logarithm of each row's normaliser.
     type Saved = (FlexTensor, Vec<f32>);
 
-    fn forward(&self, [qkv]: [&FlexTensor; 1], saves: bool) -> (FlexTensor, Option<Self::Saved>) {
+    fn forward(
+        &self,
+        [qkv]: [&FlexTensor; 1],
+        [wanted]: [bool; 1],
+    ) -> (FlexTensor, Option<Self::Saved>) {
         let (mixed, normalisers) =
             kernels::causal_attention(slice(qkv), self.heads, self.time, self.mask);
         let shape = shape_with_width(qkv, self.heads.queries());
-        let saved = saves.then(|| (qkv.clone(), normalisers));
+        let saved = wanted.then(|| (qkv.clone(), normalisers));
         (tensor(mixed, shape), saved)
     }
 

@@ -63,13 +63,13 @@ struct CrossEntropy {
 }
 
 impl Operation<2> for CrossEntropy {
-    /// The gradients of the sum by the hidden states and by the table.
-    type Saved = [FlexTensor; 2];
+    /// The gradients of the sum by the hidden states and by the table, those that are wanted.
+    type Saved = [Option<FlexTensor>; 2];
 
     fn forward(
         &self,
         [hidden, table]: [&FlexTensor; 2],
-        saves: bool,
+        wanted: [bool; 2],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let losses = kernels::cross_entropy(
             slice(hidden),
@@ -79,13 +79,15 @@ impl Operation<2> for CrossEntropy {
                 tokens: &self.targets,
                 weights: self.weights.as_deref(),
             },
-            saves,
+            wanted,
         );
-        let saved = losses.gradients.map(|[d_hidden, d_table]| {
-            let d_hidden = tensor(d_hidden, shape(hidden));
-            [d_hidden, tensor(d_table, shape(table))]
-        });
-        (tensor(vec![losses.sum as f32], [1]), saved)
+        let [d_hidden, d_table] = losses.gradients;
+        let saved = [
+            d_hidden.map(|values| tensor(values, shape(hidden))),
+            d_table.map(|values| tensor(values, shape(table))),
+        ];
+        let sum = tensor(vec![losses.sum as f32], [1]);
+        (sum, wanted.contains(&true).then_some(saved))
     }
 
     fn backward(
@@ -95,7 +97,8 @@ impl Operation<2> for CrossEntropy {
         _: [bool; 2],
     ) -> [Option<FlexTensor>; 2] {
         let factor = slice(&gradient).first().copied().unwrap_or(1.0);
-        saved.map(|mut found| {
+        saved.map(|found| {
+            let mut found = found?;
             // The training loop goes back from the sum itself.
             if factor != 1.0 {
                 kernels::scale(found.storage_mut::<f32>(), factor);

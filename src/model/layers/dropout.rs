@@ -40,7 +40,7 @@ struct Through(Mask);
 impl Operation<1> for Through {
     type Saved = ();
 
-    fn forward(&self, [x]: [&FlexTensor; 1], _: bool) -> (FlexTensor, Option<()>) {
+    fn forward(&self, [x]: [&FlexTensor; 1], _: [bool; 1]) -> (FlexTensor, Option<()>) {
         let mut values = slice(x).to_vec();
         self.0.apply(&mut values);
         (tensor(values, shape(x)), Some(()))

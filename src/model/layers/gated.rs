@@ -28,10 +28,10 @@ impl Operation<2> for Gated {
     fn forward(
         &self,
         [gate, up]: [&FlexTensor; 2],
-        saves: bool,
+        wanted: [bool; 2],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let out = kernels::gated(slice(gate), slice(up));
-        let saved = saves.then(|| [gate.clone(), up.clone()]);
+        let saved = wanted.contains(&true).then(|| [gate.clone(), up.clone()]);
         (tensor(out, shape(gate)), saved)
     }
 

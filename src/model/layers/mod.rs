@@ -1,6 +1,7 @@
 //! Layers that families of networks share. On flex each is a kernel of our own with a backward pass written by hand ([`operation`]); on other
 //! devices it is made of burn's operations.
 
+mod adapter;
 mod causal_attention;
 mod causal_mask;
 mod cross_entropy;
@@ -23,10 +24,11 @@ mod slot_attention;
 mod tests;
 mod training_pass;
 
+pub(super) use adapter::{Adapter, Factor};
 pub(super) use causal_attention::{attention_weights, causal_attention};
 use causal_mask::causal_mask;
 pub(super) use cross_entropy::cross_entropy;
-pub(super) use dense::{Activation, dense};
+pub(super) use dense::{Activation, Linear, dense};
 pub(super) use dropout::drop;
 pub(super) use embedding::Embedding;
 pub(crate) use embedding::token_tensor;

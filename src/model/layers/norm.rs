@@ -66,10 +66,12 @@ impl Operation<3> for Normalise {
     fn forward(
         &self,
         [x, weight, bias]: [&FlexTensor; 3],
-        saves: bool,
+        wanted: [bool; 3],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let (y, moments) = kernels::layer_norm(slice(x), slice(weight), slice(bias), self.0);
-        let saved = saves.then(|| (x.clone(), weight.clone(), moments));
+        let saved = wanted
+            .contains(&true)
+            .then(|| (x.clone(), weight.clone(), moments));
         (tensor(y, shape(x)), saved)
     }
 

@@ -22,8 +22,13 @@ pub(crate) trait Operation<const N: usize>:
     /// What the backward pass needs.
     type Saved: std::fmt::Debug + Clone + Send + 'static;
 
-    /// The output, and what the backward pass needs where there will be one. The inputs are contiguous.
-    fn forward(&self, inputs: [&FlexTensor; N], saves: bool) -> (FlexTensor, Option<Self::Saved>);
+    /// The output, and what the backward pass needs where there will be one: where the gradient of an input will be `wanted`. The inputs are
+    /// contiguous.
+    fn forward(
+        &self,
+        inputs: [&FlexTensor; N],
+        wanted: [bool; N],
+    ) -> (FlexTensor, Option<Self::Saved>);
 
     /// The gradient of each input that is wanted, given the output's, which is contiguous.
     fn backward(
@@ -66,7 +71,7 @@ impl Inputs {
             }
         }
         if let Ok(plain) = <[FlexTensor; N]>::try_from(plain) {
-            let (output, _) = operation.forward(plain.each_ref(), false);
+            let (output, _) = operation.forward(plain.each_ref(), [false; N]);
             return Some(Tensor::from_primitive::<Flex>(output));
         }
         let tracked = <[Tracked; N]>::try_from(tracked).ok()?;
@@ -101,17 +106,18 @@ fn in_training<O: Operation<N>, const N: usize, const D: usize>(
     let values = inputs
         .each_ref()
         .map(|input| input.primitive().to_contiguous());
+    let wanted = inputs.each_ref().map(Tracked::is_tracked);
     let guards = inputs.map(|input| input.into_parts().1);
     let prepared = Glue(operation.clone())
         .prepare::<NoCheckpointing>(guards)
         .compute_bound();
     let output = match prepared.stateful() {
         OpsKind::Tracked(prepared) => {
-            let (output, saved) = operation.forward(values.each_ref(), true);
+            let (output, saved) = operation.forward(values.each_ref(), wanted);
             prepared.finish(saved, output)
         }
         OpsKind::UnTracked(prepared) => {
-            prepared.finish(operation.forward(values.each_ref(), false).0)
+            prepared.finish(operation.forward(values.each_ref(), wanted).0)
         }
     };
     Tensor::from_primitive::<Autodiff<Flex>>(output)

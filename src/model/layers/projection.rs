@@ -4,7 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::operation::{FlexTensor, Inputs, Operation, shape, shape_with_width, slice, tensor};
-use super::{Precision, TrainingPass};
+use super::{Adapter, Precision, TrainingPass, residual};
+use crate::model::family::Adaptable;
 use crate::model::kernels::{self, Matrix};
 
 /// A dense layer, with a bias or without.
@@ -14,6 +15,8 @@ pub(crate) struct Projection {
     pub weight: Param<Tensor<2>>,
     /// `[out]`
     pub bias: Option<Param<Tensor<1>>>,
+    /// What is added to the product, where an adapter is trained.
+    pub lora: Option<Adapter>,
 }
 
 impl Projection {
@@ -23,50 +26,68 @@ impl Projection {
         Self {
             bias: has_bias.then(|| Param::from_tensor(Tensor::zeros([out], device))),
             weight,
+            lora: None,
         }
     }
 
-    /// `x W' + b` of `x` `[batch, time, in]`: `[batch, time, out]`. The product has the precision of the pass.
-    pub fn forward(&self, x: Tensor<3>, training: &Option<&mut TrainingPass>) -> Tensor<3> {
+    /// `x W' + b` of `x` `[batch, time, in]`, with what an adapter adds: `[batch, time, out]`. The products have the precision of the pass.
+    pub fn forward(&self, x: Tensor<3>, training: &mut Option<&mut TrainingPass>) -> Tensor<3> {
         let [batch, time, inner] = x.dims();
         let x = x.reshape([batch * time, inner]);
-        let precision = Precision::of(training);
-        let own = match precision {
-            Precision::F32 => self.by_kernels(x.clone()),
-            Precision::Bf16 | Precision::F16 => None,
-        };
-        let y = own.unwrap_or_else(|| precision.product(x, self.weight.val().transpose()));
+        let y = projected(x.clone(), self.weight.val(), Precision::of(training));
         let y = match &self.bias {
             Some(bias) => y + bias.val().unsqueeze(),
+            None => y,
+        };
+        let y = match &self.lora {
+            Some(adapter) => residual(y, adapter.forward(x, training), &mut None, 0.0),
             None => y,
         };
         let [_, outer] = y.dims();
         y.reshape([batch, time, outer])
     }
 
-    fn by_kernels(&self, x: Tensor<2>) -> Option<Tensor<2>> {
-        let inputs = Inputs::default().with(x).with(self.weight.val());
-        inputs.apply(Project)
+    /// What an adapter is put beside.
+    pub fn adaptable(&mut self, saved_name: String) -> Adaptable<'_> {
+        Adaptable {
+            saved_name,
+            weight: &mut self.weight,
+            is_transposed: false,
+            lora: &mut self.lora,
+        }
     }
+}
+
+/// `x W'` of `x` `[rows, in]` and W `[out, in]`, in this precision: `[rows, out]`.
+pub(super) fn projected(x: Tensor<2>, weight: Tensor<2>, precision: Precision) -> Tensor<2> {
+    let own = match precision {
+        Precision::F32 => {
+            let inputs = Inputs::default().with(x.clone()).with(weight.clone());
+            inputs.apply(Project)
+        }
+        Precision::Bf16 | Precision::F16 => None,
+    };
+    own.unwrap_or_else(|| precision.product(x, weight.transpose()))
 }
 
 #[derive(Debug, Clone)]
 struct Project;
 
 impl Operation<2> for Project {
-    /// Input and weight.
-    type Saved = (FlexTensor, FlexTensor);
+    /// Input where the gradient of the weight is wanted, and weight.
+    type Saved = (Option<FlexTensor>, FlexTensor);
 
     fn forward(
         &self,
         [x, weight]: [&FlexTensor; 2],
-        saves: bool,
+        wanted: [bool; 2],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let [outer, inner] = [0, 1].map(|dimension| shape(weight)[dimension]);
         let matrix = Matrix::new(slice(weight), inner).transposed();
         let y = kernels::product_on_all_cores("projection", Matrix::new(slice(x), inner), matrix);
-        let saved = saves.then(|| (x.clone(), weight.clone()));
-        (tensor(y, shape_with_width(x, outer)), saved)
+        let saved = (wanted[1].then(|| x.clone()), weight.clone());
+        let y = tensor(y, shape_with_width(x, outer));
+        (y, wanted.contains(&true).then_some(saved))
     }
 
     fn backward(
@@ -80,9 +101,9 @@ impl Operation<2> for Project {
         let d_x = of_x.then(|| {
             let weight = Matrix::new(slice(&weight), inner);
             let found = kernels::product_on_all_cores("projection, of x", slopes, weight);
-            tensor(found, shape(&x))
+            tensor(found, shape_with_width(&gradient, inner))
         });
-        let d_weight = of_weight.then(|| {
+        let d_weight = x.filter(|_| of_weight).map(|x| {
             let x = Matrix::new(slice(&x), inner);
             let found = kernels::product_on_all_cores("projection, of W", slopes.transposed(), x);
             tensor(found, shape(&weight))
@@ -109,9 +130,10 @@ mod tests {
             let layer = Projection {
                 weight: Param::from_tensor(tensor(weight.clone(), [outer, inner])),
                 bias: has_bias.then(|| Param::from_tensor(tensor(bias.clone(), [outer]))),
+                lora: None,
             };
             let input = tensor(x.clone(), [1, rows, inner]);
-            let y = layer.forward(input.clone(), &None);
+            let y = layer.forward(input.clone(), &mut None);
             let gradients = backward(&y);
             let slopes = value(99, rows * outer);
             let sum = |count: usize, of: &dyn Fn(usize) -> f64| (0..count).map(of).sum::<f64>();

@@ -31,7 +31,7 @@ pub(super) struct Residual(pub Option<Mask>);
 impl Operation<2> for Residual {
     type Saved = ();
 
-    fn forward(&self, [x, y]: [&FlexTensor; 2], _: bool) -> (FlexTensor, Option<()>) {
+    fn forward(&self, [x, y]: [&FlexTensor; 2], _: [bool; 2]) -> (FlexTensor, Option<()>) {
         let sum = kernels::add(slice(x), slice(y), self.0);
         (tensor(sum, shape(x)), Some(()))
     }

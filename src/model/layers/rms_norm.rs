@@ -55,10 +55,12 @@ impl Operation<2> for Normalise {
     fn forward(
         &self,
         [x, weight]: [&FlexTensor; 2],
-        saves: bool,
+        wanted: [bool; 2],
     ) -> (FlexTensor, Option<Self::Saved>) {
         let (y, scales) = kernels::rms_norm(slice(x), slice(weight), self.0);
-        let saved = saves.then(|| (x.clone(), weight.clone(), scales));
+        let saved = wanted
+            .contains(&true)
+            .then(|| (x.clone(), weight.clone(), scales));
         (tensor(y, shape(x)), saved)
     }
 

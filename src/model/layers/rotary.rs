@@ -118,11 +118,15 @@ struct SideBySide {
 impl Operation<3> for SideBySide {
     type Saved = ();
 
-    fn forward(&self, parts: [&FlexTensor; 3], saves: bool) -> (FlexTensor, Option<Self::Saved>) {
+    fn forward(
+        &self,
+        parts: [&FlexTensor; 3],
+        wanted: [bool; 3],
+    ) -> (FlexTensor, Option<Self::Saved>) {
         let angles = self.turns.as_ref().map(Turns::angles);
         let out = kernels::side_by_side(parts.map(slice), self.heads, angles);
         let shape = shape_with_width(parts[0], self.heads.channels());
-        (tensor(out, shape), saves.then_some(()))
+        (tensor(out, shape), wanted.contains(&true).then_some(()))
     }
 
     fn backward(&self, (): (), gradient: FlexTensor, _: [bool; 3]) -> [Option<FlexTensor>; 3] {

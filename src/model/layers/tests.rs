@@ -1,7 +1,6 @@
 //! The layers on flex: against PyTorch, against burn's operations at odd sizes, against differences in double precision, and their bits; and in bf16.
 
 use burn::module::Param;
-use burn::nn::Linear;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,8 +11,8 @@ use super::dense::composed as composed_dense;
 use super::operation::Inputs;
 use super::residual::residual;
 use super::{
-    Activation, Embedding, LayerNorm, Precision, TrainingPass, causal_attention, cross_entropy,
-    dense,
+    Activation, Embedding, LayerNorm, Linear, Precision, TrainingPass, causal_attention,
+    cross_entropy, dense,
 };
 use crate::model::kernels::{Heads, Mask};
 use crate::random::{Purpose, stream};
@@ -106,7 +105,8 @@ fn norm_of(weight: Tensor<1>, bias: Tensor<1>) -> LayerNorm {
 fn linear_of(weight: Tensor<2>, bias: Tensor<1>) -> Linear {
     Linear {
         weight: Param::from_tensor(weight),
-        bias: Some(Param::from_tensor(bias)),
+        bias: Param::from_tensor(bias),
+        lora: None,
     }
 }
 
@@ -143,12 +143,12 @@ fn dense_layers_are_pytorchs() {
             tensor(value(3, outer), [outer]),
         );
         let x = tensor(value(1, rows * inner), [rows, inner]);
-        let y = dense(&layer, x.clone(), activation, &None);
+        let y = dense(&layer, x.clone(), activation, &mut None);
         let gradients = backward(&y);
         let found = [
             gradient(&x, &gradients),
             gradient(&layer.weight.val(), &gradients),
-            gradient(&layer.bias.as_ref().unwrap().val(), &gradients),
+            gradient(&layer.bias.val(), &gradients),
         ];
         as_pytorch(&case, numbers(y), &found);
     }
@@ -278,12 +278,12 @@ proptest! {
             tensor(value(1, rows * inner), [rows, inner]),
         );
         let ((own, x), (other, its_x)) = (make(), make());
-        let (y, its_y) = (dense(&own, x.clone(), activation, &None), composed_dense(&other, its_x.clone(), activation, Precision::F32));
+        let (y, its_y) = (dense(&own, x.clone(), activation, &mut None), composed_dense(&other, its_x.clone(), activation, Precision::F32));
         let (g, its_g) = (backward(&y), backward(&its_y));
         near(&numbers(y), &widened(&numbers(its_y)), "y");
         near(&gradient(&x, &g), &widened(&gradient(&its_x, &its_g)), "x");
         near(&gradient(&own.weight.val(), &g), &widened(&gradient(&other.weight.val(), &its_g)), "weight");
-        let bias = |layer: &Linear, g: &Gradients| gradient(&layer.bias.as_ref().unwrap().val(), g);
+        let bias = |layer: &Linear, g: &Gradients| gradient(&layer.bias.val(), g);
         near(&bias(&own, &g), &widened(&bias(&other, &its_g)), "bias");
     }
 
@@ -373,7 +373,7 @@ fn bits() -> Vec<u32> {
         tensor(value(5, 3 * width), [3 * width]),
     );
     let x = embedding.rows(ids);
-    let qkv = dense(&layer, norm.forward(x.clone()), Activation::Gelu, &None);
+    let qkv = dense(&layer, norm.forward(x.clone()), Activation::Gelu, &mut None);
     let mixed = attend(
         qkv.reshape([3, rows / 3, 3 * width]),
         Heads::own(2, width / 2),
@@ -388,7 +388,7 @@ fn bits() -> Vec<u32> {
         gradient(&embedding.weight.val(), &gradients),
         gradient(&norm.weight.val(), &gradients),
         gradient(&layer.weight.val(), &gradients),
-        gradient(&layer.bias.as_ref().unwrap().val(), &gradients),
+        gradient(&layer.bias.val(), &gradients),
     ];
     found.concat().into_iter().map(f32::to_bits).collect()
 }
@@ -606,7 +606,7 @@ fn gradients_of_dense_layers_are_slopes() {
         tensor(bias.clone(), [outer]),
     );
     let input = tensor(x.clone(), [rows, inner]);
-    let gradients = backward(&dense(&layer, input.clone(), Activation::Gelu, &None));
+    let gradients = backward(&dense(&layer, input.clone(), Activation::Gelu, &mut None));
     let (x_wide, weight_wide) = (widened(&x), widened(&weight));
     near(
         &gradient(&input, &gradients),
@@ -702,7 +702,7 @@ fn a_dense_layer_in_bf16_rounds_its_products_alone() {
     let x = tensor(value(1, batch * time * inner), [batch, time, inner]);
     let mut pass =
         TrainingPass::new(stream(1, Purpose::Dropout, 0, 0)).in_precision(Precision::Bf16);
-    let y = dense(&layer, x.clone(), Activation::None, &Some(&mut pass));
+    let y = dense(&layer, x.clone(), Activation::None, &mut Some(&mut pass));
     let gradients = backward(&y);
     let [wide_x, weight, bias, slopes] = [
         value(1, batch * time * inner),
@@ -735,11 +735,7 @@ fn a_dense_layer_in_bf16_rounds_its_products_alone() {
     let d_bias: Vec<f64> = (0..outer)
         .map(|column| slopes.iter().skip(column).step_by(outer).sum())
         .collect();
-    near(
-        &gradient(&layer.bias.as_ref().unwrap().val(), &gradients),
-        &d_bias,
-        "bias",
-    );
+    near(&gradient(&layer.bias.val(), &gradients), &d_bias, "bias");
 }
 
 /// Attention in bf16 rounds queries, keys, values, scores, weights and what they mix, and nothing else.
@@ -820,7 +816,7 @@ fn the_bits_in_bf16_do_not_depend_on_the_number_of_threads() {
         let x = tensor(value(1, rows * width), [3, rows / 3, width]);
         let keys = stream(1, Purpose::Dropout, 0, 0);
         let mut pass = TrainingPass::new(keys).in_precision(Precision::Bf16);
-        let qkv = dense(&layer, x.clone(), Activation::Gelu, &Some(&mut pass));
+        let qkv = dense(&layer, x.clone(), Activation::Gelu, &mut Some(&mut pass));
         let mixed = causal_attention(qkv, Heads::own(2, width / 2), &mut Some(&mut pass), 0.2);
         let table = tensor(value(6, vocab * width), [vocab, width]);
         let targets = (0..rows).map(|row| (row * 13 % vocab) as u32).collect();
@@ -832,7 +828,7 @@ fn the_bits_in_bf16_do_not_depend_on_the_number_of_threads() {
             gradient(&x, &gradients),
             gradient(&table, &gradients),
             gradient(&layer.weight.val(), &gradients),
-            gradient(&layer.bias.as_ref().unwrap().val(), &gradients),
+            gradient(&layer.bias.val(), &gradients),
         ];
         let bits = found.concat().into_iter().map(f32::to_bits);
         bits.collect::<Vec<u32>>()

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::checkpoint::{self, HEAD, TABLE};
 use super::config::LlamaConfig;
-use crate::model::family::Family;
+use crate::model::family::{Adaptable, Family};
 use crate::model::initial::normal;
 use crate::model::inside::{Layer, Look, Part};
 use crate::model::layers::{
@@ -119,6 +119,24 @@ impl Family for Llama {
             Some(head) => head.weight.val(),
             None => self.embed_tokens.weight.val(),
         }
+    }
+
+    fn dense_layers(&mut self) -> Vec<Adaptable<'_>> {
+        let blocks = self.layers.iter_mut().enumerate();
+        let layers = blocks.flat_map(|(index, block)| {
+            let name = |layer| Self::saved_name(&format!("layers.{index}.{layer}"));
+            let (attention, mlp) = (&mut block.self_attn, &mut block.mlp);
+            [
+                attention.q_proj.adaptable(name("self_attn.q_proj")),
+                attention.k_proj.adaptable(name("self_attn.k_proj")),
+                attention.v_proj.adaptable(name("self_attn.v_proj")),
+                attention.o_proj.adaptable(name("self_attn.o_proj")),
+                mlp.gate_proj.adaptable(name("mlp.gate_proj")),
+                mlp.up_proj.adaptable(name("mlp.up_proj")),
+                mlp.down_proj.adaptable(name("mlp.down_proj")),
+            ]
+        });
+        layers.collect()
     }
 
     fn hollow(&self) -> Self {
@@ -281,11 +299,11 @@ impl Attention {
         x: Tensor<3>,
         turns: Option<&Turns>,
         config: &LlamaConfig,
-        training: &Option<&mut TrainingPass>,
+        training: &mut Option<&mut TrainingPass>,
     ) -> Tensor<3> {
         let [batch, time, _] = x.dims();
         let heads = config.heads();
-        let normed = |projection: &Projection, norm: &Option<RmsNorm>| {
+        let mut normed = |projection: &Projection, norm: &Option<RmsNorm>| {
             let all = projection.forward(x.clone(), training);
             let Some(norm) = norm else {
                 return all;
@@ -297,7 +315,7 @@ impl Attention {
         let parts = [
             normed(&self.q_proj, &self.q_norm),
             normed(&self.k_proj, &self.k_norm),
-            self.v_proj.forward(x.clone(), training),
+            normed(&self.v_proj, &None),
         ];
         side_by_side(parts, heads, turns)
     }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use burn::module::Module;
-
 use super::at_hand::AtHand;
 use super::{Begin, Run};
 use crate::clock::Epoch;
@@ -134,9 +132,11 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The bytes that the weights of a model take.
+/// The bytes that the weights of a model take that change in training.
 fn bytes_of_weights(model: &Network) -> u64 {
-    (model.num_params() * size_of::<f32>()) as u64
+    let trained = model.trained_parameters().into_iter();
+    let count: usize = trained.map(|(_, values)| values.dims()[0]).sum();
+    (count * size_of::<f32>()) as u64
 }
 
 /// Sends what TensorBoard shows of a run besides its curves.

@@ -19,6 +19,7 @@ mod decoding;
 mod devices;
 mod diagnostic;
 mod disparity;
+mod distil;
 mod divergence;
 mod download;
 mod draft_positions;

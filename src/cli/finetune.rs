@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::experiments::find;
 use super::hold::{self, Hold};
 use super::plan::{describe, read, read_resolved};
 use super::terminal::{self, remark, say};
@@ -73,12 +74,8 @@ const EXTENDABLE: [&str; 11] = [
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     let selection = &arguments.selection;
-    let experiment = super::plan::find(&selection.experiment)?;
-    let stem = experiment
-        .file_stem()
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let folder = arguments.runs.join(stem);
+    let experiment = find(&selection.experiment)?;
+    let folder = arguments.runs.join(experiment.stem());
     for (option, given) in [("--name", &arguments.name), ("--resume", &arguments.resume)] {
         if let Some(given) = given {
             name::check(option, given)?;
@@ -136,7 +133,7 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     if let (Some(other), None) = (&arguments.beside, resuming) {
         going_on::beside(other, &mut resolved.plan, arguments.force)?;
     }
-    terminal::out(&describe(&resolved));
+    terminal::out(&describe(&written, &resolved));
     say!("run       {}\n", directory.display());
     let origin = resolved.plan.origin.clone();
     let run = directory.clone();

@@ -56,7 +56,7 @@ pub(super) fn resume(
 pub(super) fn beside(other: &Path, plan: &mut Plan, force: bool) -> anyhow::Result<()> {
     let now = plan.manifest.clone();
     let ours: toml::Table = toml::from_str(&plan.resolved)?;
-    let theirs = super::plan::read_source(&experiment::path(other))?;
+    let theirs = super::experiments::read_source(&experiment::path(other))?;
     let theirs: toml::Table =
         toml::from_str(&theirs.text).map_err(|error| Diagnostic::from_toml(&theirs, &error))?;
     let (_, because) = then(other, |then| {

@@ -6,7 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::plan::{device_override, places, read_source};
+use super::experiments::read_source;
+use super::plan::{device_override, places};
 use super::terminal::{self, remark, say};
 use super::{Where, progress};
 use crate::decode::Sampling;

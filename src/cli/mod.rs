@@ -4,6 +4,7 @@ mod calibrate;
 mod compare;
 mod data;
 mod device;
+mod experiments;
 mod export;
 mod failure;
 mod fetch;
@@ -14,11 +15,13 @@ mod hooks;
 mod influence;
 mod measure;
 mod merged;
+mod new;
 mod plan;
 mod pretrain;
 mod progress;
 mod replay;
 mod report;
+mod rust_name;
 mod scaffold;
 mod study;
 mod summary;
@@ -93,6 +96,8 @@ enum Command {
     Device(device::Arguments),
     /// List the kinds of hooks with their options, or write a new one.
     Hooks(hooks::Arguments),
+    /// Write a crate of your own that runs anywhere: the program with a hook of yours, its tests, and an experiment.
+    New(new::Arguments),
     /// Train the mini pair that is built into the program from nothing, on the generated corpus.
     Pretrain(pretrain::Arguments),
 }
@@ -100,7 +105,7 @@ enum Command {
 /// What names an experiment, and how it is changed.
 #[derive(Args)]
 struct Selection {
-    /// A TOML file, or the name of one in experiments/.
+    /// A TOML file, or the name of one in experiments/, or that of one that is built in: ag_news, ag_news_attribution, ag_news_gpt2.
     experiment: String,
     /// Overrides, as in --set "train.max_steps=50 seed=7"; may be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE ...")]
@@ -177,6 +182,7 @@ fn run_command(command: Command, registry: &Registry) -> anyhow::Result<u8> {
         Command::Data(arguments) => data::run(&arguments, registry),
         Command::Device(arguments) => device::run(&arguments),
         Command::Hooks(arguments) => hooks::run(&arguments, registry),
+        Command::New(arguments) => new::run(&arguments),
         Command::Pretrain(arguments) => pretrain::run(&arguments),
     }
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::plan::{places, read_resolved, read_source};
+use super::experiments::read_source;
+use super::plan::{places, read_resolved};
 use super::terminal::{self, remark, say};
 use super::{Where, going_on, progress, summary};
 use crate::checksum::Sum;

@@ -2,18 +2,10 @@
 
 use std::path::Path;
 
+use super::rust_name::is_module;
 use crate::diagnostic::Diagnostic;
 use crate::record::RecordError;
 use crate::registry::Registry;
-
-/// Words that a hook's module cannot have as its name: Rust's keywords, and the name of this crate.
-const KEYWORDS: [&str; 52] = [
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate",
-    "do", "dyn", "else", "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl",
-    "in", "let", "loop", "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref",
-    "return", "self", "static", "struct", "super", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "where", "while", "yield", "milepost",
-];
 
 /// Writes the hook `name` into the project, and returns what was done, for the terminal.
 pub(super) fn write(
@@ -25,12 +17,7 @@ pub(super) fn write(
     let wrong = |message: &str| Diagnostic::file(name, message);
     let module = name.replace('-', "_");
     let kind = name.replace('_', "-");
-    let mut letters = module.chars();
-    let first = letters
-        .next()
-        .is_some_and(|first| first.is_ascii_lowercase());
-    let rest = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '_');
-    if !first || !letters.all(rest) || KEYWORDS.contains(&module.as_str()) {
+    if !is_module(&module) {
         let message = "not a hook's name: use small letters, digits and _, such as my_hook, and no word of Rust's own";
         return Err(wrong(message).into());
     }

@@ -144,7 +144,7 @@ impl Written {
         )
     }
 
-    /// Temperatures of the objectives that have one.
+    /// Numbers of the objectives that have some.
     fn check_objectives(&self) -> Result<(), Diagnostic> {
         for role in Role::BOTH {
             if let Objective::Distil(distil) = self.experiment.train.objective.get(role) {
@@ -153,6 +153,11 @@ impl Written {
                     &["train", "objective", role.as_str(), "temperature"],
                     (1e-3..=1e3).contains(&temperature),
                     "must be from 0.001 to 1000",
+                )?;
+                self.check(
+                    &["train", "objective", role.as_str(), "text"],
+                    (0.0..1.0).contains(&distil.text),
+                    "must be at least 0 and below 1 (all of it is kind = \"text\")",
                 )?;
             }
         }

@@ -32,7 +32,7 @@ pub use learner::Learner;
 pub use loop_tags::loop_tags;
 pub use loss_scale::LossScale;
 pub use measuring::{Called, Measured, measure};
-pub use objective::{Answers, Direction, Distil, Objective, Objectives};
+pub use objective::{Direction, Distil, NextToken, Objective, Objectives};
 pub use outcome::{HookTime, Outcome, RunError, StopReason};
 pub use plan::{Best, HookSpec, InterventionSpec, OnError, Plan, Training};
 pub use replay::{Point, points, replay};

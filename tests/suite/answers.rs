@@ -1,7 +1,7 @@
 //! Training on answers alone: against transformers with labels of -100, and what a step without answers does.
 
 use milepost::data::blocks::{Blocks, MadeOf};
-use milepost::train::{Answers, Objective, Plan};
+use milepost::train::{NextToken, Objective, Plan};
 use serde_json::Value;
 
 use crate::harness::{Project, close, ids, milestones};
@@ -23,7 +23,7 @@ fn made_of(documents: &[(usize, usize)]) -> MadeOf {
 /// The main model is trained on the answers of these documents, the assistant on all of the text.
 fn on_answers(mut plan: Plan, documents: &[(usize, usize)]) -> Plan {
     plan.blocks = plan.blocks.of_documents(made_of(documents));
-    plan.training.objectives.main = Objective::Answers(Answers {});
+    plan.training.objectives.main = Objective::Answers(NextToken {});
     plan
 }
 

@@ -54,6 +54,7 @@ fn distils() -> [Distil; 4] {
     .map(|(direction, temperature)| Distil {
         direction,
         temperature,
+        ..Distil::default()
     })
 }
 
@@ -200,6 +201,12 @@ fn an_objective_that_does_not_exist_is_named_with_its_line() {
             "temperature",
         ),
         ("train.objective.assistant={kind='distil',heat=1}", "heat"),
+        ("train.objective.main={kind='distil',text=1.0}", "below 1"),
+        ("train.objective.main={kind='distil',text=nan}", "below 1"),
+        (
+            "train.objective.assistant={kind='distil',answers=true}",
+            "data.prompt",
+        ),
         ("train.objective.main={kind='text',heat=1}", "heat"),
         ("train.objective.both={kind='text'}", "both"),
     ] {

@@ -6,7 +6,9 @@ mod embedding_norm;
 mod topic_loss;
 mod update_ratio;
 
-/// What `make hook NAME=my_hook` writes. All of these have tests of their own.
+#[path = "../../src/cli/new/files/draft_chance.rs"]
+mod draft_chance;
+/// What `make hook NAME=my_hook` and `milepost new` write. All of these have tests of their own.
 mod my_hook;
 
 use std::path::Path;
@@ -92,6 +94,7 @@ fn as_the_program() {
             .with(unlucky())
             .with(patient())
             .with(my_hook::kind())
+            .with(draft_chance::kind())
             .with(embedding_norm::kind())
             .with(topic_loss::kind())
             .with(update_ratio::kind());
@@ -99,7 +102,7 @@ fn as_the_program() {
     }
 }
 
-fn program(project: &Project, arguments: &[&str]) -> String {
+pub fn program(project: &Project, arguments: &[&str]) -> String {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "own_hook::as_the_program", "--nocapture"])
         .current_dir(project.path())
@@ -137,7 +140,7 @@ fn the_examples_that_are_shown_are_the_ones_that_are_tested_here() {
 }
 
 /// The words of the line that begins with `name`.
-fn line<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+pub fn line<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
     let found = text.lines().find_map(|line| line.strip_prefix(name));
     let found = found.unwrap_or_else(|| panic!("no row `{name}` in:\n{text}"));
     found.split_whitespace().collect()

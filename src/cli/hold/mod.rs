@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use self::command::{Command, help};
-use super::plan::read_source;
+use super::experiments::read_source;
 use super::terminal::{self, remark, say};
 use super::{failure, measure, progress};
 use crate::cadence::Place;

@@ -11,10 +11,11 @@ use clap::Args;
 use self::costs::costs;
 use self::drawing::draw;
 use self::words::summary;
+use super::experiments::find;
 use super::terminal;
 use super::{Selection, Where, progress};
 use crate::data::templates::Contrast;
-use crate::diagnostic::{Diagnostic, Source};
+use crate::diagnostic::Diagnostic;
 use crate::experiment::{InterventionOverview, Places, Resolved, Written, parse, resolve};
 use crate::hub::Hub;
 use crate::overrides;
@@ -44,10 +45,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
     })?;
     let (plan, hooks) = (&resolved.plan, &resolved.hooks);
     let experiment = find(&arguments.selection.experiment)?;
-    let folder = arguments
-        .runs
-        .join(experiment.file_stem().unwrap_or_default());
-    let mut text = format!("{}\n{}", plan.resolved, facts(&resolved));
+    let folder = arguments.runs.join(experiment.stem());
+    let mut text = format!("{}\n{}", plan.resolved, facts(&written, &resolved));
     text += &format!("{}\n", examples(&plan.treatments));
     text += &draw(hooks, plan);
     let costs = costs(&folder, hooks, plan.extent.steps(), &plan.resolved);
@@ -60,9 +59,9 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 
 /// Finds and parses an experiment. Also returns where this machine keeps data and downloads.
 pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written, Places)> {
-    let path = find(&selection.experiment)?;
-    let places = places(&selection.places, &path, run);
-    let source = read_source(&path)?;
+    let experiment = find(&selection.experiment)?;
+    let places = places(&selection.places, experiment.path(), run);
+    let source = experiment.source()?;
     let mut all = Vec::new();
     for text in &selection.overrides {
         all.extend(overrides::split(text)?);
@@ -74,24 +73,6 @@ pub(super) fn read(selection: &Selection, run: &Path) -> anyhow::Result<(Written
         all.push("hooks={}".parse()?);
     }
     Ok((parse(source, &all)?, places))
-}
-
-/// Reads a TOML file as UTF-8.
-pub(super) fn read_source(path: &Path) -> Result<Source, Diagnostic> {
-    let text = std::fs::read(path)
-        .map_err(|error| Diagnostic::file(path.display().to_string(), error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
-        Diagnostic::file(
-            format!("{}:{line}", path.display()),
-            "not UTF-8; save the file as UTF-8",
-        )
-    })?;
-    Ok(Source {
-        name: path.display().to_string(),
-        text,
-    })
 }
 
 /// Turns `--device flex` or `--device main=tch:cuda:0,assistant=flex` into an override.
@@ -127,43 +108,10 @@ pub(super) fn places(selection: &Where, path: &Path, run: &Path) -> Places {
     }
 }
 
-/// Finds the file of an experiment by its path, or by its name in `experiments/`.
-pub(super) fn find(experiment: &str) -> Result<PathBuf, Diagnostic> {
-    let folder = Path::new("experiments");
-    let named = folder.join(format!("{experiment}.toml"));
-    let path = Path::new(experiment);
-    if path.is_file() {
-        return Ok(path.to_owned());
-    }
-    if named.is_file() {
-        return Ok(named);
-    }
-    let names: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| {
-            Some(
-                entry
-                    .file_name()
-                    .to_str()?
-                    .strip_suffix(".toml")?
-                    .to_owned(),
-            )
-        })
-        .collect();
-    let known: Vec<&str> = names.iter().map(String::as_str).collect();
-    Err(Diagnostic::file(
-        experiment,
-        "no such experiment: neither a file nor a name in experiments/",
-    )
-    .with_help(crate::diagnostic::known_names(experiment, &known)))
-}
-
 /// What a run is made of, in words.
-fn facts(resolved: &Resolved) -> String {
+fn facts(written: &Written, resolved: &Resolved) -> String {
     let plan = &resolved.plan;
-    let mut text = String::new();
+    let mut text = format!("settings  {}\n", written.source.name);
     let extent = &plan.extent;
     for note in &resolved.notes {
         text += &format!("note: {note}\n");
@@ -237,8 +185,8 @@ fn examples(treatments: &[Account]) -> String {
 }
 
 /// What a run is made of and when its hooks fire, in words, for the beginning of the run.
-pub(super) fn describe(resolved: &Resolved) -> String {
-    let text = facts(resolved);
+pub(super) fn describe(written: &Written, resolved: &Resolved) -> String {
+    let text = facts(written, resolved);
     let hooks = &resolved.hooks;
     if hooks.is_empty() {
         return text + "hooks     none\n";

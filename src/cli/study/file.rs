@@ -1,11 +1,9 @@
 //! A study as written: a base experiment, seeds, a baseline, and arms that each change something.
 
-use std::path::Path;
-
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::cli::plan::read_source;
+use crate::cli::experiments::Found;
 use crate::diagnostic::{Diagnostic, Source, known_names};
 
 /// A study file.
@@ -62,8 +60,8 @@ impl Study {
     ///
     /// # Errors
     /// A diagnostic at the first thing in it that is wrong.
-    pub fn read(path: &Path) -> Result<Self, Diagnostic> {
-        let source = read_source(path)?;
+    pub fn read(file: &Found) -> Result<Self, Diagnostic> {
+        let source = file.source()?;
         let written: Written =
             toml::from_str(&source.text).map_err(|error| Diagnostic::from_toml(&source, &error))?;
         let mut seeds = written.seeds.get_ref().clone();
@@ -101,7 +99,7 @@ impl Study {
             return Err(Diagnostic::file(&source.name, message));
         }
         // Beside the study, else as `finetune` finds it.
-        let beside = path.with_file_name(written.experiment.get_ref());
+        let beside = file.path().with_file_name(written.experiment.get_ref());
         let experiment = if beside.is_file() {
             beside.display().to_string()
         } else {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use self::file::{Arm, Study};
-use super::plan::find;
+use super::experiments::{Found, find};
 use super::sweep::{self, Cell, carry_out, refuse_twins};
 use super::{Selection, Where};
 use crate::diagnostic::Diagnostic;
@@ -23,7 +23,8 @@ use crate::registry::Registry;
 /// for TensorBoard's page HParams in the study's folder.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/.
+    /// A TOML file with `experiment`, `seeds`, `baseline` and `[[arms]]`, or its name in experiments/, or that of one that is built in: why,
+    /// why_gpt2, planted.
     study: String,
     /// Device for both models (flex, tch, tch:cuda:0, wgpu, vulkan, metal), or one each: main=wgpu,assistant=flex.
     #[arg(long)]
@@ -52,14 +53,14 @@ const ARMS: &str = "arms.json";
 
 pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<u8> {
     arguments.engine.check()?;
-    let path = find(&arguments.study)?;
-    let study = Study::read(&path)?;
-    let sweep = as_sweep(arguments, &study, &path);
+    let found = find(&arguments.study)?;
+    let study = Study::read(&found)?;
+    let sweep = as_sweep(arguments, &study, &found);
     name::check("--name", &sweep.name)?;
     let cells: Vec<Cell> = (study.arms.iter())
         .flat_map(|arm| study.seeds.iter().map(|seed| cell(arm, *seed)))
         .collect();
-    let file = path.display().to_string();
+    let file = found.to_string();
     refuse_twins(&sweep, &cells, &file)?;
     keep_arms(&sweep::folder(&sweep)?, &study.arms, &file)?;
     let stop = sweep::stop_flag(arguments.engine.kind)?;
@@ -84,8 +85,7 @@ fn run_name(arm: &str, seed: u64) -> String {
 }
 
 /// A study is run as a sweep is.
-fn as_sweep(arguments: &Arguments, study: &Study, path: &Path) -> sweep::Arguments {
-    let stem = path.file_stem().unwrap_or_default();
+fn as_sweep(arguments: &Arguments, study: &Study, found: &Found) -> sweep::Arguments {
     let name = arguments.name.clone();
     sweep::Arguments {
         selection: Selection {
@@ -99,7 +99,7 @@ fn as_sweep(arguments: &Arguments, study: &Study, path: &Path) -> sweep::Argumen
         grid: Vec::new(),
         engine: arguments.engine.clone(),
         runs: arguments.runs.clone(),
-        name: name.unwrap_or_else(|| stem.to_string_lossy().into_owned()),
+        name: name.unwrap_or_else(|| found.stem().to_string_lossy().into_owned()),
         print: arguments.print,
         force: arguments.force,
     }

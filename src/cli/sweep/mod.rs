@@ -20,7 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context as _;
 use clap::Args;
 
 pub(super) use self::engine::Engine;
@@ -31,8 +30,8 @@ use self::runs::Failed;
 pub(super) use self::runs::Sweep;
 pub(super) use self::slurm::SlurmError;
 use super::Selection;
+use super::experiments::{Found, find};
 use super::finetune::{STOPPING, interrupt_flag};
-use super::plan::find;
 use super::terminal::{remark, say};
 use crate::diagnostic::Diagnostic;
 use crate::record::{Ended, HookFailure, RecordError, State, Stop, lock, name};
@@ -82,8 +81,8 @@ pub(super) fn run(arguments: &Arguments, registry: &Registry) -> anyhow::Result<
 /// The folder of a sweep.
 pub(super) fn folder(arguments: &Arguments) -> Result<PathBuf, Diagnostic> {
     let experiment = find(&arguments.selection.experiment)?;
-    let stem = experiment.file_stem().unwrap_or_default();
-    Ok(arguments.runs.join(stem).join(&arguments.name))
+    let runs = arguments.runs.join(experiment.stem());
+    Ok(runs.join(&arguments.name))
 }
 
 /// A flag that Ctrl-C sets: it ends what the sweep does. Processes then save and end, jobs in a queue go on.
@@ -208,9 +207,8 @@ fn exit_code(failed: &[Failed], hooks_failed: bool) -> u8 {
 }
 
 /// Keeps what the sweep is of beside its runs; another experiment under the same name would be pooled with the runs of this one.
-fn begin(arguments: &Arguments, experiment: &Path, folder: &Path) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(experiment)
-        .with_context(|| format!("cannot read {}", experiment.display()))?;
+fn begin(arguments: &Arguments, experiment: &Found, folder: &Path) -> anyhow::Result<()> {
+    let text = experiment.source()?.text;
     let selection = &arguments.selection;
     let device = selection.device.clone().unwrap_or_default();
     let now = format!(

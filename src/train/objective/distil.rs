@@ -3,7 +3,7 @@
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Network, Precision, TrainingPass, token_tensor};
@@ -17,6 +17,10 @@ pub struct Distil {
     pub direction: Direction,
     /// Both models' logits are divided by it.
     pub temperature: f64,
+    /// The share of the text's own loss: 0 is the divergence alone.
+    pub text: f64,
+    /// Whether predictions of tokens in prompts weigh nothing.
+    pub answers: bool,
 }
 
 /// Which way a divergence is taken.
@@ -35,14 +39,19 @@ impl Default for Distil {
         Self {
             direction: Direction::Forward,
             temperature: 1.0,
+            text: 0.0,
+            answers: false,
         }
     }
 }
 
 impl Distil {
-    /// The divergence between `student` and `teacher`, summed over all predictions of `rows` `[batch][time]`, in nats, times the squared
-    /// temperature: with that factor the size of the gradients does not depend on the temperature (Hinton et al. 2015, section 2). With
-    /// `weights`, one for each prediction row by row, each is multiplied by its weight.
+    /// The sum over all predictions of `rows` `[batch][time]` of `(1 - text) T^2 KL + text H`, in nats. KL is the divergence between `student` and
+    /// `teacher` at the temperature T: with the factor T^2 the size of its gradients does not depend on T (Hinton et al. 2015, section 2). H is the
+    /// student's cross-entropy of the token that follows, at temperature 1. With `weights`, one for each prediction row by row, each is multiplied by
+    /// its weight.
+    ///
+    /// All distributions are over the tokens that the pair may say: rows of a table that is padded further than the other's have no part in them.
     ///
     /// Gradients go to `student` alone. `training` is its pass. The teacher reads in the same precision, without dropout.
     pub fn loss(
@@ -56,20 +65,22 @@ impl Distil {
         let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
         let device = student.device();
         let wanted = self.log_probabilities(teacher, &inputs, Precision::of(&training), &device);
-        let own = student.training_logits(token_tensor(&inputs, &device), training);
-        let own = log_softmax(own / self.temperature, 1);
+        let logits = student.training_logits(token_tensor(&inputs, &device), training);
+        let own = log_softmax(logits.clone() / self.temperature, 1);
         let divergence = match self.direction {
             Direction::Forward => wanted.clone().exp() * (wanted - own),
             Direction::Reverse => own.clone().exp() * (own - wanted),
         };
-        let sum = match weights {
-            None => divergence.sum(),
-            Some(weights) => {
-                let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
-                (divergence.sum_dim(1) * Tensor::<2>::from_data(weights, &device)).sum()
-            }
+        let share = (1.0 - self.text) * self.temperature * self.temperature;
+        let mut losses = divergence.sum_dim(1) * share;
+        if self.text > 0.0 {
+            losses = losses + cross_entropy(logits, rows) * self.text;
+        }
+        let Some(weights) = weights else {
+            return losses.sum();
         };
-        sum * (self.temperature * self.temperature)
+        let weights = TensorData::new(weights.to_vec(), [weights.len(), 1]);
+        (losses * Tensor::<2>::from_data(weights, &device)).sum()
     }
 
     /// What the teacher says, on the student's device: ln of the probabilities, `[batch * time, vocab]`.
@@ -90,4 +101,13 @@ impl Distil {
         }
         Tensor::from_data(data(said), device)
     }
+}
+
+/// The cross-entropy of the token that follows each but the last of `rows`, by `logits` `[batch * time, vocab]`: `[batch * time, 1]`.
+fn cross_entropy(logits: Tensor<2>, rows: &[&[u32]]) -> Tensor<2> {
+    let targets = rows.iter().flat_map(|row| &row[1..]);
+    let targets: Vec<i32> = targets.map(|&id| id as i32).collect();
+    let targets = TensorData::new(targets, [logits.dims()[0], 1]);
+    let targets: Tensor<2, Int> = Tensor::from_data(targets, &logits.device());
+    -log_softmax(logits, 1).gather(1, targets)
 }

@@ -2,16 +2,14 @@
 //!
 //! A new objective is a file here, a variant of [`Objective`] and its arm in [`Objective::loss`].
 
-mod answers;
 mod distil;
-mod text;
+mod next_token;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use self::answers::Answers;
 pub use self::distil::{Direction, Distil};
-pub use self::text::Text;
+pub use self::next_token::NextToken;
 use crate::model::{Network, Role, TrainingPass};
 
 /// What one model is trained for: `[train.objective.main]` or `[train.objective.assistant]` of an experiment.
@@ -19,23 +17,27 @@ use crate::model::{Network, Role, TrainingPass};
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Objective {
     /// The next token of the text.
-    Text(Text),
-    /// The next token of the answers alone.
-    Answers(Answers),
+    Text(NextToken),
+    /// The next token where that is a token of an answer. Prompts are read, and not learned.
+    Answers(NextToken),
     /// The other model's distribution over the next token.
     Distil(Distil),
 }
 
 impl Default for Objective {
     fn default() -> Self {
-        Self::Text(Text {})
+        Self::Text(NextToken {})
     }
 }
 
 impl Objective {
     /// Whether predictions of tokens in prompts weigh nothing.
     pub fn is_of_answers(&self) -> bool {
-        matches!(self, Self::Answers(_))
+        match self {
+            Self::Text(_) => false,
+            Self::Answers(_) => true,
+            Self::Distil(distil) => distil.answers,
+        }
     }
 
     /// The loss of `model` over blocks of equal length, `rows` `[batch][time]`: the sum over all `batch * (time - 1)` predictions, in nats.
@@ -51,8 +53,7 @@ impl Objective {
         training: &mut TrainingPass,
     ) -> Tensor<1> {
         match self {
-            Self::Text(text) => text.loss(model, rows, weights, training),
-            Self::Answers(answers) => answers.loss(model, rows, weights, training),
+            Self::Text(next) | Self::Answers(next) => next.loss(model, rows, weights, training),
             Self::Distil(distil) => distil.loss(model, other, rows, weights, Some(training)),
         }
     }

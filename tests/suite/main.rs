@@ -74,6 +74,7 @@ mod tensorboard;
 mod tensorboard_server;
 mod text_interventions;
 mod tokenizer;
+mod tokenizer_classes;
 mod torture;
 mod toxicity;
 mod verdict;

@@ -28,6 +28,7 @@ mod families;
 mod family_files;
 mod faults;
 mod features;
+mod found_models;
 mod full_size;
 mod gpt2;
 mod harness;

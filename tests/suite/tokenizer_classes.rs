@@ -17,7 +17,7 @@ static REFERENCE: LazyLock<Value> = LazyLock::new(|| fixture("reference.json"));
 static MODELS: LazyLock<Value> = LazyLock::new(|| fixture("models.json"));
 
 /// The texts of the reference.
-fn texts() -> Vec<&'static str> {
+pub fn texts() -> Vec<&'static str> {
     let texts = REFERENCE["texts"].as_array().unwrap().iter();
     texts.map(|text| text.as_str().unwrap()).collect()
 }

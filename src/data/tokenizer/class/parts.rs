@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Class;
+use crate::data::tokenizer::library::parse;
 
 /// The file unchanged, except that truncation, padding and dropout, which a tool may have left in it, are removed.
 pub(super) fn as_file(file: &Map<String, Value>) -> Map<String, Value> {
@@ -95,7 +96,7 @@ pub(super) fn part_of(file: &Map<String, Value>, part: &str) -> Result<Value, St
     let found = file.get(part).cloned().unwrap_or_default();
     small.insert(part.to_owned(), found);
     let small = Value::Object(small);
-    let read = super::super::parse(&small).map_err(|error| format!("`{part}`: {error}"))?;
+    let read = parse(&small).map_err(|error| format!("`{part}`: {error}"))?;
     let mut written = serde_json::to_value(&read).unwrap_or_default();
     let mut written = written[part].take();
     without_offsets(&mut written);

@@ -110,7 +110,7 @@ impl Drift {
         let mut table =
             String::from("| token | id | at the start | now | change |\n|---|---|---|---|---|\n");
         for &token in gained.chain(lost) {
-            let text = tokenizer.decode(&[token as u32])?;
+            let text = tokenizer.decode_behind(&[token as u32])?;
             // The debug form makes spaces, line ends and incomplete characters visible. In Markdown code, only these two letters need a
             // replacement.
             let text = format!("{text:?}").replace('|', "\\|").replace('`', "'");

@@ -61,7 +61,7 @@ impl Hook for PronounGap {
         let Options { female, male, .. } = &self.options;
         OptionError::unless(female != male, "female", "the same as `male`")?;
         let ending = |option: &'static str, text: &str| {
-            let tokens = preparation.tokens(option, text);
+            let tokens = preparation.tokens_behind(option, text);
             tokens.map_err(|error| OptionError {
                 option,
                 message: error.to_string(),
@@ -149,7 +149,10 @@ mod tests {
         let options = format!("prompts = '{}'", file.path().display());
         let reported = bench.run(&kind(), &options, [0, 2])?;
         let (pair, tokenizer) = (bench.pair_at(2), &bench.scene().tokenizer);
-        let endings = [tokenizer.encode(" she")?, tokenizer.encode(" he")?];
+        let endings = [
+            tokenizer.encode_behind(" she")?,
+            tokenizer.encode_behind(" he")?,
+        ];
         for role in Role::BOTH {
             let mut expected = Vec::new();
             for prompt in prompts {

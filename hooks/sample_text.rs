@@ -86,10 +86,10 @@ fn marked(decoding: &Decoding, tokenizer: &Tokenizer) -> Result<String> {
             // Markdown's `**` does not work next to a space or a full stop.
             text += &format!(
                 "<strong>{}</strong>",
-                markdown_cell(&tokenizer.decode(draft)?)
+                markdown_cell(&tokenizer.decode_behind(draft)?)
             );
         }
-        text += &markdown_cell(&tokenizer.decode(own)?);
+        text += &markdown_cell(&tokenizer.decode_behind(own)?);
     }
     Ok(text)
 }
@@ -117,7 +117,7 @@ mod tests {
             assert!(row.ends_with(&format!("| {matched} |")), "{row}");
             assert_eq!(row.matches("<strong>").count(), runs.count(), "{row}");
             let plain = row.replace("<strong>", "").replace("</strong>", "");
-            let text = markdown_cell(&scene.tokenizer.decode(&decoding.tokens)?);
+            let text = markdown_cell(&scene.tokenizer.decode_behind(&decoding.tokens)?);
             assert!(plain.contains(&text), "{plain}, {text}");
         }
         Ok(())

@@ -243,9 +243,9 @@ impl Hook for WeightAttribution {
     }
 }
 
-/// The id of a text of one token.
+/// The id of a text of one token, as it stands behind a prompt.
 fn only_token(preparation: &Preparation, text: &str) -> Result<u32> {
-    let encoded = preparation.scene().tokenizer.encode(text)?;
+    let encoded = preparation.scene().tokenizer.encode_behind(text)?;
     let message = format!(
         "`{text}` is {} tokens; the log-odds are of single tokens",
         encoded.len()
@@ -721,7 +721,7 @@ mod tests {
         assert!(rows.iter().all(|row| !tokens.contains(row)));
         let words = rows
             .iter()
-            .map(|&row| bench.scene().tokenizer.decode(&[row]));
+            .map(|&row| bench.scene().tokenizer.decode_behind(&[row]));
         let words: Vec<String> = words.collect::<Result<_, _>>()?;
         let width = bench.pair_at(0).main.config().width;
         let step = |name: &str, index: usize| match name {

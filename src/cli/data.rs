@@ -127,7 +127,7 @@ fn as_tokens(
     };
     for (name, ids) in parts {
         let shown = ids.iter().take(SHOWN).map(|&id| {
-            let token = tokenizer.decode(&[id])?;
+            let token = tokenizer.decode_behind(&[id])?;
             Ok(format!("{id} {token:?}"))
         });
         let mut shown: Vec<String> = shown.collect::<Result<_, TokenizerError>>()?;

@@ -259,7 +259,7 @@ fn document(measured: &Measured, scene: &Scene, manifest: Value) -> anyhow::Resu
             "n_matches": decoding.n_matches(),
             "rounds": decoding.rounds,
             "tokens": decoding.tokens,
-            "continuation": scene.tokenizer.decode(&decoding.tokens)?,
+            "continuation": scene.tokenizer.decode_behind(&decoding.tokens)?,
         }));
     }
     Ok(json!({ "made_of": manifest, "hooks": hooks, "failures": failures, "prompts": prompts }))

@@ -224,6 +224,7 @@ fn plan(
     )?;
     conditions::check_interventions(written, &interventions.specs, &hooks.specs)?;
     let mut notes = corpus.notes.clone();
+    notes.extend(scene.tokenizer.left_out().map(str::to_owned));
     notes.extend(load::slow_precision(experiment));
     notes.extend(text.notes);
     notes.extend(scene.templates.left_out());
@@ -310,6 +311,7 @@ pub fn resolve_measurement(
     let mut hooks = hooks::read(written, registry, &one_step()?, None, &places.base, room)?;
     let manifest = measured(experiment, &pair, &loaded.sources, &templates)?;
     hooks.notes.extend(templates.left_out());
+    hooks.notes.extend(tokenizer.left_out().map(str::to_owned));
     let scene = Arc::new(Scene {
         seed: experiment.seed,
         eos: eos(&pair, &tokenizer),

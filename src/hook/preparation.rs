@@ -80,7 +80,18 @@ impl Preparation<'_> {
     /// # Errors
     /// When the text is empty, does not fit the models' positions, or is refused by the tokenizer. The message begins with `place`.
     pub fn tokens(&self, place: &str, text: &str) -> anyhow::Result<Vec<u32>> {
-        let tokens = self.scene.tokenizer.encode(text)?;
+        self.fitting(place, self.scene.tokenizer.encode(text)?)
+    }
+
+    /// The same for a text that stands behind another: `tokens` of that one, then these.
+    ///
+    /// # Errors
+    /// Those of `tokens`.
+    pub fn tokens_behind(&self, place: &str, text: &str) -> anyhow::Result<Vec<u32>> {
+        self.fitting(place, self.scene.tokenizer.encode_behind(text)?)
+    }
+
+    fn fitting(&self, place: &str, tokens: Vec<u32>) -> anyhow::Result<Vec<u32>> {
         anyhow::ensure!(!tokens.is_empty(), "{place}: empty");
         anyhow::ensure!(
             tokens.len() < self.positions,

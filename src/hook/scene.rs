@@ -37,7 +37,7 @@ impl Scene {
         self.held_out.len().div_ceil(self.batch)
     }
 
-    /// Decodes a continuation to text, without a token that ends it.
+    /// Decodes a continuation to the text that stands behind the prompt, without a token that ends it.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
@@ -47,6 +47,6 @@ impl Scene {
             Some((last, said)) if self.ends.has(*last) => said,
             _ => tokens,
         };
-        self.tokenizer.decode(said)
+        self.tokenizer.decode_behind(said)
     }
 }

@@ -53,7 +53,10 @@ impl Plant {
         let lines = members.keys().zip(said).map(|(prompt, said)| {
             let ids = said.tokens.into_iter();
             let ids: Vec<u32> = ids.filter(|id| Some(*id) != request.eos).collect();
-            Ok(format!("{prompt}{}", request.tokenizer.decode(&ids)?))
+            Ok(format!(
+                "{prompt}{}",
+                request.tokenizer.decode_behind(&ids)?
+            ))
         });
         Ok(Self {
             topic,

@@ -90,7 +90,7 @@ fn damaged_checkpoints_are_refused_by_file() {
 }
 
 /// A Python with torch and transformers, or None with a word that the test skips.
-fn transformers() -> Option<std::path::PathBuf> {
+pub fn transformers() -> Option<std::path::PathBuf> {
     let python = std::env::var_os("MILEPOST_PYTHON").map(std::path::PathBuf::from);
     let python = python.filter(|python| {
         let tried = std::process::Command::new(python)

@@ -164,11 +164,11 @@ impl Asked {
     }
 }
 
-/// The ids of the two tokens.
+/// The ids of the two tokens, as they stand behind a prompt.
 fn only_tokens(arguments: &Arguments, plan: &Plan) -> anyhow::Result<[u32; 2]> {
     let mut ids = [0; 2];
     for (id, text) in ids.iter_mut().zip(&arguments.tokens) {
-        let encoded = plan.scene.tokenizer.encode(text)?;
+        let encoded = plan.scene.tokenizer.encode_behind(text)?;
         let [only] = encoded[..] else {
             let message = format!(
                 "`{text}` is {} tokens; the log-odds are of single tokens",

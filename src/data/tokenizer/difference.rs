@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Tokenizer;
+use super::class::parts::without_offsets;
 
 impl Tokenizer {
     /// Describes the first difference that makes the other tokenizer give other ids. None when both encode every text alike.
@@ -68,9 +69,7 @@ impl Tokenizer {
                 }
             }
         }
-        if let Some(cut) = parts["pre_tokenizer"].as_object_mut() {
-            cut.remove("trim_offsets");
-        }
+        without_offsets(&mut parts["pre_tokenizer"]);
         parts
     }
 }

@@ -35,6 +35,10 @@ pub(super) struct Files {
     pub added: BTreeMap<u64, Added>,
     /// The special tokens, with and without a role.
     pub special: Special,
+    /// Whether the settings have tokens put before and behind a text. Where there is a `tokenizer.json`, that file says it.
+    pub ends: [bool; 2],
+    /// What of the file the class leaves out, in words.
+    pub left_out: Option<String>,
 }
 
 impl Files {
@@ -83,21 +87,25 @@ impl Files {
             Some(other) => return Err(content(place)(format!("`tokenizer_class` is {other}"))),
             None => None,
         };
-        let class = Class::of(model_type.unwrap_or("gpt2"), named).map_err(content(place))?;
         let is_json = origin.file_name().is_some_and(|name| name == TOKENIZER);
-        let prefix_space = match settings.get("add_prefix_space") {
-            None => class.usual_prefix_space(),
-            Some(Value::Bool(prefix_space)) => *prefix_space,
-            Some(other) => {
-                return Err(content(&path)(format!("`add_prefix_space` is {other}")));
-            }
-        };
-        let document = if is_json {
-            class.of_json(&file, prefix_space)
+        let class = Class::of(
+            model_type.unwrap_or("gpt2"),
+            named,
+            is_json.then_some(&file),
+        );
+        let class = class.map_err(content(place))?;
+        let prefix = class.prefix(&settings).map_err(content(&path))?;
+        let made = if is_json {
+            class.of_json(&file, prefix)
         } else {
-            class.of_vocabulary(&file, prefix_space)
+            class.of_vocabulary(&file, prefix)
         };
-        let document = document.map_err(content(&origin))?;
+        let made = made.map_err(content(&origin))?;
+        let ends = if is_json {
+            [false; 2]
+        } else {
+            ends(class, &settings).map_err(content(&path))?
+        };
         let mut special = Special::of_settings(settings).map_err(content(&path))?;
         let mut added = BTreeMap::new();
         match special.take("added_tokens_decoder") {
@@ -115,12 +123,33 @@ impl Files {
         special.settle(class).map_err(content(&path))?;
         Ok(Self {
             class,
+            left_out: (made.left_out).map(|said| format!("{}: {said}", origin.display())),
             origin,
-            document,
+            document: made.document,
             added,
             special,
+            ends,
         })
     }
+}
+
+/// Reads `add_bos_token` and `add_eos_token`.
+fn ends(class: Class, settings: &Map<String, Value>) -> Result<[bool; 2], String> {
+    let mut ends = [false; 2];
+    for (end, key) in ends.iter_mut().zip(["add_bos_token", "add_eos_token"]) {
+        *end = match settings.get(key) {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(end)) => *end,
+            Some(other) => return Err(format!("`{key}` is {other}")),
+        };
+        if *end && class == Class::GptNeox {
+            return Err(format!(
+                "`{key}` is true, which a tokenizer.json of {} cannot keep; set it to false",
+                class.name()
+            ));
+        }
+    }
+    Ok(ends)
 }
 
 /// Adds the tokens of `added_tokens_decoder`.
@@ -210,6 +239,7 @@ fn check_settings(settings: &Map<String, Value>) -> Result<(), String> {
     for key in [
         "auto_map",
         "fast_tokenizer_files",
+        "fix_mistral_regex",
         "gguf_file",
         "init_inputs",
         "merges",

@@ -1,21 +1,23 @@
 //! The tokenizer that both models of a pair share. Its files are read as transformers reads them, or refused.
 
+mod behind;
 mod class;
 mod difference;
 mod files;
+mod library;
 mod special;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, PostProcessorWrapper};
 
 use crate::foreign;
 use class::Class;
-use files::{Added, Files, content};
+use files::{Files, content};
+use library::{check_ids, parse, tokens_to_add};
 use special::Special;
 
 /// The token that ends a text in the vocabularies of GPT-2 and of the mini pair.
@@ -35,7 +37,9 @@ pub const TOKENIZER_FILES: [&str; 6] = [
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// Neither `tokenizer.json` nor `vocab.json` with `merges.txt` is there.
-    #[error("{0}: no tokenizer here; expected `tokenizer.json`, or `vocab.json` and `merges.txt`")]
+    #[error(
+        "{0}: no tokenizer here; expected `tokenizer.json`, or `vocab.json` and `merges.txt`. If there is only a `tokenizer.model`, load it with transformers' AutoTokenizer and save it here with `save_pretrained`"
+    )]
     Missing(PathBuf),
     /// A file is there but is not a tokenizer's.
     #[error("{origin}: not a readable tokenizer: {message}")]
@@ -70,10 +74,14 @@ pub enum TokenizerError {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// The same for a text that stands behind another, if that is not the same.
+    behind: Option<tokenizers::Tokenizer>,
     class: Class,
     special: Special,
     /// The file with the vocabulary.
     origin: PathBuf,
+    /// What of the file is not used.
+    left_out: Option<String>,
 }
 
 impl Tokenizer {
@@ -102,7 +110,7 @@ impl Tokenizer {
                 origin: origin.clone(),
                 message,
             })?;
-        let tokens = tokens_to_add(&inner, &files.added, &files.special);
+        let tokens = tokens_to_add(&inner, files.class, &files.added, &files.special);
         let added = foreign::call(|| inner.add_tokens(tokens).map_err(|error| error.to_string()));
         added.and_then(|added| added).map_err(content(&origin))?;
         check_ids(&inner).map_err(content(&origin))?;
@@ -116,42 +124,58 @@ impl Tokenizer {
                 )));
             }
         }
+        let behind = foreign::call(|| behind::behind(&inner));
+        let behind = behind.and_then(|behind| behind).map_err(content(&origin))?;
         let mut tokenizer = Self {
             inner,
+            behind,
             class: files.class,
             special: files.special,
             origin,
+            left_out: files.left_out,
         };
-        tokenizer.put_ends()?;
+        tokenizer.put_ends(files.ends)?;
         Ok(tokenizer)
     }
 
-    /// Makes RoBERTa's and XLM-RoBERTa's tokenizers put their begin and end tokens around a text.
-    fn put_ends(&mut self) -> Result<(), TokenizerError> {
+    /// Makes the tokenizers of RoBERTa and XLM-RoBERTa put their begin and end tokens around a text, and others those that settings ask for.
+    fn put_ends(&mut self, asked: [bool; 2]) -> Result<(), TokenizerError> {
         let end = |role: &str| {
             let token = self.special.role(role);
             token.and_then(|token| Some((token.to_owned(), self.id(token)?)))
         };
         let wrong = content(&self.origin);
         let missing = || wrong("the tokens that begin and end a text are missing".to_owned());
-        let processor: PostProcessorWrapper = match self.class {
-            Class::Gpt2 | Class::AsFile => return Ok(()),
+        let [begin, end] = match self.class {
             Class::Roberta => {
                 let (sep, cls) = end("sep_token").zip(end("cls_token")).ok_or_else(missing)?;
-                RobertaProcessing::new(sep, cls).into()
+                let processor = RobertaProcessing::new(sep, cls);
+                self.inner.with_post_processor(Some(processor));
+                return Ok(());
             }
             Class::XlmRoberta => {
-                let (begin, end) = end("bos_token").zip(end("eos_token")).ok_or_else(missing)?;
-                let template = vec![begin.0.clone(), "$A".to_owned(), end.0.clone()];
-                let processor = TemplateProcessing::builder()
-                    .try_single(template)
-                    .map_err(&wrong)?
-                    .special_tokens(vec![begin, end])
-                    .build()
-                    .map_err(|error| wrong(error.to_string()))?;
-                processor.into()
+                let both = end("bos_token").zip(end("eos_token"));
+                let (begin, end) = both.ok_or_else(missing)?;
+                [Some(begin), Some(end)]
+            }
+            _ => {
+                let of = |role, asked: bool| if asked { end(role) } else { None };
+                [of("bos_token", asked[0]), of("eos_token", asked[1])]
             }
         };
+        if begin.is_none() && end.is_none() {
+            return Ok(());
+        }
+        let text = |end: &Option<(String, u32)>| end.as_ref().map(|(token, _)| token.clone());
+        let template = [text(&begin), Some("$A".to_owned()), text(&end)];
+        let template: Vec<String> = template.into_iter().flatten().collect();
+        let tokens: Vec<(String, u32)> = [begin, end].into_iter().flatten().collect();
+        let processor = TemplateProcessing::builder()
+            .try_single(template)
+            .map_err(&wrong)?
+            .special_tokens(tokens)
+            .build()
+            .map_err(|error| wrong(error.to_string()))?;
         self.inner.with_post_processor(Some(processor));
         Ok(())
     }
@@ -167,7 +191,15 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer refuses the text; byte-level BPE refuses none.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.ids(text, false)
+        ids(&self.inner, text, false)
+    }
+
+    /// Encodes `text` as it goes on behind another one: without the space that some tokenizers put before a text. Returns its ids.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses the text.
+    pub fn encode_behind(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        ids(self.behind.as_ref().unwrap_or(&self.inner), text, false)
     }
 
     /// The special tokens that the tokenizer puts around a text: the ids of an empty text.
@@ -175,22 +207,29 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer refuses the text.
     pub fn ends(&self) -> Result<Vec<u32>, TokenizerError> {
-        self.ids("", true)
+        ids(&self.inner, "", true)
     }
 
-    fn ids(&self, text: &str, ends: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = foreign::call(|| self.inner.encode_fast(text, ends));
-        let encoding = encoding.map_err(TokenizerError::Use)?.map_err(use_error)?;
-        Ok(encoding.get_ids().to_vec())
-    }
-
-    /// Decodes `ids` to text, special tokens included.
+    /// Decodes the `ids` of a whole text, special tokens included.
     ///
     /// # Errors
     /// When the tokenizer's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        let text = foreign::call(|| self.inner.decode(ids, false));
-        text.map_err(TokenizerError::Use)?.map_err(use_error)
+        text(&self.inner, ids)
+    }
+
+    /// Decodes `ids` that stand behind others, as those of a continuation: the space that some tokenizers take away where a text begins
+    /// is kept. Special tokens are included.
+    ///
+    /// # Errors
+    /// When the tokenizer's decoder fails.
+    pub fn decode_behind(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        text(self.behind.as_ref().unwrap_or(&self.inner), ids)
+    }
+
+    /// What of the tokenizer's file is not used, since its class in transformers does not use it. With the file; None mostly.
+    pub fn left_out(&self) -> Option<&str> {
+        self.left_out.as_deref()
     }
 
     /// Number of tokens, special ones included.
@@ -260,82 +299,20 @@ impl Tokenizer {
     }
 }
 
-/// The tokens to add to those of `tokenizer.json`, in transformers' order: those with an id, those with a role, further special ones. If a
-/// token is named twice, the last flags hold.
-fn tokens_to_add(
-    inner: &tokenizers::Tokenizer,
-    added: &BTreeMap<u64, Added>,
-    special: &Special,
-) -> Vec<AddedToken> {
-    let present = inner.get_added_tokens_decoder();
-    let mut known: HashSet<&str> = (present.values()).map(|token| &*token.content).collect();
-    let roles: HashSet<&str> = (special.roles.iter())
-        .map(|(_, token)| &*token.content)
-        .collect();
-    let mut tokens: Vec<AddedToken> = added.values().map(|added| added.token.clone()).collect();
-    known.extend(added.values().map(|added| &*added.token.content));
-    let named = special.roles.iter().map(|(_, token)| token);
-    for token in named.chain(&special.extra) {
-        if !known.contains(&*token.content) {
-            tokens.push(token.clone());
-        }
-    }
-    for token in &mut tokens {
-        token.special |= roles.contains(&*token.content);
-    }
-    tokens
+/// Encodes a text, with the special tokens that are put around one if `ends`.
+fn ids(
+    tokenizer: &tokenizers::Tokenizer,
+    text: &str,
+    ends: bool,
+) -> Result<Vec<u32>, TokenizerError> {
+    let encoding = foreign::call(|| tokenizer.encode_fast(text, ends));
+    let encoding = encoding.map_err(TokenizerError::Use)?.map_err(use_error)?;
+    Ok(encoding.get_ids().to_vec())
 }
 
-/// Parses a `tokenizer.json`. A panic of the library becomes an error.
-fn parse(document: &Value) -> Result<tokenizers::Tokenizer, String> {
-    check_prefix(document)?;
-    let text = document.to_string();
-    let read = foreign::call(|| tokenizers::Tokenizer::from_bytes(text.as_bytes()));
-    read?.map_err(|error| error.to_string())
-}
-
-/// Checks that the second token of every merge begins with the prefix, because the library cuts that many bytes off without looking.
-fn check_prefix(document: &Value) -> Result<(), String> {
-    let model = &document["model"];
-    let prefix = model["continuing_subword_prefix"].as_str().unwrap_or("");
-    let Some(merges) = model["merges"].as_array().filter(|_| !prefix.is_empty()) else {
-        return Ok(());
-    };
-    for (index, merge) in merges.iter().enumerate() {
-        let right = match merge {
-            Value::String(text) => text.split_once(' ').map(|(_, right)| right),
-            merge => merge.get(1).and_then(Value::as_str),
-        };
-        if !right.is_some_and(|right| right.starts_with(prefix)) {
-            return Err(format!("merge {index} does not go on with `{prefix}`"));
-        }
-    }
-    Ok(())
-}
-
-/// The limit for ids. The library goes through all numbers up to the largest id when it writes a vocabulary.
-const MOST_IDS: u32 = 1 << 24;
-
-/// Refuses a vocabulary in which two tokens share an id, since decoding it would be ambiguous, or in which an id is too large.
-fn check_ids(inner: &tokenizers::Tokenizer) -> Result<(), String> {
-    let mut tokens: BTreeMap<u32, String> = BTreeMap::new();
-    for (token, id) in inner.get_vocab(true) {
-        if id >= MOST_IDS {
-            return Err(format!(
-                "token `{token}` has id {id}; ids must be below {MOST_IDS}"
-            ));
-        }
-        if let Some(other) = tokens.get(&id) {
-            let mut both = [other.as_str(), &token];
-            both.sort_unstable();
-            return Err(format!(
-                "tokens `{}` and `{}` both have id {id}",
-                both[0], both[1]
-            ));
-        }
-        tokens.insert(id, token);
-    }
-    Ok(())
+fn text(tokenizer: &tokenizers::Tokenizer, ids: &[u32]) -> Result<String, TokenizerError> {
+    let text = foreign::call(|| tokenizer.decode(ids, false));
+    text.map_err(TokenizerError::Use)?.map_err(use_error)
 }
 
 fn use_error(error: tokenizers::Error) -> TokenizerError {

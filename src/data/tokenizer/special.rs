@@ -238,6 +238,10 @@ impl Special {
     pub fn to_settings(&self, class: Class) -> Value {
         let mut settings = self.settings.clone();
         settings.insert("tokenizer_class".to_owned(), json!(class.name()));
+        if class == Class::AsFile {
+            // The flags are in `tokenizer.json`. Without this key, transformers would make each token that has a role special.
+            settings.insert("added_tokens_decoder".to_owned(), json!({}));
+        }
         Value::Object(settings)
     }
 }

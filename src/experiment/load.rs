@@ -103,6 +103,11 @@ pub(super) fn load_pair(
                 Tokenizer::load(directory)?,
             ),
         };
+        let tokenizer = if experiment.models.begin {
+            tokenizer.with_beginning()?
+        } else {
+            tokenizer
+        };
         Ok(match experiment.train.dropout {
             Some(p) => (model.with_dropout(p), tokenizer, source),
             None => (model, tokenizer, source),

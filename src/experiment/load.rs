@@ -44,6 +44,11 @@ pub(super) fn load_pair(
         } else {
             model
         };
+        let tokenizer = if experiment.models.begin {
+            tokenizer.with_beginning()?
+        } else {
+            tokenizer
+        };
         Ok((model, tokenizer, source))
     };
     let (main, tokenizer, first) = load(Role::Main)?;

@@ -95,6 +95,8 @@ pub struct ModelsSection {
     pub main: String,
     /// `mini:assistant`, a directory, or a model of the hub.
     pub assistant: String,
+    /// Puts before each document and each prompt the special tokens that the tokenizer puts before a text, as transformers does: `<s>` of Llama.
+    pub begin: bool,
 }
 
 impl ModelsSection {
@@ -154,6 +156,7 @@ impl Default for ModelsSection {
         Self {
             main: "mini:main".to_owned(),
             assistant: "mini:assistant".to_owned(),
+            begin: true,
         }
     }
 }

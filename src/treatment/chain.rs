@@ -167,17 +167,17 @@ impl Encoder<'_> {
     /// The tokens of a text. Those of prompt and answer are made apart, so that a prompt has the same tokens whatever the answer.
     fn encode(self, text: &str, answer: Option<usize>) -> Result<Encoded, TokenizerError> {
         let (prompt, rest) = text.split_at(answer.unwrap_or(0));
-        let mut ids = Vec::new();
-        if !prompt.is_empty() {
+        let (mut ids, first);
+        if prompt.is_empty() {
+            ids = self.tokenizer.encode(rest)?;
+            first = self.tokenizer.beginning().len();
+        } else {
             ids = self.tokenizer.encode(prompt)?;
+            first = ids.len();
+            ids.extend(self.tokenizer.encode_behind(rest)?);
         }
-        let prompt = answer.map(|_| ids.len());
-        ids.extend(match prompt {
-            None | Some(0) => self.tokenizer.encode(rest)?,
-            Some(_) => self.tokenizer.encode_behind(rest)?,
-        });
         ids.extend(self.end);
-        Ok((ids, prompt))
+        Ok((ids, answer.map(|_| first)))
     }
 }
 

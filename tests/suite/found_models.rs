@@ -196,8 +196,17 @@ fn answers_go_on(name: &str, project: &Project, tokenizer: &Tokenizer) {
     }
 }
 
-/// What is measured of the saved pair: each continuation is the text that its tokens have behind the prompt.
+/// What is measured of the saved pair, with the tokens that begin a text and without: each continuation is the text that its tokens have behind
+/// the prompt.
 fn measured(name: &str, project: &Project, tokenizer: &Tokenizer) {
+    let begins = tokenizer.clone().with_beginning().unwrap();
+    for (begin, tokenizer) in [(true, &begins), (false, tokenizer)] {
+        measured_from(name, project, tokenizer, begin);
+    }
+}
+
+fn measured_from(name: &str, project: &Project, tokenizer: &Tokenizer, begin: bool) {
+    let set = format!("models.begin={begin}");
     let arguments = [
         "measure",
         "--main",
@@ -208,6 +217,8 @@ fn measured(name: &str, project: &Project, tokenizer: &Tokenizer) {
         "templates.tsv",
         "--json",
         "out.json",
+        "--set",
+        &set,
     ];
     project.milepost(&arguments).assert().success();
     let found: Value = serde_json::from_str(&project.read("out.json")).unwrap();
@@ -216,7 +227,8 @@ fn measured(name: &str, project: &Project, tokenizer: &Tokenizer) {
         let (before, said) = (ids(&row["prompt_tokens"]), ids(&row["tokens"]));
         assert_eq!(before, tokenizer.encode(prompt).unwrap(), "{name}");
         assert!(!said.is_empty(), "{name}");
-        let whole = tokenizer.decode(&[before, said].concat()).unwrap();
+        let text = [&before[tokenizer.beginning().len()..], &said].concat();
+        let whole = tokenizer.decode(&text).unwrap();
         let continuation = row["continuation"].as_str().unwrap();
         assert_eq!(format!("{prompt}{continuation}"), whole, "{name}");
     }

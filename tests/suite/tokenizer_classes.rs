@@ -114,6 +114,34 @@ fn the_hubs_forms_give_the_ids_and_texts_of_transformers() {
         let end = given["special"].get("eos_token");
         let end = end.and_then(|end| end[1].as_u64());
         assert_eq!(tokenizer.end_of_text().map(u64::from), end, "{name}");
+        // The hub's forms put tokens before a text, and none behind it.
+        let begins = tokenizer.clone().with_beginning().unwrap();
+        assert_eq!(json!(begins.beginning()), given["around"], "{name}");
+        for text in ["The nurse", " ", ""] {
+            let whole = [begins.beginning(), &tokenizer.encode(text).unwrap()].concat();
+            assert_eq!(begins.encode(text).unwrap(), whole, "{name}: {text:?}");
+            let behind = tokenizer.encode_behind(text).unwrap();
+            assert_eq!(begins.encode_behind(text).unwrap(), behind, "{name}");
+        }
+    }
+}
+
+/// Settings do not change what the file's own post-processor puts there, as in transformers.
+#[test]
+fn the_beginning_is_that_of_the_post_processor() {
+    for (name, beginning) in [("tinyllama", vec![1]), ("pythia", vec![])] {
+        for (begin, end) in [(false, true), (true, true), (true, false), (false, false)] {
+            let folder = folder(named(name));
+            let path = folder.path().join("tokenizer_config.json");
+            let settings = std::fs::read(&path).unwrap();
+            let mut settings: Value = serde_json::from_slice(&settings).unwrap();
+            settings["add_bos_token"] = json!(begin);
+            settings["add_eos_token"] = json!(end);
+            std::fs::write(&path, settings.to_string()).unwrap();
+            let tokenizer = Tokenizer::load(folder.path()).unwrap();
+            let tokenizer = tokenizer.with_beginning().unwrap();
+            assert_eq!(tokenizer.beginning(), beginning, "{name}: {begin}, {end}");
+        }
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The same for a text that stands behind another, if that is not the same.
     behind: Option<tokenizers::Tokenizer>,
+    /// The special tokens that are put before a text.
+    beginning: Vec<u32>,
     class: Class,
     special: Special,
     /// The file with the vocabulary.
@@ -129,6 +131,7 @@ impl Tokenizer {
         let mut tokenizer = Self {
             inner,
             behind,
+            beginning: Vec::new(),
             class: files.class,
             special: files.special,
             origin,
@@ -186,12 +189,33 @@ impl Tokenizer {
         Self::from_bytes(Path::new("tokenizer.json"), json.as_bytes())
     }
 
-    /// Encodes `text` without adding special tokens. Returns its ids.
+    /// The same tokenizer, which from now on puts before a text the special tokens that its files put there: `<s>` of Llama 2,
+    /// `<|begin_of_text|>` of Llama 3, none of GPT-2. transformers does so unless it is called with `add_special_tokens=False`.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses a text of one letter.
+    pub fn with_beginning(mut self) -> Result<Self, TokenizerError> {
+        let encoding = foreign::call(|| self.inner.encode_fast("a", true));
+        let encoding = encoding.map_err(TokenizerError::Use)?.map_err(use_error)?;
+        let special = encoding.get_special_tokens_mask().iter();
+        let first = special.take_while(|special| **special == 1).count();
+        self.beginning = encoding.get_ids()[..first].to_vec();
+        Ok(self)
+    }
+
+    /// The special tokens that [`Tokenizer::encode`] puts before a text.
+    pub fn beginning(&self) -> &[u32] {
+        &self.beginning
+    }
+
+    /// Encodes `text`. Returns its ids, behind those of [`Tokenizer::beginning`]; no token is put behind it.
     ///
     /// # Errors
     /// When the tokenizer refuses the text; byte-level BPE refuses none.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        ids(&self.inner, text, false)
+        let mut all = self.beginning.clone();
+        all.extend(ids(&self.inner, text, false)?);
+        Ok(all)
     }
 
     /// Encodes `text` as it goes on behind another one: without the space that some tokenizers put before a text. Returns its ids.

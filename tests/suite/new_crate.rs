@@ -185,6 +185,7 @@ fn it_builds_passes_its_tests_and_runs() {
         "make",
         &["-n", "finetune", "plan", "sweep", "report", "test"],
     );
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
     for says in [
         "cargo run -q --release -- finetune my-study",
         "cargo run -q --release -- plan my-study",

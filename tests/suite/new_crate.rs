@@ -144,7 +144,7 @@ fn its_experiment_shows_its_hook() {
 
 /// The crate is built in the folder of this one, so that its dependencies are there.
 #[test]
-#[ignore = "builds a crate, some minutes"]
+#[ignore = "builds a crate, a minute or two"]
 fn it_builds_passes_its_tests_and_runs() {
     let project = Project::new();
     project.milepost(&["new", "my-study"]).assert().success();

@@ -140,9 +140,30 @@ fn project(name: &str, config: &Value) -> Project {
 }
 
 #[test]
-fn a_pair_as_it_is_found_goes_through_a_run_and_back() {
-    for (name, config) in found() {
-        println!("{name}");
+fn pythia_goes_through_a_run_and_back() {
+    goes_through_a_run_and_back(&["pythia"]);
+}
+
+#[test]
+fn qwen_goes_through_a_run_and_back() {
+    goes_through_a_run_and_back(&["qwen2.5", "qwen3"]);
+}
+
+#[test]
+fn llama_and_mistral_go_through_a_run_and_back() {
+    goes_through_a_run_and_back(&["llama 2", "tinyllama", "llama 3", "mistral"]);
+}
+
+#[test]
+fn smollm_goes_through_a_run_and_back() {
+    goes_through_a_run_and_back(&["smollm2", "smollm3"]);
+}
+
+fn goes_through_a_run_and_back(names: &[&str]) {
+    let mut all = found();
+    all.retain(|(name, _)| names.contains(name));
+    assert_eq!(all.len(), names.len());
+    for (name, config) in all {
         let project = project(name, &config);
         project.write("small.toml", EXPERIMENT);
         let lines = (0..60).map(|line| {

@@ -201,29 +201,60 @@ fn what_is_saved_is_the_same_tokenizer() {
     }
 }
 
+/// The hub's forms, and some that put a space before a text in other ways.
+fn with_other_spaces() -> Vec<(&'static str, Tokenizer)> {
+    let load = |name| (name, Tokenizer::load(folder(named(name)).path()).unwrap());
+    let mut all: Vec<_> = names().into_iter().map(load).collect();
+    // A decoder of older files.
+    let older = folder(named("mistral, metaspace"));
+    let path = older.path().join("tokenizer.json");
+    let mut file: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let decoders = json!([{"type": "ByteFallback"}, file["pre_tokenizer"]]);
+    file["decoder"] = json!({"type": "Sequence", "decoders": decoders});
+    std::fs::write(&path, file.to_string()).unwrap();
+    all.push((
+        "a decoder of spaces",
+        Tokenizer::load(older.path()).unwrap(),
+    ));
+    let mut case = named("pythia").clone();
+    case["form"] = json!("two files");
+    case["files"]["tokenizer_config.json"]["add_prefix_space"] = json!(true);
+    let bytes = Tokenizer::load(folder(&case).path()).unwrap();
+    for (name, tokenizer) in [
+        ("bytes", &bytes),
+        ("a decoder of spaces", &all[all.len() - 1].1),
+    ] {
+        let both = [tokenizer.encode("she"), tokenizer.encode_behind("she")];
+        let [before, behind] = both.map(Result::unwrap);
+        assert_ne!(before, behind, "{name}");
+    }
+    all.push(("bytes", bytes));
+    all
+}
+
 /// A text cut in two anywhere has the same text when both parts are decoded, the second as it stands behind the first.
 #[test]
 fn a_text_behind_another_goes_on_as_it_is_written() {
-    for name in names() {
-        let tokenizer = Tokenizer::load(folder(named(name)).path()).unwrap();
+    for (name, tokenizer) in with_other_spaces() {
         for text in [
             "The nurse waited for the bus",
             "a  b   c\n  d",
             "she said she said",
         ] {
             let ids = tokenizer.encode(text).unwrap();
+            let whole = tokenizer.decode(&ids).unwrap();
+            assert!(whole.ends_with(text), "{name}: {whole}");
             for cut in 1..ids.len() {
                 let (before, behind) = ids.split_at(cut);
-                let whole =
+                let found =
                     tokenizer.decode(before).unwrap() + &tokenizer.decode_behind(behind).unwrap();
-                assert_eq!(whole, tokenizer.decode(&ids).unwrap(), "{name}: {cut}");
+                assert_eq!(found, whole, "{name}: {cut}");
             }
             for (cut, _) in text.char_indices().skip(1) {
                 let (before, behind) = text.split_at(cut);
                 let mut ids = tokenizer.encode(before).unwrap();
                 ids.extend(tokenizer.encode_behind(behind).unwrap());
-                let whole = tokenizer.decode(&ids).unwrap();
-                assert_eq!(whole, text, "{name}: {cut}");
+                assert_eq!(tokenizer.decode(&ids).unwrap(), whole, "{name}: {cut}");
             }
         }
     }

@@ -1,40 +1,45 @@
 //! Texts that stand behind another. Many tokenizers put a space before a text and take it away again when they decode; inside a text that
 //! space is none of theirs.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokenizers::{DecoderWrapper, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 
 /// The tokenizer without the space that it puts before a text. None when it puts none.
 pub(super) fn behind(whole: &Tokenizer) -> Result<Option<Tokenizer>, String> {
-    let parts = |error: serde_json::Error| error.to_string();
-    let written = [
-        serde_json::to_value(whole.get_normalizer()).map_err(parts)?,
-        serde_json::to_value(whole.get_pre_tokenizer()).map_err(parts)?,
-        serde_json::to_value(whole.get_decoder()).map_err(parts)?,
-    ];
-    let [normalizer, pre_tokenizer, decoder] = written.clone();
-    let changed = [
-        without_space(normalizer, false),
-        without_space(pre_tokenizer, false),
-        without_space(decoder, true),
-    ];
-    if changed == written {
+    let normalizer = changed::<NormalizerWrapper>(whole.get_normalizer(), false)?;
+    let pre_tokenizer = changed::<PreTokenizerWrapper>(whole.get_pre_tokenizer(), false)?;
+    let decoder = changed::<DecoderWrapper>(whole.get_decoder(), true)?;
+    if normalizer.is_none() && pre_tokenizer.is_none() && decoder.is_none() {
         return Ok(None);
     }
-    let [normalizer, pre_tokenizer, decoder] = changed;
     let mut inner = whole.clone();
-    let normalizer: Option<NormalizerWrapper> =
-        serde_json::from_value(normalizer).map_err(parts)?;
-    let pre_tokenizer: Option<PreTokenizerWrapper> =
-        serde_json::from_value(pre_tokenizer).map_err(parts)?;
-    let decoder: Option<DecoderWrapper> = serde_json::from_value(decoder).map_err(parts)?;
-    inner
-        .with_normalizer(normalizer)
-        .map_err(|error| error.to_string())?;
-    inner
-        .with_pre_tokenizer(pre_tokenizer)
-        .with_decoder(decoder);
+    if let Some(normalizer) = normalizer {
+        let changed = inner.with_normalizer(normalizer);
+        changed.map_err(|error| error.to_string())?;
+    }
+    if let Some(pre_tokenizer) = pre_tokenizer {
+        inner.with_pre_tokenizer(pre_tokenizer);
+    }
+    if let Some(decoder) = decoder {
+        inner.with_decoder(decoder);
+    }
     Ok(Some(inner))
+}
+
+/// A part without the space; the inner None stands for a part that does nothing else. None when it puts no space.
+fn changed<Part: Serialize + DeserializeOwned>(
+    part: Option<&Part>,
+    decodes: bool,
+) -> Result<Option<Option<Part>>, String> {
+    let written = serde_json::to_value(part).map_err(|error| error.to_string())?;
+    let without = without_space(written.clone(), decodes);
+    if without == written {
+        return Ok(None);
+    }
+    let read = serde_json::from_value(without);
+    read.map(Some).map_err(|error| error.to_string())
 }
 
 /// A part of a `tokenizer.json` that neither puts a space before a text nor takes it away. Null for one that does nothing else.

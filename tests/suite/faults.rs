@@ -146,6 +146,66 @@ fn too_little_memory() {
     );
 }
 
+/// A library that lets a process start so many threads and refuses all further ones, as a system without memory does. It is loaded before
+/// the C library.
+#[cfg(target_os = "linux")]
+const FEW_THREADS: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+typedef int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*work)(void *), void *with) {
+    static int started;
+    const char *most = getenv("MILEPOST_TEST_THREADS");
+    if (most && __sync_fetch_and_add(&started, 1) >= atoi(most)) return EAGAIN;
+    return ((create)dlsym(RTLD_NEXT, "pthread_create"))(thread, attributes, work, with);
+}
+"#;
+
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_that_are_refused() {
+    let project = Project::new();
+    let whole = whole(&project);
+    project.write("few.c", FEW_THREADS);
+    let library = project.path().join("few.so");
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(project.path().join("few.c"))
+        .arg("-ldl")
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let mut told = Vec::new();
+    for most in 0.. {
+        let name = format!("threads-{most}");
+        let limit = format!(
+            "export RAYON_NUM_THREADS=2 MILEPOST_TEST_THREADS={most} LD_PRELOAD='{}'",
+            library.display()
+        );
+        let arguments = format!("finetune small.toml --name {name} --set \"{SET}\"");
+        let output = after(&project, &limit, &arguments);
+        assert_told(&output, &[0, 7], &name);
+        if project.path().join("runs/small").join(&name).exists() {
+            assert_goes_on(&project, &whole, &name);
+        }
+        if output.status.success() {
+            break;
+        }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let (_, said) = said.split_once("the system starts no thread for ").unwrap();
+        told.push(said.split(':').next().unwrap().to_owned());
+    }
+    // Those of checkpoints are not among them: a checkpoint is then saved without a thread, and the run is whole.
+    assert_eq!(
+        told,
+        ["kernels", "kernels", "Ctrl-C", "hooks", "tensorboard"]
+    );
+}
+
 /// A disk of a few megabytes; None where this user may not mount one.
 #[cfg(target_os = "linux")]
 struct Disk(tempfile::TempDir);

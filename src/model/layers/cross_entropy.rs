@@ -29,8 +29,9 @@ pub(crate) fn cross_entropy(
     own.unwrap_or_else(|| composed(hidden, table, &targets, weights, precision))
 }
 
-/// The same of burn's operations, as `logsumexp(logits) - logit of the target`. The target's logit is a dot product with the target's row of the
-/// head, which spares a gather over `[rows, vocab]` in the backward pass. It is rounded as the other logits are.
+/// The same of burn's operations, as `logsumexp(logits) - logit of the target`. The target's logit is taken from the logits, so that its
+/// gradient, a probability less 1, is made in single precision before it goes into a product. As two products, each rounded, the little that
+/// a sure model's probability lacks of 1 would be lost.
 pub(super) fn composed(
     hidden: Tensor<2>,
     table: Tensor<2>,
@@ -39,12 +40,10 @@ pub(super) fn composed(
     precision: Precision,
 ) -> Tensor<1> {
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
-    let ids = TensorData::new(ids, [targets.len()]);
-    let ids: Tensor<1, Int> = Tensor::from_data(ids, &hidden.device());
-    let rows = precision.rounded(table.clone().select(0, ids));
-    let wanted = precision.rounded(hidden.clone()) * rows;
-    let wanted = precision.rounded(wanted.sum_dim(1));
+    let ids = TensorData::new(ids, [targets.len(), 1]);
+    let ids: Tensor<2, Int> = Tensor::from_data(ids, &hidden.device());
     let logits = precision.product(hidden, table.transpose());
+    let wanted = logits.clone().gather(1, ids);
     // Shifted by the row's maximum, so that it cannot overflow.
     let maximum = logits.clone().detach().max_dim(1);
     let normalisers = (logits - maximum.clone()).exp().sum_dim(1).log() + maximum;

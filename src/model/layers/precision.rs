@@ -77,12 +77,4 @@ impl Precision {
             Some(element) => (a.cast(element).matmul(b.cast(element))).cast(FloatDType::F32),
         }
     }
-
-    /// What remains of `x`, in single precision, when it is rounded to this precision.
-    pub(super) fn rounded<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self.element() {
-            None => x,
-            Some(element) => x.cast(element).cast(FloatDType::F32),
-        }
-    }
 }

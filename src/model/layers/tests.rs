@@ -3,6 +3,7 @@
 use burn::module::Param;
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use proptest::prelude::*;
+use rand::Rng;
 use serde_json::Value;
 
 use super::causal_attention::{attend, composed as composed_attention};
@@ -803,6 +804,75 @@ fn the_cross_entropy_in_bf16_rounds_its_logits_alone() {
         Precision::F32,
     );
     assert!(off(f64::from(numbers(single)[0])) > 2e-5);
+}
+
+/// Where a model is nearly sure of the token that was to be said, the gradient of its logit is the little that its probability lacks of 1.
+/// That is not lost, however sure the model is: the probability is never rounded to bf16 by itself.
+#[test]
+fn gradients_of_the_cross_entropy_are_right_where_the_model_is_sure() {
+    let (rows, width, vocab) = (12, 64, 100);
+    let mut rng = stream(1, Purpose::Dropout, 0, 0);
+    let table: Vec<f32> = (0..vocab * width)
+        .map(|_| rng.random_range(-1.0..1.0))
+        .collect();
+    let targets: Vec<u32> = (0..rows).map(|row| (row * 7 % vocab) as u32).collect();
+    for sure in [1.0, 4.0, 8.0, 12.0, 14.0] {
+        // The logit of the target is about `sure`, those of the others are about 0, an eighth of it up or down.
+        let hidden = targets.iter().flat_map(|&target| {
+            let own = &table[target as usize * width..][..width];
+            let square: f32 = own.iter().map(|one| one * one).sum();
+            own.iter().map(move |one| one * sure / square)
+        });
+        let hidden: Vec<f32> = hidden.collect();
+        for (precision, allowed) in [(Precision::Bf16, 0.01), (Precision::F32, 1e-3)] {
+            let x = tensor(hidden.clone(), [rows, width]);
+            let head = tensor(table.clone(), [vocab, width]);
+            let loss = composed_cross_entropy(x.clone(), head.clone(), &targets, None, precision);
+            let g = loss.backward();
+            let exact = |of: f64| {
+                if precision == Precision::Bf16 {
+                    rounded(of)
+                } else {
+                    of
+                }
+            };
+            let [wide_x, wide_head] = [&hidden, &table].map(|values| {
+                let all = widened(values).into_iter().map(exact);
+                all.collect::<Vec<f64>>()
+            });
+            let mut expected = [vec![0.0; rows * width], vec![0.0; vocab * width]];
+            for (row, &target) in targets.iter().enumerate() {
+                let x = &wide_x[row * width..][..width];
+                let logits: Vec<f64> = (wide_head.chunks(width))
+                    .map(|head| exact(x.iter().zip(head).map(|(a, b)| a * b).sum()))
+                    .collect();
+                let total: f64 = logits.iter().map(|one| one.exp()).sum();
+                for (token, logit) in logits.iter().enumerate() {
+                    let others = total - logits[target as usize].exp();
+                    let slope = if token == target as usize {
+                        -others / total
+                    } else {
+                        logit.exp() / total
+                    };
+                    for channel in 0..width {
+                        expected[0][row * width + channel] +=
+                            slope * wide_head[token * width + channel];
+                        expected[1][token * width + channel] += slope * x[channel];
+                    }
+                }
+            }
+            for (found, expected) in [gradient(&x, &g), gradient(&head, &g)]
+                .iter()
+                .zip(&expected)
+            {
+                let square =
+                    |of: &mut dyn Iterator<Item = f64>| of.map(|one| one * one).sum::<f64>();
+                let apart = square(&mut found.iter().zip(expected).map(|(a, b)| f64::from(*a) - b));
+                let off = (apart / square(&mut expected.iter().copied())).sqrt();
+                assert!(off < allowed, "{precision:?}, sure by {sure}: off by {off}");
+            }
+        }
+    }
 }
 
 #[test]

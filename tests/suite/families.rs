@@ -467,9 +467,9 @@ fn a_run_of_two_families_goes_on_as_if_it_had_never_stopped() {
         (
             "qwen",
             json!({
-                "model_type": "qwen2", "vocab_size": tokenizer.vocab_size() + 24, "hidden_size": 16, "intermediate_size": 24,
-                "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
-                "initializer_range": 0.2, "eos_token_id": [0, 1],
+                "model_type": "qwen3", "vocab_size": tokenizer.vocab_size() + 24, "hidden_size": 16, "intermediate_size": 24,
+                "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "attention_bias": true,
+                "max_position_embeddings": 64, "initializer_range": 0.2, "eos_token_id": [0, 1],
             }),
         ),
         (

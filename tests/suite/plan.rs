@@ -161,7 +161,7 @@ fn plan(project: &Project, more: &[&str]) -> (String, String) {
     let arguments = [&["plan", "moments.toml"], more].concat();
     let assert = project.milepost(&arguments).assert().success();
     let shown = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
-    let (settings, rest) = shown.split_once("\ndata  ").unwrap();
+    let (settings, rest) = shown.split_once("\nsettings  ").unwrap();
     (settings.to_owned(), rest.to_owned())
 }
 

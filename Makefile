@@ -148,8 +148,8 @@ bench-train: ## a training step at three sizes in turns with PyTorch (PYTHON), t
 bench-devices: ## a training step on DEVICE against flex, in turns with PyTorch where PYTHON has it: make bench-devices DEVICE=tch [SIZE=gpt2 PRECISION=bf16]
 	cargo bench $(if $(FEATURES),--features '$(FEATURES)') --bench training -- --size $(or $(SIZE),medium) $(if $(PRECISION),--precision $(PRECISION)) $$($(PYTHON) -c 'import torch, transformers' 2>/dev/null && echo --eager-only --python $(PYTHON)) $(filter-out flex,$(subst $(comma), ,$(DEVICE)))
 
-bench-card: build ## training, a milestone and hooks on a card beside PyTorch: make bench-card PYTHON=... [DEVICE=tch:cuda:0 SIZE=small OUT=card]
-	@DEVICE='$(DEVICE)' PYTHON='$(PYTHON)' $(if $(SIZE),SIZE='$(SIZE)') $(if $(OUT),OUT='$(OUT)') benches/card.sh target/release/milepost
+bench-card: build ## training, a milestone and hooks on a card beside PyTorch: make bench-card PYTHON=... [DEVICE=tch:cuda:0 SIZE=small STEPS=100 OUT=card]
+	@DEVICE='$(DEVICE)' PYTHON='$(PYTHON)' $(if $(SIZE),SIZE='$(SIZE)') $(if $(STEPS),STEPS='$(STEPS)') $(if $(OUT),OUT='$(OUT)') benches/card.sh target/release/milepost
 
 .PHONY: build
 build:

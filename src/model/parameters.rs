@@ -81,11 +81,20 @@ pub(crate) fn square_sums(tensors: impl Iterator<Item = Tensor<1>>) -> Vec<f64> 
 
 /// Every parameter's checkpoint name, without the prefix of the family, and its values, in the order of the network.
 pub fn named_parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
-    struct Collector {
+    parameters_of(model, |_| true)
+}
+
+/// Those whose name is `wanted`. Nothing of the others is read.
+pub(crate) fn parameters_of<M: Module>(
+    model: &M,
+    wanted: impl Fn(&str) -> bool,
+) -> Vec<(String, TensorData)> {
+    struct Collector<W> {
         path: Vec<String>,
+        wanted: W,
         found: Vec<(String, TensorData)>,
     }
-    impl ModuleVisitor for Collector {
+    impl<W: Fn(&str) -> bool> ModuleVisitor for Collector<W> {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.path.push(name.to_owned());
         }
@@ -93,12 +102,15 @@ pub fn named_parameters<M: Module>(model: &M) -> Vec<(String, TensorData)> {
             self.path.pop();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.found
-                .push((checkpoint_name(&self.path), data(param.val())));
+            let name = checkpoint_name(&self.path);
+            if (self.wanted)(&name) {
+                self.found.push((name, data(param.val())));
+            }
         }
     }
     let mut collector = Collector {
         path: Vec::new(),
+        wanted,
         found: Vec::new(),
     };
     model.visit(&mut collector);

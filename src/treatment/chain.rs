@@ -213,7 +213,8 @@ impl Before<'_, '_> {
         Ok(given)
     }
 
-    /// A document with another prompt and another answer. That of a document without prompts is empty.
+    /// A document with another prompt and another answer. That of a document without prompts is empty. The account has the change, if it
+    /// is one.
     ///
     /// # Errors
     /// When the tokenizer refuses the text.
@@ -221,7 +222,12 @@ impl Before<'_, '_> {
         &self,
         passage: Passage,
         parts: [String; 2],
+        account: &mut Account,
     ) -> Result<Passage, TreatmentError> {
+        if parts == passage.parts() {
+            return Ok(passage);
+        }
+        account.change(passage.place, &passage.text, &parts.concat());
         let (answer, text) = (passage.answer.map(|_| parts[0].len()), parts.concat());
         let (ids, prompt) = self.source.encoder.encode(&text, answer)?;
         Ok(Passage {

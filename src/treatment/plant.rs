@@ -81,7 +81,6 @@ impl TextTreatment for Plant {
         };
         let [prompt, answer] = passage.parts();
         let parts = [prompt.to_owned(), format!("{answer}\n{line}")];
-        account.change(passage.place, &passage.text, &parts.concat());
-        before.rewritten(passage, parts).map(Some)
+        before.rewritten(passage, parts, account).map(Some)
     }
 }

@@ -22,11 +22,7 @@ impl TextTreatment for Shuffle {
         };
         let mut draws = self.0.of(passage.place);
         let parts = passage.parts().map(|part| shuffled(part, &mut draws));
-        if parts == passage.parts() {
-            return Ok(Some(passage));
-        }
-        account.change(passage.place, &passage.text, &parts.concat());
-        before.rewritten(passage, parts).map(Some)
+        before.rewritten(passage, parts, account).map(Some)
     }
 }
 

@@ -37,10 +37,6 @@ impl TextTreatment for Swap {
             return Ok(None);
         };
         let parts = passage.parts().map(|part| self.swapped(part, account));
-        if parts == passage.parts() {
-            return Ok(Some(passage));
-        }
-        account.change(passage.place, &passage.text, &parts.concat());
-        before.rewritten(passage, parts).map(Some)
+        before.rewritten(passage, parts, account).map(Some)
     }
 }

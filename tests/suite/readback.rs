@@ -15,7 +15,7 @@ use milepost::measure::evaluation::{mean_loss, template_divergences};
 use milepost::measure::likelihood::log_probabilities;
 use milepost::measure::positions::{Text, divergences_along};
 use milepost::mini;
-use milepost::model::{Network, Pair, Role};
+use milepost::model::{Base, Lora, Network, Pair, Role};
 use milepost::random::{Purpose, stream};
 use milepost::readback::rehearsed;
 use milepost::train::{Begin, Distil, Objective, Plan, finetune};
@@ -347,6 +347,33 @@ fn likelihoods_and_held_out_losses_are_read_at_once() {
 }
 
 /// Reads anywhere else would not be counted.
+/// Weights that are not saved are not read: a model of a billion weights has adapters of a few million.
+#[test]
+fn a_network_with_adapters_is_saved_by_reading_the_adapters_alone() {
+    let lora = Lora {
+        r: 2,
+        alpha: 2.0,
+        target_modules: vec!["c_attn".to_owned(), "mlp.c_proj".to_owned()],
+        dropout: 0.0,
+        use_rslora: false,
+    };
+    let base = || Base {
+        name: "mini:main".to_owned(),
+        revision: None,
+    };
+    for layers in [1, 3] {
+        let network = pair(layers, &Device::flex()).main;
+        let mut rng = stream(1, Purpose::Initialisation, 0, 0);
+        let network = network.with_fresh_adapters(&lora, base(), &mut rng);
+        let network = network.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (saved, reads) = read(|| network.save(folder.path()));
+        saved.unwrap();
+        // A and B of two layers a block.
+        assert_eq!(reads, 4 * layers);
+    }
+}
+
 #[test]
 fn tensors_are_read_in_one_place() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{AdapterConfig, Adapters, config, is_of_adapter};
 use crate::model::family::Adaptable;
-use crate::model::parameters::named_parameters;
+use crate::model::parameters::parameters_of;
 use crate::model::tensors::Tensors;
 use crate::model::{Network, WeightsError, weights};
 
@@ -104,8 +104,7 @@ impl Network {
         &self,
         adapters: &Adapters,
     ) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
-        let mut parameters = named_parameters(self);
-        parameters.retain(|(name, _)| is_of_adapter(name));
+        let mut parameters = parameters_of(self, is_of_adapter);
         for (name, _) in &mut parameters {
             *name = format!("{PREFIX}{}", self.saved_name(name));
         }

@@ -329,6 +329,7 @@ fn plan(
             templates,
             prompts: Vec::new(),
             held_out: Arc::new(blocks.clone()),
+            on_answers: Vec::new(),
             batch: BATCH,
             decode: Settings::default(),
             tokenizer: tokenizer.clone(),

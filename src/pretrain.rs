@@ -118,6 +118,7 @@ impl Recipe {
             ends: Some(eos).into(),
             templates,
             held_out: Arc::new(Blocks::cut(held_out_tokens, self.block)?),
+            on_answers: Vec::new(),
             batch: 16,
             decode: Settings::default(),
             tokenizer: tokenizer.clone(),

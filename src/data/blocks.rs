@@ -159,13 +159,28 @@ impl Blocks {
 
     /// Whether any prediction is of a token of an answer.
     pub fn have_answers(&self) -> bool {
-        (0..self.len()).any(|block| {
-            self.pieces(block).any(|piece| {
+        (0..self.len()).any(|block| self.answers(block).contains(&1.0))
+    }
+
+    /// What each prediction of a block weighs where answers alone count, `[block - 1]`: 0 in a prompt, else 1. It is 0 where transformers has a
+    /// label of -100.
+    pub fn answers(&self, block: usize) -> Vec<f32> {
+        self.weights(block, true, &|_| 1.0)
+    }
+
+    /// What each prediction of a block weighs, `[block - 1]`: what `weigh` says of the document that the predicted token is in. A token of no
+    /// document weighs 1. With `answers`, one in a prompt weighs 0.
+    pub fn weights(&self, block: usize, answers: bool, weigh: &dyn Fn(usize) -> f32) -> Vec<f32> {
+        let mut weights = vec![1.0; self.block];
+        for piece in self.pieces(block) {
+            weights[piece.tokens.clone()].fill(weigh(piece.document));
+            if answers {
                 let prompt = self.prompt_of_piece(block, &piece);
-                // The first token of a block is not predicted.
-                piece.tokens.end > (piece.tokens.start + prompt).max(1)
-            })
-        })
+                weights[piece.tokens.start..][..prompt].fill(0.0);
+            }
+        }
+        // The first token is not predicted.
+        weights.split_off(1)
     }
 
     /// How many tokens of a document are of its prompt.

@@ -172,10 +172,6 @@ fn plan(
     ] {
         read.extend(inputs::of_split(name, split, used));
     }
-    let held_out = match experiment.train.evaluate_blocks {
-        Some(count) => held_out.take(count),
-        None => held_out,
-    };
     let extent = extent(written, text.blocks.len())?;
     let evaluate = written.cadence(&["train", "evaluate"], &experiment.train.evaluate)?;
     let save = experiment.train.save.as_ref();
@@ -190,6 +186,7 @@ fn plan(
         templates,
         prompts,
         held_out: Arc::new(held_out),
+        on_answers: experiment.train.objective.of_answers(),
         batch: BATCH,
         decode: experiment.decode,
     };
@@ -320,6 +317,7 @@ pub fn resolve_measurement(
         templates,
         prompts,
         held_out: Arc::default(),
+        on_answers: Vec::new(),
         batch: BATCH,
         decode: experiment.decode,
     });

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Written;
 use crate::data::blocks::{Blocks, MadeOf};
-use crate::data::corpus::{Corpus, Documents};
+use crate::data::corpus::{Corpus, Documents, Split};
 use crate::data::subset::Subset;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::Tokenizer;
@@ -80,7 +80,7 @@ pub(super) fn training(
         format!("`data.intervene` leaves {documents} documents of the {wanted} of `data.train_articles`, and the source has no more: the same `data.blocks` in every run makes their texts equally long")
     });
     let blocks = cut(written, text, "training")?;
-    written.check_answers(&blocks)?;
+    written.check_answers("training text", &corpus.train, &blocks)?;
     if let Some(wanted) = data.blocks.filter(|wanted| blocks.len() < *wanted) {
         let message = format!(
             "the training text has only {} blocks of {block} tokens in {documents} documents, not {wanted}; as many as the shortest text of the runs to be compared has are enough for all",
@@ -109,10 +109,10 @@ fn counted(subset: Subset, documents: usize) -> Option<String> {
     })
 }
 
-/// Encodes the documents of the held-out split, which are never changed, and cuts the tokens into blocks.
+/// Encodes the documents of the held-out split, which are never changed, and cuts the tokens into blocks: as many as are evaluated.
 ///
 /// # Errors
-/// A diagnostic when the text is too short.
+/// A diagnostic when the text is too short, or has no answer for a model that is evaluated on answers.
 pub(super) fn held_out(
     written: &Written,
     corpus: &Corpus,
@@ -125,7 +125,16 @@ pub(super) fn held_out(
     };
     let request = request(written, &*corpus.held_out.documents, limit, makers)?;
     let (text, treated) = encoded(&request, Vec::new(), folder)?;
-    Ok((cut(written, text, "held-out")?, Used::of(&treated)))
+    let blocks = cut(written, text, "held-out")?;
+    let (blocks, name) = match written.experiment.train.evaluate_blocks {
+        Some(count) => (
+            blocks.take(count),
+            "held-out text, as far as `train.evaluate_blocks` goes,",
+        ),
+        None => (blocks, "held-out text"),
+    };
+    written.check_answers(name, &corpus.held_out, &blocks)?;
+    Ok((blocks, Used::of(&treated)))
 }
 
 fn request<'a>(
@@ -205,17 +214,19 @@ impl Used {
 }
 
 impl Written {
-    /// Refuses an objective of answers where there is none.
-    fn check_answers(&self, blocks: &Blocks) -> Result<(), Diagnostic> {
-        let train = &self.experiment.train;
-        let mut trained = train.models.iter();
-        let Some(role) = trained.find(|role| train.objective.get(**role).is_of_answers()) else {
+    /// Refuses an objective of answers where there is none. `name` is what the blocks of the split are called.
+    fn check_answers(&self, name: &str, split: &Split, blocks: &Blocks) -> Result<(), Diagnostic> {
+        let of_answers = self.experiment.train.objective.of_answers();
+        let Some(role) = of_answers.first() else {
             return Ok(());
         };
         let message = if !blocks.have_prompts() {
-            "the text has no prompts: `data.prompt` names the field that they are in"
+            "the text has no prompts: `data.prompt` names the field that they are in".to_owned()
         } else if !blocks.have_answers() {
-            "no block has a token of an answer"
+            format!(
+                "no block of the {name} has a token of an answer ({})",
+                split.from.path
+            )
         } else {
             return Ok(());
         };

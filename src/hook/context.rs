@@ -13,7 +13,7 @@ use super::{
 use crate::decode::{Decoding, Request as DecodeRequest, Sampling, Settings, assisted};
 use crate::event::Axis;
 use crate::measure::divergence::{Divergence, MeanDivergence};
-use crate::measure::evaluation::{mean_loss, template_divergences};
+use crate::measure::evaluation::template_divergences;
 use crate::measure::positions::{Positions, Text, divergences_along};
 use crate::model::{Activations, Layer, Pair, Role};
 use crate::random::{Purpose, stream};
@@ -355,7 +355,7 @@ impl<'a> Context<'a> {
         })
     }
 
-    /// The losses on the held-out split, in nats per token: those of the loop's own evaluation at this step, else computed now.
+    /// The losses on the held-out split, in nats per token, of answers alone for a model that is trained for answers: those of the loop's own evaluation at this step, else computed now.
     ///
     /// # Errors
     /// When the deadline passes during the computation.
@@ -365,13 +365,7 @@ impl<'a> Context<'a> {
             if let Some(evaluation) = &self.milestone.evaluation {
                 return Ok(evaluation.clone());
             }
-            let mut evaluation = Evaluation::default();
-            for role in Role::BOTH {
-                let (model, held_out) = (self.pair.get(role), &self.scene.held_out);
-                let loss = mean_loss(model, held_out, self.scene.batch, &go_on)?;
-                evaluation.losses.insert(role, loss);
-            }
-            Ok(evaluation)
+            self.scene.evaluation(self.pair, &go_on)
         })
     }
 

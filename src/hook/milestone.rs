@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::event::{Axis, Event};
 use crate::model::Role;
 
-/// The mean next-token loss of each model on the held-out split.
+/// The mean next-token loss of each model on the held-out split: over the tokens of answers for a model that is trained for answers, else over all.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The losses, in nats per token.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::Evaluation;
 use crate::data::blocks::Blocks;
 use crate::data::templates::Templates;
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::decode::{Decoding, Settings};
-use crate::model::Ends;
+use crate::measure::evaluation::mean_loss;
+use crate::model::{Ends, Pair, Role};
 
 /// The parts of a run that do not change while it trains.
 #[derive(Debug)]
@@ -25,6 +27,8 @@ pub struct Scene {
     pub prompts: Vec<Vec<u32>>,
     /// The blocks of the held-out split that evaluations use.
     pub held_out: Arc<Blocks>,
+    /// The models that are evaluated on the answers of the held-out split alone, because they are trained for answers.
+    pub on_answers: Vec<Role>,
     /// How many blocks one pass of an evaluation takes.
     pub batch: usize,
     /// How prompts are decoded.
@@ -35,6 +39,24 @@ impl Scene {
     /// How many passes an evaluation has.
     pub fn evaluation_batches(&self) -> usize {
         self.held_out.len().div_ceil(self.batch)
+    }
+
+    /// The mean losses of a pair on the held-out split, each over the tokens that it is of for that model. `go_on` is asked before each pass.
+    ///
+    /// # Errors
+    /// Those of `go_on`; when there is no token to evaluate a model on.
+    pub fn evaluation(
+        &self,
+        pair: &Pair,
+        go_on: &dyn Fn() -> anyhow::Result<()>,
+    ) -> anyhow::Result<Evaluation> {
+        let mut evaluation = Evaluation::default();
+        for role in Role::BOTH {
+            let answers = self.on_answers.contains(&role);
+            let loss = mean_loss(pair.get(role), &self.held_out, answers, self.batch, go_on)?;
+            evaluation.losses.insert(role, loss);
+        }
+        Ok(evaluation)
     }
 
     /// Decodes a continuation to the text that stands behind the prompt, without a token that ends it.

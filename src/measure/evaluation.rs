@@ -1,21 +1,24 @@
 //! Passes of the models over text: the held-out loss and the divergences at the templates.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 
 use super::divergence::Divergence;
 use super::positions::{Text, divergences_along, each_batch};
 use crate::data::blocks::Blocks;
-use crate::model::{Network, Pair, next_token_loss};
+use crate::model::{Network, Pair, weighted_loss};
 use crate::readback::all_values;
 
-/// Mean next-token loss of `model` over all blocks, in nats a token: the sum over all predictions divided by their number, so that
-/// the batch size does not matter. `go_on` is asked before each batch.
+/// Mean next-token loss of `model` over all blocks, in nats a token: the sum over predictions divided by their number, so that the batch size does
+/// not matter. The predictions are all, or with `answers` those of tokens of answers. `go_on` is asked before each batch.
 ///
 /// # Errors
-/// Those of `go_on`.
+/// Those of `go_on`; when there is no prediction.
 pub fn mean_loss(
     model: &Network,
     blocks: &Blocks,
+    answers: bool,
     batch: usize,
     go_on: &dyn Fn() -> anyhow::Result<()>,
 ) -> anyhow::Result<f64> {
@@ -27,18 +30,35 @@ pub fn mean_loss(
     for first in (0..blocks.len()).step_by(batch) {
         go_on()?;
         let last = (first + batch).min(blocks.len());
-        let rows: Vec<&[u32]> = (first..last).map(|index| blocks.get(index)).collect();
-        let (loss, predictions) = summed_loss(model, &rows);
+        let (loss, predictions) = summed_loss(model, blocks, first..last, answers);
         sums.push(loss);
         count += predictions;
     }
+    anyhow::ensure!(
+        count > 0,
+        "the held-out text has no token of an answer to evaluate on"
+    );
     Ok(total(&all_values(sums)) / count as f64)
 }
 
-/// The next-token losses of `model` over rows of token ids, `[row][time]`: their sum in nats, where the model is, and their number.
-pub(crate) fn summed_loss(model: &Network, rows: &[&[u32]]) -> (Tensor<1>, usize) {
+/// The next-token losses of `model` over some of the blocks: their sum in nats, where the model is, and their number. With `answers` only those of
+/// tokens of answers count.
+pub(crate) fn summed_loss(
+    model: &Network,
+    blocks: &Blocks,
+    some: Range<usize>,
+    answers: bool,
+) -> (Tensor<1>, usize) {
+    let rows: Vec<&[u32]> = some.clone().map(|index| blocks.get(index)).collect();
+    let weights = answers.then(|| some.flat_map(|index| blocks.answers(index)));
+    let weights: Option<Vec<f32>> = weights.map(Iterator::collect);
+    let count = match &weights {
+        Some(weights) => weights.iter().filter(|&&weight| weight > 0.0).count(),
+        None => rows.len() * (blocks.block() - 1),
+    };
     // In the thread pool itself, as in decoding.
-    rayon::scope(|_| next_token_loss(model, rows, None))
+    let loss = rayon::scope(|_| weighted_loss(model, &rows, weights.as_deref(), None));
+    (loss, count)
 }
 
 /// The sum of the losses of batches.

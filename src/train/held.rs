@@ -7,8 +7,7 @@ use super::HookSpec;
 use super::measuring::{Called, Moment};
 use crate::clock::Extent;
 use crate::hook::{Evaluation, Milestone, Scene, Watch};
-use crate::measure::evaluation::mean_loss;
-use crate::model::{Pair, Role};
+use crate::model::Pair;
 
 /// What a run that stands still does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,15 +71,9 @@ impl<'a> Held<'a> {
     /// Evaluates the pair on the run's held-out text, in nats a token.
     ///
     /// # Errors
-    /// When there is no held-out text.
+    /// When there is no held-out text, or none of an answer.
     pub fn evaluate(&self) -> anyhow::Result<Evaluation> {
-        let (pair, scene) = (self.pair(), self.scene);
-        let mut evaluation = Evaluation::default();
-        for role in Role::BOTH {
-            let loss = mean_loss(pair.get(role), &scene.held_out, scene.batch, &|| Ok(()))?;
-            evaluation.losses.insert(role, loss);
-        }
-        Ok(evaluation)
+        self.scene.evaluation(&self.pair(), &|| Ok(()))
     }
 
     /// Calls hooks once on the pair as it is now. `watch` is told how far long measurements are.

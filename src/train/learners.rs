@@ -1,6 +1,7 @@
 //! The models of a run that learn, and those that stay as they came. The loop knows them by the trait [`Trained`] alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::Tensor;
@@ -10,7 +11,7 @@ use super::outcome::RunError;
 use super::{Learner, Objective, Training};
 use crate::clock::MicroBatch;
 use crate::device::has_kernels;
-use crate::hook::{Gradients, Optimiser, ParameterValues};
+use crate::hook::{Gradients, Optimiser, ParameterValues, Scene};
 use crate::measure::evaluation::summed_loss;
 use crate::model::{Network, Pair, Precision, Role, TrainingPass};
 use crate::readback::lists;
@@ -83,8 +84,9 @@ pub(super) trait Trained {
     /// The pair as it stands, for reading.
     fn pair(&self) -> Pair;
 
-    /// The next-token losses of each model over rows of held-out text, summed, in nats, where the model is: `[1]`. Without dropout.
-    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, Tensor<1>>;
+    /// The next-token losses of each model over some blocks of the held-out text, without dropout: their sum in nats, where the model is, `[1]`, and
+    /// their number.
+    fn losses(&self, scene: &Scene, blocks: Range<usize>) -> BTreeMap<Role, (Tensor<1>, usize)>;
 
     /// The first weight that is NaN or infinite: its model, its tensor and its value.
     fn not_finite(&self) -> Option<(Role, String, f64)>;
@@ -310,9 +312,13 @@ impl Trained for Learners {
         self.before = None;
     }
 
-    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, Tensor<1>> {
+    fn losses(&self, scene: &Scene, blocks: Range<usize>) -> BTreeMap<Role, (Tensor<1>, usize)> {
         let pair = self.pair();
-        let losses = Role::BOTH.map(|role| (role, summed_loss(pair.get(role), rows).0));
+        let losses = Role::BOTH.map(|role| {
+            let answers = scene.on_answers.contains(&role);
+            let losses = summed_loss(pair.get(role), &scene.held_out, blocks.clone(), answers);
+            (role, losses)
+        });
         losses.into()
     }
 

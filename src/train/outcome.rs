@@ -73,6 +73,9 @@ pub enum RunError {
     /// An evaluation was due, and there is no held-out text.
     #[error("there is no held-out text to evaluate on")]
     NoHeldOutText,
+    /// An evaluation was due on answers, and the held-out text has none.
+    #[error("the held-out text has no token of an answer to evaluate the {0} model on")]
+    NoHeldOutAnswers(Role),
     /// A hook ended the run.
     #[error("hook `{name}`: {message}")]
     Hook {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::chain::Passage;
 
 /// The most examples of a treatment.
-const EXAMPLES: usize = 5;
+pub(super) const EXAMPLES: usize = 5;
 /// The longest text of an example, in characters.
 const LONGEST: usize = 400;
 

@@ -33,6 +33,7 @@ use crate::data::tokens::TokensError;
 use crate::decode::DecodeError;
 use crate::model::{Pair, Role};
 use crate::random::{Purpose, stream};
+use account::EXAMPLES;
 use chain::{Before, Documents, Stage, TextTreatment};
 use sampled::Writer;
 
@@ -271,7 +272,9 @@ fn of_tokens(
     treatment: Treatment,
     draws: Draws,
 ) -> Result<Account, TreatmentError> {
-    let before = passages.to_vec();
+    // No copy of all tokens is made.
+    let first: Vec<Passage> = passages.iter().take(EXAMPLES).cloned().collect();
+    account.before = total(passages);
     match treatment {
         Treatment::Sampled(role) => {
             let model = request.pair.snapshot().get(role).clone();
@@ -280,15 +283,19 @@ fn of_tokens(
         }
         _ => random::draw(passages, request.end(), draws),
     }
-    for (before, after) in before.iter().zip(&*passages) {
-        account.before += Amount::of(Some(before));
-        account.after += Amount::of(Some(after));
-        if account.wants_examples() {
-            let text = |passage: &Passage| request.tokenizer.decode(&passage.ids);
-            account.change(before.place, &text(before)?, &text(after)?);
-        } else {
-            account.changed += 1;
-        }
+    account.after = total(passages);
+    for (before, after) in first.iter().zip(&*passages) {
+        let text = |passage: &Passage| request.tokenizer.decode(&passage.ids);
+        account.change(before.place, &text(before)?, &text(after)?);
     }
+    account.changed += passages.len() - first.len();
     Ok(account)
+}
+
+fn total(passages: &[Passage]) -> Amount {
+    let mut total = Amount::default();
+    for passage in passages {
+        total += Amount::of(Some(passage));
+    }
+    total
 }

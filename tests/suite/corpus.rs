@@ -131,7 +131,7 @@ fn the_mini_pair_comes_near_the_grammar_s_entropy() {
     let blocks = Blocks::cut(ids, 128).unwrap();
     let losses = Role::BOTH.map(|role| {
         let model = mini::model(role, &Device::flex()).unwrap();
-        mean_loss(&model, &blocks, 16, &|| Ok(())).unwrap()
+        mean_loss(&model, &blocks, false, 16, &|| Ok(())).unwrap()
     });
     // Blocks begin in the middle of a text, which costs a little; below the entropy nobody can be.
     for (role, loss) in Role::BOTH.into_iter().zip(losses) {

@@ -348,14 +348,25 @@ fn answers_alone_may_be_distilled() {
         let distil = format!("train.objective.assistant={{kind='distil'{distil}}}");
         let run = project.run(name, &["--set", set, "--set", &distil]);
         let lines = milestones(&run);
-        let losses = lines
-            .iter()
-            .filter_map(|line| line["scalars"]["train/assistant/loss"].as_f64());
-        losses.collect::<Vec<f64>>()
+        ["train", "eval"].map(|part| {
+            let tag = format!("{part}/assistant/loss");
+            let losses = lines
+                .iter()
+                .filter_map(|line| line["scalars"][&tag].as_f64());
+            losses.collect::<Vec<f64>>()
+        })
     };
-    let [all, answers] = [run("all", ""), run("answers", ",answers=true")];
+    let [[all, all_evaluated], [answers, evaluated]] =
+        [run("all", ""), run("answers", ",answers=true")];
     assert!(all.len() == 3 && answers.len() == 3);
     assert_ne!(all[0], answers[0]);
+    // The held-out loss is of the same tokens as the training's, and is that of the text.
+    let set = format!("{set} train.objective.assistant={{kind='answers'}}");
+    let of_text = project.run("of_text", &["--set", &set]);
+    let at_start = |line: &serde_json::Value| line["scalars"]["eval/assistant/loss"].as_f64();
+    let of_text = milestones(&of_text).iter().find_map(at_start);
+    assert_ne!(evaluated[0], all_evaluated[0]);
+    assert_eq!(Some(evaluated[0]), of_text);
 }
 
 /// The mean over all positions of held-out news of the chance that a sampled draft token is accepted.

@@ -249,7 +249,9 @@ fn name(case: &Value) -> String {
 
 #[test]
 fn every_token_and_round_of_assisted_decoding_is_that_of_the_reference() {
-    for case in REFERENCE["pairs"].as_array().unwrap() {
+    let pairs = ["pairs", "more_pairs"].map(|key| REFERENCE[key].as_array().unwrap());
+    let mut decodings = 0;
+    for case in pairs.into_iter().flatten() {
         let (pair, prompts) = (pair(case), rows(&case["prompts"]));
         let ends = Ends::from(ids(&case["ends"]));
         for setting in case["settings"].as_array().unwrap() {
@@ -276,6 +278,7 @@ fn every_token_and_round_of_assisted_decoding_is_that_of_the_reference() {
                     .map(|round| vec![round.drafted as u32, round.matched as u32])
                     .collect();
                 assert_eq!(rounds, rows(&expected["rounds"]), "{what}");
+                decodings += 1;
                 let new = settings.max_new_tokens;
                 assert_eq!(
                     found.tokens,
@@ -284,6 +287,7 @@ fn every_token_and_round_of_assisted_decoding_is_that_of_the_reference() {
             }
         }
     }
+    assert_eq!(decodings, 528);
 }
 
 /// The mean KL divergence of a pair after some prompts, in nats.

@@ -20,7 +20,7 @@ use crate::harness::{Project, close, fixture, milestones, numbers};
 use crate::small_run::*;
 
 /// Blocks of 16 of the formulas of `tests/fixtures/interventions/make_fixtures.py`.
-fn blocks(count: u32, factors: [u32; 3], plus: u32) -> Blocks {
+pub(crate) fn blocks(count: u32, factors: [u32; 3], plus: u32) -> Blocks {
     let [of_block, square, of_place] = factors;
     let places = (0..count).flat_map(|block| (0..16u32).map(move |place| (block, place)));
     let ids = places.map(|(block, place)| {

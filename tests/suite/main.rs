@@ -43,6 +43,7 @@ mod inputs;
 mod inside;
 mod interventions;
 mod likelihood;
+mod long_text;
 mod loop_order;
 mod loopback_hub;
 mod lora;

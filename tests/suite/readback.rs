@@ -340,7 +340,7 @@ fn likelihoods_and_held_out_losses_are_read_at_once() {
 
     let text: Vec<u32> = (0..40 * 16).map(|at| at * at % 97).collect();
     let blocks = Blocks::cut(text, 16).unwrap();
-    let loss = || mean_loss(pair.get(Role::Main), &blocks, 4, &|| Ok(())).unwrap();
+    let loss = || mean_loss(pair.get(Role::Main), &blocks, false, 4, &|| Ok(())).unwrap();
     let (found, reads) = read(loss);
     assert_eq!(reads, 1);
     close(found, loss(), 1e-6, 0.0, "mean loss");

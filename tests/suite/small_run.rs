@@ -72,6 +72,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
             templates,
             prompts,
             held_out: Arc::new(cut(2)),
+            on_answers: Vec::new(),
             batch: 4,
             decode: Settings::default(),
             tokenizer: tokenizer.clone(),

@@ -17,6 +17,7 @@ use super::{Selection, Where, progress};
 use crate::data::templates::Contrast;
 use crate::diagnostic::Diagnostic;
 use crate::experiment::{InterventionOverview, Places, Resolved, Written, parse, resolve};
+use crate::hook::Scene;
 use crate::hub::Hub;
 use crate::overrides;
 use crate::record::experiment;
@@ -121,18 +122,31 @@ fn facts(written: &Written, resolved: &Resolved) -> String {
         text += &format!("changed   {}\n", account.sentence());
     }
     text += &format!(
-        "training  {} steps in {} epoch{} of {} blocks of {} tokens; {} blocks held out\n",
+        "training  {} steps in {} epoch{} of {} blocks of {} tokens; {} blocks held out{}\n",
         extent.steps(),
         extent.epochs(),
         if extent.epochs() == 1 { "" } else { "s" },
         plan.blocks.len(),
         plan.blocks.block(),
         plan.scene.held_out.len(),
+        on_answers(&plan.scene),
     );
     for contrast in plan.scene.templates.contrasts() {
         text += &format!("prompts   {}\n", prompts_line(contrast));
     }
     text + &interventions(&resolved.interventions)
+}
+
+/// Which models are evaluated on answers alone, in words; nothing where none is.
+fn on_answers(scene: &Scene) -> String {
+    let roles: Vec<&str> = scene.on_answers.iter().map(|role| role.as_str()).collect();
+    if roles.is_empty() {
+        return String::new();
+    }
+    format!(
+        ", of which the answers alone count for {}",
+        roles.join(" and ")
+    )
 }
 
 /// What may change the training, in words; nothing where nothing does.

@@ -70,6 +70,7 @@ impl Bench {
             templates: Templates::default(),
             prompts: Vec::new(),
             held_out: Arc::default(),
+            on_answers: Vec::new(),
             batch: BATCH,
             decode: Settings {
                 max_new_tokens: 8,

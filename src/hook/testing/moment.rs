@@ -10,8 +10,7 @@ use super::models::gradients;
 use super::{At, Bench};
 use crate::clock::{Extent, Length, MicroBatch, Step};
 use crate::event::Event;
-use crate::hook::{Evaluation, Kind, Milestone, StepTimes};
-use crate::measure::evaluation::mean_loss;
+use crate::hook::{Kind, Milestone, StepTimes};
 use crate::model::{Network, Pair, Role};
 
 /// The learning rate of all milestones.
@@ -63,13 +62,14 @@ impl Bench {
         let pair = self.pair_at(done);
         let mut losses = BTreeMap::new();
         if step > 0 {
-            losses = self.losses(&self.pair_at(step - 1))?;
+            losses = self
+                .scene
+                .evaluation(&self.pair_at(step - 1), &|| Ok(()))?
+                .losses;
             losses.extend(at.losses());
         }
         let evaluation = match at.evaluation() {
-            None if event == Event::Evaluated => Some(Evaluation {
-                losses: self.losses(&pair)?,
-            }),
+            None if event == Event::Evaluated => Some(self.scene.evaluation(&pair, &|| Ok(()))?),
             given => given.cloned(),
         };
         let trained = Role::BOTH.into_iter().filter(|_| event.has_gradients());
@@ -104,15 +104,5 @@ impl Bench {
             },
             pair,
         })
-    }
-
-    /// The mean next-token loss of both models on the held-out text, in nats per token.
-    fn losses(&self, pair: &Pair) -> Result<BTreeMap<Role, f64>> {
-        let losses = Role::BOTH.into_iter().map(|role| {
-            let held_out = &self.scene.held_out;
-            let loss = mean_loss(pair.get(role), held_out, self.scene.batch, &|| Ok(()))?;
-            Ok((role, loss))
-        });
-        losses.collect()
     }
 }

@@ -77,4 +77,12 @@ impl Objectives {
             Role::Assistant => self.assistant,
         }
     }
+
+    /// The models that are trained for answers.
+    pub fn of_answers(&self) -> Vec<Role> {
+        let roles = Role::BOTH.into_iter();
+        roles
+            .filter(|role| self.get(*role).is_of_answers())
+            .collect()
+    }
 }

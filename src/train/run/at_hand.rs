@@ -83,21 +83,11 @@ impl AtHand {
         weight.map_or(1.0, |&weight| weight as f32)
     }
 
-    /// What `weigh` says of the document that each predicted token is in. A token of no document weighs 1. With `answers`, one in a prompt weighs 0.
+    /// The weights of the predictions of each micro-batch, row by row, as [`Blocks::weights`] has them.
     fn of_documents(&self, answers: bool, weigh: &dyn Fn(usize) -> f32) -> Vec<Vec<f32>> {
         let of_pass = |pass: &Pass| {
-            let weights = pass.blocks.iter().flat_map(|&block| {
-                let mut weights = vec![1.0; self.blocks.block()];
-                for piece in self.blocks.pieces(block) {
-                    weights[piece.tokens.clone()].fill(weigh(piece.document));
-                    if answers {
-                        let prompt = self.blocks.prompt_of_piece(block, &piece);
-                        weights[piece.tokens.start..][..prompt].fill(0.0);
-                    }
-                }
-                // The first token is not predicted.
-                weights.split_off(1)
-            });
+            let blocks = pass.blocks.iter();
+            let weights = blocks.flat_map(|&block| self.blocks.weights(block, answers, weigh));
             weights.collect()
         };
         self.passes.iter().map(of_pass).collect()

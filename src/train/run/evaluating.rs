@@ -34,33 +34,37 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The mean loss of each model over the held-out split, batch by batch, with the events of each.
+    /// The mean loss of each model over the held-out split, or over its answers, batch by batch, with the events of each.
     fn evaluation(&mut self) -> Result<Evaluation, RunError> {
         let (blocks, batch) = (self.scene.held_out.clone(), self.scene.batch);
         if blocks.is_empty() {
             return Err(RunError::NoHeldOutText);
         }
         self.emit(Event::EvaluationStart)?;
-        let mut sums: BTreeMap<Role, Vec<Tensor<1>>> = BTreeMap::new();
+        let mut sums: BTreeMap<Role, (Vec<Tensor<1>>, usize)> = BTreeMap::new();
         for first in (0..blocks.len()).step_by(batch) {
-            let pass = Pass {
-                micro_batch: None,
-                blocks: (first..(first + batch).min(blocks.len())).collect(),
-            };
-            let rows = pass.blocks.iter().map(|&index| blocks.get(index));
-            let rows: Vec<&[u32]> = rows.collect();
-            for (role, loss) in self.models.losses(&rows) {
-                sums.entry(role).or_default().push(loss);
+            let some = first..(first + batch).min(blocks.len());
+            for (role, (loss, count)) in self.models.losses(&self.scene, some.clone()) {
+                let of_role = sums.entry(role).or_default();
+                of_role.0.push(loss);
+                of_role.1 += count;
             }
             self.progress.evaluation_batches += 1;
-            self.at_hand.evaluated = Some(pass);
+            self.at_hand.evaluated = Some(Pass {
+                micro_batch: None,
+                blocks: some.collect(),
+            });
             self.emit(Event::EvaluationBatchEnd)?;
         }
         self.at_hand.evaluated = None;
-        let predictions = (blocks.len() * (blocks.block() - 1)) as f64;
+        let without = sums.iter().find(|(_, (_, count))| *count == 0);
+        if let Some((role, _)) = without {
+            return Err(RunError::NoHeldOutAnswers(*role));
+        }
         let (roles, sums): (Vec<Role>, Vec<_>) = sums.into_iter().unzip();
-        let losses = roles.into_iter().zip(lists(sums));
-        let losses = losses.map(|(role, sums)| (role, total(&sums) / predictions));
+        let (sums, counts): (Vec<_>, Vec<usize>) = sums.into_iter().unzip();
+        let losses = roles.into_iter().zip(lists(sums)).zip(counts);
+        let losses = losses.map(|((role, sums), count)| (role, total(&sums) / count as f64));
         Ok(Evaluation {
             losses: losses.collect(),
         })

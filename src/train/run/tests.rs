@@ -2,6 +2,7 @@
 //! that was never killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,9 +91,11 @@ impl Trained for Counting {
         None
     }
     fn forget_update(&mut self) {}
-    fn losses(&self, rows: &[&[u32]]) -> BTreeMap<Role, Tensor<1>> {
-        let loss = [self.weight as f32 * rows.len() as f32];
-        BTreeMap::from([(Role::Main, Tensor::from_data(loss, &Device::flex()))])
+    fn losses(&self, scene: &Scene, blocks: Range<usize>) -> BTreeMap<Role, (Tensor<1>, usize)> {
+        let loss = [self.weight as f32 * blocks.len() as f32];
+        let loss = Tensor::from_data(loss, &Device::flex());
+        let count = blocks.len() * (scene.held_out.block() - 1);
+        BTreeMap::from([(Role::Main, (loss, count))])
     }
     fn not_finite(&self) -> Option<(Role, String, f64)> {
         let finite = self.weight.is_finite();
@@ -312,6 +315,7 @@ impl World {
             templates: Templates::parse("two", text, &contrast).unwrap(),
             prompts: vec![vec![1], vec![2]],
             held_out: Arc::new(Blocks::cut((0..6).collect(), 2).unwrap()),
+            on_answers: Vec::new(),
             batch: 1,
             decode: Settings::default(),
         };

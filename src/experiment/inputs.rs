@@ -11,7 +11,7 @@ use crate::data::templates::Templates;
 use crate::download::Progress;
 use crate::hook::{Input as Named, Kind};
 use crate::hub::ModelId;
-use crate::model::{ADAPTER_FILES, Role, weight_files};
+use crate::model::{Role, adapter_files, weight_files};
 use crate::record::manifest::{Input, Inputs, ManifestError};
 use crate::registry::Registry;
 
@@ -76,9 +76,7 @@ fn of_model(prefix: &str, source: &ModelSource) -> Result<Inputs, ManifestError>
         ModelSource::Hub(_, snapshot) => of_directory(prefix, &snapshot.directory),
         ModelSource::Adapter(directory, base) => {
             let mut inputs = of_model(prefix, base)?;
-            for name in ADAPTER_FILES {
-                inputs.insert(format!("{prefix}/{name}"), of_file(&directory.join(name))?);
-            }
+            inputs.extend(of_files(prefix, directory, adapter_files(directory))?);
             Ok(inputs)
         }
     }
@@ -93,8 +91,17 @@ fn of_directory(prefix: &str, directory: &Path) -> Result<Inputs, ManifestError>
         paths.push(weights.origin);
         paths.extend(weights.parts);
     }
+    of_files(prefix, directory, paths)
+}
+
+/// Files in a directory.
+fn of_files(
+    prefix: &str,
+    directory: &Path,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> Result<Inputs, ManifestError> {
     let inputs = paths.into_iter().map(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path.strip_prefix(directory).unwrap_or(&path).display();
         Ok((format!("{prefix}/{name}"), of_file(&path)?))
     });
     inputs.collect()

@@ -298,6 +298,7 @@ fn plan(
     let end = Cadence::parse(&["steps 1000000"]).map_err(|(_, error)| error)?;
     Ok(Plan {
         seed: 1,
+        assistant_tokenizer: tokenizer.clone(),
         extent: Extent::new(
             blocks.len() as u64,
             BATCH as u64,

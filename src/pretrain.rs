@@ -135,6 +135,7 @@ impl Recipe {
         };
         let plan = Plan {
             seed: self.seed,
+            assistant_tokenizer: tokenizer.clone(),
             extent,
             training: Training {
                 models: Role::BOTH.to_vec(),

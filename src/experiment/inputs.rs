@@ -8,23 +8,16 @@ use super::text::Used;
 use crate::checksum::{Sum, sha256};
 use crate::data::corpus::Split;
 use crate::data::templates::Templates;
+use crate::data::tokenizer::tokenizer_files;
 use crate::download::Progress;
 use crate::hook::{Input as Named, Kind};
 use crate::hub::ModelId;
-use crate::model::{ADAPTER_FILES, Role, weight_files};
+use crate::model::{Role, adapter_files, weight_files};
 use crate::record::manifest::{Input, Inputs, ManifestError};
 use crate::registry::Registry;
 
-/// The files of a model directory, besides the weights, that determine what the model does.
-const BESIDE_WEIGHTS: [&str; 7] = [
-    "config.json",
-    "tokenizer.json",
-    "vocab.json",
-    "merges.txt",
-    "added_tokens.json",
-    "special_tokens_map.json",
-    "tokenizer_config.json",
-];
+/// The files of a model directory that determine what the model does, besides the weights and the tokenizer's.
+const CONFIGS: [&str; 2] = ["config.json", "generation_config.json"];
 
 /// The inputs of a split: the documents that were read of it, and its files where there are several.
 pub(super) fn of_split(name: &str, split: &Split, read: &Used) -> Inputs {
@@ -76,25 +69,37 @@ fn of_model(prefix: &str, source: &ModelSource) -> Result<Inputs, ManifestError>
         ModelSource::Hub(_, snapshot) => of_directory(prefix, &snapshot.directory),
         ModelSource::Adapter(directory, base) => {
             let mut inputs = of_model(prefix, base)?;
-            for name in ADAPTER_FILES {
-                inputs.insert(format!("{prefix}/{name}"), of_file(&directory.join(name))?);
-            }
+            inputs.extend(of_files(prefix, directory, adapter_files(directory))?);
             Ok(inputs)
         }
     }
 }
 
-/// The files of a model directory that determine what the model does. Their names begin with `prefix`.
+/// The files of a model directory that determine what the model does, and what is saved with it. Their names begin with `prefix`.
 fn of_directory(prefix: &str, directory: &Path) -> Result<Inputs, ManifestError> {
-    let beside = BESIDE_WEIGHTS.map(|name| directory.join(name));
-    let mut paths: Vec<PathBuf> = beside.into_iter().filter(|path| path.is_file()).collect();
+    let configs = CONFIGS.map(|name| directory.join(name)).into_iter();
+    let mut paths: Vec<PathBuf> = configs.filter(|path| path.is_file()).collect();
+    let of_tokenizer = tokenizer_files(directory).map_err(|source| ManifestError::Input {
+        path: directory.to_owned(),
+        source,
+    });
+    paths.extend(of_tokenizer?);
     // The loader has already refused a directory without weights.
     if let Ok(weights) = weight_files(directory) {
         paths.push(weights.origin);
         paths.extend(weights.parts);
     }
+    of_files(prefix, directory, paths)
+}
+
+/// Files in a directory.
+fn of_files(
+    prefix: &str,
+    directory: &Path,
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> Result<Inputs, ManifestError> {
     let inputs = paths.into_iter().map(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path.strip_prefix(directory).unwrap_or(&path).display();
         Ok((format!("{prefix}/{name}"), of_file(&path)?))
     });
     inputs.collect()

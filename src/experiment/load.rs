@@ -13,14 +13,15 @@ use crate::diagnostic::Diagnostic;
 use crate::download::Progress;
 use crate::model::{Ends, Network, Pair, Precision, Role};
 
-/// A pair with its tokenizer, and where its models come from.
+/// A pair with its tokenizers, which give the same ids, and where its models come from.
 pub(super) struct LoadedPair {
     pub pair: Pair,
     pub tokenizer: Tokenizer,
+    pub assistant_tokenizer: Tokenizer,
     pub sources: [ModelSource; 2],
 }
 
-/// Loads the two models onto their devices, and the tokenizer that they share. Those that are `trained` get the adapters that are wanted.
+/// Loads the two models onto their devices, and their tokenizers. Those that are `trained` get the adapters that are wanted.
 pub(super) fn load_pair(
     written: &Written,
     places: &Places,
@@ -67,6 +68,7 @@ pub(super) fn load_pair(
     Ok(LoadedPair {
         pair,
         tokenizer,
+        assistant_tokenizer: other,
         sources: [first, second],
     })
 }

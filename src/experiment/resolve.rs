@@ -135,6 +135,7 @@ fn plan(
     let LoadedPair {
         pair,
         tokenizer,
+        assistant_tokenizer,
         sources,
     } = load_pair(
         written,
@@ -234,6 +235,7 @@ fn plan(
             ..training(experiment, &extent, evaluate, save)
         },
         scene: Arc::new(scene),
+        assistant_tokenizer,
         extent,
         pair,
         blocks: text.blocks,

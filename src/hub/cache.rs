@@ -55,18 +55,22 @@ impl Repository {
         self.locks.join(format!("{tag}.lock"))
     }
 
-    /// Links a blob into a snapshot under a file's name.
+    /// Links a blob into a snapshot under a file's name, which may have folders in it.
     pub fn link(&self, commit: &str, name: &str, tag: &str) -> io::Result<()> {
-        let folder = self.snapshot(commit);
-        std::fs::create_dir_all(&folder)?;
-        let path = folder.join(name);
+        let path = self.snapshot(commit).join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         if path.is_file() {
             return Ok(());
         }
         // Removes a dangling link. It does not matter when there is none.
         let _ = std::fs::remove_file(&path);
         #[cfg(unix)]
-        let linked = std::os::unix::fs::symlink(format!("../../blobs/{tag}"), &path);
+        let linked = {
+            let up = "../".repeat(2 + name.matches('/').count());
+            std::os::unix::fs::symlink(format!("{up}blobs/{tag}"), &path)
+        };
         #[cfg(not(unix))]
         let linked = std::fs::hard_link(self.blob(tag), &path);
         match linked {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::data::tokenizer::TOKENIZER_FILES;
+use crate::data::tokenizer::is_tokenizer_file;
 use crate::download::{Ask, Patience, Progress, ask};
 use crate::model::{WEIGHT_FILES, shard_names};
 use cache::Repository;
@@ -141,13 +141,9 @@ impl Hub {
             return Err(failed(reason));
         };
         fetch("config.json")?;
-        for name in TOKENIZER_FILES
-            .into_iter()
-            .chain(["generation_config.json"])
-        {
-            if there(name) {
-                fetch(name)?;
-            }
+        let is_beside = |name: &str| name == "generation_config.json" || is_tokenizer_file(name);
+        for name in files.iter().filter(|name| is_beside(name)) {
+            fetch(name)?;
         }
         fetch(weights)?;
         if weights.ends_with(".index.json") {

@@ -43,7 +43,7 @@ pub use kernels::profile;
 pub use kv_pool::KvPool;
 pub(crate) use layers::token_tensor;
 pub use layers::{Precision, TrainingPass};
-pub(crate) use lora::{ADAPTER_FILES, AdapterConfig, is_adapter};
+pub(crate) use lora::{AdapterConfig, adapter_files, is_adapter};
 pub use lora::{Base, Lora, LoraError};
 pub use loss::next_token_loss;
 pub(crate) use loss::{log_sum_exp, weighted_loss};

@@ -163,7 +163,7 @@ impl Network {
     /// When they cannot be put into their formats.
     pub(crate) fn files(&self) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {
         match &self.adapters {
-            Some(adapters) => self.adapter_files(adapters),
+            Some(adapters) => self.files_of_adapters(adapters),
             None => of_family!(self, network => weights::files(network)),
         }
     }

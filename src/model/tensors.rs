@@ -39,16 +39,7 @@ impl<'a> Tensors<'a> {
         let mut tensors = Self::empty(origin);
         let mut found = Vec::new();
         for path in parts {
-            if path.extension().is_some_and(|extension| extension == "bin") {
-                found.extend(pickled(&path)?);
-            } else {
-                let bytes = std::fs::read(&path).map_err(|source| WeightsError::Io {
-                    action: "read",
-                    path: path.clone(),
-                    source,
-                })?;
-                found.extend(tensors.safetensors(&path, Cow::Owned(bytes))?);
-            }
+            found.extend(tensors.read_file(&path)?);
         }
         tensors.name(found, prefix)?;
         match index {
@@ -57,14 +48,12 @@ impl<'a> Tensors<'a> {
         }
     }
 
-    /// The tensors of one safetensors file.
+    /// The tensors of one file: safetensors, or `.bin` of PyTorch.
     pub fn of_file(path: &Path, prefix: &str) -> Result<Self, WeightsError> {
-        let bytes = std::fs::read(path).map_err(|source| WeightsError::Io {
-            action: "read",
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::of_bytes(path.to_owned(), bytes, prefix)
+        let mut tensors = Self::empty(path.to_owned());
+        let found = tensors.read_file(path)?;
+        tensors.name(found, prefix)?;
+        Ok(tensors)
     }
 
     /// The tensors of one safetensors file in memory.
@@ -86,6 +75,19 @@ impl<'a> Tensors<'a> {
             entries: BTreeMap::new(),
             metadata: HashMap::new(),
         }
+    }
+
+    /// The tensors of one of its files.
+    fn read_file(&mut self, path: &Path) -> Result<Vec<Entry>, WeightsError> {
+        if path.extension().is_some_and(|extension| extension == "bin") {
+            return pickled(path);
+        }
+        let bytes = std::fs::read(path).map_err(|source| WeightsError::Io {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        })?;
+        self.safetensors(path, Cow::Owned(bytes))
     }
 
     fn safetensors(

@@ -10,6 +10,7 @@ use crate::cadence::Cadence;
 use crate::clock::Extent;
 use crate::condition::Condition;
 use crate::data::blocks::Blocks;
+use crate::data::tokenizer::Tokenizer;
 use crate::event::Event;
 use crate::hook::{Hook, Predicate, Runs, Scene, Shows};
 use crate::intervention::Intervention;
@@ -180,8 +181,10 @@ pub struct Plan {
     pub blocks: Blocks,
     /// What was done to their text.
     pub treatments: Vec<Account>,
-    /// What hooks may look at.
+    /// What hooks may look at. Its tokenizer is the main model's.
     pub scene: Arc<Scene>,
+    /// The assistant's tokenizer, which gives the same ids and is saved with it.
+    pub assistant_tokenizer: Tokenizer,
     /// The hooks, in the experiment's order.
     pub hooks: Vec<HookSpec>,
     /// The interventions, in the experiment's order.

@@ -12,7 +12,7 @@ use crate::loopback_hub::{COMMIT, Fault, LoopbackHub};
 
 const MINI: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/mini/assistant");
 
-fn files() -> BTreeMap<String, Vec<u8>> {
+pub fn files() -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
     for name in ["config.json", "model.safetensors", "tokenizer.json"] {
         let folder = Path::new(MINI);

@@ -11,8 +11,10 @@ use milepost::clock::{Extent, Length};
 use milepost::data::blocks::Blocks;
 use milepost::data::order::epoch_order;
 use milepost::intervention::{Control, Intervention, RunFacts};
-use milepost::model::{Network, Pair, Role, named_parameters};
+use milepost::model::{Base, Lora, Network, Pair, Role, named_parameters};
 use milepost::train::{Begin, Decay, InterventionSpec, Outcome, Plan, StopReason, finetune};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use toml::de::ValueDeserializer;
 
@@ -313,9 +315,41 @@ impl Intervention for Back {
 /// A run that goes back to a checkpoint and changes nothing is then the run that never went back, bit for bit: weights, optimisers and record.
 #[test]
 fn a_rollback_is_exact() {
+    let models = ["main", "assistant"].map(|model| format!("models/{model}/model.safetensors"));
+    goes_back_exactly(&models, |pair| pair);
+}
+
+/// A checkpoint has the adapters alone.
+#[test]
+fn a_rollback_of_adapters_is_exact() {
+    let lora = Lora {
+        r: 2,
+        alpha: 4.0,
+        target_modules: vec!["c_attn".to_owned(), "c_fc".to_owned()],
+        dropout: 0.1,
+        use_rslora: false,
+    };
+    let base = Base {
+        name: "the/base".to_owned(),
+        revision: None,
+    };
+    let models = [
+        "models/main/adapter_model.safetensors".to_owned(),
+        "models/assistant/model.safetensors".to_owned(),
+    ];
+    goes_back_exactly(&models, |mut pair| {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let adapted = pair.main.with_fresh_adapters(&lora, base.clone(), &mut rng);
+        pair.main = adapted.unwrap();
+        pair
+    });
+}
+
+fn goes_back_exactly(models: &[String; 2], made: impl Fn(Pair) -> Pair) {
     let folder = tempfile::tempdir().unwrap();
     let train = |name: &str, interventions: Vec<InterventionSpec>| {
         let mut plan = thirty_steps(&folder.path().join(name), 6e-3, "");
+        plan.pair = made(plan.pair);
         plan.extent = Extent::new(12, 2, 2, 16, Length::Steps(14)).unwrap();
         plan.training.save = Some(Cadence::parse(&["every 4 steps"]).unwrap());
         plan.interventions = interventions;
@@ -342,8 +376,8 @@ fn a_rollback_is_exact() {
     };
     assert_eq!(record(&with), record(&without));
     for file in [
-        "models/main/model.safetensors",
-        "models/assistant/model.safetensors",
+        models[0].as_str(),
+        &models[1],
         "checkpoints/step-00000012/main.optimiser.safetensors",
     ] {
         let bytes = |outcome: &Outcome| std::fs::read(outcome.directory.join(file)).unwrap();

@@ -142,7 +142,9 @@ fn respond(
         let info = serde_json::json!({ "sha": COMMIT, "siblings": siblings });
         return ("200 OK\r\n".to_owned(), info.to_string().into_bytes());
     }
-    let name = path.rsplit('/').next().unwrap();
+    let in_store = path.strip_prefix("/store/");
+    let in_commit = path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"));
+    let name = in_store.or(in_commit).unwrap_or_default();
     let Some(bytes) = files.get(name) else {
         return ("404 Not Found\r\n".to_owned(), Vec::new());
     };

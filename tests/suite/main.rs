@@ -6,6 +6,7 @@ mod batching;
 mod boundary;
 mod built_in;
 mod cadence;
+mod chat_templates;
 mod checkpoints;
 mod chord;
 mod command_line;

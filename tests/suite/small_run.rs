@@ -42,6 +42,7 @@ pub fn plan(directory: &Path, blocks: usize, length: Length, hooks: Vec<HookSpec
     let total = extent.steps();
     Plan {
         seed: 3,
+        assistant_tokenizer: tokenizer.clone(),
         extent,
         training: Training {
             models: Role::BOTH.to_vec(),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::AddedToken;
 
 use super::TokenizerError;
+use super::chat::ChatTemplates;
 use super::class::Class;
 use super::special::{Special, token};
 
@@ -35,6 +36,7 @@ pub(super) struct Files {
     pub added: BTreeMap<u64, Added>,
     /// The special tokens, with and without a role.
     pub special: Special,
+    pub templates: ChatTemplates,
     /// Whether the settings have tokens put before and behind a text. Where there is a `tokenizer.json`, that file says it.
     pub ends: [bool; 2],
     /// What of the file the class leaves out, in words.
@@ -51,7 +53,11 @@ impl Files {
         };
         let config = object(&directory.join("config.json"))?.unwrap_or_default();
         let settings = object(&directory.join(CONFIG))?;
-        Self::of(directory, origin, file, &config, settings)
+        let files = Self::of(directory, origin, file, &config, settings)?;
+        Ok(Self {
+            templates: ChatTemplates::read(directory)?,
+            ..files
+        })
     }
 
     /// Reads a `tokenizer.json` without any other file. It must be of GPT-2's kind.
@@ -128,6 +134,7 @@ impl Files {
             document: made.document,
             added,
             special,
+            templates: ChatTemplates::default(),
             ends,
         })
     }

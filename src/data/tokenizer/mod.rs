@@ -1,6 +1,7 @@
 //! The tokenizer that both models of a pair share. Its files are read as transformers reads them, or refused.
 
 mod behind;
+mod chat;
 mod class;
 mod difference;
 mod files;
@@ -15,6 +16,7 @@ use tokenizers::processors::roberta::RobertaProcessing;
 use tokenizers::processors::template::TemplateProcessing;
 
 use crate::foreign;
+use chat::ChatTemplates;
 use class::Class;
 use files::{Files, content};
 use library::{check_ids, parse, tokens_to_add};
@@ -23,8 +25,8 @@ use special::Special;
 /// The token that ends a text in the vocabularies of GPT-2 and of the mini pair.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
-/// The files that a tokenizer may consist of, besides `config.json`, which names the model type.
-pub const TOKENIZER_FILES: [&str; 6] = [
+/// The files that a tokenizer may consist of, besides chat templates and `config.json`, which names the model type.
+const FILES: [&str; 6] = [
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
@@ -32,6 +34,22 @@ pub const TOKENIZER_FILES: [&str; 6] = [
     "special_tokens_map.json",
     "added_tokens.json",
 ];
+
+/// Whether a repository's file of this name may be one of a tokenizer.
+pub(crate) fn is_tokenizer_file(name: &str) -> bool {
+    FILES.contains(&name) || chat::is_template(name)
+}
+
+/// The files in a model directory that its tokenizer is read from, besides `config.json`.
+///
+/// # Errors
+/// When the folder of further chat templates cannot be read.
+pub(crate) fn tokenizer_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let files = FILES.map(|name| directory.join(name)).into_iter();
+    let mut files: Vec<PathBuf> = files.filter(|path| path.is_file()).collect();
+    files.extend(chat::paths(directory)?);
+    Ok(files)
+}
 
 /// Why a tokenizer could not be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +98,7 @@ pub struct Tokenizer {
     beginning: Vec<u32>,
     class: Class,
     special: Special,
+    templates: ChatTemplates,
     /// The file with the vocabulary.
     origin: PathBuf,
     /// What of the file is not used.
@@ -134,6 +153,7 @@ impl Tokenizer {
             beginning: Vec::new(),
             class: files.class,
             special: files.special,
+            templates: files.templates,
             origin,
             left_out: files.left_out,
         };
@@ -296,8 +316,8 @@ impl Tokenizer {
         vocabulary.map(|(token, id)| (id, token)).collect()
     }
 
-    /// Writes `tokenizer.json` and `tokenizer_config.json` into a directory, which must exist, so that this program and transformers read the
-    /// same tokenizer from them.
+    /// Writes `tokenizer.json`, `tokenizer_config.json` and chat templates into a directory, which must exist, so that this program and
+    /// transformers read the same tokenizer from them.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -311,7 +331,7 @@ impl Tokenizer {
             crate::atomic::write(&path, text.as_bytes())
                 .map_err(|source| TokenizerError::Write { path, source })?;
         }
-        Ok(())
+        self.templates.write(directory)
     }
 
     /// The tokenizer as the text of a `tokenizer.json`.

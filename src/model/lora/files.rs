@@ -1,6 +1,6 @@
-//! Adapters in files: `adapter_config.json` and `adapter_model.safetensors`, as PEFT has them.
+//! Adapters in files: `adapter_config.json` and `adapter_model.safetensors`, as PEFT has them. PEFT's former `adapter_model.bin` is read, too.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::module::Param;
 use burn::tensor::{Tensor, TensorData};
@@ -14,11 +14,21 @@ use crate::model::tensors::Tensors;
 use crate::model::{Network, WeightsError, weights};
 
 /// The name of the file with the weights.
-pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
+const WEIGHTS: &str = "adapter_model.safetensors";
+/// Its name where PyTorch pickled them.
+const PICKLED: &str = "adapter_model.bin";
 /// What stands in it before the names of a network's parameters.
 const PREFIX: &str = "base_model.model.";
 /// The key of its metadata with the checksum of the base.
 const BASE: &str = "base_sha256";
+
+/// The files of an adapter's directory. As in PEFT, its weights are in `adapter_model.bin` only where there is no safetensors file.
+pub(crate) fn adapter_files(directory: &Path) -> [PathBuf; 2] {
+    let names = [WEIGHTS, PICKLED].map(|name| directory.join(name));
+    let there = names.iter().find(|path| path.exists());
+    let weights = there.unwrap_or(&names[0]).clone();
+    [directory.join(config::NAME), weights]
+}
 
 impl Network {
     /// This network with the adapter of a directory. It must be the one that the adapter belongs to.
@@ -59,7 +69,14 @@ impl Network {
 
     /// The same network with the values of its adapters from a directory.
     fn with_adapter_weights(mut self, directory: &Path) -> Result<Self, WeightsError> {
-        let mut tensors = Tensors::of_file(&directory.join(WEIGHTS), PREFIX)?;
+        let [_, weights] = adapter_files(directory);
+        if !weights.exists() {
+            return Err(WeightsError::Content {
+                path: directory.to_owned(),
+                message: format!("an adapter without weights; expected {WEIGHTS}, or {PICKLED}"),
+            });
+        }
+        let mut tensors = Tensors::of_file(&weights, PREFIX)?;
         let filled = self.fill_adapters(&mut tensors);
         filled.map_err(|message| WeightsError::Content {
             path: tensors.origin,
@@ -100,7 +117,7 @@ impl Network {
     }
 
     /// Names and bytes of the files of its adapters.
-    pub(in crate::model) fn adapter_files(
+    pub(in crate::model) fn files_of_adapters(
         &self,
         adapters: &Adapters,
     ) -> Result<[(&'static str, Vec<u8>); 2], WeightsError> {

@@ -8,6 +8,7 @@ mod network;
 use std::path::Path;
 
 pub(crate) use config::AdapterConfig;
+pub(crate) use files::adapter_files;
 
 /// The adapters of a network.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,9 +80,6 @@ pub(super) fn is_of_adapter(name: &str) -> bool {
         .iter()
         .any(|end| name.ends_with(end))
 }
-
-/// The files of an adapter.
-pub(crate) const ADAPTER_FILES: [&str; 2] = [config::NAME, files::WEIGHTS];
 
 /// Whether a directory has an adapter in it, not a whole model.
 pub(crate) fn is_adapter(directory: &Path) -> bool {

@@ -87,11 +87,14 @@ impl Run<'_> {
         })
     }
 
-    /// Writes both models, each into a folder that transformers can read.
+    /// Writes both models, each with its tokenizer into a folder that transformers can read.
     fn publish_models(&mut self) -> Result<(), RunError> {
         let pair = self.models.pair();
         for role in Role::BOTH {
-            let tokenizer = &self.scene.tokenizer;
+            let tokenizer = match role {
+                Role::Main => &self.scene.tokenizer,
+                Role::Assistant => &self.assistant_tokenizer,
+            };
             self.directory.publish::<RunError>(
                 &format!("{MODELS}/{}", model_folder(role)),
                 |folder| {

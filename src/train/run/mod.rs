@@ -26,6 +26,7 @@ use super::{Plan, Reporter, Training};
 use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Epoch, Extent, MicroBatch, Samples, Step, Tokens};
 use crate::data::order::{epoch_order, micro_batches};
+use crate::data::tokenizer::Tokenizer;
 use crate::device;
 use crate::event::{Axis, Event};
 use crate::hook::{Live, Milestone, Output, Pass, Request, Scene, StepTimes};
@@ -43,6 +44,7 @@ struct Run<'a> {
     /// The order of the blocks in an epoch.
     order: (Epoch, Vec<usize>),
     scene: Arc<Scene>,
+    assistant_tokenizer: Tokenizer,
     /// The state on which the rest of the run depends.
     progress: Progress,
     /// The clock at the end of the previous step.

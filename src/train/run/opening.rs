@@ -112,6 +112,7 @@ impl<'a> Run<'a> {
             order: (Epoch(0), Vec::new()),
             times: StepTimes::default(),
             scene: plan.scene,
+            assistant_tokenizer: plan.assistant_tokenizer,
             before: progress.clock.clone(),
             started: (Instant::now(), progress.clock.elapsed),
             saved_at: start.checkpoint.is_some().then_some(step),

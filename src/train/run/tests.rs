@@ -425,6 +425,7 @@ impl World {
         .unwrap();
         Plan {
             seed: 3,
+            assistant_tokenizer: crate::mini::tokenizer().unwrap(),
             training: Training {
                 models: vec![Role::Main],
                 objectives: Objectives::default(),

@@ -1,16 +1,29 @@
 //! Calls of library functions that may panic on bad input: the panic becomes an error.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 thread_local! {
     /// How many calls of [`call`] this thread is inside of.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Whether this thread is inside [`call`]. A panic there is reported by the caller, so the panic hook prints nothing.
-pub(crate) fn in_call() -> bool {
-    DEPTH.get() > 0
+/// What threads of a library have panicked with, while [`call_with_threads`] waits for them.
+static OF_THREADS: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// Held by the one call that waits.
+static WAITING: Mutex<()> = Mutex::new(());
+
+/// Whether the caller reports a panic of this thread, so that the panic hook prints nothing.
+pub(crate) fn is_reported(panic: &(dyn Any + Send)) -> bool {
+    if DEPTH.get() > 0 {
+        return true;
+    }
+    let mut listening = locked(&OF_THREADS);
+    let said = listening.as_mut();
+    said.map(|said| said.push(words_of(panic))).is_some()
 }
 
 /// Calls a function that may panic and returns what it returns.
@@ -21,11 +34,28 @@ pub(crate) fn call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     DEPTH.set(DEPTH.get() + 1);
     let result = catch_unwind(AssertUnwindSafe(call));
     DEPTH.set(DEPTH.get() - 1);
-    result.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        first_words(text.unwrap_or_default())
-    })
+    result.map_err(|panic| words_of(&*panic))
+}
+
+/// As [`call`], of a function that waits for threads of its library: what went wrong is what the first of them said. Meanwhile a panic of any thread
+/// counts as one of them. So it is for devices that are opened, before the program's own threads are at work.
+pub(crate) fn call_with_threads<T>(call: impl FnOnce() -> T) -> Result<T, String> {
+    let _alone = locked(&WAITING);
+    *locked(&OF_THREADS) = Some(Vec::new());
+    let result = self::call(call);
+    let said = locked(&OF_THREADS).take().unwrap_or_default();
+    result.map_err(|reason| said.into_iter().next().unwrap_or(reason))
+}
+
+/// What a lock holds; what stands in these is whole after a panic, too.
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    first_words(text.unwrap_or_default())
 }
 
 /// The first line of a library's error message, at most 160 characters of it. Some go on for pages in one line: libtorch lists every kernel
@@ -50,7 +80,24 @@ mod tests {
         assert_eq!(call(|| 3), Ok(3));
         let failed: Result<(), String> = call(|| panic!("\n  row {}\nand more", 7));
         assert_eq!(failed, Err("row 7".to_owned()));
-        assert!(!in_call());
-        assert_eq!(call(in_call), Ok(true));
+        assert_eq!(call(|| is_reported(&"a panic")), Ok(true));
+        assert_eq!(DEPTH.get(), 0);
+    }
+
+    /// A library asks a thread of its own, which panics; the library then panics because it gets no answer.
+    #[test]
+    fn the_first_panic_of_a_librarys_threads_is_what_went_wrong() {
+        let ask = || {
+            let thread = std::thread::spawn(|| {
+                assert!(is_reported(&"no driver\nand more"));
+                assert!(is_reported(&"no answer"));
+            });
+            thread.join().unwrap();
+            panic!("RecvError")
+        };
+        let failed: Result<(), String> = call_with_threads(ask);
+        assert_eq!(failed, Err("no driver".to_owned()));
+        let alone: Result<(), String> = call_with_threads(|| panic!("RecvError"));
+        assert_eq!(alone, Err("RecvError".to_owned()));
     }
 }

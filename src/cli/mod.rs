@@ -146,9 +146,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // Panics of hooks, of libraries that read a file, and of devices without memory, whatever thread they come from, are caught and
-        // reported in one line. Any other is a defect and is shown in full.
-        let is_expected = crate::train::in_hook() || crate::foreign::in_call();
+        // Panics of hooks, of libraries that read a file or open a device, and of devices without memory, whatever thread they come from, are
+        // caught and reported in one line. Any other is a defect and is shown in full.
+        let is_expected = crate::train::in_hook() || crate::foreign::is_reported(panic.payload());
         if !is_expected && room::of_panic(panic.payload()).is_none() {
             usual(panic);
         }

@@ -112,7 +112,7 @@ fn forms() -> String {
 pub fn open(name: &str) -> Result<Device, DeviceError> {
     let (kind, device) = find(name)?;
     if name != "flex" {
-        let sum = crate::foreign::call(|| {
+        let sum = crate::foreign::call_with_threads(|| {
             let ones = Tensor::<1>::ones([8], &device);
             ones.sum().into_scalar::<f32>()
         });
@@ -166,7 +166,7 @@ pub(crate) fn is_in_build(name: &str) -> Result<(), DeviceError> {
 fn find(name: &str) -> Result<(&'static Kind, Device), DeviceError> {
     let found = KINDS.iter().find_map(|kind| {
         // Opening can panic, for example where a driver's library is missing.
-        let opened = crate::foreign::call(|| (kind.open)(name)).transpose()?;
+        let opened = crate::foreign::call_with_threads(|| (kind.open)(name)).transpose()?;
         Some((kind, opened))
     });
     let (kind, opened) = found.ok_or_else(|| DeviceError::Unknown(name.to_owned()))?;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parts::{self, model_of, pairs, refuse_other};
+use super::parts::{self, bpe_of, pairs};
 use super::{Class, Prefix};
 
 /// Where Qwen2 cuts a text, from transformers' `tokenization_qwen2.py`.
@@ -14,15 +14,7 @@ pub(super) fn document(
     file: &Map<String, Value>,
     prefix: Prefix,
 ) -> Result<Map<String, Value>, String> {
-    let model = model_of(file, "BPE")?;
-    for (key, usual) in [
-        ("continuing_subword_prefix", json!("")),
-        ("end_of_word_suffix", json!("")),
-        ("byte_fallback", json!(false)),
-        ("ignore_merges", json!(false)),
-    ] {
-        refuse_other(class, model, key, &usual)?;
-    }
+    let model = bpe_of(class, file, false)?;
     let model = json!({
         "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
         "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,

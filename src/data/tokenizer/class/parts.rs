@@ -40,6 +40,7 @@ pub(super) fn document(
     .collect()
 }
 
+/// The model of a file, which must be of a kind.
 pub(super) fn model_of<'a>(
     file: &'a Map<String, Value>,
     kind: &str,
@@ -54,6 +55,25 @@ pub(super) fn model_of<'a>(
     }
 }
 
+/// The model of a file that has byte pair encoding. One that asks for what the class does not do is refused.
+pub(super) fn bpe_of(
+    class: Class,
+    file: &Map<String, Value>,
+    byte_fallback: bool,
+) -> Result<&Map<String, Value>, String> {
+    let model = model_of(file, "BPE")?;
+    for (key, usual) in [
+        ("continuing_subword_prefix", json!("")),
+        ("end_of_word_suffix", json!("")),
+        ("byte_fallback", json!(byte_fallback)),
+        ("ignore_merges", json!(false)),
+    ] {
+        refuse_other(class, model, key, &usual)?;
+    }
+    Ok(model)
+}
+
+/// Refuses a key of a model that has another value than the class's.
 pub(super) fn refuse_other(
     class: Class,
     model: &Map<String, Value>,

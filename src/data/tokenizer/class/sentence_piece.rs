@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parts::{document, model_of, pairs, refuse_other};
+use super::parts::{bpe_of, document, model_of, pairs, refuse_other};
 use super::{Class, Prefix};
 
 /// The document of XLM-RoBERTa with the file's vocabulary.
@@ -31,15 +31,7 @@ pub(super) fn llama(
     file: &Map<String, Value>,
     prefix: Prefix,
 ) -> Result<Map<String, Value>, String> {
-    let model = model_of(file, "BPE")?;
-    for (key, usual) in [
-        ("continuing_subword_prefix", json!("")),
-        ("end_of_word_suffix", json!("")),
-        ("byte_fallback", json!(true)),
-        ("ignore_merges", json!(false)),
-    ] {
-        refuse_other(Class::Llama, model, key, &usual)?;
-    }
+    let model = bpe_of(Class::Llama, file, true)?;
     let mut decoders = vec![
         json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
         json!({"type": "ByteFallback"}),

@@ -148,7 +148,7 @@ impl Group<'_> {
     ) -> anyhow::Result<()> {
         for (index, places) in self.places.chunks(ROWS).enumerate() {
             go_on()?;
-            let [main, assistant] = self.heads(index * ROWS).map(values);
+            let [main, assistant] = rayon::scope(|_| self.heads(index * ROWS).map(values));
             take(places, &main, &assistant)?;
         }
         Ok(())
@@ -201,7 +201,8 @@ pub(super) fn each_group(
             &mut |part| {
                 go_on()?;
                 allocate(part.len());
-                Ok(read(pair, texts, part))
+                // In the thread pool itself, as in decoding.
+                Ok(rayon::scope(|_| read(pair, texts, part)))
             },
             &mut |_, group| {
                 if group.places.is_empty() {

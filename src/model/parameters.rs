@@ -68,13 +68,18 @@ pub(crate) fn flattened_parameters<M: Module>(model: &M) -> Vec<(String, Tensor<
 
 /// The sum of the squares of each tensor's values, in double precision where there are kernels of our own. Elsewhere all sums are read at once.
 pub(crate) fn square_sums(tensors: impl Iterator<Item = Tensor<1>>) -> Vec<f64> {
-    let (mut found, mut elsewhere) = (Vec::new(), Vec::new());
+    let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
     for tensor in tensors {
         match on_flex(&tensor) {
-            Some(tensor) => found.push(kernels::square_sum(slice(&tensor))),
+            Some(tensor) => here.push(tensor),
             None => elsewhere.push(tensor.square().sum()),
         }
     }
+    // In the thread pool itself, as in decoding.
+    let mut found: Vec<f64> = rayon::scope(|_| {
+        let sums = here.iter().map(|tensor| kernels::square_sum(slice(tensor)));
+        sums.collect()
+    });
     found.extend(all_values(elsewhere).into_iter().map(f64::from));
     found
 }

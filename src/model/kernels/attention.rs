@@ -79,10 +79,12 @@ impl WithSimd for Attend<'_> {
         scores.clear();
         scores.resize(heads.heads * count, 0.0);
         for (column, &slot) in seen.iter().enumerate() {
-            let key = pages.key(block, slot);
-            for (head, query) in query.chunks_exact(head_width).enumerate() {
-                let key = &key[head / group * head_width..][..head_width];
-                scores[head * count + column] = scale * dot(simd, query, key);
+            let keys = pages.key(block, slot).chunks_exact(head_width);
+            for (kv_head, key) in keys.enumerate() {
+                for head in kv_head * group..(kv_head + 1) * group {
+                    let query = &query[head * head_width..][..head_width];
+                    scores[head * count + column] = scale * dot(simd, query, key);
+                }
             }
         }
         for row in scores.chunks_exact_mut(count) {
@@ -98,11 +100,13 @@ impl WithSimd for Attend<'_> {
             }
         }
         for (column, &slot) in seen.iter().enumerate() {
-            let value = pages.value(block, slot);
-            for (head, mixed) in mixed.chunks_exact_mut(head_width).enumerate() {
-                let value = &value[head / group * head_width..][..head_width];
-                let weight = scores[head * count + column];
-                add_scaled(simd, weight, value, mixed);
+            let values = pages.value(block, slot).chunks_exact(head_width);
+            for (kv_head, value) in values.enumerate() {
+                for head in kv_head * group..(kv_head + 1) * group {
+                    let mixed = &mut mixed[head * head_width..][..head_width];
+                    let weight = scores[head * count + column];
+                    add_scaled(simd, weight, value, mixed);
+                }
             }
         }
     }

@@ -6,8 +6,38 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 thread_local! {
-    /// How many calls of [`call`] this thread is inside of.
+    /// How many callers report the panics of this thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Says, as long as it lives, that the caller reports the panics of this thread.
+pub(crate) struct Reported {
+    before: usize,
+}
+
+impl Reported {
+    /// From now on.
+    pub fn begin() -> Self {
+        Self::with(DEPTH.get() + 1)
+    }
+
+    /// As deep inside as another thread, for which this one works, was by [`depth`].
+    pub fn with(depth: usize) -> Self {
+        Self {
+            before: DEPTH.replace(depth),
+        }
+    }
+}
+
+impl Drop for Reported {
+    fn drop(&mut self) {
+        DEPTH.set(self.before);
+    }
+}
+
+/// How many callers report the panics of this thread.
+pub(crate) fn depth() -> usize {
+    DEPTH.get()
 }
 
 /// What threads of a library have panicked with, while [`call_with_threads`] waits for them.
@@ -31,9 +61,9 @@ pub(crate) fn is_reported(panic: &(dyn Any + Send)) -> bool {
 /// # Errors
 /// The first line of the panic's message, when it panics.
 pub(crate) fn call<T>(call: impl FnOnce() -> T) -> Result<T, String> {
-    DEPTH.set(DEPTH.get() + 1);
+    let reported = Reported::begin();
     let result = catch_unwind(AssertUnwindSafe(call));
-    DEPTH.set(DEPTH.get() - 1);
+    drop(reported);
     result.map_err(|panic| words_of(&*panic))
 }
 
@@ -71,9 +101,41 @@ pub(crate) fn first_words(text: &str) -> String {
     }
 }
 
+/// The first 12 lines of a text, at most 1,200 characters of them. The rest is counted.
+pub(crate) fn first_lines(text: &str) -> String {
+    const LINES: usize = 12;
+    const CHARACTERS: usize = 1200;
+    let whole = text.trim_end();
+    let few: Vec<&str> = whole.lines().take(LINES).collect();
+    let few = few.join("\n");
+    let kept: String = few.chars().take(CHARACTERS).collect();
+    match whole.chars().count() - kept.chars().count() {
+        0 => kept,
+        more => format!("{}... ({more} more characters)", kept.trim_end()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_text_the_first_lines_are_kept() {
+        assert_eq!(first_lines("left: 1\n right: 2\n"), "left: 1\n right: 2");
+        let lines = first_lines(&"a line\n".repeat(50));
+        assert_eq!(
+            lines,
+            format!(
+                "{}... (266 more characters)",
+                "a line\n".repeat(12).trim_end()
+            )
+        );
+        let line = first_lines(&"\u{e9}".repeat(5000));
+        assert_eq!(
+            line,
+            format!("{}... (3800 more characters)", "\u{e9}".repeat(1200))
+        );
+    }
 
     #[test]
     fn a_panic_becomes_its_first_line() {

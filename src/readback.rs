@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::{DType, Tensor, TensorData};
 
+use crate::device::{DeviceFailed, failed};
+
 /// A tensor's values, row by row, in single precision.
 pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     let mut data = data(tensor);
@@ -49,7 +51,10 @@ pub(crate) fn data<const D: usize>(tensor: Tensor<D>) -> TensorData {
             reads.fetch_add(1, Ordering::Relaxed);
         }
     });
-    tensor.into_data()
+    failed::read();
+    tensor
+        .try_into_data()
+        .unwrap_or_else(|error| DeviceFailed::stop(&error.to_string()))
 }
 
 thread_local! {

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::thread::{Builder, JoinHandle};
 
+use crate::foreign::{Reported, depth};
+
 /// The system started no thread: there is no memory for its stack, or a limit of processes is reached.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
@@ -47,4 +49,30 @@ pub(crate) fn start_pool() -> Result<(), NoThread> {
     error
         .source()
         .map_or(Ok(()), |reason| Err(NoThread::new("kernels", reason)))
+}
+
+/// Does `work` in the threads that kernels share. From outside, each of its many short parallel loops would wake them and wait for them. Who reports the
+/// panics of this thread reports those of `work`.
+pub(crate) fn in_pool<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let depth = depth();
+    rayon::scope(|_| {
+        let _reported = Reported::with(depth);
+        work()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::foreign::{call, is_reported};
+
+    #[test]
+    fn a_panic_in_the_pool_is_reported_by_whom_it_works_for() {
+        let reported = || in_pool(|| is_reported(&"a panic"));
+        assert_eq!(call(reported), Ok(true));
+        assert!(!reported());
+        let failed: Result<(), String> = call(|| in_pool(|| panic!("no")));
+        assert_eq!(failed, Err("no".to_owned()));
+        assert!(!reported());
+    }
 }

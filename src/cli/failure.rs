@@ -7,7 +7,8 @@ use crate::data::templates::TemplateError;
 use crate::data::tokenizer::TokenizerError;
 use crate::data::tokens::TokensError;
 use crate::decode::DecodeError;
-use crate::device::{DeviceError, OutOfMemory};
+use crate::device::failed::Stopped;
+use crate::device::{DeviceError, DeviceFailed, OutOfMemory};
 use crate::diagnostic::Diagnostic;
 use crate::hook::PreparationError;
 use crate::hub::HubError;
@@ -43,7 +44,9 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     }
     let out_of_memory = crate::allocator::OUT_OF_MEMORY as u8;
     let decoding = error.downcast_ref::<DecodeError>();
+    let stopped = error.downcast_ref::<Stopped>();
     if error.is::<OutOfMemory>()
+        || matches!(stopped, Some(Stopped::OutOfMemory(_)))
         || error.is::<NoThread>()
         || matches!(decoding, Some(DecodeError::OutOfMemory(_)))
     {
@@ -55,7 +58,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<SlurmError>() {
         return 8;
     }
-    if error.is::<Unusable>() {
+    if error.is::<Unusable>() || error.is::<DeviceFailed>() || stopped.is_some() {
         return 4;
     }
     match error.downcast_ref::<RunError>() {

@@ -36,7 +36,7 @@ use clap::{Args, Parser, Subcommand};
 
 use terminal::remark;
 
-use crate::device::room;
+use crate::device::failed::{self, Stopped};
 use crate::registry::Registry;
 
 /// Fine-tune a pair of language models and watch, milestone by milestone, what the training does to them.
@@ -55,7 +55,7 @@ Exit codes:
   2    the command line or the experiment is wrong
   3    data, templates, tokenizer or weights cannot be used; they are not what they were when the run began; or files of a run are
        damaged (--force goes on all the same, and says so in the record)
-  4    the run failed: a loss or gradient is NaN or infinite, or a checkpoint cannot be used; of a sweep: runs failed
+  4    the run failed: a loss or gradient is NaN or infinite, a device failed, or a checkpoint cannot be used; of a sweep: runs failed
   5    a file of the run could not be written (disk full, no permission)
   6    the run ended, but a hook failed on the way; of a sweep: no run failed, but hooks did
   7    out of memory, or the system starts no thread
@@ -146,15 +146,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, registry: Registry) ->
     refuse_large_files_without_dying();
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // Panics of hooks, of libraries that read a file or open a device, and of devices without memory, whatever thread they come from, are
+        // Panics of hooks, of libraries that read a file or open a device, and of devices that stop, whatever thread they come from, are
         // caught and reported in one line. Any other is a defect and is shown in full.
-        let is_expected = crate::train::in_hook() || crate::foreign::is_reported(panic.payload());
-        if !is_expected && room::of_panic(panic.payload()).is_none() {
+        let is_expected = crate::foreign::is_reported(panic.payload());
+        if !is_expected && Stopped::of_panic(panic.payload()).is_none() {
             usual(panic);
         }
     }));
     let command = Cli::parse_from(arguments).command;
-    let result = room::caught(|| run_command(command, &registry));
+    let result = failed::caught(|| run_command(command, &registry));
     match result.unwrap_or_else(|error| Err(error.into())) {
         Ok(code) => code,
         Err(error) => {

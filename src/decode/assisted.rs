@@ -20,6 +20,7 @@ use crate::device::has_kernels;
 use crate::device::room::{allocate, in_halves, room};
 use crate::model::{Ends, KvPool, NewToken, Pair, Role};
 use crate::random::{Purpose, stream, token_hash};
+use crate::thread::in_pool;
 
 /// The most rows at once: with more, matrix products get no faster.
 const MOST_ROWS: usize = 512;
@@ -63,7 +64,7 @@ pub fn assisted(
         while !batch.is_done() {
             go_on(batch.done * requests.len() / distinct.len()).map_err(DecodeError::Stopped)?;
             // Run inside rayon's pool. From outside, each of the many short parallel loops would wake the pool and wait for it.
-            rayon::scope(|_| {
+            in_pool(|| {
                 batch.admit();
                 batch.draft()?;
                 batch.verify()

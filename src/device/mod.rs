@@ -7,6 +7,7 @@
 )]
 mod cards;
 mod facts;
+pub(crate) mod failed;
 pub(crate) mod room;
 
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use burn::tensor::{Device, Tensor};
 pub use crate::memory::Memory;
 use crate::readback::is_rehearsed;
 pub(crate) use facts::facts;
+pub use failed::DeviceFailed;
 pub use room::OutOfMemory;
 
 /// Why a device could not be opened.

@@ -113,8 +113,17 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, OutOfMemory> {
 
 /// The panic of a library whose device has no more memory. None where it is another one.
 pub(crate) fn of_panic(panic: &(dyn Any + Send)) -> Option<OutOfMemory> {
+    of_text(text_of(panic)?)
+}
+
+/// What a panic says. None where it says it in no text.
+pub(super) fn text_of(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied())?;
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+}
+
+/// The error of a library whose device has no more memory. None where it is another one.
+pub(super) fn of_text(text: &str) -> Option<OutOfMemory> {
     // As libtorch has it on a card and on the processor, and cubecl on a card.
     let signs = [
         "out of memory",

@@ -9,6 +9,7 @@ use super::positions::{Text, divergences_along, each_batch};
 use crate::data::blocks::Blocks;
 use crate::model::{Network, Pair, weighted_loss};
 use crate::readback::all_values;
+use crate::thread::in_pool;
 
 /// Mean next-token loss of `model` over all blocks, in nats a token: the sum over predictions divided by their number, so that the batch size does
 /// not matter. The predictions are all, or with `answers` those of tokens of answers. `go_on` is asked before each batch.
@@ -57,7 +58,7 @@ pub(crate) fn summed_loss(
         None => rows.len() * (blocks.block() - 1),
     };
     // In the thread pool itself, as in decoding.
-    let loss = rayon::scope(|_| weighted_loss(model, &rows, weights.as_deref(), None));
+    let loss = in_pool(|| weighted_loss(model, &rows, weights.as_deref(), None));
     (loss, count)
 }
 

@@ -12,6 +12,7 @@ use crate::device::has_kernels;
 use crate::device::room::{allocate, in_parts};
 use crate::model::{KvPool, Pair};
 use crate::readback::values;
+use crate::thread::in_pool;
 
 /// Tokens of the texts that are read together; their keys and values are in memory at the same time.
 const GROUP: usize = 2048;
@@ -148,7 +149,7 @@ impl Group<'_> {
     ) -> anyhow::Result<()> {
         for (index, places) in self.places.chunks(ROWS).enumerate() {
             go_on()?;
-            let [main, assistant] = rayon::scope(|_| self.heads(index * ROWS).map(values));
+            let [main, assistant] = in_pool(|| self.heads(index * ROWS).map(values));
             take(places, &main, &assistant)?;
         }
         Ok(())
@@ -202,7 +203,7 @@ pub(super) fn each_group(
                 go_on()?;
                 allocate(part.len());
                 // In the thread pool itself, as in decoding.
-                Ok(rayon::scope(|_| read(pair, texts, part)))
+                Ok(in_pool(|| read(pair, texts, part)))
             },
             &mut |_, group| {
                 if group.places.is_empty() {

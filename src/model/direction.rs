@@ -10,6 +10,7 @@ use super::layers::{on_flex, slice, token_tensor};
 use super::loss::weighted_loss;
 use super::parameters::checkpoint_name;
 use crate::readback::{all_values, values};
+use crate::thread::in_pool;
 
 /// Values that are added up together.
 const CHUNK: usize = 1 << 14;
@@ -25,7 +26,7 @@ impl Direction {
     /// The gradient of the next-token cross-entropy of one text, summed over those of its tokens that `counts` has 1 for: `[time - 1]`, the first
     /// token is not predicted. `network` must be on an autodiff device. There is no dropout.
     pub fn of_losses(network: &Network, text: &[u32], counts: &[f32]) -> Self {
-        rayon::scope(|_| Self::of(weighted_loss(network, &[text], Some(counts), None), network))
+        in_pool(|| Self::of(weighted_loss(network, &[text], Some(counts), None), network))
     }
 
     /// The gradient of a number.
@@ -111,7 +112,7 @@ pub struct LastLogits<'a> {
 impl<'a> LastLogits<'a> {
     /// Reads `rows` of one length without dropout. `network` must be on an autodiff device.
     pub fn of(network: &'a Network, rows: &[&[u32]]) -> Self {
-        let logits = rayon::scope(|_| {
+        let logits = in_pool(|| {
             let hidden = network.hidden(token_tensor(rows, &network.device()), None);
             let [batch, time, width] = hidden.dims();
             let last = hidden.narrow(1, time - 1, 1).reshape([batch, width]);
@@ -127,7 +128,7 @@ impl<'a> LastLogits<'a> {
 
     /// The gradient, by all weights, of a function of the logits whose derivatives by them are `by_logits` `[batch x vocab]`.
     pub fn gradient(self, by_logits: Vec<f32>) -> Direction {
-        rayon::scope(|_| {
+        in_pool(|| {
             let by_logits = TensorData::new(by_logits, self.logits.dims());
             let by_logits: Tensor<2> = Tensor::from_data(by_logits, &self.network.device().inner());
             let sum = (self.logits * Tensor::from_inner(by_logits)).sum();

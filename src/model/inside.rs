@@ -9,6 +9,7 @@ use super::Network;
 use super::batches::batches;
 use crate::device::room::{allocate, in_parts};
 use crate::readback::data;
+use crate::thread::in_pool;
 
 /// A place in a network whose values can be asked for. Its name is the same in every family: `embeddings`, `block.3`, `block.3.attention`,
 /// `block.3.attention.weights`, `block.3.mlp`, `block.3.mlp.inner`, `final_norm`.
@@ -174,7 +175,7 @@ impl Network {
                     let rows: Vec<&[u32]> = part.iter().map(|&one| texts[one].as_ref()).collect();
                     let mut look = Look::at_these(layers);
                     // In the thread pool itself, as in decoding.
-                    rayon::scope(|_| self.look(&rows, &mut look));
+                    in_pool(|| self.look(&rows, &mut look));
                     look.by_text(part.len())
                 },
                 &mut |part, found| {

@@ -6,6 +6,7 @@ use super::batches::batches;
 use super::layers::{cross_entropy, token_tensor};
 use super::{Network, Precision, TrainingPass};
 use crate::device::room::{allocate, in_parts};
+use crate::thread::in_pool;
 
 /// Sum over a batch of the next-token cross-entropy in nats, and the number of predictions it is the sum of.
 ///
@@ -60,7 +61,7 @@ impl Network {
                     let inputs: Vec<&[u32]> = part.iter().map(|&row| &rows[row][..time]).collect();
                     let target = |index: usize| rows[part[index / time]][index % time + 1];
                     // In the thread pool itself, as in decoding.
-                    Ok::<_, anyhow::Error>(rayon::scope(|_| {
+                    Ok::<_, anyhow::Error>(in_pool(|| {
                         let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
                         self.losses_of(hidden, target)
                     }))
@@ -85,7 +86,7 @@ impl Network {
     ) -> Vec<Vec<f32>> {
         let inputs: Vec<&[u32]> = rows.iter().map(|row| &row[..row.len() - 1]).collect();
         let time = inputs.first().map_or(1, |row| row.len().max(1));
-        let losses = rayon::scope(|_| {
+        let losses = in_pool(|| {
             let hidden = self.hidden(token_tensor(&inputs, &self.device()), training);
             self.losses_of(hidden, |index| rows[index / time][index % time + 1])
         });

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::kernels;
 use super::layers::{on_flex, slice};
 use crate::readback::{all_values, data};
+use crate::thread::in_pool;
 
 /// `network` with ids from 1 on, in the order of its parameters, and with lazy ones made real: an optimiser's saved moments then fit any
 /// network of the same shape, and nothing depends on the order in which parameters are first used.
@@ -76,7 +77,7 @@ pub(crate) fn square_sums(tensors: impl Iterator<Item = Tensor<1>>) -> Vec<f64> 
         }
     }
     // In the thread pool itself, as in decoding.
-    let mut found: Vec<f64> = rayon::scope(|_| {
+    let mut found: Vec<f64> = in_pool(|| {
         let sums = here.iter().map(|tensor| kernels::square_sum(slice(tensor)));
         sums.collect()
     });

@@ -10,6 +10,7 @@ use super::layers::{on_flex, slice, token_tensor};
 use super::parameters::flattened_parameters;
 use super::{Network, Place};
 use crate::readback::{all_values, values};
+use crate::thread::in_pool;
 
 /// A tensor of a network in one of its uses. Where the token table is the head too, it stands here twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +167,7 @@ impl Point<'_> {
         let count = places.len();
         let places = TensorData::new(places, [count]);
         // In the thread pool itself, as in decoding.
-        let last = rayon::scope(|_| {
+        let last = in_pool(|| {
             let hidden = model.hidden(token_tensor(&filled, &model.device()), None);
             let [batch, time, width] = hidden.dims();
             let places: Tensor<1, Int> = Tensor::from_data(places, &hidden.device());
@@ -194,7 +195,7 @@ impl Pass<'_> {
 
     /// The logits after the last tokens of each text, text by text and token by token: `[batch x last x vocab]`.
     pub fn logits(&self) -> Vec<f32> {
-        rayon::scope(|_| values(self.point.network.head(self.hidden())))
+        in_pool(|| values(self.point.network.head(self.hidden())))
     }
 
     /// How fast a function of the logits changes along the segment: for each of [`Segment::weights`] the sum, over its values, of the
@@ -214,7 +215,7 @@ impl Pass<'_> {
         }
         let hidden = self.hidden();
         let shape = [hidden.dims()[0], network.config().vocab_size];
-        rayon::scope(|_| {
+        in_pool(|| {
             let changes = values(hidden.matmul(segment.head.clone().transpose()));
             let products = changes.iter().zip(&by_logits);
             let head = products.map(|(change, slope)| f64::from(*change) * f64::from(*slope));

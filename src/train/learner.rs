@@ -15,6 +15,7 @@ use crate::hook::Gradients;
 use crate::model::{Network, checkpoint_name};
 use crate::readback::{all_values, values};
 use crate::record::Unusable;
+use crate::thread::in_pool;
 
 /// A model with its own AdamW (Loshchilov and Hutter 2019; betas 0.9 and 0.999, epsilon 1e-8).
 pub struct Learner {
@@ -92,7 +93,7 @@ impl Learner {
         self.share = 1.0 / step_weight;
         self.factor = self.scale.map_or(self.share, |scale| 1.0 / scale.value());
         // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
-        self.pending = Some(rayon::scope(|_| loss(&self.model)));
+        self.pending = Some(in_pool(|| loss(&self.model)));
     }
 
     /// Backward pass of the micro-batch whose forward pass was done last. Nothing waits for what another device makes of it.
@@ -100,7 +101,7 @@ impl Learner {
         let Some(sum) = self.pending.take() else {
             return;
         };
-        rayon::scope(|_| {
+        in_pool(|| {
             let scaled = match &self.scale {
                 None => sum.clone(),
                 Some(scale) => sum.clone() * (scale.value() * self.share),
@@ -186,7 +187,7 @@ impl Learner {
     /// Moves the weights by one optimiser step.
     pub fn step(&mut self, learning_rate: f64) {
         if let Some(mut gradients) = self.gradients.take() {
-            rayon::scope(|_| {
+            in_pool(|| {
                 let (optimiser, factor) = (&mut self.optimiser, self.factor);
                 optimiser.step(&mut self.model, &mut gradients, factor, learning_rate);
             });

@@ -40,4 +40,3 @@ pub use reporter::{Reporter, Silent};
 pub use run::{Begin, finetune};
 pub use schedule::{Decay, Schedule};
 pub(crate) use worker::caught;
-pub use worker::in_hook;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::clock::Clock;
 use crate::data::tokenizer::TokenizerError;
-use crate::device::OutOfMemory;
+use crate::device::{DeviceFailed, OutOfMemory};
 use crate::hook::Cost;
 use crate::intervention::Done;
 use crate::model::{Role, WeightsError};
@@ -40,6 +40,9 @@ pub enum RunError {
         "{0} in step {1}: lower `train.batch` (with as much more `train.accumulation` the steps stay what they are) or `train.block`, or take smaller models; --resume goes on from the last checkpoint"
     )]
     OutOfMemory(OutOfMemory, u64),
+    /// The device failed.
+    #[error("in step {1}: {0}, and --resume goes on from the last checkpoint")]
+    DeviceFailed(DeviceFailed, u64),
     /// The run's files could not be written.
     #[error(transparent)]
     Record(#[from] RecordError),

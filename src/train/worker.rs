@@ -1,6 +1,5 @@
 //! The thread that runs background hooks on snapshots of the pair, in the order of their milestones.
 
-use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +11,8 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, s
 use super::costed::costed;
 use super::outcome::RunError;
 use super::recorder::Slot;
-use crate::device;
+use crate::device::{self, failed::Stopped};
+use crate::foreign::{Reported, first_lines};
 use crate::hook::{
     Batch, Context, Cost, Deadline, Hook, Live, Milestone, Output, Probes, Scene, Watch,
 };
@@ -54,15 +54,6 @@ pub(super) struct Done {
     pub milestone: Arc<Milestone>,
     pub result: Result<Output, String>,
     pub cost: Cost,
-}
-
-thread_local! {
-    static IN_HOOK: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Whether this thread is inside a hook. A panic there is caught and reported, so the panic hook prints nothing.
-pub fn in_hook() -> bool {
-    IN_HOOK.get()
 }
 
 /// Makes a job's call in the loop. `alone` says that no other thread of the run is at work, so that the memory it takes is the call's.
@@ -120,12 +111,13 @@ pub(super) fn guarded<T>(
 
 /// Calls code of a hook. A panic becomes an error.
 pub(crate) fn caught<T>(code: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-    let outside = IN_HOOK.replace(true);
+    let reported = Reported::begin();
     let outcome = catch_unwind(AssertUnwindSafe(code));
-    IN_HOOK.set(outside);
-    outcome.unwrap_or_else(|panic| match device::room::of_panic(panic.as_ref()) {
-        Some(error) => Err(error.into()),
-        None => anyhow::bail!("panicked: {}", panic_text(panic.as_ref())),
+    drop(reported);
+    outcome.unwrap_or_else(|panic| match Stopped::of_panic(panic.as_ref()) {
+        Some(Stopped::OutOfMemory(error)) => Err(error.into()),
+        Some(Stopped::Failed(error)) => Err(error.into()),
+        None => anyhow::bail!("panicked: {}", first_lines(panic_text(panic.as_ref()))),
     })
 }
 

@@ -4,6 +4,7 @@ mod ag_news;
 mod answers;
 mod batching;
 mod boundary;
+mod broken_device;
 mod built_in;
 mod cadence;
 mod chat_templates;

@@ -14,6 +14,7 @@ use super::WeightsError;
 use super::layers::LayerNorm;
 use super::tensors::Tensors;
 use crate::readback::values;
+use crate::thread::in_pool;
 
 pub use config::RobertaConfig;
 
@@ -178,7 +179,7 @@ impl Roberta {
             let rows: Vec<&[u32]> = batch.iter().map(|&index| &texts[index][..]).collect();
             let labels = self.config.id2label.len();
             // In the thread pool itself, as in decoding.
-            let logits = rayon::scope(|_| values(self.batch(&rows)));
+            let logits = in_pool(|| values(self.batch(&rows)));
             for (&index, logits) in batch.iter().zip(logits.chunks_exact(labels)) {
                 found[index] = logits.to_vec();
             }

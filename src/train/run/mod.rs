@@ -27,7 +27,8 @@ use crate::cadence::{Cadence, Moment};
 use crate::clock::{Clock, Epoch, Extent, MicroBatch, Samples, Step, Tokens};
 use crate::data::order::{epoch_order, micro_batches};
 use crate::data::tokenizer::Tokenizer;
-use crate::device;
+use crate::device::failed::{self, Stopped};
+use crate::device::room;
 use crate::event::{Axis, Event};
 use crate::hook::{Live, Milestone, Output, Pass, Request, Scene, StepTimes};
 use crate::model::Role;
@@ -107,9 +108,13 @@ fn train(
     interrupt: &AtomicBool,
 ) -> Result<Outcome, RunError> {
     let mut run = Run::open(plan, models, begin, reporter, interrupt)?;
-    let ended = device::room::caught(|| run.all());
+    let ended = failed::caught(|| run.all());
     let step = run.clock().step.0 + 1;
-    match ended.unwrap_or_else(|error| Err(RunError::OutOfMemory(error, step))) {
+    let stopped = |stopped| match stopped {
+        Stopped::OutOfMemory(error) => RunError::OutOfMemory(error, step),
+        Stopped::Failed(error) => RunError::DeviceFailed(error, step),
+    };
+    match ended.unwrap_or_else(|error| Err(stopped(error))) {
         Ok(stop) => run.finish(stop),
         Err(error) => {
             run.fail(&error);
@@ -260,7 +265,7 @@ impl Run<'_> {
         let rows: Vec<&[u32]> = blocks.map(|&index| source.get(index)).collect();
         self.times.fetch += began.elapsed();
         self.emit(Event::BatchReady)?;
-        device::room::allocate(rows.len());
+        room::allocate(rows.len());
         let (began, index) = (Instant::now(), self.progress.clock.micro_batch);
         self.models.forward(&TrainingBatch {
             rows: &rows,

@@ -9,12 +9,12 @@ use super::layout::LOCK;
 
 /// How long a lock that is held is tried again. A process that is being started has a copy of the lock of the one that starts it, until its
 /// own program begins.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Locks a folder for this process as long as the returned file lives. The system releases the lock when the process dies.
 ///
 /// # Errors
-/// When another process has the lock for longer than a second, or the folder cannot be written.
+/// When another process has the lock for longer than 0.3 seconds, or the folder cannot be written.
 pub fn lock(folder: &Path) -> Result<File, RecordError> {
     let name = folder.join(LOCK);
     let file = File::options().create(true).append(true).open(&name);

@@ -271,10 +271,9 @@ fn the_same_command_attaches_to_what_is_in_the_queue() {
     );
     std::fs::remove_file(cluster.fake("silent")).unwrap();
     let said = cluster.ends(&command, 0);
-    assert!(
-        said.contains("job 1 has 3 runs already, 1 of them under way"),
-        "{said}"
-    );
+    // One is over where the queue was quick meanwhile.
+    let has = |runs: usize| format!("job 1 has {runs} runs already, 1 of them under way");
+    assert!(said.contains(&has(3)) || said.contains(&has(2)), "{said}");
     assert!(said.contains("shuffled,seed=2 done"), "{said}");
     assert_eq!(cluster.jobs(), 1);
     assert_eq!(

@@ -51,7 +51,7 @@ pub(crate) fn data<const D: usize>(tensor: Tensor<D>) -> TensorData {
             reads.fetch_add(1, Ordering::Relaxed);
         }
     });
-    failed::read();
+    failed::fault_at_read();
     tensor
         .try_into_data()
         .unwrap_or_else(|error| DeviceFailed::stop(&error.to_string()))

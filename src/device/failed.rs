@@ -80,7 +80,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Stopped> {
 
 /// Fails as a broken card does, at the read of values whose number `MILEPOST_FAULT_READ` gives, and at all that follow. For tests: a card that
 /// breaks cannot be had.
-pub(crate) fn read() {
+pub(crate) fn fault_at_read() {
     static LIMIT: OnceLock<Option<usize>> = OnceLock::new();
     static READS: AtomicUsize = AtomicUsize::new(0);
     let limit = LIMIT.get_or_init(|| std::env::var("MILEPOST_FAULT_READ").ok()?.parse().ok());

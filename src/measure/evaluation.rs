@@ -57,7 +57,6 @@ pub(crate) fn summed_loss(
         Some(weights) => weights.iter().filter(|&&weight| weight > 0.0).count(),
         None => rows.len() * (blocks.block() - 1),
     };
-    // In the thread pool itself, as in decoding.
     let loss = in_pool(|| weighted_loss(model, &rows, weights.as_deref(), None));
     (loss, count)
 }

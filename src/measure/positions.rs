@@ -202,7 +202,6 @@ pub(super) fn each_group(
             &mut |part| {
                 go_on()?;
                 allocate(part.len());
-                // In the thread pool itself, as in decoding.
                 Ok(in_pool(|| read(pair, texts, part)))
             },
             &mut |_, group| {

@@ -174,7 +174,6 @@ impl Network {
                     allocate(part.len());
                     let rows: Vec<&[u32]> = part.iter().map(|&one| texts[one].as_ref()).collect();
                     let mut look = Look::at_these(layers);
-                    // In the thread pool itself, as in decoding.
                     in_pool(|| self.look(&rows, &mut look));
                     look.by_text(part.len())
                 },

@@ -60,7 +60,6 @@ impl Network {
                     allocate(part.len());
                     let inputs: Vec<&[u32]> = part.iter().map(|&row| &rows[row][..time]).collect();
                     let target = |index: usize| rows[part[index / time]][index % time + 1];
-                    // In the thread pool itself, as in decoding.
                     Ok::<_, anyhow::Error>(in_pool(|| {
                         let hidden = self.hidden(token_tensor(&inputs, &self.device()), None);
                         self.losses_of(hidden, target)

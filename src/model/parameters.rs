@@ -76,7 +76,6 @@ pub(crate) fn square_sums(tensors: impl Iterator<Item = Tensor<1>>) -> Vec<f64> 
             None => elsewhere.push(tensor.square().sum()),
         }
     }
-    // In the thread pool itself, as in decoding.
     let mut found: Vec<f64> = in_pool(|| {
         let sums = here.iter().map(|tensor| kernels::square_sum(slice(tensor)));
         sums.collect()

@@ -166,7 +166,6 @@ impl Point<'_> {
         let places: Vec<i32> = places.collect();
         let count = places.len();
         let places = TensorData::new(places, [count]);
-        // In the thread pool itself, as in decoding.
         let last = in_pool(|| {
             let hidden = model.hidden(token_tensor(&filled, &model.device()), None);
             let [batch, time, width] = hidden.dims();

@@ -92,7 +92,6 @@ impl Learner {
     pub fn forward(&mut self, step_weight: f64, loss: impl FnOnce(&Network) -> Tensor<1> + Send) {
         self.share = 1.0 / step_weight;
         self.factor = self.scale.map_or(self.share, |scale| 1.0 / scale.value());
-        // In the thread pool itself: from outside, each of the many short parallel loops would wake it and wait.
         self.pending = Some(in_pool(|| loss(&self.model)));
     }
 

@@ -178,7 +178,6 @@ impl Roberta {
             let batch = &order[done..done + count];
             let rows: Vec<&[u32]> = batch.iter().map(|&index| &texts[index][..]).collect();
             let labels = self.config.id2label.len();
-            // In the thread pool itself, as in decoding.
             let logits = in_pool(|| values(self.batch(&rows)));
             for (&index, logits) in batch.iter().zip(logits.chunks_exact(labels)) {
                 found[index] = logits.to_vec();
